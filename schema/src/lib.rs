@@ -1,1 +1,44 @@
-//! x
+//! The vocabulary clients and server share: ids, values, views, inputs, events and error codes.
+//!
+//! Everything here is public contract. Adding a field is fine; renaming one breaks clients.
+//! Names are camelCase on the wire, times RFC 3339 in UTC, ids `UUIDv7`.
+
+mod error;
+mod event;
+mod id;
+mod item;
+mod member;
+mod message;
+#[cfg(feature = "openapi")]
+mod openapi;
+mod page;
+mod position;
+mod room;
+mod secret;
+mod session;
+mod user;
+mod value;
+
+pub use error::{ErrorCode, Failure};
+pub use event::{
+    AuthExpiring, Awareness, Cursor, InRoom, JoinRoom, JoinedRoom, MoveCursor, PersonAwareness,
+    Presence, PresenceChanged, PresenceState, RenewSocket, RoomClosed, RoomEvents, ServerClosing,
+};
+pub use id::{ItemId, RoomId, SessionId, UserId};
+pub use item::{Body, DeleteItem, Kind, Op, PutItem, RoomEvent, UnknownKind};
+pub use member::{ChangeRole, InviteMember, Member, MemberState, Role};
+pub use message::{
+    DeleteMessage, Direction, EditMessage, Message, MessagePage, MessageState, SendMessage,
+    SendMessageToRoom,
+};
+pub use page::{MemberPage, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, PageQuery, RoomPage};
+pub use position::{Epoch, InvalidPosition, Position, Seq};
+pub use room::{ChangeRoom, CreateBoard, OpenConversation, Room, RoomState, RoomType};
+pub use secret::Secret;
+pub use session::{NameSession, Session, SessionState};
+pub use user::{ChangePassword, Login, Me, Refresh, Register, SignedIn, User};
+pub use value::{
+    EMAIL_CHARS_MAX, Email, Invalid, MESSAGE_BYTES_MAX, MessageText, NAME_CHARS_MAX, Name,
+    OP_ID_CHARS_MAX, OP_ID_RESERVED_PREFIX, OpId, PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN,
+    RoomTitle, TITLE_CHARS_MAX,
+};

@@ -1,1 +1,8 @@
-//! x
+//! Layers, outermost first. A layer may use the ones below it and never the ones above:
+//!
+//! `boot` → `transport` → `app` → `live` → `store` → `roost-schema`
+//!
+//! `transport` never names sea-orm, mongodb or fred; `app` never names axum, async-graphql or
+//! socketioxide; of `store`, `live` names only `store::journal`. `tests/it/architecture.rs` checks it.
+
+pub mod store;

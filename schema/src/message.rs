@@ -1,0 +1,108 @@
+//! Chat messages.
+
+use crate::{ItemId, OpId, RoomId, Seq, UserId};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// A chat message as every member sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "graphql", derive(async_graphql::SimpleObject))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Message {
+    pub id: ItemId,
+    pub room_id: RoomId,
+    /// The version: the seq of the message's newest entry, and its `ETag`.
+    pub seq: Seq,
+    pub author_id: UserId,
+    pub text: String,
+    pub created_at: DateTime<Utc>,
+    /// When it was last edited; absent if never.
+    pub edited_at: Option<DateTime<Utc>>,
+}
+
+/// Posts a message. Repeated with the same `opId`, it answers the message of the first time.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[cfg_attr(feature = "graphql", derive(async_graphql::InputObject))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SendMessage {
+    /// 1 byte to 32 KiB of UTF-8, at least one visible character.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 32_768))]
+    pub text: String,
+    /// A `UUIDv7` of the client's choice; absent: the server makes one.
+    pub id: Option<ItemId>,
+    pub op_id: Option<OpId>,
+}
+
+/// Gives a message another text.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[cfg_attr(feature = "graphql", derive(async_graphql::InputObject))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EditMessage {
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 32_768))]
+    pub text: String,
+    pub op_id: Option<OpId>,
+    /// Only when the message still has this version. On REST, the `If-Match` header.
+    #[serde(skip)]
+    #[cfg_attr(feature = "openapi", schema(ignore))]
+    pub if_match: Option<Seq>,
+}
+
+/// Deletes a message.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[cfg_attr(feature = "graphql", derive(async_graphql::InputObject))]
+pub struct DeleteMessage {
+    pub op_id: Option<OpId>,
+    #[serde(skip)]
+    pub if_match: Option<Seq>,
+}
+
+/// `message:send` on Socket.IO: a message and the room it goes to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SendMessageToRoom {
+    pub room: RoomId,
+    pub text: String,
+    pub id: Option<ItemId>,
+    pub op_id: Option<OpId>,
+}
+
+/// The state of a `message` item.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageState {
+    pub author_id: UserId,
+    pub text: String,
+    pub created_at: DateTime<Utc>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edited_at: Option<DateTime<Utc>>,
+}
+
+/// A page of a room's messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "graphql", derive(async_graphql::SimpleObject))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct MessagePage {
+    pub items: Vec<Message>,
+    /// Give it back as `cursor` for the next page; absent on the last one.
+    pub next: Option<String>,
+    /// The room's position before the first page was read: join the room after it to miss nothing.
+    pub position: crate::Position,
+}
+
+/// Which way to read a room's messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "graphql", derive(async_graphql::Enum))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Direction {
+    /// From the newest to the oldest.
+    #[default]
+    Older,
+    /// From the oldest to the newest.
+    Newer,
+}

@@ -1,0 +1,122 @@
+//! Where a reader stands in a room's journal: an epoch and a sequence number.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::{fmt, str::FromStr};
+
+/// The place of an entry in its room: 1, 2, 3, … without holes. 0 is before the first.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = i64, minimum = 0))]
+pub struct Seq(pub u64);
+
+impl Seq {
+    pub const ZERO: Self = Self(0);
+
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Names one life of a journal. A restore from a backup starts another, so that positions handed
+/// out before it are told apart from the same numbers handed out after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Epoch(pub u64);
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
+
+/// A reader's place in a room, opaque to clients; written `epoch.seq`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Position {
+    pub epoch: Epoch,
+    pub seq: Seq,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.epoch, self.seq)
+    }
+}
+
+/// The text is not a position that this server could have given.
+#[derive(Debug, thiserror::Error)]
+#[error("is not a position")]
+pub struct InvalidPosition;
+
+impl FromStr for Position {
+    type Err = InvalidPosition;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (epoch, seq) = text.split_once('.').ok_or(InvalidPosition)?;
+        let is_plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_plain(epoch) || !is_plain(seq) || seq.len() > 18 {
+            return Err(InvalidPosition);
+        }
+        Ok(Self {
+            epoch: Epoch(u64::from_str_radix(epoch, 16).map_err(|_| InvalidPosition)?),
+            seq: Seq(seq.parse().map_err(|_| InvalidPosition)?),
+        })
+    }
+}
+
+impl Serialize for Position {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Position {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(feature = "openapi")]
+crate::openapi::string!(Position, 3, 35, r"^[0-9a-f]{1,16}\.(0|[1-9][0-9]{0,17})$");
+
+#[cfg(feature = "graphql")]
+async_graphql::scalar!(
+    Seq,
+    "Seq",
+    "The place of an entry in its room: 1, 2, 3, … without holes."
+);
+#[cfg(feature = "graphql")]
+async_graphql::scalar!(
+    Position,
+    "Position",
+    "A reader's place in a room; opaque, give it back as it came."
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_reads_back_what_it_wrote() {
+        let position = Position {
+            epoch: Epoch(0x3f2a),
+            seq: Seq(17),
+        };
+        assert_eq!(position.to_string(), "3f2a.17");
+        assert_eq!("3f2a.17".parse::<Position>().unwrap(), position);
+        for wrong in [
+            "", "17", ".17", "3f2a.", "3f2a.-1", "+1.1", "3f2a.1f", "zz.1",
+        ] {
+            assert!(wrong.parse::<Position>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Values that are checked once, where they are parsed: whoever holds one holds a good one.
+
+use serde::{Deserialize, Deserializer, Serialize};
+use std::{fmt, str::FromStr};
+
+pub const TITLE_CHARS_MAX: usize = 200;
+pub const NAME_CHARS_MAX: usize = 100;
+pub const EMAIL_CHARS_MAX: usize = 254;
+pub const PASSWORD_CHARS_MIN: usize = 8;
+pub const PASSWORD_CHARS_MAX: usize = 128;
+pub const MESSAGE_BYTES_MAX: usize = 32 * 1_024;
+pub const OP_ID_CHARS_MAX: usize = 64;
+
+/// Operation ids of the server's own making begin so; clients may not choose one that does.
+pub const OP_ID_RESERVED_PREFIX: &str = "roost.";
+
+/// Why a text is not a good value; reads after the field's name: "title is empty".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(pub &'static str);
+
+macro_rules! value {
+    ($(#[$doc:meta])* $name:ident, $parse:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            pub fn into_string(self) -> String {
+                self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Invalid;
+
+            fn from_str(text: &str) -> Result<Self, Invalid> {
+                let parse: fn(&str) -> Result<String, Invalid> = $parse;
+                parse(text).map(Self)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+value!(/** A room's title: 1 to 200 characters, at least one of them visible. */ RoomTitle, |text| line(text, TITLE_CHARS_MAX));
+value!(/** A person's or a session's name: 1 to 100 characters, at least one of them visible. */ Name, |text| line(text, NAME_CHARS_MAX));
+value!(/** An e-mail address, lowercased: people do not remember how they typed it. */ Email, email);
+value!(/** The text of a message: 1 byte to 32 KiB, at least one visible character. */ MessageText, message);
+value!(/** Names one operation of one person, so that repeating it has one effect: 1 to 64 characters of `A-Z a-z 0-9 . _ : -`. */ OpId, op_id);
+
+impl OpId {
+    /// An operation id of the server's own, which no client can choose.
+    pub fn reserved(suffix: impl fmt::Display) -> Self {
+        Self(format!("{OP_ID_RESERVED_PREFIX}{suffix}"))
+    }
+
+    /// An operation id that was kept.
+    pub fn from_kept(text: String) -> Self {
+        Self(text)
+    }
+
+    pub fn is_reserved(&self) -> bool {
+        self.0.starts_with(OP_ID_RESERVED_PREFIX)
+    }
+}
+
+/// What a client sends as an operation id is checked as it is read, the reserved prefix included.
+impl<'de> Deserialize<'de> for OpId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse()
+            .map_err(|problem| serde::de::Error::custom(format!("opId {problem}")))
+    }
+}
+
+#[cfg(feature = "graphql")]
+#[async_graphql::Scalar(name = "OpId")]
+impl async_graphql::ScalarType for OpId {
+    fn parse(value: async_graphql::Value) -> async_graphql::InputValueResult<Self> {
+        match value {
+            async_graphql::Value::String(text) => Ok(text.parse()?),
+            other => Err(async_graphql::InputValueError::expected_type(other)),
+        }
+    }
+
+    fn to_value(&self) -> async_graphql::Value {
+        async_graphql::Value::String(self.0.clone())
+    }
+}
+
+#[cfg(feature = "openapi")]
+crate::openapi::string!(
+    OpId,
+    1,
+    OP_ID_CHARS_MAX,
+    r"^(?!roost\.)[A-Za-z0-9._:-]{1,64}$"
+);
+
+fn line(text: &str, chars_max: usize) -> Result<String, Invalid> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(Invalid("is empty"));
+    }
+    if text.chars().count() > chars_max {
+        return Err(Invalid("is too long"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Invalid("contains a control character"));
+    }
+    Ok(text.to_owned())
+}
+
+fn email(text: &str) -> Result<String, Invalid> {
+    let text = text.trim().to_lowercase();
+    if text.chars().count() > EMAIL_CHARS_MAX {
+        return Err(Invalid("is too long"));
+    }
+    let good = text.split_once('@').is_some_and(|(local, domain)| {
+        !local.is_empty() && !domain.is_empty() && !domain.contains('@')
+    });
+    // Whether an address exists is known only by writing to it; this refuses what cannot be one.
+    if !good || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(Invalid("is not an e-mail address"));
+    }
+    Ok(text)
+}
+
+fn message(text: &str) -> Result<String, Invalid> {
+    if text.trim().is_empty() {
+        return Err(Invalid("is empty"));
+    }
+    if text.len() > MESSAGE_BYTES_MAX {
+        return Err(Invalid("is longer than 32 KiB"));
+    }
+    if text.contains('\0') {
+        return Err(Invalid("contains a NUL character"));
+    }
+    Ok(text.to_owned())
+}
+
+fn op_id(text: &str) -> Result<String, Invalid> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "._:-".contains(c);
+    if text.is_empty() || text.len() > OP_ID_CHARS_MAX || !text.chars().all(good) {
+        return Err(Invalid("must be 1 to 64 of A-Z a-z 0-9 . _ : -"));
+    }
+    if text.starts_with(OP_ID_RESERVED_PREFIX) {
+        return Err(Invalid("must not begin with \"roost.\""));
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_trimmed_and_bounded() {
+        assert_eq!(" Plan ".parse::<RoomTitle>().unwrap().as_str(), "Plan");
+        assert!("x".repeat(200).parse::<RoomTitle>().is_ok());
+        assert!("x".repeat(201).parse::<RoomTitle>().is_err());
+        assert!(" \n".parse::<RoomTitle>().is_err());
+        assert_eq!(
+            "Ann@Example.COM".parse::<Email>().unwrap().as_str(),
+            "ann@example.com"
+        );
+        assert!("ann".parse::<Email>().is_err());
+        assert!(
+            "é".repeat(MESSAGE_BYTES_MAX / 2)
+                .parse::<MessageText>()
+                .is_ok()
+        );
+        assert!(
+            "é".repeat(MESSAGE_BYTES_MAX / 2 + 1)
+                .parse::<MessageText>()
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn clients_cannot_choose_the_servers_operation_ids() {
+        assert!("roost.outbox.1".parse::<OpId>().is_err());
+        assert!("7f-1:a".parse::<OpId>().is_ok());
+        assert!("a b".parse::<OpId>().is_err());
+    }
+}

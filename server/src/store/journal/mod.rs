@@ -1,0 +1,164 @@
+//! The room journal: the durable, totally ordered record of everything that changed in a room.
+//!
+//! Promises of every implementation, held by one contract test (`tests/it/journal.rs`):
+//!
+//! * The unique pair (room, seq) is the sequencer. Two writers that know the same head insert the
+//!   same seq; exactly one wins, the other is told [`Stop::SlotTaken`]. There are no holes.
+//! * The unique triple (room, actor, op id) makes a retry visible: [`Stop::OperationKnown`].
+//! * What `append` counts as committed survives the death of this process, the store and its host.
+//! * A batch never makes a hole: entries are committed as a prefix of what was given. (SQL: all or none.)
+//! * An outcome that cannot be known is an error, [`JournalError::OutcomeUnknown`], never a guess.
+//! * Readers tolerate two `current` entries of one item for a moment: the higher seq is the state.
+
+mod mongo;
+mod sql;
+
+pub use mongo::MongoJournal;
+pub use sql::SqlJournal;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use roost_schema::{Body, Direction, Epoch, ItemId, Kind, Op, OpId, RoomId, Seq, UserId};
+use std::collections::HashMap;
+
+/// A fingerprint (SHA-256) of what an operation asked for; tells a retry from a reused op id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestHash(pub [u8; 32]);
+
+/// One change of one item, holding the item's full new state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub room: RoomId,
+    pub seq: Seq,
+    pub item: ItemId,
+    pub kind: Kind,
+    pub op: Op,
+    /// `null` for a deletion.
+    pub body: Body,
+    pub actor: UserId,
+    /// Absent once the entry was emptied.
+    pub op_id: Option<OpId>,
+    pub request_hash: RequestHash,
+    /// Whole milliseconds, so that every store gives back what it was given.
+    pub at: DateTime<Utc>,
+    /// The seq of the item's first entry; history is read in this order.
+    pub born: Seq,
+    /// No newer entry of the item was known when this was read. An emptied entry is not current.
+    pub current: bool,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// How many entries, counted from the first, are durable now.
+    pub committed: usize,
+    /// Why the rest is not; `None` when everything is.
+    pub stop: Option<Stop>,
+}
+
+/// Why a batch stopped. The entries after `committed` were not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Another writer holds the slot, or the slot before it is empty: read on from the head.
+    SlotTaken,
+    /// One of the operations is in the journal already: look them up.
+    OperationKnown,
+}
+
+/// Entries ascending by seq (or in the asked direction), cut at a number of bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    pub entries: Vec<Entry>,
+    /// Whether entries beyond the last one remain.
+    pub more: bool,
+}
+
+/// Where the rooms that were asked for stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heads {
+    pub epoch: Epoch,
+    pub rooms: HashMap<RoomId, RoomHead>,
+}
+
+/// Where one room stands. A room without entries has both at 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoomHead {
+    /// The newest seq.
+    pub head: Seq,
+    /// Tombstones at or below this may be gone: a reader standing below it needs the full state.
+    pub floor: Seq,
+}
+
+/// Selects items of one kind in the order they were born.
+#[derive(Clone, Copy, Debug)]
+pub struct HistoryQuery {
+    pub kind: Kind,
+    pub direction: Direction,
+    /// Only items born strictly beyond this, in the given direction.
+    pub beyond: Option<Seq>,
+    pub limit_items: usize,
+}
+
+/// How far to clean up; see [`Journal::trim`].
+#[derive(Clone, Copy, Debug)]
+pub struct Trim {
+    /// Superseded entries written before this are emptied. At least 24 h ago.
+    pub superseded_before: DateTime<Utc>,
+    /// Tombstones written before this are emptied, after the floor is raised above them.
+    pub tombstones_before: DateTime<Utc>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The write may or may not be durable: read the head before writing again.
+    #[error("the outcome of a journal write is unknown")]
+    OutcomeUnknown(#[source] anyhow::Error),
+    /// Nothing was written; the store cannot be reached or refuses.
+    #[error("the journal is unavailable")]
+    Unavailable(#[source] anyhow::Error),
+    /// What is stored cannot be read back, or a setting is weaker than the promises need.
+    #[error("the journal is unsound: {0}")]
+    Unsound(String),
+}
+
+pub type Result<T, E = JournalError> = std::result::Result<T, E>;
+
+/// The journal of every room. Two implementations: `MongoDB`, and SQL (`PostgreSQL` and `SQLite`).
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Appends entries of one room whose seqs are head+1, head+2, …: the entry before the first must
+    /// exist (unless it is seq 1). Every entry is inserted current; then older entries of the same
+    /// items are cleared by exactly `room, item, current, seq < mine`.
+    async fn append(&self, room: RoomId, batch: &[Entry]) -> Result<Appended>;
+
+    /// The epoch, and the head and floor of each room asked for; one query for all.
+    async fn heads(&self, rooms: &[RoomId]) -> Result<Heads>;
+
+    /// Every entry after a seq, ascending, emptied ones included (as deletions with a null body and
+    /// no op id). At least one entry if there is any, then until `limit_bytes` of bodies.
+    async fn log(&self, room: RoomId, after: Seq, limit_bytes: usize) -> Result<Page>;
+
+    /// The newest entry of each item changed after a seq, tombstones included, ascending; bounded
+    /// as `log` is. The last seq of a page is a position safe to resume from.
+    async fn changes(&self, room: RoomId, since: Seq, limit_bytes: usize) -> Result<Page>;
+
+    /// The newest entry of each of these items, tombstones included; items never seen are left out.
+    async fn items(&self, room: RoomId, items: &[ItemId]) -> Result<Vec<Entry>>;
+
+    /// The entries these operations made; operations never seen are left out.
+    async fn operations(&self, room: RoomId, operations: &[(UserId, OpId)]) -> Result<Vec<Entry>>;
+
+    /// Living items of a kind by `born`; tombstones are grouped in before they are filtered out.
+    async fn history(&self, room: RoomId, query: HistoryQuery) -> Result<Page>;
+
+    /// Raises floors, then empties (body, op id, current) what is older than the bounds. Rows keep
+    /// their (room, seq) for ever, so that no slot is given twice. Answers how many were emptied.
+    async fn trim(&self, bounds: Trim) -> Result<u64>;
+
+    /// Starts another epoch if the present one is `known`; answers the epoch that stands afterwards.
+    async fn change_epoch(&self, known: Epoch) -> Result<Epoch>;
+
+    /// Reads back that the store is as durable as promised (unique indexes, `synchronous`,
+    /// `synchronous_commit`, write and read concern) and refuses weaker settings.
+    async fn verify(&self) -> Result<()>;
+}

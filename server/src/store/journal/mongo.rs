@@ -1,0 +1,4 @@
+//! The journal on a `MongoDB` replica set.
+
+/// One document per entry.
+pub struct MongoJournal;
