@@ -1,0 +1,11 @@
+//! Every developer command of Roost, as a library so that its tests and its commands share the real servers.
+//!
+//! `servers` finds, installs and runs the real programs; `tools` obtains everything else; each command has its own file.
+
+pub mod interrupt;
+pub mod ports;
+pub mod process;
+pub mod servers;
+pub mod test;
+pub mod tools;
+pub mod workspace;

@@ -1,0 +1,162 @@
+//! Starting other programs so that none of them outlives us.
+
+use std::ffi::OsStr;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal};
+
+use crate::interrupt;
+
+/// The program that ties another one's life to ours.
+const TIE: &str = "setpriv";
+/// How often we look whether a program has ended.
+pub const POLL: Duration = Duration::from_millis(20);
+/// How long a program may take to end after we asked it to.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A command for `program` that the kernel ends with `death_signal` when we die, whatever killed us.
+///
+/// The signal is bound to the *thread* that spawns it: spawn from one that lives as long as the program should.
+/// `setpriv` sets it, because doing so in `pre_exec` would need unsafe code; `user` is for programs that refuse root.
+/// Its own process group keeps a Ctrl-C in the terminal from reaching it before we are done with it.
+pub fn tied(program: impl AsRef<OsStr>, death_signal: DeathSignal, user: Option<&str>) -> Command {
+    let mut command = Command::new(TIE);
+    if let Some(user) = user {
+        command.arg(format!("--reuid={user}"));
+        command.arg(format!("--regid={user}"));
+        command.arg("--init-groups");
+    }
+    command.args(["--pdeathsig", death_signal.name(), "--"]);
+    command.arg(program);
+    command.process_group(0).stdin(Stdio::null());
+    command
+}
+
+/// What the kernel sends to a program whose starter died.
+#[derive(Clone, Copy, Debug)]
+pub enum DeathSignal {
+    Interrupt,
+    Terminate,
+    Kill,
+}
+
+impl DeathSignal {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Interrupt => "INT",
+            Self::Terminate => "TERM",
+            Self::Kill => "KILL",
+        }
+    }
+}
+
+/// Runs a program to its end with its output shown, and fails when it does. An interruption ends it and its children.
+pub fn run(command: &mut Command) -> Result<()> {
+    let shown = display(command);
+    eprintln!("+ {shown}");
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot start `{shown}`"))?;
+    let status = wait(&mut child)?;
+    if !status.success() {
+        bail!("`{shown}` failed: {status}");
+    }
+    Ok(())
+}
+
+/// Runs a program to its end and gives what it printed; its messages are part of the error when it fails.
+pub fn output(command: &mut Command) -> Result<String> {
+    let shown = display(command);
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start `{shown}`"))?;
+    if !output.status.success() {
+        let messages = String::from_utf8_lossy(&output.stderr);
+        bail!("`{shown}` failed ({}): {}", output.status, messages.trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Waits for a child; on an interruption its whole process group is ended first.
+pub fn wait(child: &mut Child) -> Result<ExitStatus> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if interrupt::requested() {
+            signal_group(child, Signal::TERM);
+            let status = stop(child, Signal::TERM)?;
+            bail!("interrupted ({status})");
+        }
+        thread::sleep(POLL);
+    }
+}
+
+/// Asks a child to end, waits for it, and kills it when it does not.
+pub fn stop(child: &mut Child, politely: Signal) -> Result<ExitStatus> {
+    signal(child, politely);
+    let deadline = Instant::now() + STOP_PATIENCE;
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        thread::sleep(POLL);
+    }
+    child.kill()?;
+    Ok(child.wait()?)
+}
+
+/// The full path of a program on PATH.
+pub fn find_on_path(program: &str) -> Option<std::path::PathBuf> {
+    let path = crate::workspace::environment("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|candidate| is_executable(candidate))
+}
+
+pub fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata()
+        .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+/// How a program ended, for a sentence.
+pub fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "an unknown end".to_owned(),
+    }
+}
+
+/// A command as a person would type it, without how it is tied to us.
+pub fn display(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+    let own = words.iter().position(|word| word == "--");
+    let own = own.filter(|_| command.get_program() == TIE);
+    words[own.map_or(0, |separator| separator + 1)..].join(" ")
+}
+
+fn signal(child: &Child, signal: Signal) {
+    // A child that has ended but was not waited for is a zombie: its id cannot have been given to another process.
+    if let Some(id) = id(child) {
+        let _ = rustix::process::kill_process(id, signal);
+    }
+}
+
+fn signal_group(child: &Child, signal: Signal) {
+    if let Some(id) = id(child) {
+        let _ = rustix::process::kill_process_group(id, signal);
+    }
+}
+
+fn id(child: &Child) -> Option<Pid> {
+    i32::try_from(child.id()).ok().and_then(Pid::from_raw)
+}
