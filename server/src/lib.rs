@@ -5,4 +5,7 @@
 //! `transport` never names sea-orm, mongodb or fred; `app` never names axum, async-graphql or
 //! socketioxide; of `store`, `live` names only `store::journal`. `tests/it/architecture.rs` checks it.
 
+pub mod app;
+pub mod live;
 pub mod store;
+pub mod transport;

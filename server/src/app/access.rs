@@ -1,0 +1,111 @@
+//! Who may do what. The only place a permission is decided.
+
+use super::{App, Result};
+use crate::live::{Refusal, RoomView};
+use chrono::{DateTime, Utc};
+use roost_schema::{ErrorCode, Role, RoomId, SessionId, UserId};
+use std::net::IpAddr;
+
+/// The signed-in person behind a request, and the session they act through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Actor {
+    pub user_id: UserId,
+    pub session_id: SessionId,
+    /// When the access token that proved it expires.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Where a request without an account comes from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    pub address: IpAddr,
+    pub user_agent: Option<String>,
+}
+
+/// What one may want to do in a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// See the room, its members, items and events.
+    Read,
+    /// Send messages; edit and delete one's own.
+    SendMessages,
+    /// Delete other people's messages.
+    Moderate,
+    /// Give the room another title.
+    Rename,
+    /// Put the room into the archive and take it out.
+    Archive,
+    /// Invite, remove, and change roles.
+    ManageMembers,
+}
+
+impl Permission {
+    pub const ALL: [Self; 6] = [
+        Self::Read,
+        Self::SendMessages,
+        Self::Moderate,
+        Self::Rename,
+        Self::Archive,
+        Self::ManageMembers,
+    ];
+}
+
+/// The whole permission table.
+pub const fn allows(role: Role, permission: Permission) -> bool {
+    match permission {
+        Permission::Read => true,
+        Permission::SendMessages => !matches!(role, Role::Viewer),
+        Permission::Rename => matches!(role, Role::Owner | Role::Editor),
+        Permission::Moderate | Permission::Archive | Permission::ManageMembers => {
+            matches!(role, Role::Owner)
+        }
+    }
+}
+
+/// Proof that an actor may act in a room. Only this file makes one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RoomAccess {
+    pub(super) room_id: RoomId,
+    pub(super) user_id: UserId,
+    pub(super) role: Role,
+}
+
+impl App {
+    /// Outsiders learn nothing: to them a room they cannot see does not exist.
+    pub(super) async fn enter_room(
+        &self,
+        actor: &Actor,
+        room: RoomId,
+        permission: Permission,
+    ) -> Result<RoomAccess> {
+        let room = self.live.room(room).view().await?;
+        Ok(permit(&room, actor, permission)?)
+    }
+}
+
+/// The same decision on a room's state at a head, for writes that are judged in the mailbox.
+pub(super) fn permit(
+    room: &RoomView,
+    actor: &Actor,
+    permission: Permission,
+) -> Result<RoomAccess, Refusal> {
+    let role = room.role_of(actor.user_id).ok_or(NO_SUCH_ROOM)?;
+    if !allows(role, permission) {
+        return Err(FORBIDDEN);
+    }
+    Ok(RoomAccess {
+        room_id: room.id(),
+        user_id: actor.user_id,
+        role,
+    })
+}
+
+const NO_SUCH_ROOM: Refusal = Refusal {
+    code: ErrorCode::NotFound,
+    sentence: "there is no such room, or not for you",
+};
+
+const FORBIDDEN: Refusal = Refusal {
+    code: ErrorCode::Forbidden,
+    sentence: "your role does not allow this here",
+};

@@ -1,0 +1,44 @@
+//! What the product does. Every use case is a method on [`App`]; nothing here knows a transport.
+
+mod access;
+mod accounts;
+mod error;
+mod events;
+mod items;
+mod members;
+mod messages;
+mod passwords;
+mod presence;
+mod rooms;
+mod sessions;
+mod tokens;
+mod users;
+
+pub use access::{Actor, Origin, Permission};
+pub use error::{Error, Result};
+pub use passwords::Passwords;
+pub use presence::Joined;
+pub use tokens::Tokens;
+
+use crate::{live::Live, store::Store};
+use std::sync::Arc;
+
+/// The use cases, with what they need to run. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    store: Store,
+    live: Arc<Live>,
+    tokens: Arc<Tokens>,
+    passwords: Arc<Passwords>,
+}
+
+impl App {
+    pub fn new(store: Store, live: Arc<Live>, tokens: Tokens, passwords: Passwords) -> Self {
+        Self {
+            store,
+            live,
+            tokens: Arc::new(tokens),
+            passwords: Arc::new(passwords),
+        }
+    }
+}
