@@ -1,1 +1,18 @@
-//! x
+//! The relational schema, one file per migration, oldest first.
+//!
+//! A migration expands, a later one contracts: the release before must run on the schema after.
+//! A migration that was released is never edited.
+
+mod m0001_journal;
+
+use sea_orm_migration::{MigrationTrait, MigratorTrait, async_trait};
+
+/// Brings a database to the schema of this release.
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_journal::Migration)]
+    }
+}
