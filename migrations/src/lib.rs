@@ -5,7 +5,9 @@
 
 mod m0001_journal;
 
-use sea_orm_migration::{MigrationTrait, MigratorTrait, async_trait};
+pub use sea_orm_migration::MigratorTrait;
+
+use sea_orm_migration::{MigrationTrait, async_trait};
 
 /// Brings a database to the schema of this release.
 pub struct Migrator;

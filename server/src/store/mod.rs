@@ -3,7 +3,7 @@
 pub mod journal;
 mod sql;
 
-pub use sql::Sql;
+pub use sql::{DataLock, Sql, lock_data};
 
 use journal::Journal;
 use std::sync::Arc;

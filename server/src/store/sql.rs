@@ -1,11 +1,287 @@
 //! Connections to the relational database, with the durability the promises need.
 
-use sea_orm::DatabaseConnection;
+use super::StoreError;
+use anyhow::{Context, anyhow};
+use roost_migrations::{Migrator, MigratorTrait};
+use sea_orm::{
+    DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr, SqliteTransactionMode,
+    SqlxPostgresConnector, SqlxSqliteConnector, TransactionOptions, TransactionTrait,
+    sqlx::{
+        self, ConnectOptions,
+        postgres::{PgConnectOptions, PgPoolOptions},
+        sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    },
+};
+use std::{
+    fs::{File, TryLockError},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
+
+/// How many connections to `PostgreSQL` an instance holds at most.
+const POSTGRES_CONNECTIONS_MAX: u32 = 20;
+const SQLITE_READERS_MAX: u32 = 4;
+/// How long a caller waits for a free connection; on `SQLite` that is the queue for its one writer.
+const POSTGRES_ACQUIRE_TIMEOUT: Duration = Duration::from_millis(500);
+const SQLITE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long to wait for another instance that is migrating the same database.
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(120);
+/// A code of the SQL standard has five characters; `SQLite`'s numbers are shorter.
+const SQLSTATE_CHARS: usize = 5;
+/// Names the migration lock among a `PostgreSQL` server's advisory locks ("roost" in ASCII).
+const MIGRATION_LOCK: i64 = 0x72_6f_6f_73_74;
 
 /// The relational database. On `SQLite` all writes share one connection, because `SQLite` has one
-/// writer; on `PostgreSQL` both are the same pool.
+/// writer, and `read` refuses to write; on `PostgreSQL` both are the same pool.
 #[derive(Clone, Debug)]
 pub struct Sql {
     pub read: DatabaseConnection,
     pub write: DatabaseConnection,
+}
+
+impl Sql {
+    /// Connects to `sqlite:path` (made when it does not exist) or `postgres://…`.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        if url.starts_with("sqlite:") {
+            Self::connect_sqlite(sqlite_options(url)?).await
+        } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            Self::connect_postgres(url).await
+        } else {
+            Err(StoreError::Broken(anyhow!(
+                "the database URL must begin with sqlite: or postgres:"
+            )))
+        }
+    }
+
+    async fn connect_sqlite(options: SqliteConnectOptions) -> Result<Self, StoreError> {
+        let pool = || {
+            SqlitePoolOptions::new()
+                .acquire_timeout(SQLITE_ACQUIRE_TIMEOUT)
+                .test_before_acquire(false)
+                .idle_timeout(None)
+                .max_lifetime(None)
+        };
+        let writer = options.clone().journal_mode(SqliteJournalMode::Wal);
+        let write = pool().max_connections(1).connect_with(writer).await;
+        let reader = options.pragma("query_only", "ON");
+        let read = pool()
+            .max_connections(SQLITE_READERS_MAX)
+            .connect_lazy_with(reader);
+        Ok(Self {
+            read: SqlxSqliteConnector::from_sqlx_sqlite_pool(read),
+            write: SqlxSqliteConnector::from_sqlx_sqlite_pool(write.map_err(unavailable)?),
+        })
+    }
+
+    async fn connect_postgres(url: &str) -> Result<Self, StoreError> {
+        let statement_timeout = STATEMENT_TIMEOUT.as_millis().to_string();
+        let options = PgConnectOptions::from_str(url)
+            .map_err(|error| StoreError::Broken(error.into()))?
+            .application_name("roost")
+            .options([
+                ("statement_timeout", statement_timeout.as_str()),
+                ("synchronous_commit", "on"),
+            ])
+            .disable_statement_logging();
+        let pool = PgPoolOptions::new()
+            .max_connections(POSTGRES_CONNECTIONS_MAX)
+            .acquire_timeout(POSTGRES_ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .connect_with(options)
+            .await
+            .map_err(unavailable)?;
+        let both = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
+        Ok(Self {
+            read: both.clone(),
+            write: both,
+        })
+    }
+
+    pub fn backend(&self) -> DbBackend {
+        self.write.get_database_backend()
+    }
+
+    /// Begins a transaction that may write. On `SQLite` it takes the write lock at once
+    /// (IMMEDIATE), because a lock that is upgraded later cannot wait for its turn.
+    pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+        let sqlite = self.backend() == DbBackend::Sqlite;
+        self.write
+            .begin_with_options(TransactionOptions {
+                sqlite_transaction_mode: sqlite.then_some(SqliteTransactionMode::Immediate),
+                ..TransactionOptions::default()
+            })
+            .await
+    }
+
+    /// Brings the schema to this release. Instances that start together take turns.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        if self.backend() == DbBackend::Sqlite {
+            let transaction = self.begin().await?;
+            Migrator::up(&transaction, None).await?;
+            return commit(transaction).await;
+        }
+        match tokio::time::timeout(MIGRATION_TIMEOUT, self.migrate_postgres()).await {
+            Ok(migrated) => migrated,
+            Err(_) => Err(StoreError::Unavailable(anyhow!(
+                "migrating took longer than {} s, or another instance held the lock that long",
+                MIGRATION_TIMEOUT.as_secs()
+            ))),
+        }
+    }
+
+    /// On connections of its own, because a migration may take longer than a statement may.
+    async fn migrate_postgres(&self) -> Result<(), StoreError> {
+        let options = self.write.get_postgres_connection_pool().connect_options();
+        let pool = PgPoolOptions::new()
+            .max_connections(2)
+            .connect_with((*options).clone().options([("statement_timeout", "0")]))
+            .await
+            .map_err(unavailable)?;
+        let mut lock = pool.acquire().await.map_err(unavailable)?;
+        sqlx::query("SELECT pg_advisory_lock($1)")
+            .bind(MIGRATION_LOCK)
+            .execute(&mut *lock)
+            .await
+            .map_err(unavailable)?;
+        let connection = SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone());
+        let migrated = Migrator::up(&connection, None).await;
+        // The lock belongs to its connection and ends with it.
+        lock.close().await.map_err(unavailable)?;
+        pool.close().await;
+        Ok(migrated?)
+    }
+}
+
+/// Commits; from here on an error leaves open whether it happened.
+pub(super) async fn commit(transaction: DatabaseTransaction) -> Result<(), StoreError> {
+    transaction
+        .commit()
+        .await
+        .map_err(|error| StoreError::OutcomeUnknown(error.into()))
+}
+
+impl From<DbErr> for StoreError {
+    /// For everything but a commit: a transaction that was not committed wrote nothing.
+    fn from(error: DbErr) -> Self {
+        let is_broken = match &error {
+            DbErr::Conn(RuntimeErr::SqlxError(cause))
+            | DbErr::Exec(RuntimeErr::SqlxError(cause))
+            | DbErr::Query(RuntimeErr::SqlxError(cause)) => match &**cause {
+                sqlx::Error::Database(refusal) => !is_passing(refusal.code().as_deref()),
+                cause => !is_disconnect(cause),
+            },
+            DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => false,
+            _ => true,
+        };
+        if is_broken {
+            Self::Broken(error.into())
+        } else {
+            Self::Unavailable(error.into())
+        }
+    }
+}
+
+/// Whether the connection, and not the statement, was at fault.
+pub(super) fn is_disconnect(error: &sqlx::Error) -> bool {
+    matches!(
+        error,
+        sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+    )
+}
+
+/// Whether a refusal of the database passes by itself: `PostgreSQL` classes 08 (connection),
+/// 25006 (read-only while failing over), 40 (rolled back), 53 (resources), 55P03 (lock), 57
+/// (cancelled, stopping); `SQLite` busy (5), locked (6), I/O (10) and full (13).
+fn is_passing(code: Option<&str>) -> bool {
+    let code = code.unwrap_or_default();
+    if code.len() == SQLSTATE_CHARS {
+        let classes = ["08", "40", "53", "57"];
+        return classes.iter().any(|class| code.starts_with(class))
+            || matches!(code, "25006" | "55P03");
+    }
+    // SQLite's extended codes carry the primary one in the low byte.
+    matches!(
+        code.parse::<u32>().map(|code| code & 0xff),
+        Ok(5 | 6 | 10 | 13)
+    )
+}
+
+fn unavailable(error: impl Into<anyhow::Error>) -> StoreError {
+    StoreError::Unavailable(error.into())
+}
+
+fn sqlite_options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
+    if url.contains(":memory:") || url.contains("mode=memory") {
+        return Err(StoreError::Broken(anyhow!(
+            "an SQLite database in memory keeps nothing: name a file"
+        )));
+    }
+    let options =
+        SqliteConnectOptions::from_str(url).map_err(|error| StoreError::Broken(error.into()))?;
+    Ok(options
+        .create_if_missing(true)
+        .busy_timeout(STATEMENT_TIMEOUT)
+        .synchronous(SqliteSynchronous::Full)
+        // macOS keeps an ordinary fsync in the drive's cache; elsewhere this means nothing.
+        .pragma("fullfsync", "ON")
+        .foreign_keys(true)
+        .disable_statement_logging())
+}
+
+/// Keeps every other process away from one `SQLite` file until it is dropped.
+#[derive(Debug)]
+pub struct DataLock {
+    _file: File,
+}
+
+/// Locks a file beside the `SQLite` database of this URL; nothing for other databases. Two
+/// instances on one file would each believe to be alone, and split silently.
+pub fn lock_data(url: &str) -> Result<Option<DataLock>, StoreError> {
+    if !url.starts_with("sqlite:") {
+        return Ok(None);
+    }
+    let path = lock_path(&sqlite_options(url)?)?;
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .with_context(|| format!("cannot open the lock file {}", path.display()))
+        .map_err(unavailable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(DataLock { _file: file })),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Unavailable(anyhow!(
+            "another process uses this SQLite database ({} is locked): stop it first, or give \
+             every instance one PostgreSQL database and Redis",
+            path.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(unavailable(error)),
+    }
+}
+
+/// Beside the file itself, links resolved, so that two names of one file share one lock. Never the
+/// file: closing any handle of it would end `SQLite`'s own locks (<https://sqlite.org/howtocorrupt.html> §2.2).
+fn lock_path(options: &SqliteConnectOptions) -> Result<PathBuf, StoreError> {
+    let named = options.get_filename();
+    let folder = named
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make the data folder {}", folder.display()))
+            .map_err(unavailable)?;
+    }
+    let resolved = named.canonicalize().or_else(|_| {
+        let folder = folder.unwrap_or(".".as_ref()).canonicalize()?;
+        Ok::<_, std::io::Error>(folder.join(named.file_name().unwrap_or_default()))
+    });
+    let mut path = resolved.map_err(unavailable)?.into_os_string();
+    path.push(".lock");
+    Ok(path.into())
 }
