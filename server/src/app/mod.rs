@@ -14,7 +14,7 @@ mod sessions;
 mod tokens;
 mod users;
 
-pub use access::{Actor, Origin, Permission};
+pub use access::{Actor, Origin, Permission, allows};
 pub use error::{Error, Result};
 pub use passwords::Passwords;
 pub use presence::Joined;

@@ -1,0 +1,403 @@
+//! Keeps the layers one-way: what a file may name follows from where it stands.
+
+use std::{fs, path::Path};
+
+/// Each place in `src`, and the parts of this crate it may name.
+const MAY_NAME: &[(&str, &[&str])] = &[
+    (
+        "boot",
+        &[
+            "boot",
+            "config",
+            "telemetry",
+            "transport",
+            "app",
+            "live",
+            "store",
+        ],
+    ),
+    (
+        "transport",
+        &["transport", "telemetry", "app", "live", "store"],
+    ),
+    ("app", &["app", "live", "store"]),
+    ("live", &["live", "store"]),
+    ("store", &["store"]),
+    ("config", &["config"]),
+    ("telemetry", &["telemetry", "config"]),
+];
+
+/// Libraries that a layer never names: they belong to another one.
+const FOREIGN: &[(&str, &[&str])] = &[
+    ("transport", &["sea_orm", "sqlx", "mongodb", "fred"]),
+    (
+        "app",
+        &[
+            "axum",
+            "async_graphql",
+            "async_graphql_axum",
+            "socketioxide",
+            "engineioxide",
+        ],
+    ),
+];
+
+const BACKENDS: &[&str] = &["SqlJournal", "MongoJournal"];
+
+#[test]
+fn the_layers_look_only_down() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    let mut files = 0;
+    for_each_file(&source, &mut |path| {
+        let file = path.strip_prefix(&source).unwrap().to_str().unwrap();
+        found.extend(violations(file, &fs::read_to_string(path).unwrap()));
+        files += 1;
+    });
+    assert!(files > 10, "only {files} files in {}", source.display());
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn planted_violations_are_caught() {
+    let planted = [
+        ("app/rooms.rs", "use crate::transport::rest;"),
+        ("app/rooms.rs", "use crate::{live::Live, transport};"),
+        (
+            "app/rooms.rs",
+            "use crate::{store::{Rooms, Sql}, boot::{self, Server}};",
+        ),
+        (
+            "app/rooms.rs",
+            "fn f() -> crate::transport::Answer { todo!() }",
+        ),
+        ("app/rooms.rs", "use super::super::transport;"),
+        ("app/mod.rs", "use super::{boot, live};"),
+        ("app/rooms.rs", "use crate::*;"),
+        ("app/rooms.rs", "use crate as roost; use roost::transport;"),
+        ("app/rooms.rs", "use crate::{self as roost};"),
+        ("app/rooms.rs", "use axum::Json;"),
+        (
+            "app/rooms.rs",
+            "fn f(_: &async_graphql::Context<'_>, x: char) { x == '\"' ; }",
+        ),
+        ("app/rooms.rs", "use {socketioxide::SocketIo, std::fmt};"),
+        ("live/bus.rs", "use crate::app::App;"),
+        ("live/bus.rs", "use crate::store::Sql;"),
+        ("live/bus.rs", "use crate::store::{journal::Entry, Sql};"),
+        ("live/bus.rs", "use crate::store;"),
+        ("live/bus.rs", "use crate::store::*;"),
+        ("live/bus.rs", "use super::super::store::Rooms;"),
+        ("store/rooms.rs", "use crate::live::Live;"),
+        ("store/journal/sql.rs", "use crate::{app::Error};"),
+        ("transport/rest/rooms.rs", "use sea_orm::DbErr;"),
+        ("transport/rest/rooms.rs", "fn f(_: ::mongodb::Client) {}"),
+        (
+            "transport/rest/rooms.rs",
+            "mod inner { use fred::prelude::*; }",
+        ),
+        (
+            "transport/rest/rooms.rs",
+            "use crate::store::journal::SqlJournal;",
+        ),
+        (
+            "app/rooms.rs",
+            "use crate::store::journal as j; fn f(_: j::MongoJournal) {}",
+        ),
+        (
+            "main.rs",
+            "fn main() { roost_server::store::journal::SqlJournal; }",
+        ),
+        ("boot.rs", "let x = std::env::var(\"X\");"),
+        (
+            "app/rooms.rs",
+            "use std::env; fn f() { env::var_os(\"X\"); }",
+        ),
+        ("app/rooms.rs", "use std::{env::{vars}, fmt};"),
+        ("config.rs", "use crate::app::App;"),
+    ];
+    for (file, text) in planted {
+        assert!(!violations(file, text).is_empty(), "{file}: {text}");
+    }
+}
+
+#[test]
+fn what_is_allowed_is_not_caught() {
+    let good = [
+        (
+            "app/rooms.rs",
+            "use super::{Actor, App}; use crate::{live::Live, store::{Store, StoreError}};",
+        ),
+        (
+            "app/rooms.rs",
+            "//! Nothing of crate::transport or axum.\n/* std::env::var /* axum */ axum */",
+        ),
+        (
+            "app/rooms.rs",
+            "const A: &str = \"crate::transport\"; const B: &str = r#\"axum \"::\" x\"#;",
+        ),
+        ("app/rooms.rs", "fn f<'a>(x: &'a str) -> char { '\"' }"),
+        (
+            "app/rooms.rs",
+            "mod tests { use super::super::*; use super::*; }",
+        ),
+        (
+            "live/bus.rs",
+            "use crate::store::journal::{Entry, Journal};",
+        ),
+        ("live/bus.rs", "use crate::{store::{journal::{self}}};"),
+        ("store/journal/sql.rs", "pub struct SqlJournal;"),
+        ("store/journal/sql.rs", "use super::super::sql::Sql;"),
+        (
+            "boot.rs",
+            "use crate::{app::App, config::Config, store::journal::MongoJournal, transport};",
+        ),
+        (
+            "config.rs",
+            "let x = std::env::var(\"X\"); let y = env!(\"CARGO\");",
+        ),
+        ("transport/rest/mod.rs", "use axum::Router;"),
+        ("main.rs", "use roost_server::boot;"),
+    ];
+    for (file, text) in good {
+        assert_eq!(violations(file, text), Vec::<String>::new(), "{text}");
+    }
+}
+
+/// Everything in a file's text that its place in `src` does not allow.
+fn violations(file: &str, text: &str) -> Vec<String> {
+    let place = file.split(['/', '.']).next().unwrap_or_default();
+    let module_depth = module_depth(file);
+    paths(&tokens(text))
+        .iter()
+        .filter_map(|path| {
+            let path: Vec<&str> = path.iter().map(String::as_str).collect();
+            problem(file, place, module_depth, &path)
+                .map(|problem| format!("src/{file}: `{}`: {problem}", path.join("::")))
+        })
+        .collect()
+}
+
+fn problem(file: &str, place: &str, module_depth: usize, path: &[&str]) -> Option<&'static str> {
+    if let Some(inside) = inside_crate(path, module_depth)
+        && let Some(problem) = inside_problem(place, inside)
+    {
+        return Some(problem);
+    }
+    let foreign = FOREIGN.iter().find(|(layer, _)| *layer == place);
+    if foreign.is_some_and(|(_, names)| path.first().is_some_and(|first| names.contains(first))) {
+        return Some("belongs to another layer");
+    }
+    let is_backend = path.iter().any(|segment| BACKENDS.contains(segment));
+    if is_backend && file != "boot.rs" && !file.starts_with("store/journal/") {
+        return Some("only boot.rs names a backend");
+    }
+    let reads_environment = path
+        .windows(2)
+        .any(|pair| pair[0] == "env" && pair[1].starts_with("var"));
+    if reads_environment && file != "config.rs" {
+        return Some("the environment is read once, in config.rs");
+    }
+    None
+}
+
+/// The path from the crate's root, if it leads there.
+fn inside_crate<'a, 'b>(path: &'b [&'a str], module_depth: usize) -> Option<&'b [&'a str]> {
+    match path {
+        ["crate" | "roost_server", inside @ ..] => Some(inside),
+        _ => {
+            let ups = path
+                .iter()
+                .take_while(|segment| **segment == "super")
+                .count();
+            // A module inside a file stands deeper than the file: its `super::*` is not the root.
+            let inside = &path[ups..];
+            (ups > 0 && ups >= module_depth && inside != ["*"]).then_some(inside)
+        }
+    }
+}
+
+fn inside_problem(place: &str, inside: &[&str]) -> Option<&'static str> {
+    let (_, allowed) = MAY_NAME.iter().find(|(layer, _)| *layer == place)?;
+    match inside {
+        ["self", ..] => Some("the crate gets no other name"),
+        ["*"] => Some("names everything"),
+        [first, ..] if is_part(first) && !allowed.contains(first) => Some("looks up"),
+        ["store"] | ["store", "*" | "self"] if place == "live" => {
+            Some("of store, live names only store::journal")
+        }
+        ["store", second, ..] if place == "live" && *second != "journal" => {
+            Some("of store, live names only store::journal")
+        }
+        _ => None,
+    }
+}
+
+fn is_part(name: &str) -> bool {
+    MAY_NAME.iter().any(|(part, _)| *part == name)
+}
+
+/// How many `super` lead from a file's module to the crate's root.
+fn module_depth(file: &str) -> usize {
+    let module = file.trim_end_matches(".rs").trim_end_matches("/mod");
+    module.split('/').count()
+}
+
+/// Identifiers, `::` and single characters; comments, strings and characters are left out.
+fn tokens(text: &str) -> Vec<String> {
+    let mut tokens = Vec::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let length = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            block_comment(rest)
+        } else if let Some(length) = raw_string(rest) {
+            length
+        } else if first == '"' {
+            string(rest)
+        } else if first == '\'' {
+            character_or_lifetime(rest)
+        } else if first.is_alphanumeric() || first == '_' {
+            let length = word(rest);
+            tokens.push(rest[..length].to_owned());
+            length
+        } else if rest.starts_with("::") {
+            tokens.push("::".to_owned());
+            2
+        } else {
+            if !first.is_whitespace() {
+                tokens.push(first.to_string());
+            }
+            first.len_utf8()
+        };
+        rest = &rest[length..];
+    }
+    tokens
+}
+
+fn word(text: &str) -> usize {
+    text.find(|c: char| !c.is_alphanumeric() && c != '_')
+        .unwrap_or(text.len())
+}
+
+/// Block comments nest.
+fn block_comment(text: &str) -> usize {
+    let (mut depth, mut at) = (0, 0);
+    while at < text.len() {
+        let step = &text[at..];
+        if step.starts_with("/*") {
+            (depth, at) = (depth + 1, at + 2);
+        } else if step.starts_with("*/") {
+            (depth, at) = (depth - 1, at + 2);
+        } else {
+            at += step.chars().next().map_or(1, char::len_utf8);
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    at
+}
+
+fn raw_string(text: &str) -> Option<usize> {
+    let body = text.strip_prefix("br").or_else(|| text.strip_prefix('r'))?;
+    let hashes = body.bytes().take_while(|byte| *byte == b'#').count();
+    let content = body[hashes..].strip_prefix('"')?;
+    let end = format!("\"{}", "#".repeat(hashes));
+    let length = content.find(&end)? + end.len();
+    Some(text.len() - content.len() + length)
+}
+
+fn string(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, symbol) in text.char_indices().skip(1) {
+        match symbol {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+fn character_or_lifetime(text: &str) -> usize {
+    let mut symbols = text.char_indices().skip(1);
+    match (symbols.next(), symbols.next()) {
+        (Some((_, '\\')), _) => 3 + text[3..].find('\'').unwrap_or(0) + 1,
+        (Some(_), Some((at, '\''))) => at + 1,
+        _ => 1,
+    }
+}
+
+/// Every path, with `{…}` spelled out: `a::{b, c::d}` is `a::b` and `a::c::d`.
+fn paths(tokens: &[String]) -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < tokens.len() {
+        if is_name(&tokens[at]) {
+            at = path(tokens, at, &[], &mut found);
+        } else {
+            at += 1;
+        }
+    }
+    found
+}
+
+/// Reads one path that begins at a token, and answers where it ends.
+fn path(
+    tokens: &[String],
+    mut at: usize,
+    prefix: &[String],
+    found: &mut Vec<Vec<String>>,
+) -> usize {
+    let token = |at: usize| tokens.get(at).map_or("", String::as_str);
+    let mut path = prefix.to_vec();
+    loop {
+        if token(at) == "{" {
+            at += 1;
+            while at < tokens.len() && token(at) != "}" {
+                at = if token(at) == "," {
+                    at + 1
+                } else {
+                    self::path(tokens, at, &path, found).max(at + 1)
+                };
+            }
+            return at + 1;
+        }
+        if token(at) != "*" && !is_name(token(at)) {
+            break;
+        }
+        path.push(token(at).to_owned());
+        at += 1;
+        if token(at) != "::" {
+            break;
+        }
+        at += 1;
+    }
+    if token(at) == "as" {
+        // `use crate as other` hides everything behind another name, as `{self as other}` does.
+        if path == ["crate"] {
+            path.push("self".to_owned());
+        }
+        at += 2;
+    }
+    found.push(path);
+    at
+}
+
+fn is_name(token: &str) -> bool {
+    token.starts_with(|c: char| c.is_alphabetic() || c == '_')
+}
+
+fn for_each_file(folder: &Path, check: &mut impl FnMut(&Path)) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            for_each_file(&path, check);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            check(&path);
+        }
+    }
+}

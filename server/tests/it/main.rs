@@ -1,0 +1,4 @@
+//! The server's tests.
+
+mod access;
+mod architecture;
