@@ -2,10 +2,15 @@
 //!
 //! `servers` finds, installs and runs the real programs; `tools` obtains everything else; each command has its own file.
 
+pub mod assets;
+pub mod ci;
 pub mod interrupt;
 pub mod ports;
 pub mod process;
+pub mod repository;
+pub mod schema;
 pub mod servers;
 pub mod test;
 pub mod tools;
+pub mod up;
 pub mod workspace;

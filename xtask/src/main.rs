@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{interrupt, servers, test};
+use xtask::{assets, ci, interrupt, schema, servers, test, up};
 
 #[derive(Parser)]
 #[command(about = "Every developer command of Roost; CI calls only these.")]
@@ -14,6 +14,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Builds the server with its page, serves it with its data in ./data, and prints where to look.
+    Up,
     /// Starts PostgreSQL and a MongoDB-wire server for tests and keeps them until Ctrl-C.
     Servers,
     /// Runs every test of the workspace against real servers; further arguments go to `cargo test`.
@@ -21,6 +23,16 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Writes the committed files that the server generates.
+    Schema {
+        /// Only says which are stale.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Installs the browser bundles of the page and of GraphiQL.
+    Assets,
+    /// Runs everything that CI runs.
+    Ci,
 }
 
 fn main() -> ExitCode {
@@ -36,7 +48,11 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
+        Command::Up => up::run(),
         Command::Servers => servers::run_until_interrupted(),
         Command::Test { arguments } => test::run(&arguments),
+        Command::Schema { check } => schema::run(check),
+        Command::Assets => assets::run(),
+        Command::Ci => ci::run(),
     }
 }

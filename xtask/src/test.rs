@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every test of the workspace against real servers, and no test left out.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
@@ -7,10 +8,16 @@ use anyhow::{Context, Result, bail};
 
 use crate::process::{self, DeathSignal, tied};
 use crate::servers::Servers;
-use crate::workspace;
+use crate::{assets, workspace};
 
 /// Boots the servers once, runs `cargo test` with `arguments` and fails when a test failed or was ignored.
 pub fn run(arguments: &[String]) -> Result<()> {
+    run_with(arguments, &[])
+}
+
+/// The same with further variables for the tests.
+pub fn run_with(arguments: &[String], environment: &[(&str, &OsStr)]) -> Result<()> {
+    assets::run()?;
     let servers = Servers::start()?;
     eprintln!("servers: {}", servers.describe());
 
@@ -24,6 +31,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     }
     command.args(arguments);
     command.envs(servers.environment());
+    command.envs(environment.iter().copied());
     command.current_dir(workspace::root());
     let ignored = run_counting_ignored(&mut command)?;
     if ignored > 0 {
