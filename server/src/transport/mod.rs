@@ -3,4 +3,4 @@
 
 mod graphql;
 mod rest;
-mod socketio;
+pub mod socketio;

@@ -1,1 +1,3 @@
-//! The socketio transport.
+//! Socket.IO at `/socket.io`: WebSocket and long-polling, one namespace.
+
+pub mod listener;

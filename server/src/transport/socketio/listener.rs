@@ -1,0 +1,291 @@
+//! A connection that can be watched and ended: it counts what it wrote, gives up when a write stands
+//! still, and closes when told to. Every connection of the server is one of these, because a plain one
+//! whose peer stops reading holds its socket, and all that waits for it, for as long as the peer likes.
+
+use std::{
+    fmt, io,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    sync::{Notify, futures::OwnedNotified},
+    time::Sleep,
+};
+
+/// Hold of a connection from outside: how much it wrote, and its end.
+#[derive(Clone)]
+pub struct ConnectionHandle(Arc<Control>);
+
+impl ConnectionHandle {
+    /// Bytes the kernel has taken so far.
+    pub fn written_bytes(&self) -> u64 {
+        self.0.written_bytes.load(Ordering::Acquire)
+    }
+
+    /// Resolves at the next write that succeeds after this call, or when the connection ends.
+    pub fn next_write(&self) -> OwnedNotified {
+        Arc::clone(&self.0.moved).notified_owned()
+    }
+
+    /// Closes the connection at once; what was not written is lost.
+    pub fn kill(&self) {
+        self.0.end();
+    }
+
+    pub fn is_dead(&self) -> bool {
+        self.0.dead.load(Ordering::Acquire)
+    }
+}
+
+impl fmt::Debug for ConnectionHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionHandle")
+            .field("written_bytes", &self.written_bytes())
+            .field("is_dead", &self.is_dead())
+            .finish()
+    }
+}
+
+/// A TCP connection under such a handle.
+pub struct Guarded {
+    stream: TcpStream,
+    control: Arc<Control>,
+    stall_timeout: Duration,
+    /// Runs while a write waits for the peer.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Guarded {
+    /// `stall_timeout`: how long a write may wait for the peer without a byte of progress.
+    pub fn new(stream: TcpStream, stall_timeout: Duration) -> (Self, ConnectionHandle) {
+        let control = Arc::new(Control::default());
+        let handle = ConnectionHandle(Arc::clone(&control));
+        let guarded = Self {
+            stream,
+            control,
+            stall_timeout,
+            stalled: None,
+        };
+        (guarded, handle)
+    }
+
+    /// Ends the connection when a write has been pending for too long.
+    fn watch_stall(
+        &mut self,
+        context: &mut Context<'_>,
+        poll: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if poll.is_ready() {
+            self.stalled = None;
+            return poll;
+        }
+        let timeout = self.stall_timeout;
+        let timer = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        if timer.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        self.control.end();
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the peer does not read",
+        )))
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        self.control.end();
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.control.check(&self.control.reader, context)?;
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.control.check(&self.control.writer, context)?;
+        let poll = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.control.count(&poll);
+        self.watch_stall(context, poll)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.control.check(&self.control.writer, context)?;
+        let poll = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.control.count(&poll);
+        self.watch_stall(context, poll)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.control.check(&self.control.writer, context)?;
+        // A TCP stream keeps nothing back, so this says nothing about the peer.
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// What the two ends of a handle share.
+#[derive(Default)]
+struct Control {
+    dead: AtomicBool,
+    written_bytes: AtomicU64,
+    moved: Arc<Notify>,
+    reader: WakerSlot,
+    writer: WakerSlot,
+}
+
+type WakerSlot = Mutex<Option<Waker>>;
+
+impl Control {
+    fn end(&self) {
+        self.dead.store(true, Ordering::SeqCst);
+        for slot in [&self.reader, &self.writer] {
+            let waker = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+        self.moved.notify_waiters();
+    }
+
+    /// Fails on a dead connection; else remembers whom to wake when it dies. The waker is kept
+    /// before the flag is read, so that no end goes unnoticed.
+    fn check(&self, slot: &WakerSlot, context: &Context<'_>) -> io::Result<()> {
+        {
+            let mut kept = slot.lock().unwrap_or_else(PoisonError::into_inner);
+            if !kept
+                .as_ref()
+                .is_some_and(|waker| waker.will_wake(context.waker()))
+            {
+                *kept = Some(context.waker().clone());
+            }
+        }
+        if self.dead.load(Ordering::SeqCst) {
+            return Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "closed by the server",
+            ));
+        }
+        Ok(())
+    }
+
+    fn count(&self, poll: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = poll {
+            self.written_bytes
+                .fetch_add(*bytes as u64, Ordering::AcqRel);
+            self.moved.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+        time::timeout,
+    };
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    async fn connected(stall_timeout: Duration) -> (Guarded, ConnectionHandle, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap());
+        let (peer, accepted) = tokio::join!(peer, listener.accept());
+        let (guarded, handle) = Guarded::new(accepted.unwrap().0, stall_timeout);
+        (guarded, handle, peer.unwrap())
+    }
+
+    #[tokio::test]
+    async fn it_counts_what_the_kernel_took() {
+        let (mut guarded, handle, mut peer) = connected(SOON).await;
+        let next = handle.next_write();
+        guarded.write_all(b"hello").await.unwrap();
+        timeout(SOON, next).await.expect("a write is announced");
+        assert_eq!(handle.written_bytes(), 5);
+        let mut read = [0; 5];
+        peer.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"hello");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_read_is_given_up() {
+        let (mut guarded, handle, _peer) = connected(Duration::from_millis(200)).await;
+        let block = vec![0; 1 << 20];
+        let error = timeout(SOON, async {
+            loop {
+                if let Err(error) = guarded.write_all(&block).await {
+                    return error;
+                }
+            }
+        })
+        .await
+        .expect("the write ends by itself");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(handle.is_dead());
+    }
+
+    #[tokio::test]
+    async fn a_kill_wakes_whoever_waits_for_the_connection() {
+        let (guarded, handle, mut peer) = connected(SOON).await;
+        let (mut reader, mut writer) = tokio::io::split(guarded);
+        let read = async { reader.read_u8().await.unwrap_err().kind() };
+        let write = async {
+            let block = vec![0; 1 << 20];
+            loop {
+                if let Err(error) = writer.write_all(&block).await {
+                    return error.kind();
+                }
+            }
+        };
+        let wrote = handle.next_write();
+        let kill = async {
+            wrote.await;
+            handle.kill();
+        };
+        let (read, write, ()) = timeout(SOON, async { tokio::join!(read, write, kill) })
+            .await
+            .expect("both ends wake");
+        assert_eq!(read, io::ErrorKind::ConnectionAborted);
+        assert_eq!(write, io::ErrorKind::ConnectionAborted);
+        drop((reader, writer));
+        let mut rest = Vec::new();
+        timeout(SOON, peer.read_to_end(&mut rest))
+            .await
+            .expect("the peer sees the end")
+            .ok();
+    }
+}
