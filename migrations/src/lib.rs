@@ -4,6 +4,7 @@
 //! A migration that was released is never edited.
 
 mod m0001_journal;
+mod m0002_accounts;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -15,6 +16,9 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_journal::Migration)]
+        vec![
+            Box::new(m0001_journal::Migration),
+            Box::new(m0002_accounts::Migration),
+        ]
     }
 }

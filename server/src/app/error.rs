@@ -100,7 +100,9 @@ fn millis(duration: Duration) -> u64 {
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(cause) => Self::Unavailable(cause),
+            StoreError::Unavailable(cause) | StoreError::Contended(cause) => {
+                Self::Unavailable(cause)
+            }
             StoreError::OutcomeUnknown(cause) => Self::OutcomeUnknown(cause),
             StoreError::Broken(cause) => Self::Internal(cause),
         }

@@ -18,7 +18,7 @@ pub use access::{Actor, Origin, Permission, allows};
 pub use error::{Error, Result};
 pub use passwords::Passwords;
 pub use presence::Joined;
-pub use tokens::Tokens;
+pub use tokens::{ACCESS_TOKEN_LIFETIME_MAX, TokenSettings, Tokens};
 
 use crate::{live::Live, store::Store};
 use std::sync::Arc;

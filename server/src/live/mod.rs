@@ -9,7 +9,7 @@ mod room;
 pub use feed::{Feed, Frame};
 pub use mailbox::{Change, Write, Written};
 pub use presence::{Ephemera, Ephemeral, Here};
-pub use revocations::Revocations;
+pub use revocations::{REVOCATION_KEPT, Revocations};
 pub use room::{LiveRoom, Refusal, RoomView};
 
 use crate::store::journal::Journal;

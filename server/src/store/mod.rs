@@ -1,10 +1,16 @@
 //! Where facts are kept. Rows and documents never leave this module.
 
+mod clock;
 pub mod journal;
+mod operations;
 mod sql;
+mod transaction;
 
+pub use clock::Clock;
+pub use operations::{Known, Operation, Owner};
 pub use sql::{DataLock, Sql, lock_data};
 
+use chrono::{DateTime, Utc};
 use journal::Journal;
 use std::sync::Arc;
 
@@ -14,6 +20,9 @@ pub enum StoreError {
     /// It cannot be reached, or is too busy; nothing was written.
     #[error("the store is unavailable")]
     Unavailable(#[source] anyhow::Error),
+    /// Another transaction got in the way; nothing was written, and the same again may succeed.
+    #[error("another transaction got in the way")]
+    Contended(#[source] anyhow::Error),
     /// The connection broke while a transaction was being committed.
     #[error("the outcome of a transaction is unknown")]
     OutcomeUnknown(#[source] anyhow::Error),
@@ -27,4 +36,12 @@ pub enum StoreError {
 pub struct Store {
     pub sql: Sql,
     pub journal: Arc<dyn Journal>,
+    pub clock: Clock,
+}
+
+impl Store {
+    /// Database time, in whole microseconds.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
 }

@@ -154,32 +154,54 @@ impl Sql {
     }
 }
 
-/// Commits; from here on an error leaves open whether it happened.
+/// Commits; from here on an error leaves open whether it happened, unless the database says why not.
 pub(super) async fn commit(transaction: DatabaseTransaction) -> Result<(), StoreError> {
     transaction
         .commit()
         .await
-        .map_err(|error| StoreError::OutcomeUnknown(error.into()))
+        .map_err(|error| match refusal(&error) {
+            Some(code) if is_contention(&code) => StoreError::Contended(error.into()),
+            _ => StoreError::OutcomeUnknown(error.into()),
+        })
 }
 
 impl From<DbErr> for StoreError {
     /// For everything but a commit: a transaction that was not committed wrote nothing.
     fn from(error: DbErr) -> Self {
-        let is_broken = match &error {
+        if let Some(code) = refusal(&error) {
+            return if is_contention(&code) {
+                Self::Contended(error.into())
+            } else if is_passing(&code) {
+                Self::Unavailable(error.into())
+            } else {
+                Self::Broken(error.into())
+            };
+        }
+        let is_outage = match &error {
             DbErr::Conn(RuntimeErr::SqlxError(cause))
             | DbErr::Exec(RuntimeErr::SqlxError(cause))
-            | DbErr::Query(RuntimeErr::SqlxError(cause)) => match &**cause {
-                sqlx::Error::Database(refusal) => !is_passing(refusal.code().as_deref()),
-                cause => !is_disconnect(cause),
-            },
-            DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => false,
-            _ => true,
+            | DbErr::Query(RuntimeErr::SqlxError(cause)) => is_disconnect(cause),
+            DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
+            _ => false,
         };
-        if is_broken {
-            Self::Broken(error.into())
-        } else {
+        if is_outage {
             Self::Unavailable(error.into())
+        } else {
+            Self::Broken(error.into())
         }
+    }
+}
+
+/// The code of the database's own refusal, when it was the database that refused.
+fn refusal(error: &DbErr) -> Option<String> {
+    match error {
+        DbErr::Conn(RuntimeErr::SqlxError(cause))
+        | DbErr::Exec(RuntimeErr::SqlxError(cause))
+        | DbErr::Query(RuntimeErr::SqlxError(cause)) => match &**cause {
+            sqlx::Error::Database(refusal) => Some(refusal.code().unwrap_or_default().into()),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -196,21 +218,36 @@ pub(super) fn is_disconnect(error: &sqlx::Error) -> bool {
     )
 }
 
-/// Whether a refusal of the database passes by itself: `PostgreSQL` classes 08 (connection),
-/// 25006 (read-only while failing over), 40 (rolled back), 53 (resources), 55P03 (lock), 57
-/// (cancelled, stopping); `SQLite` busy (5), locked (6), I/O (10) and full (13).
-fn is_passing(code: Option<&str>) -> bool {
-    let code = code.unwrap_or_default();
-    if code.len() == SQLSTATE_CHARS {
-        let classes = ["08", "40", "53", "57"];
-        return classes.iter().any(|class| code.starts_with(class))
-            || matches!(code, "25006" | "55P03");
+/// Whether another transaction was in the way: `PostgreSQL` class 40 (rolled back); `SQLite` busy
+/// (5) and locked (6).
+fn is_contention(code: &str) -> bool {
+    match sqlite_code(code) {
+        Some(primary) => matches!(primary, 5 | 6),
+        None => code.starts_with("40"),
     }
-    // SQLite's extended codes carry the primary one in the low byte.
-    matches!(
-        code.parse::<u32>().map(|code| code & 0xff),
-        Ok(5 | 6 | 10 | 13)
-    )
+}
+
+/// Whether a refusal of the database passes by itself: `PostgreSQL` classes 08 (connection),
+/// 25006 (read-only while failing over), 53 (resources), 55P03 (lock), 57 (cancelled, stopping);
+/// `SQLite` I/O (10) and full (13).
+fn is_passing(code: &str) -> bool {
+    match sqlite_code(code) {
+        Some(primary) => matches!(primary, 10 | 13),
+        None => {
+            ["08", "53", "57"]
+                .iter()
+                .any(|class| code.starts_with(class))
+                || matches!(code, "25006" | "55P03")
+        }
+    }
+}
+
+/// `SQLite`'s extended codes carry the primary one in the low byte.
+fn sqlite_code(code: &str) -> Option<u32> {
+    if code.len() == SQLSTATE_CHARS {
+        return None;
+    }
+    code.parse::<u32>().ok().map(|code| code & 0xff)
 }
 
 fn unavailable(error: impl Into<anyhow::Error>) -> StoreError {

@@ -1,0 +1,83 @@
+//! Database time. Tokens, sessions and leases are judged by it, so that instances agree.
+
+use super::{Sql, StoreError, transaction::statement};
+use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use sea_orm::{ConnectionTrait, DbBackend};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+use tokio_util::sync::CancellationToken;
+
+/// How often the offset to the database's clock is measured.
+const MEASURE_EVERY: Duration = Duration::from_secs(10);
+
+/// This host's clock, corrected by its measured offset to the database's. Clones share the offset.
+#[derive(Clone, Debug, Default)]
+pub struct Clock {
+    offset_us: Arc<AtomicI64>,
+}
+
+impl Clock {
+    /// A clock that agrees with the database.
+    pub async fn measured(sql: &Sql) -> Result<Self, StoreError> {
+        let clock = Self::default();
+        clock.measure(sql).await?;
+        Ok(clock)
+    }
+
+    /// Database time in whole microseconds, so that every store gives back what it was given.
+    pub fn now(&self) -> DateTime<Utc> {
+        let now = Utc::now() + self.offset();
+        now.duration_trunc(TimeDelta::microseconds(1))
+            .unwrap_or(now)
+    }
+
+    /// How far the database's clock is ahead of this host's.
+    pub fn offset(&self) -> TimeDelta {
+        TimeDelta::microseconds(self.offset_us.load(Ordering::Relaxed))
+    }
+
+    /// Moves the clock, until it is measured again: for tests, in which time matters.
+    pub fn advance(&self, by: TimeDelta) {
+        let by_us = by.num_microseconds().unwrap_or(i64::MAX);
+        self.offset_us.fetch_add(by_us, Ordering::Relaxed);
+    }
+
+    /// Measures the offset every 10 s until cancelled. A failed measurement keeps the last one.
+    pub async fn keep_measured(&self, sql: &Sql, cancel: &CancellationToken) {
+        while cancel
+            .run_until_cancelled(tokio::time::sleep(MEASURE_EVERY))
+            .await
+            .is_some()
+        {
+            if let Err(error) = self.measure(sql).await {
+                tracing::debug!(?error, "database time not measured");
+            }
+        }
+    }
+
+    /// `SQLite` is this process and has this host's clock: its offset is 0.
+    async fn measure(&self, sql: &Sql) -> Result<(), StoreError> {
+        if sql.read.get_database_backend() == DbBackend::Sqlite {
+            return Ok(());
+        }
+        let question = statement(
+            &sql.read,
+            "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us",
+            [],
+        );
+        let asked = Utc::now();
+        let row = sql.read.query_one_raw(question).await?;
+        let answered = Utc::now();
+        let Some(row) = row else { return Ok(()) };
+        let now_us: i64 = row.try_get("", "now_us")?;
+        // The answer was true at some moment between the two; the middle errs least.
+        let middle_us = i64::midpoint(asked.timestamp_micros(), answered.timestamp_micros());
+        self.offset_us.store(now_us - middle_us, Ordering::Relaxed);
+        Ok(())
+    }
+}

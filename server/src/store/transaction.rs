@@ -1,0 +1,56 @@
+//! Write transactions: running one again, and the statements in one.
+
+use super::StoreError;
+use backon::{ExponentialBuilder, Retryable};
+use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
+use std::{future::Future, time::Duration};
+
+/// How often a transaction is run again after others got in its way, and how long it waits between.
+const CONTENTION_RETRIES: usize = 8;
+const CONTENTION_PAUSE_MIN: Duration = Duration::from_millis(5);
+const CONTENTION_PAUSE_MAX: Duration = Duration::from_millis(100);
+
+/// Runs a whole transaction again, a bounded number of times, while it is [`StoreError::Contended`].
+pub(super) async fn retried<T, Work, Attempt>(work: Work) -> Result<T, StoreError>
+where
+    Work: FnMut() -> Attempt,
+    Attempt: Future<Output = Result<T, StoreError>>,
+{
+    let pauses = ExponentialBuilder::default()
+        .with_min_delay(CONTENTION_PAUSE_MIN)
+        .with_max_delay(CONTENTION_PAUSE_MAX)
+        .with_max_times(CONTENTION_RETRIES)
+        .with_jitter();
+    work.retry(pauses)
+        .when(|error| matches!(error, StoreError::Contended(_)))
+        .await
+}
+
+/// A statement with its values as `$1`, `$2`, …, which both databases understand.
+pub(super) fn statement<const N: usize>(
+    connection: &impl ConnectionTrait,
+    sql: &str,
+    values: [Value; N],
+) -> Statement {
+    Statement::from_sql_and_values(connection.get_database_backend(), sql, values)
+}
+
+/// Runs a statement and answers how many rows it changed.
+pub(super) async fn execute<const N: usize>(
+    connection: &impl ConnectionTrait,
+    sql: &str,
+    values: [Value; N],
+) -> Result<u64, StoreError> {
+    let done = connection
+        .execute_raw(statement(connection, sql, values))
+        .await?;
+    Ok(done.rows_affected())
+}
+
+/// What a SELECT ends with to lock its rows. `SQLite` needs nothing: it has one writer.
+pub(super) fn for_update(connection: &impl ConnectionTrait) -> &'static str {
+    match connection.get_database_backend() {
+        DbBackend::Sqlite => "",
+        _ => " FOR UPDATE",
+    }
+}
