@@ -5,6 +5,7 @@
 
 mod m0001_journal;
 mod m0002_accounts;
+mod m0003_rooms;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -19,6 +20,7 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m0001_journal::Migration),
             Box::new(m0002_accounts::Migration),
+            Box::new(m0003_rooms::Migration),
         ]
     }
 }

@@ -2,12 +2,18 @@
 
 mod clock;
 pub mod journal;
+mod members;
 mod operations;
+mod outbox;
+mod rooms;
 mod sql;
 mod transaction;
 
 pub use clock::Clock;
+pub use members::{Invitee, MEMBERS_PER_ROOM_MAX, MemberKey, Members};
 pub use operations::{Known, Operation, Owner};
+pub use outbox::{Claim, Outbox, OutboxEvent, OutboxRow};
+pub use rooms::{ActingMember, NewRoom, ROOMS_PER_PERSON_MAX, RoomError, Rooms};
 pub use sql::{DataLock, Sql, lock_data};
 
 use chrono::{DateTime, Utc};
@@ -31,15 +37,36 @@ pub enum StoreError {
     Broken(#[source] anyhow::Error),
 }
 
+impl StoreError {
+    /// What is stored is nothing this program can have written.
+    fn unreadable(cause: impl Into<anyhow::Error>) -> Self {
+        Self::Broken(cause.into())
+    }
+}
+
 /// Relational facts, concrete and per noun, and the journal, which is a port.
 #[derive(Clone)]
 pub struct Store {
     pub sql: Sql,
     pub journal: Arc<dyn Journal>,
     pub clock: Clock,
+    pub rooms: Rooms,
+    pub members: Members,
+    pub outbox: Outbox,
 }
 
 impl Store {
+    pub fn new(sql: Sql, journal: Arc<dyn Journal>, clock: Clock) -> Self {
+        Self {
+            rooms: Rooms::new(sql.clone(), clock.clone()),
+            members: Members::new(sql.clone(), clock.clone()),
+            outbox: Outbox::new(sql.clone()),
+            sql,
+            journal,
+            clock,
+        }
+    }
+
     /// Database time, in whole microseconds.
     pub fn now(&self) -> DateTime<Utc> {
         self.clock.now()

@@ -1,0 +1,468 @@
+//! Rooms: boards, conversations, and each person's own. Every change is written together with the
+//! events that tell it, in the room's outbox.
+
+use super::{
+    Clock, Known, Operation, Sql, StoreError, members, operations,
+    outbox::{self, OutboxEvent},
+    sql::commit,
+    transaction::{execute, for_update, retried, statement},
+};
+use chrono::{DateTime, Utc};
+use roost_schema::{
+    Body, ItemId, Kind, Op, Role, Room, RoomId, RoomState, RoomTitle, RoomType, UserId,
+};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult, Statement};
+use serde::{Serialize, de::DeserializeOwned};
+use std::collections::BTreeSet;
+use uuid::Uuid;
+
+/// How many rooms a person may be a member of.
+pub const ROOMS_PER_PERSON_MAX: i64 = 10_000;
+
+/// A member as the caller saw them. A change is made only if they still are that, judged under the
+/// lock of the room's row.
+#[derive(Clone, Copy, Debug)]
+pub struct ActingMember {
+    pub room_id: RoomId,
+    pub user_id: UserId,
+    pub role: Role,
+}
+
+/// Why a room was not made or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RoomError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the operation id was used with another request")]
+    OpIdReused,
+    #[error("who acts is not what they were any more")]
+    RoleChanged,
+    #[error("one of the people does not exist")]
+    UnknownPerson,
+    #[error("the person is a member already")]
+    AlreadyMember,
+    #[error("the person is not a member")]
+    NotMember,
+    #[error("the room would be left without an owner")]
+    LastOwner,
+    #[error("the room is archived")]
+    Archived,
+    #[error("the room has as many members as it may")]
+    RoomFull,
+    #[error("one of the people is in as many rooms as they may be")]
+    TooManyRooms,
+}
+
+impl From<sea_orm::DbErr> for RoomError {
+    fn from(error: sea_orm::DbErr) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// What a board or a group begins as.
+#[derive(Clone, Debug)]
+pub struct NewRoom {
+    pub room_type: RoomType,
+    pub title: RoomTitle,
+    /// Becomes the owner.
+    pub creator: UserId,
+    /// Become editors.
+    pub others: Vec<UserId>,
+}
+
+/// Rooms in the relational database.
+#[derive(Clone, Debug)]
+pub struct Rooms {
+    sql: Sql,
+    clock: Clock,
+}
+
+impl Rooms {
+    pub(super) const fn new(sql: Sql, clock: Clock) -> Self {
+        Self { sql, clock }
+    }
+
+    /// What an operation answered when it was done before.
+    pub async fn known<T: DeserializeOwned>(
+        &self,
+        operation: &Operation,
+    ) -> Result<Option<T>, RoomError> {
+        known(&self.sql.read, operation).await
+    }
+
+    /// Makes a board or a group.
+    pub async fn create(
+        &self,
+        operation: Option<&Operation>,
+        new: &NewRoom,
+    ) -> Result<Room, RoomError> {
+        let now = self.clock.now();
+        transact(&self.sql, operation, now, async |transaction| {
+            admit(transaction, new.creator, &new.others).await?;
+            let room = Room {
+                id: RoomId::generate(),
+                room_type: new.room_type,
+                title: Some(new.title.as_str().to_owned()),
+                archived: false,
+                role: Role::Owner,
+                created_by: new.creator,
+                created_at: now,
+            };
+            let others = new.others.iter().map(|other| (*other, Role::Editor));
+            let members = std::iter::once((new.creator, Role::Owner)).chain(others);
+            insert(transaction, &room, members).await?;
+            Ok(room)
+        })
+        .await
+    }
+
+    /// The direct conversation of two people; made when they have none.
+    pub async fn open_direct(
+        &self,
+        operation: Option<&Operation>,
+        opener: UserId,
+        other: UserId,
+    ) -> Result<Room, RoomError> {
+        let now = self.clock.now();
+        transact(&self.sql, operation, now, async |transaction| {
+            let pair = pair(opener, other);
+            if let Some(room) = find_direct(transaction, pair, opener).await? {
+                return Ok(room);
+            }
+            admit(transaction, opener, &[other]).await?;
+            let room = Room {
+                id: RoomId::generate(),
+                room_type: RoomType::Direct,
+                title: None,
+                archived: false,
+                role: Role::Editor,
+                created_by: opener,
+                created_at: now,
+            };
+            let members = [(opener, Role::Editor), (other, Role::Editor)];
+            insert(transaction, &room, members.into_iter()).await?;
+            insert_pair(transaction, pair, room.id).await?;
+            Ok(room)
+        })
+        .await
+    }
+
+    /// A room as one of its members sees it; `None` to everybody else.
+    pub async fn find(&self, room: RoomId, user: UserId) -> Result<Option<Room>, StoreError> {
+        find(&self.sql.read, room, user).await
+    }
+
+    /// A person's rooms of some types, newest first, those made before one of them.
+    pub async fn list(
+        &self,
+        user: UserId,
+        types: &[RoomType],
+        before: Option<RoomId>,
+        limit: u64,
+    ) -> Result<Vec<Room>, StoreError> {
+        if types.is_empty() {
+            return Ok(Vec::new());
+        }
+        // The names of types are ours; nothing a client sent becomes part of the statement.
+        let types: Vec<String> = types.iter().map(|t| format!("'{}'", t.as_str())).collect();
+        let sql = format!(
+            "{SELECT_ROOM} WHERE m.user_id = $1 AND m.room_id < $2 AND r.type IN ({})
+             ORDER BY m.room_id DESC LIMIT $3",
+            types.join(", ")
+        );
+        let before = before.map_or(Uuid::max(), |room| room.as_uuid());
+        let values = [
+            user.as_uuid().into(),
+            before.into(),
+            limit.cast_signed().into(),
+        ];
+        let query = statement(&self.sql.read, &sql, values);
+        let rows = self.sql.read.query_all_raw(query).await?;
+        rows.iter().map(room).collect()
+    }
+
+    /// Gives a room another title, or archives it, or takes it out of the archive. An archived
+    /// room takes no other title.
+    pub async fn change(
+        &self,
+        acting: ActingMember,
+        operation: Option<&Operation>,
+        title: Option<&RoomTitle>,
+        archived: Option<bool>,
+    ) -> Result<Room, RoomError> {
+        let now = self.clock.now();
+        transact(&self.sql, operation, now, async |transaction| {
+            let before = lock(transaction, acting).await?;
+            let mut room = before.clone();
+            room.archived = archived.unwrap_or(before.archived);
+            if let Some(title) = title {
+                room.title = Some(title.as_str().to_owned());
+            }
+            if room.title != before.title && room.archived && before.archived {
+                return Err(RoomError::Archived);
+            }
+            if room != before {
+                update(transaction, &room).await?;
+                outbox::push_locked(transaction, &room_event(&room, acting.user_id)?).await?;
+            }
+            Ok(room)
+        })
+        .await
+    }
+}
+
+/// Makes a person's own room, in the transaction that makes the person. Its one member reads it.
+pub(super) async fn create_personal(
+    transaction: &DatabaseTransaction,
+    user: UserId,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let room = Room {
+        id: RoomId::of_user(user),
+        room_type: RoomType::Personal,
+        title: None,
+        archived: false,
+        role: Role::Viewer,
+        created_by: user,
+        created_at: now,
+    };
+    insert(transaction, &room, std::iter::once((user, Role::Viewer))).await
+}
+
+/// Does an operation once, in a transaction of its own that is run again when others got in its way.
+pub(super) async fn transact<T, Work>(
+    sql: &Sql,
+    operation: Option<&Operation>,
+    now: DateTime<Utc>,
+    work: Work,
+) -> Result<T, RoomError>
+where
+    T: Serialize + DeserializeOwned,
+    Work: AsyncFn(&DatabaseTransaction) -> Result<T, RoomError>,
+{
+    let attempt = async || {
+        let transaction = sql.begin().await?;
+        if let Some(operation) = operation
+            && let Some(done) = known(&transaction, operation).await?
+        {
+            return Ok(done);
+        }
+        let done = work(&transaction).await?;
+        if let Some(operation) = operation {
+            let result = serde_json::to_value(&done).map_err(StoreError::unreadable)?;
+            operations::keep(&transaction, operation, &result, now).await?;
+        }
+        commit(transaction).await?;
+        Ok(done)
+    };
+    retried(|| async {
+        match attempt().await {
+            Err(RoomError::Store(error)) => Err(error),
+            other => Ok(other),
+        }
+    })
+    .await?
+}
+
+/// Locks the room's row, so that its changes and their events have one order, and judges whoever
+/// acts anew. Answers the room as they see it.
+pub(super) async fn lock(
+    transaction: &DatabaseTransaction,
+    acting: ActingMember,
+) -> Result<Room, RoomError> {
+    let sql = format!(
+        "SELECT id FROM rooms WHERE id = $1{}",
+        for_update(transaction)
+    );
+    let lock = statement(transaction, &sql, [acting.room_id.as_uuid().into()]);
+    transaction.query_one_raw(lock).await?;
+    find(transaction, acting.room_id, acting.user_id)
+        .await?
+        .filter(|room| room.role == acting.role)
+        .ok_or(RoomError::RoleChanged)
+}
+
+/// Checks that people exist and may be in one more room. Locks their rows, smallest id first, until
+/// the transaction ends: two rooms at once count each other.
+pub(super) async fn admit(
+    transaction: &DatabaseTransaction,
+    first: UserId,
+    others: &[UserId],
+) -> Result<(), RoomError> {
+    let people: BTreeSet<UserId> = std::iter::once(first)
+        .chain(others.iter().copied())
+        .collect();
+    let marks: Vec<String> = (1..=people.len()).map(|n| format!("${n}")).collect();
+    let marks = marks.join(", ");
+    let among = |sql: String| {
+        let ids = people.iter().map(|user| user.as_uuid().into());
+        Statement::from_sql_and_values(transaction.get_database_backend(), sql, ids)
+    };
+    let locked = among(format!(
+        "SELECT id FROM users WHERE id IN ({marks}) ORDER BY id{}",
+        for_update(transaction)
+    ));
+    if transaction.query_all_raw(locked).await?.len() < people.len() {
+        return Err(RoomError::UnknownPerson);
+    }
+    let full = among(format!(
+        "SELECT user_id FROM members WHERE user_id IN ({marks})
+         GROUP BY user_id HAVING count(*) >= {ROOMS_PER_PERSON_MAX}"
+    ));
+    match transaction.query_one_raw(full).await? {
+        Some(_) => Err(RoomError::TooManyRooms),
+        None => Ok(()),
+    }
+}
+
+async fn known<T: DeserializeOwned>(
+    connection: &impl ConnectionTrait,
+    operation: &Operation,
+) -> Result<Option<T>, RoomError> {
+    match operations::find(connection, operation).await? {
+        None => Ok(None),
+        Some(Known::Reused) => Err(RoomError::OpIdReused),
+        Some(Known::Same(result)) => {
+            let done = serde_json::from_value(result).map_err(StoreError::unreadable)?;
+            Ok(Some(done))
+        }
+    }
+}
+
+async fn insert(
+    transaction: &DatabaseTransaction,
+    room: &Room,
+    members: impl Iterator<Item = (UserId, Role)>,
+) -> Result<(), StoreError> {
+    execute(
+        transaction,
+        "INSERT INTO rooms (id, type, title, archived, created_by, created_us)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+        [
+            room.id.as_uuid().into(),
+            room.room_type.as_str().into(),
+            room.title.clone().into(),
+            room.archived.into(),
+            room.created_by.as_uuid().into(),
+            room.created_at.timestamp_micros().into(),
+        ],
+    )
+    .await?;
+    outbox::push_locked(transaction, &room_event(room, room.created_by)?).await?;
+    for (user, role) in members {
+        members::insert(transaction, room.id, user, role, room.created_at).await?;
+        let event = members::put_event(room.id, user, role, room.created_by)?;
+        outbox::push_locked(transaction, &event).await?;
+    }
+    Ok(())
+}
+
+async fn update(transaction: &DatabaseTransaction, room: &Room) -> Result<(), StoreError> {
+    execute(
+        transaction,
+        "UPDATE rooms SET title = $2, archived = $3 WHERE id = $1",
+        [
+            room.id.as_uuid().into(),
+            room.title.clone().into(),
+            room.archived.into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The same two people from either side.
+fn pair(one: UserId, other: UserId) -> (UserId, UserId) {
+    (one.min(other), one.max(other))
+}
+
+/// When the two opened it at the same moment, the second is run again and finds the first's.
+async fn insert_pair(
+    transaction: &DatabaseTransaction,
+    (low, high): (UserId, UserId),
+    room: RoomId,
+) -> Result<(), StoreError> {
+    let inserted = execute(
+        transaction,
+        "INSERT INTO direct_pairs (low, high, room_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        [
+            low.as_uuid().into(),
+            high.as_uuid().into(),
+            room.as_uuid().into(),
+        ],
+    )
+    .await?;
+    if inserted == 0 {
+        return Err(StoreError::Contended(anyhow::anyhow!(
+            "the other one opened the conversation at the same moment"
+        )));
+    }
+    Ok(())
+}
+
+const SELECT_ROOM: &str = "SELECT r.id, r.type, r.title, r.archived, m.role, r.created_by, \
+    r.created_us FROM members m JOIN rooms r ON r.id = m.room_id";
+
+async fn find(
+    connection: &impl ConnectionTrait,
+    id: RoomId,
+    user: UserId,
+) -> Result<Option<Room>, StoreError> {
+    let sql = format!("{SELECT_ROOM} WHERE m.room_id = $1 AND m.user_id = $2");
+    let values = [id.as_uuid().into(), user.as_uuid().into()];
+    let query = statement(connection, &sql, values);
+    let row = connection.query_one_raw(query).await?;
+    row.as_ref().map(room).transpose()
+}
+
+async fn find_direct(
+    connection: &impl ConnectionTrait,
+    (low, high): (UserId, UserId),
+    user: UserId,
+) -> Result<Option<Room>, StoreError> {
+    let sql = format!(
+        "{SELECT_ROOM} JOIN direct_pairs p ON p.room_id = r.id
+         WHERE p.low = $1 AND p.high = $2 AND m.user_id = $3"
+    );
+    let values = [
+        low.as_uuid().into(),
+        high.as_uuid().into(),
+        user.as_uuid().into(),
+    ];
+    let query = statement(connection, &sql, values);
+    let row = connection.query_one_raw(query).await?;
+    row.as_ref().map(room).transpose()
+}
+
+fn room(row: &QueryResult) -> Result<Room, StoreError> {
+    let kept_type: String = row.try_get("", "type")?;
+    Ok(Room {
+        id: RoomId::from_uuid(row.try_get("", "id")?),
+        room_type: RoomType::ALL
+            .into_iter()
+            .find(|known| known.as_str() == kept_type)
+            .ok_or_else(|| StoreError::unreadable(anyhow::anyhow!("room type {kept_type:?}")))?,
+        title: row.try_get("", "title")?,
+        archived: row.try_get("", "archived")?,
+        role: members::role(row)?,
+        created_by: UserId::from_uuid(row.try_get("", "created_by")?),
+        created_at: members::time(row, "created_us")?,
+    })
+}
+
+fn room_event(room: &Room, actor: UserId) -> Result<OutboxEvent, StoreError> {
+    let state = RoomState {
+        room_id: room.id,
+        room_type: room.room_type,
+        title: room.title.clone(),
+        archived: room.archived,
+    };
+    Ok(OutboxEvent {
+        room: room.id,
+        item: ItemId::of_room(room.id),
+        kind: Kind::Room,
+        op: Op::Put,
+        body: Body::encode(&state).map_err(StoreError::unreadable)?,
+        actor,
+    })
+}
