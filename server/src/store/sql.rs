@@ -20,7 +20,7 @@ use std::{
 };
 
 /// How many connections to `PostgreSQL` an instance holds at most.
-const POSTGRES_CONNECTIONS_MAX: u32 = 20;
+pub(super) const POSTGRES_CONNECTIONS_MAX: u32 = 20;
 const SQLITE_READERS_MAX: u32 = 4;
 /// How long a caller waits for a free connection; on `SQLite` that is the queue for its one writer.
 const POSTGRES_ACQUIRE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -177,13 +177,12 @@ impl From<DbErr> for StoreError {
                 Self::Broken(error.into())
             };
         }
-        let is_outage = match &error {
-            DbErr::Conn(RuntimeErr::SqlxError(cause))
-            | DbErr::Exec(RuntimeErr::SqlxError(cause))
-            | DbErr::Query(RuntimeErr::SqlxError(cause)) => is_disconnect(cause),
-            DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
-            _ => false,
-        };
+        let is_outage = is_dead_connection(&error)
+            || matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_))
+            || matches!(
+                cause(&error),
+                Some(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed)
+            );
         if is_outage {
             Self::Unavailable(error.into())
         } else {
@@ -192,30 +191,40 @@ impl From<DbErr> for StoreError {
     }
 }
 
+/// Whether a connection that was taken from the pool died, perhaps with a last word of the
+/// server's (`PostgreSQL` 57P01 to 57P05: it stops, it crashed, the session was idle).
+pub(super) fn is_dead_connection(error: &DbErr) -> bool {
+    match cause(error) {
+        Some(sqlx::Error::Database(_)) => {
+            refusal(error).is_some_and(|code| code.starts_with("57P"))
+        }
+        Some(cause) => matches!(
+            cause,
+            sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::Protocol(_)
+                | sqlx::Error::WorkerCrashed
+        ),
+        None => false,
+    }
+}
+
 /// The code of the database's own refusal, when it was the database that refused.
 fn refusal(error: &DbErr) -> Option<String> {
-    match error {
-        DbErr::Conn(RuntimeErr::SqlxError(cause))
-        | DbErr::Exec(RuntimeErr::SqlxError(cause))
-        | DbErr::Query(RuntimeErr::SqlxError(cause)) => match &**cause {
-            sqlx::Error::Database(refusal) => Some(refusal.code().unwrap_or_default().into()),
-            _ => None,
-        },
+    match cause(error) {
+        Some(sqlx::Error::Database(refusal)) => Some(refusal.code().unwrap_or_default().into()),
         _ => None,
     }
 }
 
-/// Whether the connection, and not the statement, was at fault.
-pub(super) fn is_disconnect(error: &sqlx::Error) -> bool {
-    matches!(
-        error,
-        sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::Protocol(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed
-    )
+/// What sqlx said.
+fn cause(error: &DbErr) -> Option<&sqlx::Error> {
+    match error {
+        DbErr::Conn(RuntimeErr::SqlxError(cause))
+        | DbErr::Exec(RuntimeErr::SqlxError(cause))
+        | DbErr::Query(RuntimeErr::SqlxError(cause)) => Some(cause),
+        _ => None,
+    }
 }
 
 /// Whether another transaction was in the way: `PostgreSQL` class 40 (rolled back); `SQLite` busy

@@ -16,10 +16,16 @@ mod sql;
 pub use mongo::MongoJournal;
 pub use sql::SqlJournal;
 
+use anyhow::anyhow;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use roost_schema::{Body, Direction, Epoch, ItemId, Kind, Op, OpId, RoomId, Seq, UserId};
 use std::collections::HashMap;
+
+/// A page of `log` and `changes` ends here even when its bodies are small.
+pub const PAGE_ENTRIES_MAX: usize = 1_024;
+/// A page of `history` ends here even when fewer items than asked for were read.
+pub const HISTORY_BYTES_MAX: usize = 1 << 20;
 
 /// A fingerprint (SHA-256) of what an operation asked for; tells a retry from a reused op id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +114,15 @@ pub struct Trim {
     pub tombstones_before: DateTime<Utc>,
 }
 
+impl Appended {
+    fn all(batch: &[Entry]) -> Self {
+        Self {
+            committed: batch.len(),
+            stop: None,
+        }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The write may or may not be durable: read the head before writing again.
@@ -161,4 +176,24 @@ pub trait Journal: Send + Sync {
     /// Reads back that the store is as durable as promised (unique indexes, `synchronous`,
     /// `synchronous_commit`, write and read concern) and refuses weaker settings.
     async fn verify(&self) -> Result<()>;
+}
+
+/// A batch that is not one run of entries of one room would make the hole it must never make.
+fn check_batch(room: RoomId, batch: &[Entry]) -> Result<()> {
+    let is_run = batch
+        .windows(2)
+        .all(|pair| pair[1].seq == pair[0].seq.next());
+    let is_ours = batch
+        .iter()
+        .all(|entry| entry.room == room && entry.seq > Seq::ZERO);
+    if is_run && is_ours {
+        return Ok(());
+    }
+    let error = anyhow!("a batch holds consecutive entries of one room");
+    Err(JournalError::Unavailable(error))
+}
+
+/// A number that no journal had before: 62 random bits, never 0.
+fn new_epoch() -> Epoch {
+    Epoch(rand::random_range(1..1 << 62))
 }

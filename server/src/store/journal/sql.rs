@@ -1,4 +1,0 @@
-//! The journal on `PostgreSQL` or `SQLite`.
-
-/// One row per entry.
-pub struct SqlJournal;

@@ -1,0 +1,127 @@
+//! Writing a batch inside a transaction: all of it, or nothing.
+
+use super::row;
+use crate::store::journal::{Entry, Stop};
+use roost_schema::{ItemId, RoomId, Seq};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, RuntimeErr, Statement, Value, sqlx};
+use std::{collections::BTreeMap, fmt::Write};
+
+/// Entries per statement; a larger batch takes several statements of one transaction.
+const INSERT_ENTRIES_MAX: usize = 1_024;
+
+/// Inserts a batch and clears what it supersedes. `Some` means that nothing may be committed.
+pub(super) async fn write(
+    transaction: &DatabaseTransaction,
+    room: RoomId,
+    batch: &[Entry],
+) -> Result<Option<Stop>, DbErr> {
+    for part in batch.chunks(INSERT_ENTRIES_MAX) {
+        match insert(transaction, room, part).await {
+            // The slot before the first is empty, so nothing was selected for insertion.
+            Ok(0) => return Ok(Some(Stop::SlotTaken)),
+            Ok(_) => {}
+            Err(error) => return duplicate(&error).map(Some).ok_or(error),
+        }
+    }
+    let mut superseding = BTreeMap::new();
+    for entry in batch.iter().filter(|entry| entry.born < entry.seq) {
+        superseding.insert(entry.item, entry.seq);
+    }
+    let superseding: Vec<_> = superseding.into_iter().collect();
+    clear(transaction, room, &superseding).await?;
+    Ok(None)
+}
+
+/// One statement, so that the slot before is looked up by what inserts. Never ON CONFLICT: a
+/// duplicate must be told apart and must undo the whole batch.
+async fn insert(
+    transaction: &DatabaseTransaction,
+    room: RoomId,
+    part: &[Entry],
+) -> Result<u64, DbErr> {
+    let Some(first) = part.first() else {
+        return Ok(0);
+    };
+    let before = Seq(first.seq.0.saturating_sub(1));
+    let mut values: Vec<Value> = vec![room.as_uuid().into(), row::seq_value(before)];
+    let mut text = "INSERT INTO journal (room, is_current, seq, item, kind, op, actor, op_id, \
+                    request_hash, at_ms, born, size_bytes, body) \
+                    SELECT $1, TRUE, v.* FROM (VALUES "
+        .to_owned();
+    let width = part.first().map_or(0, |entry| row::values(entry).len());
+    push_tuples(&mut text, values.len() + 1, part.len(), width);
+    text += ") AS v WHERE $2 = 0 OR EXISTS (SELECT 1 FROM journal WHERE room = $1 AND seq = $2)";
+    values.extend(part.iter().flat_map(row::values));
+    let inserted = execute(transaction, text, values).await?;
+    Ok(inserted)
+}
+
+/// Clears older current entries of items, by exactly `room, item, current, seq < mine`.
+pub(super) async fn clear(
+    transaction: &DatabaseTransaction,
+    room: RoomId,
+    superseding: &[(ItemId, Seq)],
+) -> Result<(), DbErr> {
+    for part in superseding.chunks(INSERT_ENTRIES_MAX) {
+        let mut values: Vec<Value> = vec![room.as_uuid().into()];
+        let mut text = "UPDATE journal SET is_current = FALSE FROM (VALUES ".to_owned();
+        push_tuples(&mut text, values.len() + 1, part.len(), 2);
+        text += ") AS mine WHERE journal.room = $1 AND journal.item = mine.column1 \
+                 AND journal.is_current AND journal.seq < mine.column2";
+        for (item, seq) in part {
+            values.extend([item.as_uuid().into(), row::seq_value(*seq)]);
+        }
+        execute(transaction, text, values).await?;
+    }
+    Ok(())
+}
+
+/// Runs a statement; answers how many rows it changed.
+pub(super) async fn execute(
+    transaction: &DatabaseTransaction,
+    text: String,
+    values: Vec<Value>,
+) -> Result<u64, DbErr> {
+    let backend = transaction.get_database_backend();
+    let statement = Statement::from_sql_and_values(backend, text, values);
+    Ok(transaction.execute_raw(statement).await?.rows_affected())
+}
+
+/// Writes `($n, $n+1), ($n+2, …), …`: so many tuples of a width, numbered from `first`.
+pub(super) fn push_tuples(text: &mut String, first: usize, tuples: usize, width: usize) {
+    for tuple in 0..tuples {
+        text.push_str(if tuple == 0 { "(" } else { ", (" });
+        for column in 0..width {
+            let comma = if column == 0 { "" } else { ", " };
+            let number = first + tuple * width + column;
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{comma}${number}");
+        }
+        text.push(')');
+    }
+}
+
+/// Which unique index refused. `PostgreSQL` names it, `SQLite` names its columns.
+fn duplicate(error: &DbErr) -> Option<Stop> {
+    let (DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause))) =
+        error
+    else {
+        return None;
+    };
+    let sqlx::Error::Database(refusal) = &**cause else {
+        return None;
+    };
+    if !refusal.is_unique_violation() {
+        return None;
+    }
+    match refusal.constraint().unwrap_or(refusal.message()) {
+        "journal_slot" | "UNIQUE constraint failed: journal.room, journal.seq" => {
+            Some(Stop::SlotTaken)
+        }
+        "journal_operation"
+        | "UNIQUE constraint failed: journal.room, journal.actor, journal.op_id" => {
+            Some(Stop::OperationKnown)
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,228 @@
+//! The journal on `PostgreSQL` or `SQLite`: one row per entry.
+//!
+//! The statements are the same on both. They differ in who writes: on `PostgreSQL` every append is
+//! a transaction of its own, on `SQLite` one task groups what waits; see `writer.rs`.
+
+mod append;
+mod page;
+mod row;
+mod trim;
+mod verify;
+mod writer;
+
+use super::{
+    Appended, Entry, Heads, HistoryQuery, Journal, JournalError, Page, Result, RoomHead, Trim,
+    check_batch, new_epoch,
+};
+use crate::store::sql::{self, Sql};
+use anyhow::anyhow;
+use async_trait::async_trait;
+use row::{seq_from, seq_value};
+use sea_orm::{
+    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, QueryResult, Statement, Value,
+};
+use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use writer::Writer;
+
+use roost_schema::{Epoch, ItemId, OpId, RoomId, Seq, UserId};
+
+/// How long a read, or one half of a write, may take when the database has stopped answering;
+/// longer than its own statement timeout, so that this one speaks only when that one cannot.
+const DEADLINE: Duration = Duration::from_secs(4);
+/// How many values of a list one statement binds: `SQLite` takes 32,766 in all.
+const LIST_MAX: usize = 8_000;
+
+/// The journal in the relational database.
+pub struct SqlJournal {
+    sql: Sql,
+    /// `SQLite`'s one writer; absent on `PostgreSQL`.
+    writer: Option<Writer>,
+}
+
+impl SqlJournal {
+    /// Opens the journal of a migrated database and makes its epoch if it is new. On `SQLite` the
+    /// writer runs on `tasks`; when `cancel` fires it finishes what it was given and ends.
+    pub async fn open(
+        sql: Sql,
+        tasks: &TaskTracker,
+        cancel: CancellationToken,
+    ) -> Result<Arc<Self>> {
+        let writer =
+            (sql.backend() == DbBackend::Sqlite).then(|| Writer::spawn(sql.clone(), tasks, cancel));
+        let journal = Self { sql, writer };
+        let create = "INSERT INTO journal_epoch (id, epoch) VALUES (1, $1) ON CONFLICT DO NOTHING";
+        journal
+            .execute(create, vec![epoch_value(new_epoch())])
+            .await?;
+        Ok(Arc::new(journal))
+    }
+
+    fn statement(&self, text: impl Into<String>, values: Vec<Value>) -> Statement {
+        Statement::from_sql_and_values(self.sql.backend(), text, values)
+    }
+
+    /// Reads, again when a pooled connection turns out to have died in the meantime.
+    async fn query(&self, text: String, values: Vec<Value>) -> Result<Vec<QueryResult>> {
+        let statement = self.statement(text, values);
+        let read = on_living_connection(|| self.sql.read.query_all_raw(statement.clone()));
+        within_deadline(read)
+            .await
+            .map_err(JournalError::Unavailable)
+    }
+
+    /// Begins a transaction on a connection that answers.
+    async fn begin(&self) -> Result<DatabaseTransaction> {
+        within_deadline(on_living_connection(|| self.sql.begin()))
+            .await
+            .map_err(JournalError::Unavailable)
+    }
+
+    /// Runs one statement in a transaction; answers how many rows it changed.
+    async fn execute(&self, text: &str, values: Vec<Value>) -> Result<u64> {
+        let transaction = self.begin().await?;
+        let changed = within_deadline(transaction.execute_raw(self.statement(text, values)))
+            .await
+            .map_err(JournalError::Unavailable)?;
+        commit(transaction).await?;
+        Ok(changed.rows_affected())
+    }
+
+    async fn heads_of(&self, rooms: &[RoomId]) -> Result<Heads> {
+        let mut text = "SELECT e.epoch, w.column1 AS room,
+                (SELECT max(seq) FROM journal WHERE room = w.column1) AS head,
+                (SELECT floor FROM journal_floor WHERE room = w.column1) AS floor
+            FROM journal_epoch AS e LEFT JOIN (VALUES "
+            .to_owned();
+        append::push_tuples(&mut text, 1, rooms.len(), 1);
+        text += ") AS w ON TRUE";
+        if rooms.is_empty() {
+            "SELECT epoch FROM journal_epoch".clone_into(&mut text);
+        }
+        let values = rooms.iter().map(|room| room.as_uuid().into()).collect();
+        let rows = self.query(text, values).await?;
+        let epoch = rows.first().ok_or_else(no_epoch)?.try_get("", "epoch");
+        let mut heads = Heads {
+            epoch: row::epoch_from(epoch.map_err(row::unsound)?)?,
+            rooms: HashMap::with_capacity(rooms.len()),
+        };
+        for row in rows.iter().take(rooms.len()) {
+            let room = row.try_get("", "room").map_err(row::unsound)?;
+            let head: Option<i64> = row.try_get("", "head").map_err(row::unsound)?;
+            let floor: Option<i64> = row.try_get("", "floor").map_err(row::unsound)?;
+            let stands = RoomHead {
+                head: seq_from(head.unwrap_or_default())?,
+                floor: seq_from(floor.unwrap_or_default())?,
+            };
+            heads.rooms.insert(RoomId::from_uuid(room), stands);
+        }
+        Ok(heads)
+    }
+}
+
+#[async_trait]
+impl Journal for SqlJournal {
+    async fn append(&self, room: RoomId, batch: &[Entry]) -> Result<Appended> {
+        check_batch(room, batch)?;
+        if let Some(writer) = &self.writer {
+            return writer.append(room, batch).await;
+        }
+        let transaction = self.begin().await?;
+        let written = within_deadline(append::write(&transaction, room, batch)).await;
+        match written.map_err(JournalError::Unavailable)? {
+            None => {
+                commit(transaction).await?;
+                Ok(Appended::all(batch))
+            }
+            stop => Ok(Appended { committed: 0, stop }),
+        }
+    }
+
+    async fn heads(&self, rooms: &[RoomId]) -> Result<Heads> {
+        let (first, rest) = rooms.split_at(rooms.len().min(LIST_MAX));
+        let mut heads = self.heads_of(first).await?;
+        for rooms in rest.chunks(LIST_MAX) {
+            let further = self.heads_of(rooms).await?;
+            if further.epoch != heads.epoch {
+                let error = anyhow!("the epoch changed while the heads were read");
+                return Err(JournalError::Unavailable(error));
+            }
+            heads.rooms.extend(further.rooms);
+        }
+        Ok(heads)
+    }
+
+    async fn log(&self, room: RoomId, after: Seq, limit_bytes: usize) -> Result<Page> {
+        page::log(self, room, after, limit_bytes).await
+    }
+
+    async fn changes(&self, room: RoomId, since: Seq, limit_bytes: usize) -> Result<Page> {
+        page::changes(self, room, since, limit_bytes).await
+    }
+
+    async fn items(&self, room: RoomId, items: &[ItemId]) -> Result<Vec<Entry>> {
+        page::items(self, room, items).await
+    }
+
+    async fn operations(&self, room: RoomId, operations: &[(UserId, OpId)]) -> Result<Vec<Entry>> {
+        page::operations(self, room, operations).await
+    }
+
+    async fn history(&self, room: RoomId, query: HistoryQuery) -> Result<Page> {
+        page::history(self, room, query).await
+    }
+
+    async fn trim(&self, bounds: Trim) -> Result<u64> {
+        Ok(trim::tombstones(self, bounds).await? + trim::superseded(self, bounds).await?)
+    }
+
+    async fn change_epoch(&self, known: Epoch) -> Result<Epoch> {
+        let change = "UPDATE journal_epoch SET epoch = $1 WHERE epoch = $2";
+        let values = vec![epoch_value(new_epoch()), epoch_value(known)];
+        self.execute(change, values).await?;
+        Ok(self.heads_of(&[]).await?.epoch)
+    }
+
+    async fn verify(&self) -> Result<()> {
+        verify::verify(&self.sql).await
+    }
+}
+
+fn epoch_value(epoch: Epoch) -> Value {
+    seq_value(Seq(epoch.0))
+}
+
+fn no_epoch() -> JournalError {
+    JournalError::Unsound("it has no epoch".to_owned())
+}
+
+/// Commits. No answer, or a broken connection, leaves open whether it happened.
+async fn commit(transaction: DatabaseTransaction) -> Result<()> {
+    within_deadline(transaction.commit())
+        .await
+        .map_err(JournalError::OutcomeUnknown)
+}
+
+async fn within_deadline<T>(
+    work: impl Future<Output = Result<T, DbErr>>,
+) -> Result<T, anyhow::Error> {
+    match tokio::time::timeout(DEADLINE, work).await {
+        Ok(done) => done.map_err(Into::into),
+        Err(_) => Err(anyhow!("no answer from the database within {DEADLINE:?}")),
+    }
+}
+
+/// Repeats what has no effect yet (a read, a BEGIN) while it meets dead connections: after the
+/// database was restarted each pooled one is dead until it is tried.
+async fn on_living_connection<T, F: Future<Output = Result<T, DbErr>>>(
+    work: impl Fn() -> F,
+) -> Result<T, DbErr> {
+    let mut done = work().await;
+    for _ in 0..sql::POSTGRES_CONNECTIONS_MAX {
+        match &done {
+            Err(error) if sql::is_dead_connection(error) => done = work().await,
+            _ => break,
+        }
+    }
+    done
+}

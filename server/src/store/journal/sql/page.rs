@@ -1,0 +1,159 @@
+//! Reading entries: pages cut by bytes, and look-ups.
+
+use super::{
+    LIST_MAX, SqlJournal,
+    append::push_tuples,
+    row,
+    row::{COLUMNS, seq_value, size_value},
+};
+use crate::store::journal::{
+    Entry, HISTORY_BYTES_MAX, HistoryQuery, PAGE_ENTRIES_MAX, Page, Result,
+};
+use roost_schema::{Direction, ItemId, OpId, RoomId, Seq, UserId};
+use sea_orm::Value;
+
+/// The state of an item: of two current entries the higher seq. A subquery for each row, not a
+/// join, so that no planner reads the whole room for one page.
+const IS_NEWEST: &str = "j.is_current AND j.seq = (SELECT max(newer.seq) FROM journal AS newer \
+                         WHERE newer.room = j.room AND newer.item = j.item AND newer.is_current)";
+
+pub(super) async fn log(
+    journal: &SqlJournal,
+    room: RoomId,
+    after: Seq,
+    limit_bytes: usize,
+) -> Result<Page> {
+    let cut = Cut::by_bytes(limit_bytes);
+    page(journal, room, "j.seq > $3", &cut, vec![seq_value(after)]).await
+}
+
+pub(super) async fn changes(
+    journal: &SqlJournal,
+    room: RoomId,
+    since: Seq,
+    limit_bytes: usize,
+) -> Result<Page> {
+    let cut = Cut::by_bytes(limit_bytes);
+    let filter = format!("j.seq > $3 AND {IS_NEWEST}");
+    page(journal, room, &filter, &cut, vec![seq_value(since)]).await
+}
+
+pub(super) async fn history(
+    journal: &SqlJournal,
+    room: RoomId,
+    query: HistoryQuery,
+) -> Result<Page> {
+    let (beyond, order) = match query.direction {
+        Direction::Newer => (">", "born ASC"),
+        Direction::Older => ("<", "born DESC"),
+    };
+    let cut = Cut {
+        order,
+        limit_entries: query.limit_items,
+        limit_bytes: HISTORY_BYTES_MAX,
+    };
+    let mut filter = format!("j.kind = $3 AND {IS_NEWEST} AND j.op = 'put'");
+    let mut values = vec![query.kind.as_str().into()];
+    if let Some(seq) = query.beyond {
+        filter = format!("{filter} AND j.born {beyond} $4");
+        values.push(seq_value(seq));
+    }
+    page(journal, room, &filter, &cut, values).await
+}
+
+/// The order of a page and where it ends.
+struct Cut {
+    order: &'static str,
+    limit_entries: usize,
+    limit_bytes: usize,
+}
+
+impl Cut {
+    const fn by_bytes(limit_bytes: usize) -> Self {
+        Self {
+            order: "seq ASC",
+            limit_entries: PAGE_ENTRIES_MAX,
+            limit_bytes,
+        }
+    }
+}
+
+/// Reads the entries a filter selects (its values begin at $3). The cut is found from sizes alone,
+/// one entry more than fits tells whether more remain, and only then are bodies read.
+async fn page(
+    journal: &SqlJournal,
+    room: RoomId,
+    filter: &str,
+    cut: &Cut,
+    filter_values: Vec<Value>,
+) -> Result<Page> {
+    let (order, candidates) = (cut.order, cut.limit_entries.saturating_add(1));
+    let text = format!(
+        "SELECT {COLUMNS}, p.found FROM (
+            SELECT seq, sum(size_bytes) OVER w AS running, row_number() OVER w AS place,
+                count(*) OVER () AS found
+            FROM (SELECT j.seq, j.born, j.size_bytes FROM journal AS j
+                WHERE j.room = $1 AND {filter} ORDER BY j.{order} LIMIT {candidates}) AS candidates
+            WINDOW w AS (ORDER BY {order} ROWS UNBOUNDED PRECEDING)
+        ) AS p JOIN journal AS j ON j.room = $1 AND j.seq = p.seq
+        WHERE p.place = 1 OR (p.running <= $2 AND p.place < {candidates})
+        ORDER BY j.{order}"
+    );
+    let mut values = vec![room.as_uuid().into(), size_value(cut.limit_bytes)];
+    values.extend(filter_values);
+    let rows = journal.query(text, values).await?;
+    let entries = rows
+        .iter()
+        .map(|row| row::entry(room, row))
+        .collect::<Result<Vec<_>>>()?;
+    let found: i64 = rows.first().map_or(Ok(0), |row| row::get(row, "found"))?;
+    let more = usize::try_from(found).is_ok_and(|found| found > entries.len());
+    Ok(Page { entries, more })
+}
+
+pub(super) async fn items(
+    journal: &SqlJournal,
+    room: RoomId,
+    items: &[ItemId],
+) -> Result<Vec<Entry>> {
+    let mut entries = Vec::with_capacity(items.len());
+    for items in items.chunks(LIST_MAX) {
+        let mut text = format!(
+            "SELECT {COLUMNS} FROM journal AS j WHERE j.room = $1 AND {IS_NEWEST} AND j.item IN ("
+        );
+        for number in 0..items.len() {
+            let comma = if number == 0 { "$" } else { ", $" };
+            text += comma;
+            text += &(number + 2).to_string();
+        }
+        text += ")";
+        let mut values: Vec<Value> = vec![room.as_uuid().into()];
+        values.extend(items.iter().map(|item| Value::from(item.as_uuid())));
+        for row in journal.query(text, values).await? {
+            entries.push(row::entry(room, &row)?);
+        }
+    }
+    Ok(entries)
+}
+
+pub(super) async fn operations(
+    journal: &SqlJournal,
+    room: RoomId,
+    operations: &[(UserId, OpId)],
+) -> Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for operations in operations.chunks(LIST_MAX) {
+        let mut text = format!("SELECT {COLUMNS} FROM (VALUES ");
+        push_tuples(&mut text, 2, operations.len(), 2);
+        text += ") AS asked JOIN journal AS j \
+                 ON j.room = $1 AND j.actor = asked.column1 AND j.op_id = asked.column2";
+        let mut values: Vec<Value> = vec![room.as_uuid().into()];
+        for (actor, op_id) in operations {
+            values.extend([actor.as_uuid().into(), op_id.to_string().into()]);
+        }
+        for row in journal.query(text, values).await? {
+            entries.push(row::entry(room, &row)?);
+        }
+    }
+    Ok(entries)
+}

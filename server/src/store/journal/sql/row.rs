@@ -1,0 +1,99 @@
+//! How an entry is written as a row and read back.
+
+use crate::store::journal::{Entry, JournalError, RequestHash, Result};
+use chrono::DateTime;
+use roost_schema::{Body, Epoch, ItemId, Op, RoomId, Seq, UserId};
+use sea_orm::{DbErr, QueryResult, Value};
+use uuid::Uuid;
+
+/// The columns `entry` reads, qualified by the journal's alias `j`.
+pub(super) const COLUMNS: &str = "j.seq, j.item, j.kind, j.op, j.actor, j.op_id, j.request_hash, \
+                                  j.at_ms, j.born, j.is_current, j.body";
+
+/// Reads a row of [`COLUMNS`]. A row without a body was emptied: a deletion, and not current.
+pub(super) fn entry(room: RoomId, row: &QueryResult) -> Result<Entry> {
+    let kind: String = get(row, "kind")?;
+    let op_id: Option<String> = get(row, "op_id")?;
+    let hash: Vec<u8> = get(row, "request_hash")?;
+    let body: Option<String> = get(row, "body")?;
+    let is_put = get::<String>(row, "op")? == op_text(Op::Put);
+    Ok(Entry {
+        room,
+        seq: seq_from(get(row, "seq")?)?,
+        item: ItemId::from_uuid(get::<Uuid>(row, "item")?),
+        kind: kind.parse().map_err(unsound)?,
+        op: if is_put && body.is_some() {
+            Op::Put
+        } else {
+            Op::Delete
+        },
+        body: body
+            .map_or_else(|| Ok(Body::null()), Body::from_text)
+            .map_err(unsound)?,
+        actor: UserId::from_uuid(get::<Uuid>(row, "actor")?),
+        op_id: op_id
+            .map(|text| text.parse())
+            .transpose()
+            .map_err(unsound)?,
+        request_hash: RequestHash(
+            hash.try_into()
+                .map_err(|_| unsound("a request hash is not 32 bytes long"))?,
+        ),
+        at: DateTime::from_timestamp_millis(get(row, "at_ms")?)
+            .ok_or_else(|| unsound("a time is out of range"))?,
+        born: seq_from(get(row, "born")?)?,
+        current: get(row, "is_current")?,
+    })
+}
+
+/// The values of one entry, in the order `append::write` names the columns. `is_current` is not
+/// among them: every entry is inserted current.
+pub(super) fn values(entry: &Entry) -> [Value; 11] {
+    let body = entry.body.as_str();
+    [
+        seq_value(entry.seq),
+        entry.item.as_uuid().into(),
+        entry.kind.as_str().into(),
+        op_text(entry.op).into(),
+        entry.actor.as_uuid().into(),
+        entry.op_id.as_ref().map(ToString::to_string).into(),
+        entry.request_hash.0.to_vec().into(),
+        entry.at.timestamp_millis().into(),
+        seq_value(entry.born),
+        size_value(body.len()),
+        body.into(),
+    ]
+}
+
+pub(super) const fn op_text(op: Op) -> &'static str {
+    match op {
+        Op::Put => "put",
+        Op::Delete => "delete",
+    }
+}
+
+pub(super) fn get<T: sea_orm::TryGetable>(row: &QueryResult, column: &str) -> Result<T> {
+    row.try_get("", column)
+        .map_err(|error: DbErr| unsound(error))
+}
+
+/// Seqs and sizes never come near the 63 bits the databases have for them.
+pub(super) fn seq_value(seq: Seq) -> Value {
+    i64::try_from(seq.0).unwrap_or(i64::MAX).into()
+}
+
+pub(super) fn size_value(bytes: usize) -> Value {
+    i64::try_from(bytes).unwrap_or(i64::MAX).into()
+}
+
+pub(super) fn seq_from(number: i64) -> Result<Seq> {
+    u64::try_from(number).map(Seq).map_err(unsound)
+}
+
+pub(super) fn epoch_from(number: i64) -> Result<Epoch> {
+    u64::try_from(number).map(Epoch).map_err(unsound)
+}
+
+pub(super) fn unsound(error: impl ToString) -> JournalError {
+    JournalError::Unsound(error.to_string())
+}

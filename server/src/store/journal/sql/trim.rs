@@ -1,0 +1,110 @@
+//! Emptying old entries. Their rows stay for ever: a slot that was freed could be given twice.
+
+use super::{SqlJournal, append, commit, row, row::seq_value, within_deadline};
+use crate::store::journal::{JournalError, Result, Trim};
+use roost_schema::{ItemId, RoomId, Seq};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Statement, Value};
+use std::collections::BTreeMap;
+
+/// Rows emptied in one transaction, so that writers never wait long.
+const STEP_ROWS: usize = 500;
+
+/// The tombstones of one step, by room.
+type Tombstones = BTreeMap<RoomId, Vec<(ItemId, Seq)>>;
+
+/// Empties tombstones, after raising the floor of each room above them.
+pub(super) async fn tombstones(journal: &SqlJournal, bounds: Trim) -> Result<u64> {
+    let before_ms = bounds.tombstones_before.timestamp_millis();
+    let mut emptied = 0;
+    loop {
+        let transaction = journal.begin().await?;
+        let step = within_deadline(expire_step(&transaction, before_ms)).await;
+        let (found, changed) = step.map_err(JournalError::Unavailable)?;
+        commit(transaction).await?;
+        emptied += changed;
+        if found < STEP_ROWS {
+            return Ok(emptied);
+        }
+    }
+}
+
+/// Empties superseded entries.
+pub(super) async fn superseded(journal: &SqlJournal, bounds: Trim) -> Result<u64> {
+    let text = format!(
+        "UPDATE journal SET body = NULL, op_id = NULL, size_bytes = 0 WHERE (room, seq) IN (
+            SELECT room, seq FROM journal
+            WHERE NOT is_current AND body IS NOT NULL AND at_ms < $1
+            ORDER BY at_ms LIMIT {STEP_ROWS})"
+    );
+    let mut emptied = 0;
+    loop {
+        let before_ms = bounds.superseded_before.timestamp_millis();
+        let changed = journal.execute(&text, vec![before_ms.into()]).await?;
+        emptied += changed;
+        if changed < STEP_ROWS as u64 {
+            return Ok(emptied);
+        }
+    }
+}
+
+/// Answers how many tombstones were found, and how many of them were still there to be emptied.
+async fn expire_step(
+    transaction: &DatabaseTransaction,
+    before_ms: i64,
+) -> Result<(usize, u64), DbErr> {
+    let find = format!(
+        "SELECT room, item, seq FROM journal
+        WHERE is_current AND op = 'delete' AND body IS NOT NULL AND at_ms < $1
+        ORDER BY at_ms LIMIT {STEP_ROWS}"
+    );
+    let backend = transaction.get_database_backend();
+    let find = Statement::from_sql_and_values(backend, find, [before_ms.into()]);
+    let rows = transaction.query_all_raw(find).await?;
+    let mut found = Tombstones::new();
+    for row in &rows {
+        let seq: i64 = row.try_get("", "seq")?;
+        let item = ItemId::from_uuid(row.try_get("", "item")?);
+        let tombstones = found.entry(RoomId::from_uuid(row.try_get("", "room")?));
+        tombstones
+            .or_default()
+            .push((item, Seq(seq.unsigned_abs())));
+    }
+    let mut emptied = 0;
+    for (room, tombstones) in &found {
+        raise_floor(transaction, *room, tombstones).await?;
+        // Else an older entry that was left current would come back to life.
+        append::clear(transaction, *room, tombstones).await?;
+        emptied += empty(transaction, *room, tombstones).await?;
+    }
+    Ok((rows.len(), emptied))
+}
+
+async fn raise_floor(
+    transaction: &DatabaseTransaction,
+    room: RoomId,
+    tombstones: &[(ItemId, Seq)],
+) -> Result<(), DbErr> {
+    let floor = tombstones.iter().map(|(_, seq)| *seq).max();
+    let text = "INSERT INTO journal_floor (room, floor) VALUES ($1, $2)
+        ON CONFLICT (room) DO UPDATE SET floor = excluded.floor
+        WHERE journal_floor.floor < excluded.floor";
+    let values = vec![room.as_uuid().into(), seq_value(floor.unwrap_or_default())];
+    append::execute(transaction, text.to_owned(), values).await?;
+    Ok(())
+}
+
+async fn empty(
+    transaction: &DatabaseTransaction,
+    room: RoomId,
+    tombstones: &[(ItemId, Seq)],
+) -> Result<u64, DbErr> {
+    let mut text = "UPDATE journal
+        SET body = NULL, op_id = NULL, size_bytes = 0, is_current = FALSE
+        FROM (VALUES "
+        .to_owned();
+    append::push_tuples(&mut text, 2, tombstones.len(), 1);
+    text += ") AS old WHERE journal.room = $1 AND journal.seq = old.column1 AND journal.is_current";
+    let mut values: Vec<Value> = vec![room.as_uuid().into()];
+    values.extend(tombstones.iter().map(|(_, seq)| row::seq_value(*seq)));
+    append::execute(transaction, text, values).await
+}
