@@ -2,7 +2,7 @@
 
 use crate::store::journal::{Entry, JournalError, RequestHash, Result};
 use chrono::DateTime;
-use roost_schema::{Body, Epoch, ItemId, Op, RoomId, Seq, UserId};
+use roost_schema::{Body, Epoch, ItemId, Op, OpId, RoomId, Seq, UserId};
 use sea_orm::{DbErr, QueryResult, Value};
 use uuid::Uuid;
 
