@@ -16,8 +16,8 @@ use crate::interrupt;
 const TIE: &str = "setpriv";
 /// How often we look whether a program has ended.
 pub const POLL: Duration = Duration::from_millis(20);
-/// How long a program may take to end after we asked it to.
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a program may take to end after we asked it to. A draining server takes up to 20 s.
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A command for `program` that the kernel ends with `death_signal` when we die, whatever killed us.
 ///
@@ -40,7 +40,7 @@ pub fn tied(program: impl AsRef<OsStr>, death_signal: DeathSignal, user: Option<
 /// What the kernel sends to a program whose starter died.
 #[derive(Clone, Copy, Debug)]
 pub enum DeathSignal {
-    Interrupt,
+    Quit,
     Terminate,
     Kill,
 }
@@ -48,7 +48,7 @@ pub enum DeathSignal {
 impl DeathSignal {
     fn name(self) -> &'static str {
         match self {
-            Self::Interrupt => "INT",
+            Self::Quit => "QUIT",
             Self::Terminate => "TERM",
             Self::Kill => "KILL",
         }
@@ -91,8 +91,8 @@ pub fn wait(child: &mut Child) -> Result<ExitStatus> {
         }
         if interrupt::requested() {
             signal_group(child, Signal::TERM);
-            let status = stop(child, Signal::TERM)?;
-            bail!("interrupted ({status})");
+            let status = wait_or_kill(child)?;
+            bail!("interrupted ({})", describe(status));
         }
         thread::sleep(POLL);
     }
@@ -101,6 +101,10 @@ pub fn wait(child: &mut Child) -> Result<ExitStatus> {
 /// Asks a child to end, waits for it, and kills it when it does not.
 pub fn stop(child: &mut Child, politely: Signal) -> Result<ExitStatus> {
     signal(child, politely);
+    wait_or_kill(child)
+}
+
+fn wait_or_kill(child: &mut Child) -> Result<ExitStatus> {
     let deadline = Instant::now() + STOP_PATIENCE;
     while Instant::now() < deadline {
         if let Some(status) = child.try_wait()? {

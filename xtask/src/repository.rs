@@ -35,21 +35,15 @@ pub fn check_lock_files() -> Result<()> {
     Ok(())
 }
 
-/// Every committed snapshot was read by a test of the run that wrote `references`, and none waits for review.
+/// Every committed snapshot was read by a test of the run that wrote `references`.
 pub fn check_snapshots(references: &Path) -> Result<()> {
     let references = fs::read_to_string(references).unwrap_or_default();
-    let read: HashSet<_> = references
-        .lines()
-        .filter_map(|line| Path::new(line).canonicalize().ok())
-        .collect();
-    let unread = tracked_files()?
-        .into_iter()
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "snap")
-        })
-        .filter(|path| path.canonicalize().is_ok_and(|path| !read.contains(&path)));
-    let unread: Vec<_> = unread.map(|path| path.display().to_string()).collect();
+    let committed = tracked_files()?.into_iter();
+    let snapshots = committed.filter(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "snap")
+    });
+    let unread = unread(&references, snapshots);
     if !unread.is_empty() {
         bail!(
             "no test reads these snapshots, remove them:\n{}",
@@ -57,6 +51,17 @@ pub fn check_snapshots(references: &Path) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The snapshots that no line of `references` names. Both may spell a path in several ways.
+fn unread(references: &str, snapshots: impl Iterator<Item = PathBuf>) -> Vec<String> {
+    let read = references
+        .lines()
+        .filter_map(|line| Path::new(line).canonicalize().ok());
+    let read: HashSet<_> = read.collect();
+    let unread =
+        snapshots.filter(|path| path.canonicalize().is_ok_and(|path| !read.contains(&path)));
+    unread.map(|path| path.display().to_string()).collect()
 }
 
 /// The files of the repository, absolute; those that are deleted but not yet committed are left out.
@@ -141,6 +146,20 @@ mod tests {
             ["https://mirror.example/a.tgz"]
         );
         assert!(npm_addresses("{}").is_err());
+    }
+
+    #[test]
+    fn a_snapshot_that_no_test_reads_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let [read, forgotten] =
+            ["read.snap", "forgotten.snap"].map(|name| folder.path().join(name));
+        fs::write(&read, "").unwrap();
+        fs::write(&forgotten, "").unwrap();
+        let references = format!("{}/./read.snap\n", folder.path().display());
+        assert_eq!(
+            unread(&references, [read, forgotten.clone()].into_iter()),
+            [forgotten.display().to_string()]
+        );
     }
 
     #[test]

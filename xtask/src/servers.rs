@@ -75,6 +75,8 @@ struct Launch {
     /// Whether the server on this port answers.
     is_ready: Box<dyn Fn(u16) -> bool + Send>,
     stop_signal: Signal,
+    /// Ends the server at once when its data is thrown away with it.
+    discard_signal: Signal,
 }
 
 /// The command that starts a server in the foreground, for a port and a folder.
@@ -147,7 +149,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Err(error) = process::stop(&mut self.child, self.launch.stop_signal) {
+        if let Err(error) = process::stop(&mut self.child, self.launch.discard_signal) {
             eprintln!("{} did not stop: {error}", self.launch.name);
         }
     }
@@ -256,6 +258,7 @@ mod tests {
             }),
             is_ready: Box::new(|_| true),
             stop_signal: Signal::TERM,
+            discard_signal: Signal::KILL,
         };
         let error = Server::start(launch, temporary_folder().unwrap())
             .err()

@@ -10,6 +10,9 @@ use crate::process::{self, DeathSignal, tied};
 use crate::servers::Servers;
 use crate::{assets, workspace};
 
+/// Test programs are cargo's children, not ours: each is tied to cargo as cargo is to us.
+const TIED_TESTS: &str = r#"target."cfg(all())".runner = ["setpriv", "--pdeathsig", "KILL", "--"]"#;
+
 /// Boots the servers once, runs `cargo test` with `arguments` and fails when a test failed or was ignored.
 pub fn run(arguments: &[String]) -> Result<()> {
     run_with(arguments, &[])
@@ -22,7 +25,7 @@ pub fn run_with(arguments: &[String], environment: &[(&str, &OsStr)]) -> Result<
     eprintln!("servers: {}", servers.describe());
 
     let mut command = tied("cargo", DeathSignal::Terminate, None);
-    command.args(["test", "--locked"]);
+    command.args(["test", "--locked", "--config", TIED_TESTS]);
     if !arguments
         .iter()
         .any(|word| word == "-p" || word.starts_with("--package"))

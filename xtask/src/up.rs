@@ -59,13 +59,18 @@ fn wait_until_ready(roost: &PathBuf, server: &mut Child) -> Result<()> {
 }
 
 fn print_addresses() {
+    let address = |variable, default: &str| {
+        workspace::environment(variable).unwrap_or_else(|| default.to_owned())
+    };
+    let server = address("ROOST_LISTEN", "127.0.0.1:4000");
+    let metrics = address("ROOST_METRICS_LISTEN", "127.0.0.1:9464");
     println!(
         "
 Roost is ready. Ctrl-C stops it; its data stays in ./data.
-  try it         http://127.0.0.1:4000/
-  GraphiQL       http://127.0.0.1:4000/graphiql
-  API reference  http://127.0.0.1:4000/api/reference
-  metrics        http://127.0.0.1:9464/metrics
+  try it         http://{server}/
+  GraphiQL       http://{server}/graphiql
+  API reference  http://{server}/api/reference
+  metrics        http://{metrics}/metrics
 "
     );
 }

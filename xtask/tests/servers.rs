@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use xtask::ports;
+use xtask::process::{DeathSignal, tied};
 use xtask::servers::postgres;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -27,7 +28,7 @@ struct Run {
 impl Run {
     fn start() -> Self {
         require_xtask_test();
-        let mut xtask = Command::new(env!("CARGO_BIN_EXE_xtask"))
+        let mut xtask = tied(env!("CARGO_BIN_EXE_xtask"), DeathSignal::Terminate, None)
             .arg("servers")
             .env_remove("ROOST_TEST_MONGODB_URL")
             .stdout(Stdio::piped())

@@ -79,6 +79,7 @@ fn start_mongod(mongod: PathBuf) -> Result<Server> {
                     && is_primary(port))
         }),
         stop_signal: Signal::TERM,
+        discard_signal: Signal::KILL,
     };
     finish(Server::start(launch, temporary_folder()?)?, "MongoDB")
 }
@@ -100,6 +101,7 @@ fn start_secantus() -> Result<Server> {
         }),
         is_ready: Box::new(is_primary),
         stop_signal: Signal::TERM,
+        discard_signal: Signal::KILL,
     };
     let server = Server::start(launch, temporary_folder()?)?;
     check_synced(&ports::command_line(server.process_id())?)?;

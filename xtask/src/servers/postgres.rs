@@ -43,8 +43,7 @@ fn launch(programs: PathBuf, user: Option<&'static str>) -> Launch {
     Launch {
         name: "PostgreSQL",
         command: Box::new(move |port, folder| {
-            // SIGINT is PostgreSQL's fast stop; SIGTERM would wait for its clients for ever.
-            let mut command = tied(&postgres, DeathSignal::Interrupt, user);
+            let mut command = tied(&postgres, DeathSignal::Quit, user);
             command.arg("-D").arg(data_folder(folder));
             command.arg("-k").arg(socket_folder(folder));
             command.args(["-h", "127.0.0.1", "-c", CONNECTIONS, "-p"]);
@@ -56,7 +55,10 @@ fn launch(programs: PathBuf, user: Option<&'static str>) -> Launch {
             ask.args(["-q", "-h", "127.0.0.1", "-U", "roost", "-p"]);
             process::output(ask.arg(port.to_string())).is_ok()
         }),
+        // SIGINT is its fast stop, SIGTERM would wait for its clients for ever, SIGQUIT stops without writing
+        // anything, and SIGKILL would leave its children to find out by themselves.
         stop_signal: Signal::INT,
+        discard_signal: Signal::QUIT,
     }
 }
 
@@ -71,7 +73,9 @@ fn initialise(programs: &Path, user: Option<&str>, folder: &TempDir) -> Result<(
         }
     }
     let mut initdb = tied(programs.join("initdb"), DeathSignal::Kill, user);
+    // What initdb writes may be lost with the machine; what tests commit is synced as always.
     initdb.args([
+        "--no-sync",
         "-U",
         "roost",
         "--auth=trust",
