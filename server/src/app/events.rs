@@ -1,18 +1,27 @@
 //! Following a room: what changed since a position, and everything from then on.
 
-use super::{Actor, App, Result};
+use super::{Actor, App, Permission, Result};
 use crate::live::Feed;
-use roost_schema::{Position, RoomEvents, RoomId};
+use roost_schema::{Position, RoomEvents, RoomId, Seq};
 
 impl App {
-    /// What changed after a position, one page of at most 1 MiB; without one, the room's full state.
+    /// What changed after a position, one page; without one, the room's full state from its
+    /// beginning. `live` says whether it was the last page.
     pub async fn list_events(
         &self,
         actor: &Actor,
         room: RoomId,
         after: Option<Position>,
     ) -> Result<RoomEvents> {
-        todo!()
+        let access = self.enter_room(actor, room, Permission::Read).await?;
+        let room = self.live.room(access.room_id);
+        let from_the_start = Position {
+            seq: Seq::ZERO,
+            ..room.position().await?
+        };
+        let after = after.unwrap_or(from_the_start);
+        let mut feed = room.watch(access.user_id, Some(after)).await?;
+        Ok(feed.page().await?.content())
     }
 
     /// Frames without end: first what changed after the position (none: from now on), then live.
@@ -23,6 +32,8 @@ impl App {
         room: RoomId,
         after: Option<Position>,
     ) -> Result<Feed> {
-        todo!()
+        let access = self.enter_room(actor, room, Permission::Read).await?;
+        let room = self.live.room(access.room_id);
+        Ok(room.watch(access.user_id, after).await?)
     }
 }

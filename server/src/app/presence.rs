@@ -1,8 +1,9 @@
 //! Being in a room: joining it from a connection, cursors, typing, who is here.
 
-use super::{Actor, App, Result};
-use crate::live::{Ephemera, Feed, Here};
-use roost_schema::{InRoom, JoinRoom, JoinedRoom, MoveCursor, Presence, RoomId};
+use super::{Actor, App, Error, Permission, Result};
+use crate::live::{Ephemera, Feed, Here, LiveRoom};
+use roost_schema::{Cursor, InRoom, JoinRoom, JoinedRoom, MoveCursor, Presence, RoomId};
+use std::sync::Arc;
 
 /// A connection's place in a room.
 pub struct Joined {
@@ -19,20 +20,49 @@ pub struct Joined {
 impl App {
     /// Joins a room: its feed, its ephemera, and the person's presence.
     pub async fn join_room(&self, actor: &Actor, input: JoinRoom) -> Result<Joined> {
-        todo!()
+        let access = self.enter_room(actor, input.room, Permission::Read).await?;
+        let room = self.live.room(access.room_id);
+        let feed = Arc::clone(&room).watch(access.user_id, input.after).await?;
+        let (here, ephemera) = Arc::clone(&room).arrive(access.user_id);
+        let answer = JoinedRoom {
+            position: feed.position(),
+            role: access.role,
+            presence: room.present(),
+        };
+        Ok(Joined {
+            answer,
+            feed,
+            ephemera,
+            here,
+        })
     }
 
     pub async fn list_presence(&self, actor: &Actor, room: RoomId) -> Result<Vec<Presence>> {
-        todo!()
+        let access = self.enter_room(actor, room, Permission::Read).await?;
+        Ok(self.live.room(access.room_id).present())
     }
 
     /// Shows where the actor's cursor is. Ephemeral: merged per person, sent once per tick.
+    ///
+    /// Errors: `conflict` unless the actor has joined the room.
     pub fn move_cursor(&self, actor: &Actor, input: &MoveCursor) -> Result<()> {
-        todo!()
+        let (x, y) = (input.x, input.y);
+        self.show(input.room, |room| {
+            room.show_cursor(actor.user_id, Cursor { x, y })
+        })
     }
 
     /// Shows that the actor is typing. Ephemeral, as cursors are.
     pub fn start_typing(&self, actor: &Actor, input: &InRoom) -> Result<()> {
-        todo!()
+        self.show(input.room, |room| room.show_typing(actor.user_id))
+    }
+
+    fn show(&self, room: RoomId, show: impl FnOnce(&Arc<LiveRoom>) -> bool) -> Result<()> {
+        let is_shown = self.live.active_room(room).is_some_and(|room| show(&room));
+        if is_shown {
+            Ok(())
+        } else {
+            Err(Error::conflict("join the room first"))
+        }
     }
 }

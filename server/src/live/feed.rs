@@ -1,30 +1,256 @@
 //! One feed for join, resume, lagging sockets, GraphQL subscriptions and SSE.
+//!
+//! A reader holds a cursor and pulls. While the room's ring still holds what follows the cursor, the
+//! next frame comes from memory; else from the journal by `changes(cursor)`. So the journal is the
+//! long queue, and nobody needs a queue of their own: a reader that pulls late gets more at once.
 
-use super::LiveError;
-use roost_schema::RoomEvents;
+use super::{LiveError, LiveRoom, bus::FRAME_BYTES_MAX};
+use crate::store::journal::{Entry, RoomHead};
+use roost_schema::{ItemId, Kind, Op, Position, RoomEvent, RoomEvents, RoomId, Seq, UserId};
 use serde_json::value::RawValue;
-use std::sync::Arc;
+use std::{
+    collections::HashSet,
+    sync::{Arc, OnceLock},
+};
 
 /// Changes of a room that go out together, encoded once per instance.
 #[derive(Debug)]
 pub struct Frame {
-    pub content: RoomEvents,
-    json: std::sync::OnceLock<Arc<RawValue>>,
+    pub room: RoomId,
+    pub events: Vec<Arc<RoomEvent>>,
+    /// Where to resume after this frame.
+    pub position: Position,
+    /// The reader has now seen everything this instance has delivered.
+    pub live: bool,
+    /// Forget everything held of the room first: this frame begins its full state.
+    pub reset: bool,
+    json: OnceLock<Arc<RawValue>>,
 }
 
 impl Frame {
+    pub(super) fn new(
+        room: RoomId,
+        events: Vec<Arc<RoomEvent>>,
+        position: Position,
+        live: bool,
+    ) -> Self {
+        Self {
+            room,
+            events,
+            position,
+            live,
+            reset: false,
+            json: OnceLock::new(),
+        }
+    }
+
+    pub fn content(&self) -> RoomEvents {
+        RoomEvents {
+            room: self.room,
+            events: self.events.iter().map(|event| (**event).clone()).collect(),
+            position: self.position,
+            live: self.live,
+            reset: self.reset,
+        }
+    }
+
     /// The frame as JSON, encoded at the first call.
     pub fn to_json(&self) -> Arc<RawValue> {
-        todo!()
+        let json = self.json.get_or_init(|| {
+            // Ids, numbers and JSON that was read as JSON before: there is nothing that can fail.
+            let raw = serde_json::value::to_raw_value(&self.content());
+            raw.unwrap_or_else(|_| RawValue::NULL.to_owned()).into()
+        });
+        Arc::clone(json)
+    }
+
+    /// Where in the frame a reader's own membership ends.
+    fn removal_of(&self, reader: ItemId) -> Option<usize> {
+        let is_removal = |event: &Arc<RoomEvent>| {
+            event.kind == Kind::Member && event.op == Op::Delete && event.item == reader
+        };
+        self.events.iter().position(is_removal)
     }
 }
 
 /// A reader's cursor in a room. It pulls: whoever is slow is given more at once, later.
-pub struct Feed {}
+pub struct Feed {
+    room: Arc<LiveRoom>,
+    /// The reader's own membership: the feed ends with its deletion.
+    reader: ItemId,
+    cursor: Position,
+    /// A floor up to here takes nothing from this reader, who has the state from after it.
+    floor_seen: Seq,
+    /// The next frame begins the full state.
+    is_reset: bool,
+    /// The reader was told that it is up to date.
+    is_told: bool,
+    is_ended: bool,
+}
 
 impl Feed {
-    /// Waits for the next frame. `None` when the reader was removed from the room. Cancel-safe.
+    pub(super) fn new(room: Arc<LiveRoom>, reader: UserId, cursor: Position) -> Self {
+        Self {
+            room,
+            reader: ItemId::of_member(reader),
+            cursor,
+            floor_seen: cursor.seq,
+            is_reset: false,
+            is_told: false,
+            is_ended: false,
+        }
+    }
+
+    pub fn room(&self) -> RoomId {
+        self.room.id()
+    }
+
+    /// Where the reader stands.
+    pub fn position(&self) -> Position {
+        self.cursor
+    }
+
+    /// Waits for the next frame; the first one comes as soon as the reader's standing is known, with
+    /// no events if it has missed none. `None` when the reader was removed. Safe to cancel.
+    ///
+    /// Errors: `ReloadRequired` when the journal began another life, `Unavailable` when it cannot be
+    /// read at the moment.
     pub async fn next(&mut self) -> Result<Option<Arc<Frame>>, LiveError> {
-        todo!()
+        if self.is_ended {
+            return Ok(None);
+        }
+        let mut delivered = self.room.delivered.subscribe();
+        loop {
+            let now = (*delivered.borrow_and_update()).ok_or(LiveError::Unavailable)?;
+            if now.epoch != self.cursor.epoch {
+                return Err(LiveError::ReloadRequired);
+            }
+            if now.seq > self.cursor.seq || !self.is_told {
+                let frame = match self.recall() {
+                    Some(frame) => frame,
+                    None => self.read_journal().await?,
+                };
+                return Ok(Some(self.advance(frame)));
+            }
+            if delivered.changed().await.is_err() {
+                return Err(LiveError::Unavailable);
+            }
+        }
+    }
+
+    /// One page of what changed after the cursor, for readers who ask instead of watching.
+    pub async fn page(&mut self) -> Result<Arc<Frame>, LiveError> {
+        let frame = match self.recall() {
+            Some(frame) => frame,
+            None => self.read_journal().await?,
+        };
+        Ok(self.advance(frame))
+    }
+
+    fn recall(&self) -> Option<Arc<Frame>> {
+        let delivery = self.room.delivery();
+        delivery.as_ref()?.frame_after(self.cursor.seq)
+    }
+
+    async fn read_journal(&mut self) -> Result<Arc<Frame>, LiveError> {
+        let instance = Arc::clone(&self.room.instance);
+        // The permit covers the reads only, never the reader's own slowness.
+        let _permit = instance.feed_reads.acquire().await;
+        loop {
+            let before = self.read_head().await?;
+            if before.floor > self.floor_seen.max(self.cursor.seq) {
+                self.start_over(before.floor);
+            }
+            let since = self.cursor.seq;
+            let page = instance
+                .journal
+                .changes(self.room.id(), since, FRAME_BYTES_MAX)
+                .await?;
+            if self.read_head().await?.floor > self.floor_seen.max(since) {
+                continue;
+            }
+            let last = page.entries.last().map_or(since, |entry| entry.seq);
+            // Whatever this page leaves out up to the head was superseded by something in it.
+            let seq = if page.more {
+                last
+            } else {
+                last.max(before.head)
+            };
+            let delivered = self.room.delivered.borrow().map_or(Seq::ZERO, |at| at.seq);
+            let position = Position {
+                epoch: self.cursor.epoch,
+                seq,
+            };
+            let events = newest_of_each(page.entries);
+            let mut frame = Frame::new(self.room.id(), events, position, seq >= delivered);
+            frame.reset = std::mem::take(&mut self.is_reset);
+            return Ok(Arc::new(frame));
+        }
+    }
+
+    fn start_over(&mut self, floor: Seq) {
+        self.cursor.seq = Seq::ZERO;
+        self.floor_seen = floor;
+        self.is_reset = true;
+    }
+
+    async fn read_head(&self) -> Result<RoomHead, LiveError> {
+        let heads = self.room.instance.journal.heads(&[self.room.id()]).await?;
+        if heads.epoch != self.cursor.epoch {
+            return Err(LiveError::ReloadRequired);
+        }
+        Ok(heads
+            .rooms
+            .get(&self.room.id())
+            .copied()
+            .unwrap_or_default())
+    }
+
+    /// Moves the cursor; a removed reader gets nothing that came after the removal.
+    fn advance(&mut self, frame: Arc<Frame>) -> Arc<Frame> {
+        let frame = match frame.removal_of(self.reader) {
+            None => frame,
+            Some(at) => {
+                self.is_ended = true;
+                let position = Position {
+                    epoch: frame.position.epoch,
+                    seq: frame.events[at].seq,
+                };
+                let events = frame.events[..=at].to_vec();
+                let mut cut = Frame::new(frame.room, events, position, frame.live);
+                cut.reset = frame.reset;
+                Arc::new(cut)
+            }
+        };
+        self.cursor = frame.position;
+        self.is_told |= frame.live;
+        frame
+    }
+}
+
+/// For a moment the journal may show two current entries of an item; the newer one is the state.
+fn newest_of_each(entries: Vec<Entry>) -> Vec<Arc<RoomEvent>> {
+    let mut seen = HashSet::new();
+    let mut events: Vec<_> = entries
+        .into_iter()
+        .rev()
+        .filter(|entry| seen.insert(entry.item))
+        .map(|entry| Arc::new(RoomEvent::from(entry)))
+        .collect();
+    events.reverse();
+    events
+}
+
+impl From<Entry> for RoomEvent {
+    fn from(entry: Entry) -> Self {
+        Self {
+            seq: entry.seq,
+            item: entry.item,
+            kind: entry.kind,
+            op: entry.op,
+            body: entry.body,
+            actor: entry.actor,
+            at: entry.at,
+        }
     }
 }

@@ -1,36 +1,370 @@
-//! The one queue of a room's writes on this instance.
+//! The one queue of a room's writes on this instance: it batches them, judges each by the room's
+//! state at the head it would follow, appends them to the journal and delivers what became of them.
+//!
+//! The journal's unique (room, seq) is the sequencer: another writer may take the slot first. Then
+//! the mailbox reads what it missed, judges again on the new state, and tries again.
 
-use super::{Refusal, RoomView};
-use crate::store::journal::{Entry, RequestHash};
-use roost_schema::{Body, ItemId, Kind, Op, OpId, UserId};
+use super::{Instance, LiveError, LiveRoom, Refusal, RoomView, Written, write::Mail};
+use crate::store::journal::{Appended, Entry, JournalError, Stop};
+use chrono::{SubsecRound, Utc};
+use roost_schema::{Epoch, Kind, OpId, Seq, UserId};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
 
-/// What a write does once it is judged good.
-#[derive(Clone, Debug)]
-pub struct Change {
-    pub item: ItemId,
-    pub kind: Kind,
-    pub op: Op,
-    pub body: Body,
+/// Bytes of writes that go into the journal at once.
+const BATCH_BYTES_MAX: usize = 1_024 * 1_024;
+/// Writes that go into the journal at once.
+const BATCH_WRITES_MAX: usize = 256;
+/// Items kept so that their next change needs no read.
+const ITEMS_KEPT_MAX: usize = 256;
+/// How long a write waits for a journal that does not answer before it is refused.
+const WRITE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How often a write may lose the race for a slot before it is refused.
+const RACES_MAX: u32 = 32;
+/// The first pause after a lost race or a failed read; it doubles up to 64 times this, with jitter.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+/// When to come back after too many lost races.
+const RETRY_RACES: Duration = Duration::from_millis(500);
+/// How long a room stays loaded without readers and writes.
+const IDLE_MAX: Duration = Duration::from_secs(30);
+
+/// Writes judged good, in order, with the entries they make.
+type Accepted = Vec<(Mail, Entry)>;
+
+/// The task behind a room: the only one that writes and delivers in it on this instance.
+pub(super) struct Mailbox {
+    pub(super) room: Arc<LiveRoom>,
+    inbox: mpsc::Receiver<Mail>,
+    pub(super) view: RoomView,
+    pub(super) is_loaded: bool,
+    /// The journal may hold more than the view: it is read before the next write.
+    pub(super) is_behind: bool,
+    /// Reads in a row that showed a head below what was delivered before them.
+    pub(super) heads_below: u32,
+    /// How long the last commit took: what a winner waits so that the loser gets its turn.
+    last_commit: Duration,
 }
 
-/// Judges a write by the room's state at the head it would follow; called again after a lost race.
-pub type Judge = Box<dyn Fn(&RoomView) -> Result<Change, Refusal> + Send>;
+impl Mailbox {
+    pub(super) fn new(room: Arc<LiveRoom>, inbox: mpsc::Receiver<Mail>) -> Self {
+        Self {
+            view: RoomView::new(room.id(), Epoch(0), Seq::ZERO),
+            room,
+            inbox,
+            is_loaded: false,
+            is_behind: true,
+            heads_below: 0,
+            last_commit: Duration::ZERO,
+        }
+    }
 
-/// A write on its way into the journal.
-pub struct Write {
-    pub actor: UserId,
-    /// Chosen by the client; absent: one is made, and the write cannot be retried safely.
-    pub op_id: Option<OpId>,
-    pub request_hash: RequestHash,
-    /// The item the judge looks at.
-    pub item: ItemId,
-    pub judge: Judge,
+    /// Serves the room until it is idle, or the instance stops and everything queued is answered.
+    pub(super) async fn run(mut self, instance: Arc<Instance>) {
+        let mut failures = 0;
+        loop {
+            let has_failed = self.is_behind && !self.try_catch_up(failures).await;
+            failures = if has_failed { failures + 1 } else { 0 };
+            tokio::select! {
+                biased;
+                () = instance.cancel.cancelled() => break,
+                () = pause(failures), if has_failed => {}
+                () = self.room.hint.notified() => self.is_behind = true,
+                mail = self.inbox.recv() => if let Some(mail) = mail {
+                    let batch = self.gather(mail);
+                    self.commit(batch).await;
+                },
+                () = sleep(IDLE_MAX) => if instance.forget_idle(&self.room, &self.inbox) {
+                    return;
+                },
+            }
+        }
+        self.inbox.close();
+        while let Some(mail) = self.inbox.recv().await {
+            let batch = self.gather(mail);
+            self.commit(batch).await;
+        }
+        instance.forget(self.room.id());
+    }
+
+    async fn try_catch_up(&mut self, failures: u32) -> bool {
+        match self.catch_up().await {
+            Ok(()) => true,
+            Err(error) => {
+                if failures == 0 {
+                    tracing::warn!(room.id = %self.room.id(), %error, "cannot catch up, retrying");
+                }
+                false
+            }
+        }
+    }
+
+    fn gather(&mut self, first: Mail) -> Vec<Mail> {
+        let mut bytes = first.write.bytes;
+        let mut batch = vec![first];
+        while batch.len() < BATCH_WRITES_MAX && bytes < BATCH_BYTES_MAX {
+            let Ok(mail) = self.inbox.try_recv() else {
+                break;
+            };
+            bytes += mail.write.bytes;
+            batch.push(mail);
+        }
+        batch
+    }
+
+    /// Brings writes into the journal and answers every one of them.
+    async fn commit(&mut self, mut waiting: Vec<Mail>) {
+        let mut failures = 0;
+        let mut races = 0;
+        while !waiting.is_empty() {
+            if self.is_behind {
+                pause(failures + races).await;
+            }
+            if let Err(error) = self.try_commit(&mut waiting, races).await {
+                tracing::warn!(room.id = %self.room.id(), %error, "journal slow, retrying");
+                self.fall_behind();
+                failures += 1;
+                let is_overdue = |mail: &mut Mail| mail.queued_at.elapsed() > WRITE_WAIT_MAX;
+                for mail in waiting.extract_if(.., is_overdue) {
+                    mail.answer(Err(LiveError::Unavailable));
+                }
+                continue;
+            }
+            races += u32::from(self.is_behind);
+            if races > RACES_MAX {
+                let retry_after = RETRY_RACES;
+                for mail in waiting.drain(..) {
+                    mail.answer(Err(LiveError::Overloaded { retry_after }));
+                }
+            }
+        }
+    }
+
+    /// The view may not be what the journal holds: read the head, and the items, before judging.
+    fn fall_behind(&mut self) {
+        self.is_behind = true;
+        self.view.items.clear();
+    }
+
+    /// One round: what is answered leaves `waiting`. An error means that nothing was written.
+    async fn try_commit(
+        &mut self,
+        waiting: &mut Vec<Mail>,
+        races: u32,
+    ) -> Result<(), JournalError> {
+        if self.is_behind {
+            self.catch_up().await?;
+        }
+        self.read_items(waiting).await?;
+        let (accepted, refused, later) = self.judge(std::mem::take(waiting));
+        // Whatever is not answered below waits for the next round, in its order.
+        *waiting = later;
+        if let Err((mut unanswered, error)) = self.answer_refused(refused).await {
+            unanswered.extend(accepted.into_iter().map(|(mail, _)| mail));
+            waiting.splice(0..0, unanswered);
+            return Err(error);
+        }
+        if accepted.is_empty() {
+            return Ok(());
+        }
+        self.append(accepted, waiting, races).await
+    }
+
+    async fn append(
+        &mut self,
+        accepted: Accepted,
+        waiting: &mut Vec<Mail>,
+        races: u32,
+    ) -> Result<(), JournalError> {
+        let (mails, entries): (Vec<_>, Vec<_>) = accepted.into_iter().unzip();
+        let started = Instant::now();
+        let journal = Arc::clone(&self.room.instance.journal);
+        let appended = match journal.append(self.room.id(), &entries).await {
+            Ok(appended) => appended,
+            Err(JournalError::OutcomeUnknown(error)) => {
+                tracing::warn!(room.id = %self.room.id(), %error, "outcome of a batch unknown");
+                self.fall_behind();
+                for mail in mails {
+                    mail.answer(Err(LiveError::OutcomeUnknown));
+                }
+                return Ok(());
+            }
+            Err(error) => {
+                waiting.splice(0..0, mails);
+                return Err(error);
+            }
+        };
+        self.last_commit = started.elapsed();
+        let rest = self.acknowledge(mails, entries, appended);
+        waiting.splice(0..0, rest);
+        match appended.stop {
+            Some(stop) => {
+                self.fall_behind();
+                if stop == Stop::OperationKnown {
+                    self.answer_repeated(waiting).await?;
+                }
+            }
+            // Won against another writer: leave it the next turn, or it would starve.
+            None if races > 0 => sleep(self.last_commit).await,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Delivers and answers what is durable now; gives back the writes that are not.
+    fn acknowledge(
+        &mut self,
+        mut mails: Vec<Mail>,
+        mut entries: Vec<Entry>,
+        appended: Appended,
+    ) -> Vec<Mail> {
+        let rest = mails.split_off(appended.committed.min(mails.len()));
+        entries.truncate(appended.committed);
+        self.take_in(&entries);
+        for (mail, entry) in mails.into_iter().zip(entries) {
+            mail.answer(Ok(Written {
+                entry,
+                is_retry: false,
+            }));
+        }
+        rest
+    }
+
+    /// Judges writes in order on the view, each seeing those before it; stops before a write whose
+    /// judgement could depend on what this batch does to roles.
+    fn judge(&mut self, waiting: Vec<Mail>) -> (Accepted, Vec<(Mail, Refusal)>, Vec<Mail>) {
+        let mut accepted: Accepted = Vec::new();
+        let mut refused = Vec::new();
+        let mut operations = HashSet::new();
+        let mut seq = self.view.head;
+        let at = Utc::now().trunc_subsecs(3);
+        let mut waiting = waiting.into_iter();
+        for mail in waiting.by_ref() {
+            let is_repeat = !operations.insert(mail.operation());
+            let changes_roles = accepted
+                .last()
+                .is_some_and(|(_, entry)| matches!(entry.kind, Kind::Member | Kind::Room));
+            if is_repeat || changes_roles {
+                let later = std::iter::once(mail).chain(waiting).collect();
+                return (accepted, refused, later);
+            }
+            match (mail.write.judge)(&self.view) {
+                Err(refusal) => refused.push((mail, refusal)),
+                Ok(change) => {
+                    seq = seq.next();
+                    let born = self.view.item(change.item).map_or(seq, |known| known.born);
+                    let entry = Entry {
+                        room: self.room.id(),
+                        seq,
+                        item: change.item,
+                        kind: change.kind,
+                        op: change.op,
+                        body: change.body,
+                        actor: mail.write.actor,
+                        op_id: Some(mail.op_id.clone()),
+                        request_hash: mail.write.request_hash,
+                        at,
+                        born,
+                        current: true,
+                    };
+                    // Later writes see it; should it not be committed, the items are read anew.
+                    self.view.items.insert(entry.item, entry.clone());
+                    accepted.push((mail, entry));
+                }
+            }
+        }
+        (accepted, refused, Vec::new())
+    }
+
+    /// A refusal stands only if its operation is not in the journal: a retry of a write that
+    /// succeeded is often refused by the state that it made itself.
+    async fn answer_refused(
+        &mut self,
+        refused: Vec<(Mail, Refusal)>,
+    ) -> Result<(), (Vec<Mail>, JournalError)> {
+        let operations: Vec<_> = refused
+            .iter()
+            .filter(|(mail, _)| mail.write.op_id.is_some())
+            .map(|(mail, _)| mail.operation())
+            .collect();
+        let mut known = match self.look_up(&operations).await {
+            Ok(known) => known,
+            Err(error) => {
+                let mails = refused.into_iter().map(|(mail, _)| mail).collect();
+                return Err((mails, error));
+            }
+        };
+        for (mail, refusal) in refused {
+            match known.remove(&mail.operation()) {
+                Some(entry) => mail.answer_known(entry),
+                None => mail.answer(Err(LiveError::Refused(refusal))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers those of the waiting writes whose operations are in the journal already.
+    async fn answer_repeated(&mut self, waiting: &mut Vec<Mail>) -> Result<(), JournalError> {
+        let operations: Vec<_> = waiting.iter().map(Mail::operation).collect();
+        let mut known = self.look_up(&operations).await?;
+        let is_known = |mail: &mut Mail| known.contains_key(&mail.operation());
+        let repeated: Vec<_> = waiting.extract_if(.., is_known).collect();
+        for mail in repeated {
+            // The same operation may wait twice; the second is found again in the next round.
+            if let Some(entry) = known.get(&mail.operation()).cloned() {
+                mail.answer_known(entry);
+            }
+        }
+        known.clear();
+        Ok(())
+    }
+
+    async fn look_up(
+        &self,
+        operations: &[(UserId, OpId)],
+    ) -> Result<HashMap<(UserId, OpId), Entry>, JournalError> {
+        if operations.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let journal = &self.room.instance.journal;
+        let found = journal.operations(self.room.id(), operations).await?;
+        let with_key = |entry: Entry| Some(((entry.actor, entry.op_id.clone()?), entry));
+        Ok(found.into_iter().filter_map(with_key).collect())
+    }
+
+    /// Reads the items that the waiting writes look at and the view does not hold.
+    async fn read_items(&mut self, waiting: &[Mail]) -> Result<(), JournalError> {
+        if self.view.items.len() > ITEMS_KEPT_MAX {
+            self.view.items.clear();
+        }
+        let missing: HashSet<_> = waiting
+            .iter()
+            .filter(|mail| !mail.write.is_new)
+            .map(|mail| mail.write.item)
+            .filter(|item| !self.view.items.contains_key(item))
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let missing: Vec<_> = missing.into_iter().collect();
+        let journal = &self.room.instance.journal;
+        for entry in journal.items(self.room.id(), &missing).await? {
+            self.view.items.insert(entry.item, entry);
+        }
+        Ok(())
+    }
 }
 
-/// What became of a write.
-#[derive(Clone, Debug)]
-pub struct Written {
-    /// The entry it made; for a retry, the entry of the first time.
-    pub entry: Entry,
-    pub is_retry: bool,
+/// Waits longer the more often something failed, with full jitter; not at all at first.
+async fn pause(failures: u32) {
+    if failures > 0 {
+        let longest = PAUSE_MIN * 2_u32.pow(failures.min(6));
+        sleep(longest.mul_f64(rand::random::<f64>())).await;
+    }
 }

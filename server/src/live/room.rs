@@ -1,9 +1,32 @@
-//! A room that is active on this instance.
+//! A room that is active on this instance, and its state as writes are judged by it.
 
-use super::{Feed, LiveError, Write, Written};
+use super::{
+    Feed, Instance, LiveError,
+    bus::Delivery,
+    mailbox::Mailbox,
+    presence::PresenceBoard,
+    write::{Mail, Write, Written},
+};
 use crate::store::journal::Entry;
-use roost_schema::{ErrorCode, ItemId, Position, Role, RoomId, UserId};
-use std::{future::Future, sync::Arc};
+use roost_schema::{
+    Epoch, ErrorCode, ItemId, Kind, MemberState, Op, Position, Role, RoomId, RoomState, Seq, UserId,
+};
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+
+/// Writes that may wait in one room.
+pub const MAILBOX_CAPACITY_WRITES: usize = 1_024;
+/// Bytes of writes that may wait in one room.
+pub const MAILBOX_CAPACITY_BYTES: usize = 4 * 1_024 * 1_024;
+/// How long a reader waits for a room to be loaded before it is told to try again.
+const LOAD_WAIT_MAX: Duration = Duration::from_secs(5);
+/// When to come back to a room whose mailbox is full.
+const RETRY_OVERLOADED: Duration = Duration::from_millis(500);
 
 /// What the room's own state says against a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -13,55 +36,216 @@ pub struct Refusal {
     pub sentence: &'static str,
 }
 
-/// A room's roles and items as of a head: what a write is judged by.
-pub struct RoomView {}
+/// A room's members and state as of a head, and the items that the writes at hand look at.
+#[derive(Clone, Debug)]
+pub struct RoomView {
+    id: RoomId,
+    pub(super) epoch: Epoch,
+    pub(super) head: Seq,
+    /// With the seq of the entry that said so; `None` for a member who was removed.
+    members: Arc<HashMap<ItemId, (Seq, Option<Role>)>>,
+    state: Option<(Seq, Arc<RoomState>)>,
+    pub(super) items: HashMap<ItemId, Entry>,
+}
 
 impl RoomView {
+    pub(super) fn new(id: RoomId, epoch: Epoch, head: Seq) -> Self {
+        Self {
+            id,
+            epoch,
+            head,
+            members: Arc::default(),
+            state: None,
+            items: HashMap::new(),
+        }
+    }
+
     pub fn id(&self) -> RoomId {
-        todo!()
+        self.id
     }
 
     pub fn role_of(&self, user: UserId) -> Option<Role> {
-        todo!()
+        self.members.get(&ItemId::of_member(user))?.1
     }
 
     pub fn is_archived(&self) -> bool {
-        todo!()
+        self.state.as_ref().is_some_and(|(_, state)| state.archived)
     }
 
     /// The newest entry of an item the write named, tombstones included.
     pub fn item(&self, item: ItemId) -> Option<&Entry> {
-        todo!()
+        self.items.get(&item)
+    }
+
+    pub(super) fn position(&self) -> Position {
+        Position {
+            epoch: self.epoch,
+            seq: self.head,
+        }
+    }
+
+    /// Takes in what an entry says of members and room; the newest entry of an item wins.
+    pub(super) fn learn(&mut self, entry: &Entry) -> serde_json::Result<()> {
+        match entry.kind {
+            Kind::Member => {
+                let known = self
+                    .members
+                    .get(&entry.item)
+                    .map_or(Seq::ZERO, |(seq, _)| *seq);
+                if entry.seq > known {
+                    let role = match entry.op {
+                        Op::Put => Some(entry.body.decode::<MemberState>()?.role),
+                        Op::Delete => None,
+                    };
+                    Arc::make_mut(&mut self.members).insert(entry.item, (entry.seq, role));
+                }
+            }
+            Kind::Room => {
+                let known = self.state.as_ref().map_or(Seq::ZERO, |(seq, _)| *seq);
+                if entry.seq > known && entry.op == Op::Put {
+                    self.state = Some((entry.seq, Arc::new(entry.body.decode()?)));
+                }
+            }
+            Kind::Session | Kind::Message => {}
+        }
+        Ok(())
+    }
+
+    /// The same without items: what readers are judged by.
+    pub(super) fn snapshot(&self) -> Arc<Self> {
+        Arc::new(Self {
+            items: HashMap::new(),
+            members: Arc::clone(&self.members),
+            state: self.state.clone(),
+            ..*self
+        })
     }
 }
 
 /// A room that is active on this instance.
-pub struct LiveRoom {}
+pub struct LiveRoom {
+    id: RoomId,
+    mail: mpsc::Sender<Mail>,
+    room_bytes: Arc<Semaphore>,
+    pub(super) instance: Arc<Instance>,
+    /// What was delivered; `None` until the room is loaded.
+    delivery: Mutex<Option<Delivery>>,
+    /// Rises with each delivery, so that whoever waits for one wakes.
+    pub(super) delivered: watch::Sender<Option<Position>>,
+    /// The journal may hold more than was delivered: read it.
+    pub(super) hint: Notify,
+    pub(super) presence: PresenceBoard,
+}
 
 impl LiveRoom {
+    /// Makes the room and the mailbox that will serve it once it runs.
+    pub(super) fn open(id: RoomId, instance: Arc<Instance>) -> (Arc<Self>, Mailbox) {
+        let (mail, inbox) = mpsc::channel(MAILBOX_CAPACITY_WRITES);
+        let room = Arc::new(Self {
+            id,
+            mail,
+            room_bytes: Arc::new(Semaphore::new(MAILBOX_CAPACITY_BYTES)),
+            instance,
+            delivery: Mutex::new(None),
+            delivered: watch::Sender::new(None),
+            hint: Notify::new(),
+            presence: PresenceBoard::new(id),
+        });
+        (Arc::clone(&room), Mailbox::new(room, inbox))
+    }
+
+    pub fn id(&self) -> RoomId {
+        self.id
+    }
+
     /// Queues a write, in the order of the calls; the answer comes when it is durable.
+    ///
+    /// Errors: `Overloaded` when the room or the instance holds as much as it may, and what the
+    /// mailbox answers.
     pub fn write(
         &self,
         write: Write,
     ) -> impl Future<Output = Result<Written, LiveError>> + Send + use<> {
-        async { todo!() }
+        let queued = self.queue(write);
+        async move { queued?.await.unwrap_or(Err(LiveError::Unavailable)) }
+    }
+
+    fn queue(
+        &self,
+        write: Write,
+    ) -> Result<oneshot::Receiver<Result<Written, LiveError>>, LiveError> {
+        const FULL: LiveError = LiveError::Overloaded {
+            retry_after: RETRY_OVERLOADED,
+        };
+        let bytes = u32::try_from(write.bytes).map_err(|_| FULL)?;
+        let budgets = [&self.room_bytes, &self.instance.write_bytes]
+            .map(|budget| Arc::clone(budget).try_acquire_many_owned(bytes));
+        let [Ok(room_budget), Ok(instance_budget)] = budgets else {
+            return Err(FULL);
+        };
+        let (mail, answer) = Mail::new(write, [room_budget, instance_budget]);
+        match self.mail.try_send(mail) {
+            Ok(()) => Ok(answer),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(FULL),
+            // The mailbox closed because the instance stops.
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(LiveError::Unavailable),
+        }
     }
 
     /// The room's roles at the newest head this instance has delivered.
     pub async fn view(&self) -> Result<Arc<RoomView>, LiveError> {
-        todo!()
+        self.loaded().await?;
+        self.delivery()
+            .as_ref()
+            .map(Delivery::view)
+            .ok_or(LiveError::Unavailable)
     }
 
+    /// The position of the newest entry this instance has delivered.
     pub async fn position(&self) -> Result<Position, LiveError> {
-        todo!()
+        self.loaded().await
     }
 
     /// Starts a feed for a reader; `None`: from now on.
+    ///
+    /// Errors: `ReloadRequired` for a position this journal cannot have given.
     pub async fn watch(
         self: Arc<Self>,
         reader: UserId,
         after: Option<Position>,
     ) -> Result<Feed, LiveError> {
-        todo!()
+        let delivered = self.loaded().await?;
+        let cursor = after.unwrap_or(delivered);
+        if cursor.epoch != delivered.epoch {
+            return Err(LiveError::ReloadRequired);
+        }
+        if cursor.seq > delivered.seq && cursor.seq > self.journal_head().await? {
+            return Err(LiveError::ReloadRequired);
+        }
+        Ok(Feed::new(self, reader, cursor))
+    }
+
+    async fn journal_head(&self) -> Result<Seq, LiveError> {
+        let heads = self.instance.journal.heads(&[self.id]).await?;
+        Ok(heads.rooms.get(&self.id).copied().unwrap_or_default().head)
+    }
+
+    async fn loaded(&self) -> Result<Position, LiveError> {
+        let mut delivered = self.delivered.subscribe();
+        let loaded = tokio::time::timeout(LOAD_WAIT_MAX, delivered.wait_for(Option::is_some)).await;
+        match loaded {
+            Ok(Ok(position)) => position.ok_or(LiveError::Unavailable),
+            Ok(Err(_)) | Err(_) => Err(LiveError::Unavailable),
+        }
+    }
+
+    /// The room's delivery lock. Held for a moment and never across an await.
+    pub(super) fn delivery(&self) -> MutexGuard<'_, Option<Delivery>> {
+        self.delivery.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes what was delivered visible to whoever waits for it.
+    pub(super) fn announce(&self, position: Position) {
+        self.delivered.send_replace(Some(position));
     }
 }
