@@ -7,6 +7,7 @@ mod events;
 mod items;
 mod members;
 mod messages;
+mod outbox;
 mod page;
 mod passwords;
 mod presence;

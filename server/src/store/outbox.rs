@@ -23,7 +23,7 @@ use uuid::Uuid;
 /// waits for the journal, which may need one of the same pool.
 const CLAIMS_MAX: usize = 8;
 /// A relay that is frozen while it holds a room loses it after this, and others go on.
-const CLAIM_IDLE_MAX_MS: u32 = 5_000;
+const CLAIM_IDLE_MAX_MS: u32 = 10_000;
 /// How many rows are read at a time.
 const PAGE_ROWS: u64 = 32;
 /// How many rooms with rows are named at a time.

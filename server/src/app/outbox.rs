@@ -1,0 +1,147 @@
+//! The relay: carries what the relational side has to tell into the journal, per room strictly in
+//! the order of the outbox ids, one relay of a room at a time.
+
+use super::{App, Error, Result, items::request_hash};
+use crate::{
+    live::{Change, LiveError, Write},
+    store::{Claim, OutboxEvent, OutboxRow, StoreError},
+};
+use futures::StreamExt;
+use roost_schema::{OpId, RoomId};
+use std::time::Duration;
+use tokio::time::{interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// How long a use case waits for its events to reach the journal before it says that it cannot
+/// know.
+const RELAY_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long to wait before asking again for a room that another instance has.
+const CLAIM_PAUSE: Duration = Duration::from_millis(20);
+/// How often to look for what an earlier process left.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How many rooms the sweep relays at once; the rest is for use cases that wait.
+const SWEEP_ROOMS_AT_ONCE: usize = 4;
+
+/// Why a room was not relayed to its end.
+#[derive(Debug, thiserror::Error)]
+enum RelayError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Live(#[from] LiveError),
+}
+
+impl App {
+    /// Brings every event of a room that waits into the journal. A use case calls this after its
+    /// commit and before it answers; what is left undone, the sweep does.
+    ///
+    /// Errors: only `outcome_unknown`, because what the events tell is committed already.
+    pub(super) async fn relay_room(&self, room: RoomId) -> Result<()> {
+        match timeout(RELAY_WAIT_MAX, self.relay_until_empty(room)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Error::OutcomeUnknown(error.into())),
+            Err(_) => Err(Error::OutcomeUnknown(anyhow::anyhow!(
+                "room {room} was not relayed in time"
+            ))),
+        }
+    }
+
+    /// Relays what use cases could not, of this process or an earlier one: at once, then every
+    /// second, until cancelled.
+    pub async fn run_relay(&self, cancel: CancellationToken) {
+        let mut ticks = interval(SWEEP_EVERY);
+        while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
+            let swept = cancel.run_until_cancelled(self.relay_all()).await;
+            if let Some(Err(error)) = swept {
+                tracing::warn!(?error, "the outbox cannot be read, trying again");
+            }
+        }
+    }
+
+    async fn relay_all(&self) -> Result<(), StoreError> {
+        let rooms = self.store.outbox.rooms().await?;
+        futures::stream::iter(rooms)
+            .for_each_concurrent(SWEEP_ROOMS_AT_ONCE, async |room| {
+                if let Err(error) = self.relay_room(room).await {
+                    tracing::warn!(room.id = %room, ?error, "outbox not relayed, trying again");
+                }
+            })
+            .await;
+        Ok(())
+    }
+
+    async fn relay_until_empty(&self, room: RoomId) -> Result<(), RelayError> {
+        loop {
+            if let Some(claim) = self.store.outbox.claim(room).await? {
+                return self.relay_claimed(room, claim).await;
+            }
+            if self.store.outbox.is_empty(room).await? {
+                return Ok(());
+            }
+            sleep(CLAIM_PAUSE).await;
+        }
+    }
+
+    /// Deletes what was written also when it ends early: the rest stays, with its order.
+    async fn relay_claimed(&self, room: RoomId, claim: Claim) -> Result<(), RelayError> {
+        loop {
+            let rows = claim.oldest().await?;
+            if rows.is_empty() {
+                return Ok(claim.finish().await?);
+            }
+            let (written, outcome) = self.write_rows(room, &rows).await;
+            if let Some(last) = written {
+                claim.delete_through(last).await?;
+            }
+            if let Err(error) = outcome {
+                claim.finish().await?;
+                return Err(error.into());
+            }
+        }
+    }
+
+    /// Writes rows one after the other, and answers the id of the last that is in the journal.
+    async fn write_rows(
+        &self,
+        room: RoomId,
+        rows: &[OutboxRow],
+    ) -> (Option<i64>, Result<(), LiveError>) {
+        let mut written = None;
+        for row in rows {
+            // A row that was written before is a retry here, and answers its first entry.
+            if let Err(error) = self.live.room(room).write(entry_of(row)).await {
+                return (written, Err(error));
+            }
+            written = Some(row.id);
+        }
+        (written, Ok(()))
+    }
+}
+
+/// Never judged by the room's state: the relational side decided, under the lock of the room's row.
+fn entry_of(row: &OutboxRow) -> Write {
+    let OutboxEvent {
+        item,
+        kind,
+        op,
+        body,
+        actor,
+        ..
+    } = row.event.clone();
+    Write {
+        actor,
+        op_id: Some(OpId::reserved(format_args!("outbox.{}", row.id))),
+        request_hash: request_hash("outbox", &(item, kind, op, &body)),
+        item,
+        is_new: false,
+        bytes: body.as_str().len(),
+        judge: Box::new(move |_| {
+            Ok(Change {
+                item,
+                kind,
+                op,
+                body: body.clone(),
+            })
+        }),
+    }
+}
