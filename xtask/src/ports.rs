@@ -22,8 +22,7 @@ const LISTENING: &str = "0A";
 /// It is read from the kernel's table. Binding it to see would put the socket into every child that another thread
 /// happens to fork at that moment, and so keep the port from the server it is meant for.
 pub fn free_port() -> Result<u16> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"]
-        .map(|path| fs::read_to_string(path).unwrap_or_default());
+    let tables = tables();
     // Processes that start at the same time have neighbouring ids: spread them.
     let start = process::id().wrapping_mul(31);
     (0..PORTS)
@@ -33,15 +32,16 @@ pub fn free_port() -> Result<u16> {
         .context("no port between 20000 and 31999 is free")
 }
 
-/// Whether this very process (not a child of it) holds the socket that listens on 127.0.0.1:`port`.
+/// Whether this very process (not a child of it) holds a socket that listens on `port`.
 pub fn is_owned_by(port: u16, process_id: u32) -> bool {
-    let Ok(table) = fs::read_to_string("/proc/net/tcp") else {
-        return false;
-    };
-    listening_inodes(&table, port).any(|inode| holds_socket(process_id, inode))
+    let tables = tables();
+    let mut inodes = tables
+        .iter()
+        .flat_map(|table| listening_inodes(table, port));
+    inodes.any(|inode| holds_socket(process_id, inode))
 }
 
-/// The process that listens on 127.0.0.1:`port`, as far as we may look.
+/// The process that listens on `port`, as far as we may look.
 pub fn owner(port: u16) -> Option<u32> {
     let processes = fs::read_dir("/proc").ok()?;
     processes
@@ -61,14 +61,18 @@ pub fn command_line(process_id: u32) -> Result<Vec<String>> {
         .collect())
 }
 
-/// The sockets of `/proc/net/tcp` that listen on this port of 127.0.0.1 or of every address.
+/// The kernel's sockets of IPv4 and IPv6.
+fn tables() -> [String; 2] {
+    ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default())
+}
+
+/// The sockets of a table that listen on this port, of any address.
 fn listening_inodes(table: &str, port: u16) -> impl Iterator<Item = &str> {
-    let loopback = format!("0100007F:{port:04X}");
-    let everywhere = format!("00000000:{port:04X}");
+    let suffix = format!(":{port:04X}");
     table.lines().skip(1).filter_map(move |line| {
         let columns: Vec<_> = line.split_whitespace().collect();
         let (local, state, inode) = (*columns.get(1)?, *columns.get(3)?, *columns.get(9)?);
-        (state == LISTENING && (local == loopback || local == everywhere)).then_some(inode)
+        (state == LISTENING && local.ends_with(&suffix)).then_some(inode)
     })
 }
 
@@ -125,7 +129,7 @@ mod tests {
              3: 00000000:4E20 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 14 1\n\
              4: 0100007F:4E21 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 15 1\n";
         let found: Vec<_> = listening_inodes(table, 20_000).collect();
-        assert_eq!(found, ["11", "14"]);
+        assert_eq!(found, ["11", "13", "14"]);
     }
 
     #[test]

@@ -100,6 +100,10 @@ pub fn wait(child: &mut Child) -> Result<ExitStatus> {
 
 /// Asks a child to end, waits for it, and kills it when it does not.
 pub fn stop(child: &mut Child, politely: Signal) -> Result<ExitStatus> {
+    // Once a child was waited for, its id may belong to another process.
+    if let Some(status) = child.try_wait()? {
+        return Ok(status);
+    }
     signal(child, politely);
     wait_or_kill(child)
 }

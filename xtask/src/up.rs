@@ -1,14 +1,17 @@
 //! `cargo xtask up`: from a fresh clone to a running server, with its data in `./data`.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
 
 use crate::process::{self, DeathSignal, tied};
-use crate::{assets, interrupt, workspace};
+use crate::{assets, interrupt, ports, workspace};
 
 /// How long the server may take to become ready: it may wait out another instance's lease first.
 const READY_PATIENCE: Duration = Duration::from_mins(1);
@@ -27,19 +30,60 @@ pub fn run() -> Result<()> {
     process::run(build.current_dir(workspace::root()))?;
 
     let roost = workspace::target_folder().join("release/roost");
+    let addresses = addresses(&roost)?;
     let mut serve = tied(&roost, DeathSignal::Terminate, None);
     let mut server = serve.arg("serve").current_dir(workspace::root()).spawn()?;
-    let ready = wait_until_ready(&roost, &mut server);
-    if ready.is_ok() {
-        print_addresses();
-        process::wait(&mut server)?;
+    if let Err(error) = wait_until_ready(&roost, &mut server, addresses.server) {
+        process::stop(&mut server, Signal::TERM)?;
+        return Err(error);
     }
-    process::stop(&mut server, rustix::process::Signal::TERM)?;
-    ready
+    println!("{addresses}");
+    let status = process::wait(&mut server)?;
+    bail!("the server ended by itself: {}", process::describe(status));
 }
 
-/// Asks as a container's health check would, so the address is whatever the configuration says.
-fn wait_until_ready(roost: &PathBuf, server: &mut Child) -> Result<()> {
+/// Where the server listens, as its own configuration has it.
+struct Addresses {
+    server: SocketAddr,
+    /// None when the configuration turns them off.
+    metrics: Option<SocketAddr>,
+}
+
+impl fmt::Display for Addresses {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        let server = self.server;
+        writeln!(
+            out,
+            "\nRoost is ready. Ctrl-C stops it; its data stays in ./data."
+        )?;
+        writeln!(out, "  try it         http://{server}/")?;
+        writeln!(out, "  GraphiQL       http://{server}/graphiql")?;
+        writeln!(out, "  API reference  http://{server}/api/reference")?;
+        match self.metrics {
+            Some(metrics) => writeln!(out, "  metrics        http://{metrics}/metrics"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `roost config show` prints TOML.
+fn addresses(roost: &Path) -> Result<Addresses> {
+    let mut show = Command::new(roost);
+    let shown = process::output(show.args(["config", "show"]).current_dir(workspace::root()))?;
+    read_addresses(&shown)
+}
+
+fn read_addresses(shown: &str) -> Result<Addresses> {
+    let shown: toml::Table = shown.parse()?;
+    let address = |key| shown.get(key).and_then(toml::Value::as_str)?.parse().ok();
+    Ok(Addresses {
+        server: address("listen").context("`roost config show` shows no `listen`")?,
+        metrics: address("metrics_listen"),
+    })
+}
+
+/// Ready means that the server we started has the port, and says so when asked as a container's health check asks.
+fn wait_until_ready(roost: &Path, server: &mut Child, address: SocketAddr) -> Result<()> {
     let deadline = Instant::now() + READY_PATIENCE;
     while Instant::now() < deadline {
         interrupt::check()?;
@@ -47,7 +91,8 @@ fn wait_until_ready(roost: &PathBuf, server: &mut Child) -> Result<()> {
             bail!("the server ended with {}", process::describe(status));
         }
         let mut ask = Command::new(roost);
-        if process::output(ask.arg("health").current_dir(workspace::root())).is_ok() {
+        ask.arg("health").current_dir(workspace::root());
+        if ports::is_owned_by(address.port(), server.id()) && process::output(&mut ask).is_ok() {
             return Ok(());
         }
         thread::sleep(process::POLL);
@@ -58,19 +103,16 @@ fn wait_until_ready(roost: &PathBuf, server: &mut Child) -> Result<()> {
     )
 }
 
-fn print_addresses() {
-    let address = |variable, default: &str| {
-        workspace::environment(variable).unwrap_or_else(|| default.to_owned())
-    };
-    let server = address("ROOST_LISTEN", "127.0.0.1:4000");
-    let metrics = address("ROOST_METRICS_LISTEN", "127.0.0.1:9464");
-    println!(
-        "
-Roost is ready. Ctrl-C stops it; its data stays in ./data.
-  try it         http://{server}/
-  GraphiQL       http://{server}/graphiql
-  API reference  http://{server}/api/reference
-  metrics        http://{metrics}/metrics
-"
-    );
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_from_the_configuration() {
+        let shown = "listen         = \"127.0.0.1:4100\"  # environment\nmetrics_listen = \"\"  # default\n";
+        let addresses = read_addresses(shown).unwrap();
+        assert_eq!(addresses.server.port(), 4100);
+        assert!(addresses.metrics.is_none());
+        assert!(read_addresses("log_level = \"info\"").is_err());
+    }
 }
