@@ -6,6 +6,9 @@
 //! socketioxide; of `store`, `live` names only `store::journal`. `tests/it/architecture.rs` checks it.
 
 pub mod app;
+pub mod boot;
+pub mod config;
 pub mod live;
 pub mod store;
+pub mod telemetry;
 pub mod transport;

@@ -1,1 +1,182 @@
-fn main() {}
+//! The program `roost`: its arguments, its signals, its exit code.
+
+use anyhow::{Context, bail};
+use clap::{Parser, Subcommand, ValueEnum};
+use roost_server::{
+    boot,
+    config::{self, Config},
+    telemetry, transport,
+};
+use std::{
+    io::{Read, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+
+/// A self-hosted realtime collaboration backend. Without a command it serves.
+#[derive(Parser)]
+#[command(name = "roost", version)]
+struct Arguments {
+    /// The configuration file; `roost.toml` when there is one.
+    #[arg(long, global = true, env = "ROOST_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves until SIGTERM or SIGINT. This is the default.
+    Serve,
+    /// Brings the database to this release and ends.
+    Migrate,
+    /// Explains the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Asks the instance of this machine whether it is ready; exits with 0 or 1.
+    Health {
+        /// How many seconds to wait for the answer.
+        #[arg(long, default_value_t = 2)]
+        timeout_seconds: u64,
+    },
+    /// Prints the contracts clients rely on.
+    #[command(subcommand)]
+    Schema(SchemaCommand),
+    /// Tends the room journal.
+    #[command(subcommand)]
+    Journal(JournalCommand),
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Says what is wrong with the configuration, one sentence per problem.
+    Check,
+    /// Prints every key with its value and where that comes from; secrets masked.
+    Show,
+    /// Prints `.env.example`.
+    Example,
+}
+
+#[derive(Subcommand)]
+enum SchemaCommand {
+    /// Prints one of them.
+    Export { contract: Contract },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Contract {
+    Openapi,
+    Graphql,
+    Errors,
+}
+
+#[derive(Subcommand)]
+enum JournalCommand {
+    /// After a restore: makes clients load their rooms anew, because positions they hold may name
+    /// entries that are gone. Stop the server first.
+    NewEpoch,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("roost: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let load = || config::load(arguments.config.as_deref());
+    match arguments.command.as_ref().unwrap_or(&Command::Serve) {
+        Command::Serve => serve(load()?.config),
+        Command::Migrate => Runtime::new()?.block_on(boot::migrate(&load()?.config)),
+        Command::Config(ConfigCommand::Check) => {
+            load()?;
+            print("the configuration is good\n")
+        }
+        Command::Config(ConfigCommand::Show) => print(&config::show(&load()?)),
+        Command::Config(ConfigCommand::Example) => print(&config::example()),
+        Command::Health { timeout_seconds } => {
+            let timeout = Duration::from_secs((*timeout_seconds).max(1));
+            ask_readiness(load()?.config.listen, timeout)
+        }
+        Command::Schema(SchemaCommand::Export { contract }) => print(&match contract {
+            Contract::Openapi => transport::openapi_json(),
+            Contract::Graphql => transport::graphql_sdl(),
+            Contract::Errors => transport::error_page(),
+        }),
+        Command::Journal(JournalCommand::NewEpoch) => {
+            let epoch = Runtime::new()?.block_on(boot::change_epoch(&load()?.config))?;
+            print(&format!("the journal's epoch is now {epoch}\n"))
+        }
+    }
+}
+
+fn serve(config: Config) -> anyhow::Result<()> {
+    telemetry::init_logs(&config)?;
+    Runtime::new()?.block_on(async {
+        let server = boot::boot(config).await?;
+        let signals = stop_on_signals(server.stopper());
+        tokio::select! {
+            served = server.serve() => served,
+            failed = signals => failed,
+        }
+    })
+}
+
+/// The first SIGTERM or SIGINT stops in order, a second one at once.
+async fn stop_on_signals(stop: CancellationToken) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut either = async || {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    either().await;
+    stop.cancel();
+    either().await;
+    bail!("stopped at once by a second signal")
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+/// A request by hand: a health check must cost next to nothing.
+fn ask_readiness(listen: SocketAddr, timeout: Duration) -> anyhow::Result<()> {
+    let address = SocketAddr::new(reachable(listen.ip()), listen.port());
+    let mut stream = TcpStream::connect_timeout(&address, timeout)
+        .with_context(|| format!("nothing listens on {address}"))?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream
+        .read_to_string(&mut answer)
+        .with_context(|| format!("{address} does not answer"))?;
+    if answer.starts_with("HTTP/1.1 200") {
+        return print("ready\n");
+    }
+    let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
+    bail!("not ready: {body}")
+}
+
+/// What listens everywhere is reached on loopback.
+fn reachable(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(address) if address.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        address => address,
+    }
+}

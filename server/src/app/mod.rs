@@ -4,6 +4,7 @@ mod access;
 mod accounts;
 mod error;
 mod events;
+mod health;
 mod items;
 mod members;
 mod messages;

@@ -99,6 +99,11 @@ impl Sql {
         })
     }
 
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        Ok(self.read.ping().await?)
+    }
+
     pub fn backend(&self) -> DbBackend {
         self.write.get_database_backend()
     }

@@ -1,6 +1,167 @@
 //! The three ways in. Each turns a request into an actor and an input, calls one use case, and
 //! renders the answer. No rule lives here.
 
+mod body;
+mod contracts;
 mod graphql;
+mod health;
+mod limits;
+mod origins;
+mod request;
 mod rest;
+pub mod serve;
 pub mod socketio;
+
+pub use contracts::{error_page, graphql_sdl, openapi_json};
+pub use health::{Health, State as Readiness};
+pub use limits::{ClientAddress, Limits};
+pub use origins::Origins;
+
+use crate::{
+    app::{App, Error},
+    config::Config,
+};
+use axum::{
+    Json, Router,
+    extract::{Request, State},
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    middleware::{Next, from_fn, from_fn_with_state},
+    response::{IntoResponse, Response},
+};
+use ipnet::IpNet;
+use roost_schema::ErrorCode;
+use std::{any::Any, sync::Arc, time::Duration};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower_http::{catch_panic::CatchPanicLayer, set_header::SetResponseHeaderLayer};
+
+/// How long a use case may take to answer. Longer than any poll of Socket.IO is held.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What keeps browsers from misusing an answer, unless the answer sets its own.
+const BROWSER_RULES: [(HeaderName, &str); 5] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::CACHE_CONTROL, "no-store"),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+         object-src 'none'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+];
+
+/// What the transports share. Cheap to clone.
+#[derive(Clone)]
+pub struct Shared {
+    pub limits: Arc<Limits>,
+    pub origins: Origins,
+    pub trusted_proxies: Arc<[IpNet]>,
+    pub health: Health,
+    /// Owns every task a transport starts.
+    pub tasks: TaskTracker,
+    /// Cancelled when the server stops: streams end, sockets are told to reconnect elsewhere.
+    pub closing: CancellationToken,
+    pub body_stall_timeout: Duration,
+}
+
+impl Shared {
+    pub fn new(config: &Config, tasks: TaskTracker, closing: CancellationToken) -> Self {
+        Self {
+            limits: Arc::new(Limits::new(config)),
+            origins: Origins::new(&config.allowed_origins),
+            trusted_proxies: config.trusted_proxies.clone().into(),
+            health: Health::default(),
+            tasks,
+            closing,
+            body_stall_timeout: config.body_stall_timeout,
+        }
+    }
+}
+
+/// One router for every transport, inside what holds for all of them.
+pub fn router(app: &App, shared: &Shared) -> Router {
+    let router = routes(app, shared)
+        .fallback(async || problem(&Error::not_found("there is nothing at this path")))
+        .method_not_allowed_fallback(async || problem(&METHOD_NOT_ALLOWED))
+        .layer(from_fn(answer_in_time))
+        .layer(from_fn_with_state(shared.body_stall_timeout, body::collect))
+        .layer(from_fn_with_state(shared.origins.clone(), origins::check))
+        .layer(from_fn_with_state(
+            Arc::clone(&shared.limits),
+            limit_address,
+        ))
+        // Health checks all come from one address, so they stand outside the limit.
+        .merge(health::router(&shared.health))
+        .layer(shared.origins.cors());
+    BROWSER_RULES
+        .into_iter()
+        .fold(router, |router, (name, value)| {
+            let value = HeaderValue::from_static(value);
+            router.layer(SetResponseHeaderLayer::if_not_present(name, value))
+        })
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(shared.clone(), request::observe))
+}
+
+fn routes(_app: &App, _shared: &Shared) -> Router {
+    Router::new()
+}
+
+const METHOD_NOT_ALLOWED: Error = Error::refused(
+    ErrorCode::MethodNotAllowed,
+    "this path does not know the method; the Allow header names those it knows",
+);
+
+async fn limit_address(
+    State(limits): State<Arc<Limits>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let client = request.extensions().get::<ClientAddress>();
+    match client.map_or(Ok(()), |client| limits.check_address(*client)) {
+        Ok(()) => next.run(request).await,
+        Err(error) => problem(&error),
+    }
+}
+
+async fn answer_in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(ANSWER_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(late) => problem(&Error::OutcomeUnknown(late.into())),
+    }
+}
+
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let message = panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    problem(&Error::Internal(anyhow::anyhow!("panicked: {message}")))
+}
+
+/// An error outside any transport, as RFC 9457 problem document.
+fn problem(error: &Error) -> Response {
+    let failure = error.report();
+    let status = StatusCode::from_u16(failure.code.http_status())
+        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = (
+        status,
+        [(header::CONTENT_TYPE, "application/problem+json")],
+        Json(serde_json::json!({
+            "title": failure.message,
+            "status": status.as_u16(),
+            "code": failure.code,
+            "retryAfterMs": failure.retry_after_ms,
+            "requestId": request::current_id().as_deref(),
+        })),
+    )
+        .into_response();
+    if let Some(millis) = failure.retry_after_ms {
+        let seconds = millis.div_ceil(1_000).max(1);
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}

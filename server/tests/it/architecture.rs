@@ -18,7 +18,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     (
         "transport",
-        &["transport", "telemetry", "app", "live", "store"],
+        &["transport", "config", "telemetry", "app", "live", "store"],
     ),
     ("app", &["app", "live", "store"]),
     ("live", &["live", "store"]),

@@ -1,0 +1,237 @@
+//! Builds the running server from its parts. The only file that names concrete backends; the program
+//! and the tests boot the same way.
+
+use crate::{
+    app::{App, Passwords, TokenSettings, Tokens},
+    config::Config,
+    live::Live,
+    store::{
+        Clock, DataLock, Sql, Store,
+        journal::{Journal, SqlJournal},
+        lock_data,
+    },
+    telemetry,
+    transport::{self, Shared, serve::Serving},
+};
+use anyhow::Context;
+use axum::{Router, routing::get};
+use metrics_exporter_prometheus::PrometheusHandle;
+use roost_schema::Secret;
+use secrecy::ExposeSecret;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{net::TcpListener, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Who signs access tokens, and who is meant to read them: this system, both times.
+const TOKEN_ISSUER: &str = "roost";
+const TOKEN_AUDIENCE: &str = "roost";
+/// Samples are kept until they are tidied; see `PrometheusHandle::run_upkeep`.
+const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
+/// How long background tasks may take to finish when the last connection is closed.
+const TASKS_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// A server that is bound to its address and not yet serving.
+pub struct Server {
+    /// Where clients connect; the port is known even when 0 was configured.
+    pub address: SocketAddr,
+    pub metrics_address: Option<SocketAddr>,
+    /// For tests that look behind the transports.
+    pub app: App,
+    shared: Shared,
+    serving: Serving,
+    metrics: Option<Serving>,
+    drain_delay: Duration,
+    tasks: TaskTracker,
+    /// Cancelled: stop, in order.
+    stop: CancellationToken,
+    /// Cancelled: background tasks end.
+    cancel: CancellationToken,
+    _lock: Option<DataLock>,
+}
+
+/// Connects, migrates, checks the stores, binds the addresses and starts the background tasks.
+pub async fn boot(config: Config) -> anyhow::Result<Server> {
+    let metrics = telemetry::metrics()?;
+    let lock = lock_data(config.database_url.expose())?;
+    let tasks = TaskTracker::new();
+    let (cancel, closing) = (CancellationToken::new(), CancellationToken::new());
+    let store = open_stores(&config, &tasks, &cancel).await?;
+    let app = compose(&config, store, &tasks, &cancel)?;
+    let shared = Shared::new(&config, tasks.clone(), closing.clone());
+    let router = transport::router(&app, &shared);
+
+    let listener = bind("listen", config.listen).await?;
+    let address = listener.local_addr()?;
+    let (metrics, metrics_address) = match config.metrics_listen {
+        Some(wanted) => {
+            let listener = bind("metrics_listen", wanted).await?;
+            let bound = listener.local_addr()?;
+            tasks.spawn(keep_metrics(metrics.clone(), cancel.clone()));
+            let router = metrics_router(metrics);
+            let serving = Serving::new(listener, router, &config, closing.clone());
+            (Some(serving), Some(bound))
+        }
+        None => (None, None),
+    };
+    spawn_chores(&app, &shared, &cancel);
+    Ok(Server {
+        address,
+        metrics_address,
+        app,
+        serving: Serving::new(listener, router, &config, closing),
+        metrics,
+        shared,
+        drain_delay: config.drain_delay,
+        tasks,
+        stop: CancellationToken::new(),
+        cancel,
+        _lock: lock,
+    })
+}
+
+/// Connects to the database and brings its schema to this release.
+pub async fn migrate(config: &Config) -> anyhow::Result<()> {
+    let _lock = lock_data(config.database_url.expose())?;
+    open_sql(config).await.map(drop)
+}
+
+/// Starts another epoch of the journal, for after a restore by foreign tools. Answers its name.
+pub async fn change_epoch(config: &Config) -> anyhow::Result<String> {
+    let _lock = lock_data(config.database_url.expose())?;
+    let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+    let store = open_stores(config, &tasks, &cancel).await?;
+    let known = store.journal.heads(&[]).await?.epoch;
+    let epoch = store.journal.change_epoch(known).await?;
+    cancel.cancel();
+    tasks.close();
+    tasks.wait().await;
+    Ok(epoch.to_string())
+}
+
+impl Server {
+    /// Cancel it to stop the server as a signal would.
+    pub fn stopper(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Serves until it is stopped: not ready first, then no new connections, then the requests that
+    /// were begun are finished, then the background tasks.
+    pub async fn serve(self) -> anyhow::Result<()> {
+        tracing::info!(address = %self.address, "serving");
+        let stopping = async {
+            self.stop.cancelled().await;
+            tracing::info!("stopping");
+            self.shared.health.drain();
+            tokio::time::sleep(self.drain_delay).await;
+            self.shared.closing.cancel();
+        };
+        let metrics = async {
+            if let Some(metrics) = self.metrics {
+                metrics.run().await;
+            }
+        };
+        tokio::join!(self.serving.run(), metrics, stopping);
+        self.cancel.cancel();
+        self.tasks.close();
+        if timeout(TASKS_TIMEOUT, self.tasks.wait()).await.is_err() {
+            tracing::warn!(left = self.tasks.len(), "tasks did not finish in time");
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+async fn open_sql(config: &Config) -> anyhow::Result<Sql> {
+    let sql = Sql::connect(config.database_url.expose())
+        .await
+        .context("the database at database_url cannot be reached")?;
+    sql.migrate()
+        .await
+        .context("the database cannot be migrated")?;
+    Ok(sql)
+}
+
+async fn open_stores(
+    config: &Config,
+    tasks: &TaskTracker,
+    cancel: &CancellationToken,
+) -> anyhow::Result<Store> {
+    let sql = open_sql(config).await?;
+    let journal = open_journal(config, &sql, tasks, cancel).await?;
+    journal.verify().await?;
+    let clock = Clock::measured(&sql).await?;
+    Ok(Store::new(sql, journal, clock))
+}
+
+async fn open_journal(
+    config: &Config,
+    sql: &Sql,
+    tasks: &TaskTracker,
+    cancel: &CancellationToken,
+) -> anyhow::Result<Arc<dyn Journal>> {
+    if config.journal_url.is_some() {
+        anyhow::bail!("the journal on MongoDB is not built yet");
+    }
+    Ok(SqlJournal::open(sql.clone(), tasks, cancel.clone()).await?)
+}
+
+fn compose(
+    config: &Config,
+    store: Store,
+    tasks: &TaskTracker,
+    cancel: &CancellationToken,
+) -> anyhow::Result<App> {
+    let live = Live::new(Arc::clone(&store.journal), tasks.clone(), cancel.clone());
+    let (clock, sql, until) = (store.clock.clone(), store.sql.clone(), cancel.clone());
+    tasks.spawn(async move { clock.keep_measured(&sql, &until).await });
+    let settings = TokenSettings {
+        issuer: TOKEN_ISSUER.into(),
+        audience: TOKEN_AUDIENCE.into(),
+        lifetime: config.access_token_lifetime,
+    };
+    let key = match &config.signing_key_pem {
+        Some(pem) => Secret::new(pem.expose_secret()),
+        None => Tokens::generate_key()?,
+    };
+    let tokens = Tokens::new(settings, &[key])?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(App::new(store, live, tokens, Passwords::new(cores)))
+}
+
+fn spawn_chores(app: &App, shared: &Shared, cancel: &CancellationToken) {
+    let app_for_relay = app.clone();
+    let (health, app, until) = (shared.health.clone(), app.clone(), cancel.clone());
+    shared
+        .tasks
+        .spawn(async move { health.watch(app, until).await });
+    let (app, until) = (app_for_relay, cancel.clone());
+    shared
+        .tasks
+        .spawn(async move { app.run_relay(until).await });
+    let (limits, until) = (Arc::clone(&shared.limits), cancel.clone());
+    shared
+        .tasks
+        .spawn(async move { limits.forget_idle(until).await });
+}
+
+async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{key}: {address} cannot be listened on"))
+}
+
+fn metrics_router(handle: PrometheusHandle) -> Router {
+    let process = metrics_process::Collector::default();
+    let render = async move || {
+        process.collect();
+        handle.render()
+    };
+    Router::new().route("/metrics", get(render))
+}
+
+async fn keep_metrics(handle: PrometheusHandle, cancel: CancellationToken) {
+    let mut tick = tokio::time::interval(METRICS_UPKEEP_EVERY);
+    while cancel.run_until_cancelled(tick.tick()).await.is_some() {
+        handle.run_upkeep();
+    }
+}

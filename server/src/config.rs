@@ -1,0 +1,310 @@
+//! Configuration: every key with its meaning and default, read once from a file and the environment.
+
+mod show;
+mod values;
+
+pub use show::{example, show};
+pub use values::{DatabaseUrl, JournalUrl, LogFormat, WebOrigin};
+
+use figment::{
+    Figment,
+    providers::{Env, Format, Toml},
+    value::{Dict, Value},
+};
+use ipnet::IpNet;
+use secrecy::SecretString;
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::SocketAddr,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tracing_subscriber::EnvFilter;
+use values::{Later, Setting};
+
+/// Read when it is there and no other file is named.
+const FILE_DEFAULT: &str = "roost.toml";
+/// Shorter, and clients do nothing but refresh; longer, and revocations would be remembered for longer.
+const TOKEN_LIFETIME: RangeInclusive<Duration> =
+    Duration::from_secs(10)..=Duration::from_secs(3_600);
+const VARIABLE_PREFIX: &str = "ROOST_";
+/// Suggest a key for a misspelt one up to this many changed letters.
+const SUGGESTION_DISTANCE_MAX: usize = 4;
+
+macro_rules! keys {
+    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $default:literal, $exposure:ident;)+) => {
+        /// Everything an operator can decide.
+        #[derive(Clone, Debug)]
+        pub struct Config {
+            $($(#[doc = $doc])+ pub $name: $type,)+
+        }
+
+        /// Every key, in the order they are explained.
+        pub const KEYS: &[Key] = &[$(Key {
+            name: stringify!($name),
+            meaning: &[$($doc),+],
+            default: $default,
+            exposure: Exposure::$exposure,
+        }),+];
+
+        impl Config {
+            fn parse(texts: &BTreeMap<&'static str, Text>, problems: &mut Vec<String>) -> Option<Self> {
+                $(let $name = parse::<$type>(stringify!($name), &texts[stringify!($name)], problems);)+
+                Some(Self { $($name: $name?,)+ })
+            }
+        }
+    };
+}
+
+keys! {
+    /// Where clients connect: address and port. Behind a proxy, let it listen on loopback.
+    listen: SocketAddr = "127.0.0.1:4000", Open;
+    /// Where Prometheus reads `/metrics`; a private address. Empty: nowhere.
+    metrics_listen: Option<SocketAddr> = "127.0.0.1:9464", Open;
+    /// `sqlite:` with a path, or `postgres:`. The folder of an SQLite file is made.
+    database_url: DatabaseUrl = "sqlite:data/roost.db?mode=rwc", Url;
+    /// Where the room journal is kept: `mongodb:`. Empty: in the database above.
+    journal_url: Option<JournalUrl> = "", Url;
+    /// Carries events between instances. Not in this version: leave it empty.
+    redis_url: Later = "", Url;
+    /// Web origins besides the server's own that may call it from a browser, such as
+    /// `https://app.example.org`, separated by commas. No patterns.
+    allowed_origins: Vec<WebOrigin> = "", Open;
+    /// Proxies whose `X-Forwarded-For` is believed: addresses or networks, separated by commas.
+    trusted_proxies: Vec<IpNet> = "", Open;
+    /// How long an access token is good for: 10s to 1h.
+    access_token_lifetime: Duration = "5m", Open;
+    /// The Ed25519 private key (PKCS#8 PEM) that signs access tokens. Empty: one is made and kept in
+    /// the database.
+    signing_key_pem: Option<SecretString> = "", Secret;
+    /// `json`, `pretty`, or `auto`: pretty on a terminal, else JSON.
+    log_format: LogFormat = "auto", Open;
+    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or directives such as
+    /// `info,roost_server=debug`.
+    log_level: String = "info", Open;
+    /// Requests one client address may make a second; beyond it: `rate_limited`.
+    address_requests_per_second: u32 = "100", Open;
+    /// Requests one account may make a second, from all its addresses.
+    account_requests_per_second: u32 = "100", Open;
+    /// Socket.IO connections one client address may open a second.
+    address_handshakes_per_second: u32 = "20", Open;
+    /// Connections at one time; beyond it they are answered 503 and closed.
+    connections_max: u32 = "10000", Open;
+    /// How long a connection may take to send the head of a request, or be idle between two.
+    header_timeout: Duration = "10s", Open;
+    /// How long the body of a request may stand still.
+    body_stall_timeout: Duration = "30s", Open;
+    /// How long a connection may stand still while it is written to.
+    write_stall_timeout: Duration = "20s", Open;
+    /// How long to go on as before after a signal to stop, no longer ready: for load balancers to notice.
+    drain_delay: Duration = "0s", Open;
+    /// How long requests may take to finish after that.
+    drain_timeout: Duration = "20s", Open;
+}
+
+/// One thing an operator can decide.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    pub name: &'static str,
+    /// Its lines, each with a leading space.
+    meaning: &'static [&'static str],
+    pub default: &'static str,
+    exposure: Exposure,
+}
+
+/// How much of a value may be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exposure {
+    Open,
+    /// All but the password in it.
+    Url,
+    /// Nothing.
+    Secret,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    Default,
+    File(PathBuf),
+    Environment,
+}
+
+/// A value before it is parsed.
+#[derive(Clone, Debug)]
+struct Text {
+    text: String,
+    source: Source,
+}
+
+/// The configuration, and where each of its values comes from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub config: Config,
+    texts: BTreeMap<&'static str, Text>,
+}
+
+/// What is wrong, one sentence each.
+#[derive(Clone, Debug, thiserror::Error)]
+pub struct Problems(pub Vec<String>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+/// Reads the file (`roost.toml` if there is one, unless another is named), then the environment.
+pub fn load(file: Option<&Path>) -> Result<Loaded, Problems> {
+    let environment = Env::prefixed(VARIABLE_PREFIX);
+    let variables = environment
+        .iter()
+        .map(|(name, text)| (name.as_str().to_owned(), text));
+    let default = Path::new(FILE_DEFAULT);
+    let file = file.or_else(|| default.exists().then_some(default));
+    load_from(file, variables)
+}
+
+/// As [`load`], with the environment given: names lowercased and without their prefix.
+pub fn load_from(
+    file: Option<&Path>,
+    variables: impl IntoIterator<Item = (String, String)>,
+) -> Result<Loaded, Problems> {
+    let mut problems = Vec::new();
+    let mut texts = defaults();
+    if let Some(file) = file {
+        read_file(file, &mut texts, &mut problems);
+    }
+    for (name, text) in variables {
+        if !is_of_others(&name) {
+            let spelling = format!("{VARIABLE_PREFIX}{}", name.to_uppercase());
+            place(
+                &name,
+                &spelling,
+                text,
+                Source::Environment,
+                &mut texts,
+                &mut problems,
+            );
+        }
+    }
+    match Config::parse(&texts, &mut problems) {
+        Some(config) => {
+            config.check(&mut problems);
+            if problems.is_empty() {
+                return Ok(Loaded { config, texts });
+            }
+        }
+        None => {}
+    }
+    Err(Problems(problems))
+}
+
+impl Config {
+    /// What no value shows by itself.
+    fn check(&self, problems: &mut Vec<String>) {
+        if !TOKEN_LIFETIME.contains(&self.access_token_lifetime) {
+            problems.push("access_token_lifetime must be 10s to 1h.".into());
+        }
+        if EnvFilter::try_new(&self.log_level).is_err() {
+            problems.push(
+                "log_level must be a level, or directives such as info,roost_server=debug.".into(),
+            );
+        }
+        let is_shared = self
+            .metrics_listen
+            .is_some_and(|metrics| metrics == self.listen);
+        if is_shared && self.listen.port() != 0 {
+            problems.push(
+                "metrics_listen must not be the address of listen: metrics are private.".into(),
+            );
+        }
+    }
+}
+
+fn defaults() -> BTreeMap<&'static str, Text> {
+    let text = |key: &Key| Text {
+        text: key.default.to_owned(),
+        source: Source::Default,
+    };
+    KEYS.iter().map(|key| (key.name, text(key))).collect()
+}
+
+fn read_file(file: &Path, texts: &mut BTreeMap<&'static str, Text>, problems: &mut Vec<String>) {
+    let dict: Dict = match Figment::from(Toml::file_exact(file)).extract() {
+        Ok(dict) => dict,
+        Err(error) => return problems.push(format!("{}: {error}.", file.display())),
+    };
+    for (name, value) in dict {
+        let spelling = format!("{name} in {}", file.display());
+        match text_of(&value) {
+            Some(text) => {
+                let source = Source::File(file.to_owned());
+                place(&name, &spelling, text, source, texts, problems);
+            }
+            None => problems.push(format!(
+                "{spelling} must be a text, a number or a list of texts."
+            )),
+        }
+    }
+}
+
+/// Every value has one textual form, the same in a file and in the environment.
+fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(_, text) => Some(text.clone()),
+        Value::Bool(_, flag) => Some(flag.to_string()),
+        Value::Num(_, number) => number
+            .to_i128()
+            .map(|whole| whole.to_string())
+            .or_else(|| number.to_u128().map(|whole| whole.to_string())),
+        Value::Array(_, values) => {
+            let texts: Option<Vec<String>> = values.iter().map(text_of).collect();
+            Some(texts?.join(","))
+        }
+        Value::Char(..) | Value::Empty(..) | Value::Dict(..) => None,
+    }
+}
+
+/// Variables that begin alike but are not ours: what Kubernetes sets for a service named `roost`,
+/// what the tests are told, and the file's own name.
+fn is_of_others(name: &str) -> bool {
+    name == "config"
+        || name == "port"
+        || ["service_", "port_", "test_"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+}
+
+fn place(
+    name: &str,
+    spelling: &str,
+    text: String,
+    source: Source,
+    texts: &mut BTreeMap<&'static str, Text>,
+    problems: &mut Vec<String>,
+) {
+    match texts.get_mut(name) {
+        Some(place) => *place = Text { text, source },
+        None => problems.push(match nearest(name) {
+            Some(key) => format!("There is no key {spelling}; did you mean {key}?"),
+            None => format!("There is no key {spelling}; `roost config show` lists them."),
+        }),
+    }
+}
+
+fn nearest(name: &str) -> Option<&'static str> {
+    KEYS.iter()
+        .map(|key| (strsim::damerau_levenshtein(name, key.name), key.name))
+        .min()
+        .filter(|(distance, _)| *distance <= SUGGESTION_DISTANCE_MAX)
+        .map(|(_, name)| name)
+}
+
+fn parse<T: Setting>(name: &str, text: &Text, problems: &mut Vec<String>) -> Option<T> {
+    T::parse(text.text.trim())
+        .map_err(|problem| problems.push(format!("{name} {problem}.")))
+        .ok()
+}

@@ -1,0 +1,102 @@
+//! What `roost config` prints: every value with its source, and an example environment file.
+
+use super::{Exposure, KEYS, Key, Loaded, Source, VARIABLE_PREFIX};
+use std::fmt::Write;
+
+const MASK: &str = "***";
+
+/// Every key with its value and where that comes from; secrets masked.
+pub fn show(loaded: &Loaded) -> String {
+    let width = KEYS.iter().map(|key| key.name.len()).max().unwrap_or(0);
+    KEYS.iter().fold(String::new(), |mut page, key| {
+        let text = &loaded.texts[key.name];
+        let source = match &text.source {
+            Source::Default => "default".to_owned(),
+            Source::File(path) => path.display().to_string(),
+            Source::Environment => "environment".to_owned(),
+        };
+        let value = mask(key, &text.text);
+        let _ = writeln!(page, "{:width$} = {value:?}  # {source}", key.name);
+        page
+    })
+}
+
+/// `.env.example`: every key with its meaning and default, commented out.
+pub fn example() -> String {
+    let mut page = String::from(
+        "# Every key of Roost with its default. `roost config example` wrote this file;\n\
+         # the same keys, in lower case and without ROOST_, may stand in roost.toml.\n",
+    );
+    for key in KEYS {
+        page.push('\n');
+        for line in key.meaning {
+            let _ = writeln!(page, "#{line}");
+        }
+        let name = key.name.to_uppercase();
+        let _ = writeln!(page, "#{VARIABLE_PREFIX}{name}={}", key.default);
+    }
+    page
+}
+
+fn mask(key: &Key, text: &str) -> String {
+    match key.exposure {
+        _ if text.is_empty() => String::new(),
+        Exposure::Open => text.to_owned(),
+        Exposure::Secret => MASK.to_owned(),
+        Exposure::Url => mask_password(text),
+    }
+}
+
+/// Hides what stands between the user's name and the host, and any password given as a parameter.
+fn mask_password(url: &str) -> String {
+    let (address, parameters) = url.split_once('?').unwrap_or((url, ""));
+    let shown = match address.split_once("://").zip(address.rsplit_once('@')) {
+        Some(((scheme, _), (credentials, host))) => {
+            let user = credentials
+                .split_once("://")
+                .map_or("", |(_, rest)| rest.split(':').next().unwrap_or(""));
+            format!("{scheme}://{user}:{MASK}@{host}")
+        }
+        None => address.to_owned(),
+    };
+    if parameters.is_empty() {
+        return shown;
+    }
+    let parameters: Vec<String> = parameters
+        .split('&')
+        .map(|parameter| match parameter.split_once('=') {
+            Some((name, _)) if name.to_lowercase().contains("password") => format!("{name}={MASK}"),
+            _ => parameter.to_owned(),
+        })
+        .collect();
+    format!("{shown}?{}", parameters.join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_in_addresses_are_masked() {
+        for (url, shown) in [
+            (
+                "sqlite:data/roost.db?mode=rwc",
+                "sqlite:data/roost.db?mode=rwc",
+            ),
+            (
+                "postgres://ann:s3cret@db/roost",
+                "postgres://ann:***@db/roost",
+            ),
+            (
+                "postgres://ann:s3@cret@db/roost",
+                "postgres://ann:***@db/roost",
+            ),
+            (
+                "postgres://db/roost?password=s3cret&a=b",
+                "postgres://db/roost?password=***&a=b",
+            ),
+        ] {
+            assert_eq!(mask_password(url), shown);
+        }
+    }
+}

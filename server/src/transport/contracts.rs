@@ -1,0 +1,37 @@
+//! The contracts clients rely on, as they are committed: `roost schema export` prints them.
+
+use roost_schema::ErrorCode;
+use std::fmt::Write;
+
+pub fn openapi_json() -> String {
+    todo!()
+}
+
+pub fn graphql_sdl() -> String {
+    todo!()
+}
+
+/// `docs/errors.md`.
+pub fn error_page() -> String {
+    let mut page = String::from(
+        "# Errors\n\n\
+         <!-- Written by `cargo xtask schema` from schema/src/error.rs. -->\n\n\
+         Every refusal has a code, the same on every transport: `code` in the problem document of\n\
+         REST, `extensions.code` in GraphQL, `error.code` in the acknowledgement of Socket.IO. Beside\n\
+         it stands a sentence for people. *Again*: the same request may succeed later; `retryAfterMs`\n\
+         says when, and on HTTP the header `Retry-After`.\n\n\
+         | code | HTTP | again | meaning |\n\
+         |---|---|---|---|\n",
+    );
+    for code in ErrorCode::ALL {
+        let again = if code.is_retryable() { "yes" } else { "no" };
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | {again} | {} |",
+            code.as_str(),
+            code.http_status(),
+            code.meaning().trim()
+        );
+    }
+    page
+}

@@ -1,0 +1,114 @@
+//! What every request gets, whatever it asks: an id, a span, its client's address, a place in the metrics.
+
+use super::{
+    Shared,
+    limits::{ClientAddress, client_address},
+};
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{HeaderName, HeaderValue},
+    middleware::Next,
+    response::Response,
+};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Instant,
+};
+use tracing::Instrument;
+use uuid::Uuid;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_ID_CHARS_MAX: usize = 64;
+const UNMATCHED: &str = "unmatched";
+
+/// The other end of the connection a request came on; `serve` puts it into each request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PeerAddress(pub(super) SocketAddr);
+
+tokio::task_local! {
+    static CURRENT: Arc<str>;
+}
+
+/// The id of the request this task answers, for error bodies. `None` outside a request.
+pub(super) fn current_id() -> Option<Arc<str>> {
+    CURRENT.try_with(Arc::clone).ok()
+}
+
+/// The outermost layer.
+pub(super) async fn observe(
+    State(shared): State<Shared>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let id = request_id(&request);
+    let client = address_of(&request, &shared);
+    request.extensions_mut().insert(client);
+    let method = request.method().clone();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or(UNMATCHED.to_owned(), |path| path.as_str().to_owned());
+    let span = tracing::info_span!(
+        "request", request.id = %id, http.method = %method, http.route = %route, client.address = %client.0
+    );
+    let started = Instant::now();
+    let mut response = CURRENT
+        .scope(Arc::clone(&id), next.run(request))
+        .instrument(span.clone())
+        .await;
+    let status = response.status();
+    let elapsed = started.elapsed();
+    span.in_scope(|| {
+        tracing::debug!(
+            http.status = status.as_u16(),
+            elapsed_ms = elapsed.as_millis(),
+            "answered"
+        );
+    });
+    let labels = [
+        ("method", known_method(&method).to_owned()),
+        ("route", route),
+        ("status", status.as_str().to_owned()),
+    ];
+    metrics::counter!("roost_http_requests_total", &labels).increment(1);
+    metrics::histogram!("roost_http_request_duration_seconds", &labels[..2])
+        .record(elapsed.as_secs_f64());
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+/// A caller's own id when it is short and plain, so that it can stand in logs and headers.
+fn request_id(request: &Request) -> Arc<str> {
+    let is_sane = |text: &&str| {
+        (1..=REQUEST_ID_CHARS_MAX).contains(&text.len())
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
+    };
+    request
+        .headers()
+        .get(REQUEST_ID)
+        .and_then(|value| value.to_str().ok())
+        .filter(is_sane)
+        .map_or_else(|| Uuid::now_v7().to_string().into(), Into::into)
+}
+
+fn address_of(request: &Request, shared: &Shared) -> ClientAddress {
+    let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let peer = request
+        .extensions()
+        .get::<PeerAddress>()
+        .map_or(unknown, |peer| peer.0.ip());
+    client_address(peer, request.headers(), &shared.trusted_proxies)
+}
+
+/// A method is a label only when it is one of a few: callers can invent others.
+fn known_method(method: &axum::http::Method) -> &str {
+    match method.as_str() {
+        known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => known,
+        _ => "other",
+    }
+}
