@@ -1,39 +1,294 @@
 //! Accounts: register, sign in and out, refresh, change the password.
 
-use super::{Actor, App, Origin, Result};
-use roost_schema::{ChangePassword, Login, Me, Refresh, Register, SignedIn};
+use super::{Actor, App, Error, Origin, Result, items::request_hash, sessions::session_view};
+use crate::store::{
+    Account, Created, Exchange, Known, NewSession, NewUser, Opened, Operation, Owner, TokenHash,
+};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
+use roost_schema::{
+    ChangePassword, Email, ErrorCode, Login, Me, NAME_CHARS_MAX, Name, OpId, PASSWORD_CHARS_MAX,
+    PASSWORD_CHARS_MIN, Refresh, Register, Secret, Session, SessionId, SignedIn, UserId,
+};
+use sha2::{Digest, Sha256};
+
+/// A refresh token is so many random bytes, as base64url without padding.
+const REFRESH_TOKEN_BYTES: usize = 32;
+/// What a session is called when its program did not say.
+const UNKNOWN_PROGRAM: &str = "unknown program";
 
 impl App {
     /// Turns an access token into the person behind it: `unauthenticated`, or `session_revoked`.
+    #[expect(clippy::unused_async, reason = "may have to ask other instances")]
     pub async fn authenticate(&self, token: &str) -> Result<Actor> {
-        todo!()
+        let actor = self.tokens.verify(token, self.store.now())?;
+        if self.live.revocations.is_revoked(actor.session_id) {
+            return Err(session_revoked());
+        }
+        Ok(actor)
     }
 
-    /// Makes an account and signs in.
+    /// Makes an account and signs in. An operation id that is known signs in anew, with the password.
     pub async fn register(&self, origin: &Origin, input: Register) -> Result<SignedIn> {
-        todo!()
+        let email: Email = parse("email", &input.email)?;
+        let name: Name = parse("name", &input.name)?;
+        check_new_password("password", &input.password)?;
+        let operation = input
+            .op_id
+            .map(|op_id| register_operation(&email, &name, op_id));
+        if let Some(operation) = &operation
+            && let Some(known) = self.store.operations.known(operation).await?
+        {
+            return self
+                .register_again(origin, &email, &input.password, known)
+                .await;
+        }
+        let user = NewUser {
+            id: UserId::generate(),
+            password_hash: self.passwords.hash(&input.password).await?,
+            email,
+            name,
+        };
+        let (session, refresh_token) = self.new_session(origin, user.id);
+        let created = self
+            .store
+            .users
+            .create(&user, &session, operation.as_ref())
+            .await?;
+        match created {
+            Created::Account(account) => {
+                self.tell_person(account.me.id).await;
+                self.signed_in(account.me, session.into(), refresh_token)
+            }
+            Created::Known(known) => {
+                self.register_again(origin, &user.email, &input.password, known)
+                    .await
+            }
+            Created::EmailTaken => Err(Error::conflict(
+                "there is an account with this e-mail address already",
+            )),
+        }
     }
 
     pub async fn login(&self, origin: &Origin, input: Login) -> Result<SignedIn> {
-        todo!()
+        // What is no address is answered like an address nobody has, after as much work.
+        let account = match input.email.parse::<Email>() {
+            Ok(email) => self.store.users.find_by_email(&email).await?,
+            Err(_) => None,
+        };
+        self.sign_in(origin, account, &input.password).await
     }
 
-    /// Exchanges a refresh token; see DESIGN "Accounts" for predecessors and reuse.
-    pub async fn refresh(&self, origin: &Origin, input: Refresh) -> Result<SignedIn> {
-        todo!()
+    /// Exchanges a refresh token. The immediate predecessor of a token stays good for 10 s; older
+    /// reuse ends the session, and says so.
+    pub async fn refresh(&self, _origin: &Origin, input: Refresh) -> Result<SignedIn> {
+        let presented = token_hash(input.refresh_token.expose());
+        let (next, next_hash) = fresh_refresh_token();
+        match self.store.sessions.exchange(&presented, &next_hash).await? {
+            Exchange::Exchanged(kept) => {
+                let account = self.store.users.find(kept.user).await?;
+                let me = account.ok_or_else(Error::unauthenticated)?.me;
+                self.signed_in(me, session_view(kept.clone(), Some(kept.id)), next)
+            }
+            Exchange::Reused { session, user } => {
+                tracing::warn!(session.id = %session, user.id = %user, "refresh token used again");
+                self.live.revocations.revoke(session);
+                self.tell_person(user).await;
+                Err(session_revoked())
+            }
+            Exchange::Revoked => Err(session_revoked()),
+            Exchange::Unknown => Err(Error::refused(
+                ErrorCode::Unauthenticated,
+                "the refresh token is unknown or has expired: sign in",
+            )),
+        }
     }
 
     /// Ends the session that asks.
     pub async fn logout(&self, actor: &Actor) -> Result<()> {
-        todo!()
+        self.revoke_session(actor, actor.session_id).await
     }
 
     /// Changes the password and ends every other session.
     pub async fn change_password(&self, actor: &Actor, input: ChangePassword) -> Result<()> {
-        todo!()
+        check_new_password("newPassword", &input.new_password)?;
+        let account = self.store.users.find(actor.user_id).await?;
+        let account = self.verify(account, &input.current_password).await?;
+        let fresh = self.passwords.hash(&input.new_password).await?;
+        let ended = self
+            .store
+            .users
+            .change_password(
+                actor.user_id,
+                actor.session_id,
+                &account.password_hash,
+                &fresh,
+            )
+            .await?
+            .ok_or_else(wrong_credentials)?;
+        self.end_here(&ended);
+        self.tell_person(actor.user_id).await;
+        Ok(())
     }
 
     pub async fn read_me(&self, actor: &Actor) -> Result<Me> {
-        todo!()
+        let account = self.store.users.find(actor.user_id).await?;
+        Ok(account.ok_or_else(Error::unauthenticated)?.me)
     }
+
+    /// The public keys that prove access tokens, as a JSON Web Key Set.
+    pub fn jwks(&self) -> &serde_json::Value {
+        self.tokens.jwks()
+    }
+
+    async fn register_again(
+        &self,
+        origin: &Origin,
+        email: &Email,
+        password: &Secret,
+        known: Known,
+    ) -> Result<SignedIn> {
+        if known == Known::Reused {
+            return Err(Error::refused(
+                ErrorCode::OpIdReused,
+                "this operation id was used with another request",
+            ));
+        }
+        let account = self.store.users.find_by_email(email).await?;
+        self.sign_in(origin, account, password).await
+    }
+
+    async fn sign_in(
+        &self,
+        origin: &Origin,
+        account: Option<Account>,
+        password: &Secret,
+    ) -> Result<SignedIn> {
+        let account = self.verify(account, password).await?;
+        let (session, refresh_token) = self.new_session(origin, account.me.id);
+        let opened = self
+            .store
+            .sessions
+            .open(&session, &account.password_hash)
+            .await?;
+        match opened {
+            Opened::Opened { ended } => {
+                self.end_here(&ended);
+                self.tell_person(account.me.id).await;
+                self.signed_in(account.me, session.into(), refresh_token)
+            }
+            Opened::PasswordChanged => Err(wrong_credentials()),
+        }
+    }
+
+    async fn verify(&self, account: Option<Account>, password: &Secret) -> Result<Account> {
+        if password.expose().chars().count() > PASSWORD_CHARS_MAX {
+            return Err(wrong_credentials());
+        }
+        let hash = account.as_ref().map(|account| &account.password_hash);
+        let is_right = self.passwords.verify(password, hash).await?;
+        account.filter(|_| is_right).ok_or_else(wrong_credentials)
+    }
+
+    fn new_session(&self, origin: &Origin, user: UserId) -> (NewSession, Secret) {
+        let (token, hash) = fresh_refresh_token();
+        let session = NewSession {
+            id: SessionId::generate(),
+            user,
+            name: program_name(origin),
+            token: hash,
+            at: self.store.now(),
+        };
+        (session, token)
+    }
+
+    fn signed_in(&self, user: Me, session: Session, refresh_token: Secret) -> Result<SignedIn> {
+        let now = self.store.now();
+        let (access_token, access_expires_at) = self.tokens.issue(user.id, session.id, now)?;
+        Ok(SignedIn {
+            user,
+            session,
+            access_token,
+            access_expires_at,
+            refresh_token,
+        })
+    }
+}
+
+impl From<NewSession> for Session {
+    fn from(new: NewSession) -> Self {
+        Self {
+            id: new.id,
+            name: new.name,
+            created_at: new.at,
+            last_used_at: new.at,
+            current: true,
+        }
+    }
+}
+
+pub(super) fn parse<T: std::str::FromStr<Err = roost_schema::Invalid>>(
+    field: &'static str,
+    text: &str,
+) -> Result<T> {
+    text.parse().map_err(|problem: T::Err| Error::Invalid {
+        field,
+        problem: problem.0,
+    })
+}
+
+fn check_new_password(field: &'static str, password: &Secret) -> Result<()> {
+    let problem = match password.expose().chars().count() {
+        ..PASSWORD_CHARS_MIN => "is shorter than 8 characters",
+        PASSWORD_CHARS_MIN..=PASSWORD_CHARS_MAX => return Ok(()),
+        _ => "is longer than 128 characters",
+    };
+    Err(Error::Invalid { field, problem })
+}
+
+/// Its hash leaves out the password: a digest of one must not be kept.
+fn register_operation(email: &Email, name: &Name, op_id: OpId) -> Operation {
+    Operation {
+        owner: Owner::Address(email.clone()),
+        op_id,
+        request_hash: request_hash("register", &(email, name)),
+    }
+}
+
+fn fresh_refresh_token() -> (Secret, TokenHash) {
+    let token = BASE64URL.encode(rand::random::<[u8; REFRESH_TOKEN_BYTES]>());
+    let hash = token_hash(&token);
+    (Secret::new(token), hash)
+}
+
+/// A token has 256 bits of chance: a plain hash is as good as a slow one.
+fn token_hash(token: &str) -> TokenHash {
+    TokenHash(Sha256::digest(token).into())
+}
+
+/// What a session is called until its person names it: as the program calls itself.
+fn program_name(origin: &Origin) -> String {
+    let agent = origin.user_agent.as_deref().unwrap_or_default();
+    let shown: String = agent
+        .chars()
+        .filter(|character| !character.is_control())
+        .take(NAME_CHARS_MAX)
+        .collect();
+    match shown.trim() {
+        "" => UNKNOWN_PROGRAM.to_owned(),
+        shown => shown.to_owned(),
+    }
+}
+
+fn wrong_credentials() -> Error {
+    Error::refused(
+        ErrorCode::WrongCredentials,
+        "the e-mail address and the password do not belong together",
+    )
+}
+
+fn session_revoked() -> Error {
+    Error::refused(
+        ErrorCode::SessionRevoked,
+        "the session was ended: sign in again",
+    )
 }

@@ -1,12 +1,18 @@
 //! Sessions: a person's devices.
 
-use super::{Actor, App, Result};
-use roost_schema::{NameSession, Session, SessionId};
+use super::{Actor, App, Error, Result, accounts::parse};
+use crate::{live::REVOCATION_KEPT, store::KeptSession};
+use chrono::TimeDelta;
+use roost_schema::{Name, NameSession, RoomId, Session, SessionId, UserId};
+use std::collections::BTreeSet;
 use tokio_util::sync::CancellationToken;
 
 impl App {
+    /// The person's sessions, the one used last first.
     pub async fn list_sessions(&self, actor: &Actor) -> Result<Vec<Session>> {
-        todo!()
+        let kept = self.store.sessions.list(actor.user_id).await?;
+        let view = |session| session_view(session, Some(actor.session_id));
+        Ok(kept.into_iter().map(view).collect())
     }
 
     pub async fn name_session(
@@ -15,21 +21,93 @@ impl App {
         session: SessionId,
         input: NameSession,
     ) -> Result<Session> {
-        todo!()
+        let name: Name = parse("name", &input.name)?;
+        let renamed = self
+            .store
+            .sessions
+            .rename(actor.user_id, session, &name)
+            .await?;
+        let kept = renamed.ok_or_else(no_such_session)?;
+        self.tell_person(actor.user_id).await;
+        Ok(session_view(kept, Some(actor.session_id)))
     }
 
     /// Ends one of one's own sessions, this one included. Its sockets close within a second.
     pub async fn revoke_session(&self, actor: &Actor, session: SessionId) -> Result<()> {
-        todo!()
+        if !self.store.sessions.end(actor.user_id, session).await? {
+            return Err(no_such_session());
+        }
+        self.end_here(&[session]);
+        self.tell_person(actor.user_id).await;
+        Ok(())
     }
 
     /// Ends every session but the one that asks; answers how many.
     pub async fn revoke_other_sessions(&self, actor: &Actor) -> Result<u64> {
-        todo!()
+        let ended = self
+            .store
+            .sessions
+            .end_others(actor.user_id, actor.session_id)
+            .await?;
+        self.end_here(&ended);
+        self.tell_person(actor.user_id).await;
+        Ok(ended.len() as u64)
     }
 
     /// Cancelled when the session is revoked: whoever holds a connection open closes it then.
     pub fn session_end(&self, session: SessionId) -> CancellationToken {
         self.live.revocations.watch(session)
     }
+
+    /// Learns which sessions ended while this instance was away; before it serves.
+    pub async fn load_revocations(&self) -> Result<()> {
+        let within = TimeDelta::from_std(REVOCATION_KEPT).unwrap_or(TimeDelta::MAX);
+        let ended = self.store.revocations.list(within).await?;
+        self.end_here(&ended);
+        Ok(())
+    }
+
+    /// Ends sessions that were not refreshed for too long, and forgets what is not needed any more.
+    /// For a timer: some are ended at a time.
+    pub async fn expire_sessions(&self) -> Result<()> {
+        let ended = self.store.sessions.expire().await?;
+        let sessions: Vec<SessionId> = ended.iter().map(|(session, _)| *session).collect();
+        self.end_here(&sessions);
+        let people: BTreeSet<UserId> = ended.iter().map(|(_, user)| *user).collect();
+        for user in people {
+            self.tell_person(user).await;
+        }
+        self.store.revocations.forget().await?;
+        self.store.operations.forget().await?;
+        Ok(())
+    }
+
+    /// Refuses the tokens of sessions that ended and closes their connections.
+    pub(super) fn end_here(&self, ended: &[SessionId]) {
+        for session in ended {
+            self.live.revocations.revoke(*session);
+        }
+    }
+
+    /// Tells the person's own room what has happened to their sessions. It is committed by now, so
+    /// a journal that fails here fails nothing: it is told later.
+    pub(super) async fn tell_person(&self, user: UserId) {
+        if let Err(error) = self.relay_room(RoomId::of_user(user)).await {
+            tracing::warn!(user.id = %user, %error, "session event not relayed yet");
+        }
+    }
+}
+
+pub(super) fn session_view(kept: KeptSession, asking: Option<SessionId>) -> Session {
+    Session {
+        current: asking == Some(kept.id),
+        id: kept.id,
+        name: kept.name,
+        created_at: kept.created_at,
+        last_used_at: kept.last_used_at,
+    }
+}
+
+fn no_such_session() -> Error {
+    Error::not_found("there is no such session among yours")
 }

@@ -2,19 +2,31 @@
 
 mod clock;
 pub mod journal;
+mod keys;
 mod members;
 mod operations;
 mod outbox;
+mod refresh_tokens;
+mod revocations;
 mod rooms;
+mod sessions;
 mod sql;
 mod transaction;
+mod users;
 
 pub use clock::Clock;
+pub use keys::Keys;
 pub use members::{Invitee, MEMBERS_PER_ROOM_MAX, MemberKey, Members};
-pub use operations::{Known, Operation, Owner};
+pub use operations::{Known, Operation, Operations, Owner};
 pub use outbox::{Claim, Outbox, OutboxEvent, OutboxRow};
+pub use refresh_tokens::{PREDECESSOR_GOOD, TokenHash};
+pub use revocations::Revocations;
 pub use rooms::{ActingMember, NewRoom, ROOMS_PER_PERSON_MAX, RoomError, Rooms};
+pub use sessions::{
+    Exchange, KeptSession, NewSession, Opened, SESSION_IDLE_MAX, SESSIONS_PER_PERSON_MAX, Sessions,
+};
 pub use sql::{DataLock, Sql, lock_data};
+pub use users::{Account, Created, NewUser, USERS_FOUND_MAX, Users};
 
 use chrono::{DateTime, Utc};
 use journal::Journal;
@@ -53,6 +65,11 @@ pub struct Store {
     pub rooms: Rooms,
     pub members: Members,
     pub outbox: Outbox,
+    pub users: Users,
+    pub sessions: Sessions,
+    pub revocations: Revocations,
+    pub keys: Keys,
+    pub operations: Operations,
 }
 
 impl Store {
@@ -61,6 +78,11 @@ impl Store {
             rooms: Rooms::new(sql.clone(), clock.clone()),
             members: Members::new(sql.clone(), clock.clone()),
             outbox: Outbox::new(sql.clone()),
+            users: Users::new(sql.clone(), clock.clone()),
+            sessions: Sessions::new(sql.clone(), clock.clone()),
+            revocations: Revocations::new(sql.clone(), clock.clone()),
+            keys: Keys::new(sql.clone()),
+            operations: Operations::new(sql.clone(), clock.clone()),
             sql,
             journal,
             clock,

@@ -2,7 +2,7 @@
 //! the transaction that does it.
 
 use super::{
-    StoreError,
+    Clock, Sql, StoreError,
     journal::RequestHash,
     transaction::{execute, statement},
 };
@@ -12,7 +12,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction};
 use std::fmt;
 
 /// How long a repeated operation is recognised.
-pub(super) const OPERATION_KEPT: TimeDelta = TimeDelta::hours(48);
+const OPERATION_KEPT: TimeDelta = TimeDelta::hours(48);
 
 /// Whose operation it is: a person's or, while there is no person yet, an address's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,36 @@ pub enum Known {
     Same(serde_json::Value),
     /// Another request used this operation id.
     Reused,
+}
+
+/// Operations in the relational database.
+#[derive(Clone, Debug)]
+pub struct Operations {
+    sql: Sql,
+    clock: Clock,
+}
+
+impl Operations {
+    pub(super) const fn new(sql: Sql, clock: Clock) -> Self {
+        Self { sql, clock }
+    }
+
+    /// What is known of an operation that was asked for before.
+    pub async fn known(&self, operation: &Operation) -> Result<Option<Known>, StoreError> {
+        find(&self.sql.read, operation).await
+    }
+
+    /// Forgets the old ones.
+    pub async fn forget(&self) -> Result<(), StoreError> {
+        let before = self.clock.now() - OPERATION_KEPT;
+        execute(
+            &self.sql.write,
+            "DELETE FROM operations WHERE at_us < $1",
+            [before.timestamp_micros().into()],
+        )
+        .await?;
+        Ok(())
+    }
 }
 
 pub(super) async fn find(

@@ -1,14 +1,29 @@
 //! Write transactions: running one again, and the statements in one.
 
-use super::StoreError;
+use super::{Sql, StoreError, sql::commit};
 use backon::{ExponentialBuilder, Retryable};
-use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
+use chrono::{DateTime, Utc};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, QueryResult, Statement, Value};
 use std::{future::Future, time::Duration};
 
 /// How often a transaction is run again after others got in its way, and how long it waits between.
 const CONTENTION_RETRIES: usize = 8;
 const CONTENTION_PAUSE_MIN: Duration = Duration::from_millis(5);
 const CONTENTION_PAUSE_MAX: Duration = Duration::from_millis(100);
+
+/// Does some work in a transaction of its own, which is run again when others got in its way.
+pub(super) async fn transact<T>(
+    sql: &Sql,
+    work: impl AsyncFn(&DatabaseTransaction) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let attempt = async || {
+        let transaction = sql.begin().await?;
+        let done = work(&transaction).await?;
+        commit(transaction).await?;
+        Ok(done)
+    };
+    retried(|| async { attempt().await }).await
+}
 
 /// Runs a whole transaction again, a bounded number of times, while it is [`StoreError::Contended`].
 pub(super) async fn retried<T, Work, Attempt>(work: Work) -> Result<T, StoreError>
@@ -53,4 +68,11 @@ pub(super) fn for_update(connection: &impl ConnectionTrait) -> &'static str {
         DbBackend::Sqlite => "",
         _ => " FOR UPDATE",
     }
+}
+
+/// Reads a time, kept as microseconds since 1970.
+pub(super) fn time(row: &QueryResult, column: &str) -> Result<DateTime<Utc>, StoreError> {
+    let kept: i64 = row.try_get("", column)?;
+    DateTime::from_timestamp_micros(kept)
+        .ok_or_else(|| StoreError::unreadable(anyhow::anyhow!("time {kept}")))
 }

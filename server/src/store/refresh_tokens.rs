@@ -1,0 +1,144 @@
+//! Refresh tokens, kept as hashes: a tree for each session, in which every exchange is a branch.
+
+use super::{
+    StoreError,
+    transaction::{execute, statement, time},
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use roost_schema::{SessionId, UserId};
+use sea_orm::{ConnectionTrait, DatabaseTransaction};
+
+/// How long the immediate predecessor of a token stays good: two tabs may refresh at once, and an
+/// answer may be lost on its way.
+pub const PREDECESSOR_GOOD: TimeDelta = TimeDelta::seconds(10);
+
+/// SHA-256 of a refresh token. The token itself is kept nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenHash(pub [u8; 32]);
+
+/// A token as it is kept.
+#[derive(Debug)]
+pub(super) struct KeptToken {
+    pub(super) issued_at: DateTime<Utc>,
+    used_at: Option<DateTime<Utc>>,
+}
+
+/// Whose token it is.
+pub(super) async fn owner(
+    connection: &impl ConnectionTrait,
+    token: &TokenHash,
+) -> Result<Option<(SessionId, UserId)>, StoreError> {
+    let query = statement(
+        connection,
+        "SELECT s.id, s.user_id FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id
+         WHERE t.hash = $1",
+        [token.0.to_vec().into()],
+    );
+    let Some(row) = connection.query_one_raw(query).await? else {
+        return Ok(None);
+    };
+    let session = SessionId::from_uuid(row.try_get("", "id")?);
+    let user = UserId::from_uuid(row.try_get("", "user_id")?);
+    Ok(Some((session, user)))
+}
+
+pub(super) async fn find(
+    transaction: &DatabaseTransaction,
+    token: &TokenHash,
+) -> Result<Option<KeptToken>, StoreError> {
+    let query = statement(
+        transaction,
+        "SELECT issued_us, used_us FROM refresh_tokens WHERE hash = $1",
+        [token.0.to_vec().into()],
+    );
+    let Some(row) = transaction.query_one_raw(query).await? else {
+        return Ok(None);
+    };
+    let used: Option<i64> = row.try_get("", "used_us")?;
+    Ok(Some(KeptToken {
+        issued_at: time(&row, "issued_us")?,
+        used_at: match used {
+            Some(_) => Some(time(&row, "used_us")?),
+            None => None,
+        },
+    }))
+}
+
+/// Whether a token may be exchanged: never used, or just used and followed by one that is not, so
+/// that it is the immediate predecessor on that branch. Anything older is reuse.
+pub(super) async fn is_good(
+    transaction: &DatabaseTransaction,
+    session: SessionId,
+    token: &TokenHash,
+    kept: &KeptToken,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    match kept.used_at {
+        None => Ok(true),
+        Some(used_at) if used_at + PREDECESSOR_GOOD <= now => Ok(false),
+        Some(_) => {
+            let query = statement(
+                transaction,
+                "SELECT 1 AS one FROM refresh_tokens
+                 WHERE session_id = $1 AND parent = $2 AND used_us IS NULL LIMIT 1",
+                [session.as_uuid().into(), token.0.to_vec().into()],
+            );
+            Ok(transaction.query_one_raw(query).await?.is_some())
+        }
+    }
+}
+
+pub(super) async fn insert(
+    transaction: &DatabaseTransaction,
+    session: SessionId,
+    token: &TokenHash,
+    parent: Option<&TokenHash>,
+    at: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    execute(
+        transaction,
+        "INSERT INTO refresh_tokens (hash, session_id, parent, issued_us)
+         VALUES ($1, $2, $3, $4)",
+        [
+            token.0.to_vec().into(),
+            session.as_uuid().into(),
+            parent.map(|parent| parent.0.to_vec()).into(),
+            at.timestamp_micros().into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Marks a token as used; the first time counts.
+pub(super) async fn mark_used(
+    transaction: &DatabaseTransaction,
+    token: &TokenHash,
+    at: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    execute(
+        transaction,
+        "UPDATE refresh_tokens SET used_us = $2 WHERE hash = $1 AND used_us IS NULL",
+        [token.0.to_vec().into(), at.timestamp_micros().into()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Forgets a session's tokens that are too old to be exchanged.
+pub(super) async fn forget(
+    transaction: &DatabaseTransaction,
+    session: SessionId,
+    issued_before: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    execute(
+        transaction,
+        "DELETE FROM refresh_tokens WHERE session_id = $1 AND issued_us < $2",
+        [
+            session.as_uuid().into(),
+            issued_before.timestamp_micros().into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
