@@ -20,7 +20,8 @@ impl Keys {
 
     /// The private key as PEM that all instances share; this one, when there is none yet.
     pub async fn shared(&self, fresh: &Secret) -> Result<Secret, StoreError> {
-        transact(&self.sql, async |transaction| {
+        transact(&self.sql, |transaction| async move {
+            let transaction = &*transaction;
             execute(
                 transaction,
                 "INSERT INTO signing_keys (id, private_pem) VALUES (1, $1) ON CONFLICT DO NOTHING",

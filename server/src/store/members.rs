@@ -76,7 +76,8 @@ impl Members {
         role: Role,
     ) -> Result<Member, RoomError> {
         let now = self.clock.now();
-        transact(&self.sql, operation, now, async |transaction| {
+        transact(&self.sql, operation, now, |transaction| async move {
+            let transaction = &*transaction;
             lock(transaction, acting).await?;
             let user = user_id(transaction, invitee).await?;
             if find(transaction, acting.room_id, user).await?.is_some() {
@@ -105,7 +106,8 @@ impl Members {
         role: Role,
     ) -> Result<Member, RoomError> {
         let now = self.clock.now();
-        transact(&self.sql, operation, now, async |transaction| {
+        transact(&self.sql, operation, now, |transaction| async move {
+            let transaction = &*transaction;
             lock(transaction, acting).await?;
             let mut member = find(transaction, acting.room_id, user)
                 .await?
@@ -131,7 +133,8 @@ impl Members {
         user: UserId,
     ) -> Result<(), RoomError> {
         let now = self.clock.now();
-        transact(&self.sql, operation, now, async |transaction| {
+        transact(&self.sql, operation, now, |transaction| async move {
+            let transaction = &*transaction;
             lock(transaction, acting).await?;
             let member = find(transaction, acting.room_id, user)
                 .await?

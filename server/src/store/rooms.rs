@@ -4,8 +4,7 @@
 use super::{
     Clock, Known, Operation, Sql, StoreError, members, operations,
     outbox::{self, OutboxEvent},
-    sql::commit,
-    transaction::{execute, for_update, retried, statement},
+    transaction::{commit_shared, execute, for_update, retried, statement},
 };
 use chrono::{DateTime, Utc};
 use roost_schema::{
@@ -13,7 +12,7 @@ use roost_schema::{
 };
 use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult, Statement};
 use serde::{Serialize, de::DeserializeOwned};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, future::Future, sync::Arc};
 use uuid::Uuid;
 
 /// How many rooms a person may be a member of.
@@ -97,7 +96,8 @@ impl Rooms {
         new: &NewRoom,
     ) -> Result<Room, RoomError> {
         let now = self.clock.now();
-        transact(&self.sql, operation, now, async |transaction| {
+        transact(&self.sql, operation, now, |transaction| async move {
+            let transaction = &*transaction;
             admit(transaction, new.creator, &new.others).await?;
             let room = Room {
                 id: RoomId::generate(),
@@ -124,7 +124,8 @@ impl Rooms {
         other: UserId,
     ) -> Result<Room, RoomError> {
         let now = self.clock.now();
-        transact(&self.sql, operation, now, async |transaction| {
+        transact(&self.sql, operation, now, |transaction| async move {
+            let transaction = &*transaction;
             let pair = pair(opener, other);
             if let Some(room) = find_direct(transaction, pair, opener).await? {
                 return Ok(room);
@@ -191,7 +192,8 @@ impl Rooms {
         archived: Option<bool>,
     ) -> Result<Room, RoomError> {
         let now = self.clock.now();
-        transact(&self.sql, operation, now, async |transaction| {
+        transact(&self.sql, operation, now, |transaction| async move {
+            let transaction = &*transaction;
             let before = lock(transaction, acting).await?;
             let mut room = before.clone();
             room.archived = archived.unwrap_or(before.archived);
@@ -230,7 +232,9 @@ pub(super) async fn create_personal(
 }
 
 /// Does an operation once, in a transaction of its own that is run again when others got in its way.
-pub(super) async fn transact<T, Work>(
+/// The work holds the transaction, rather than borrow it: the compiler cannot show of a future that
+/// borrows from a closure's argument that it may move between threads.
+pub(super) async fn transact<T, Work, Attempt>(
     sql: &Sql,
     operation: Option<&Operation>,
     now: DateTime<Utc>,
@@ -238,30 +242,42 @@ pub(super) async fn transact<T, Work>(
 ) -> Result<T, RoomError>
 where
     T: Serialize + DeserializeOwned,
-    Work: AsyncFn(&DatabaseTransaction) -> Result<T, RoomError>,
+    Work: Fn(Arc<DatabaseTransaction>) -> Attempt,
+    Attempt: Future<Output = Result<T, RoomError>>,
 {
-    let attempt = async || {
-        let transaction = sql.begin().await?;
-        if let Some(operation) = operation
-            && let Some(done) = known(&transaction, operation).await?
-        {
-            return Ok(done);
-        }
-        let done = work(&transaction).await?;
-        if let Some(operation) = operation {
-            let result = serde_json::to_value(&done).map_err(StoreError::unreadable)?;
-            operations::keep(&transaction, operation, &result, now).await?;
-        }
-        commit(transaction).await?;
-        Ok(done)
-    };
     retried(|| async {
-        match attempt().await {
+        match attempt(sql, operation, now, &work).await {
             Err(RoomError::Store(error)) => Err(error),
             other => Ok(other),
         }
     })
     .await?
+}
+
+async fn attempt<T, Work, Attempt>(
+    sql: &Sql,
+    operation: Option<&Operation>,
+    now: DateTime<Utc>,
+    work: &Work,
+) -> Result<T, RoomError>
+where
+    T: Serialize + DeserializeOwned,
+    Work: Fn(Arc<DatabaseTransaction>) -> Attempt,
+    Attempt: Future<Output = Result<T, RoomError>>,
+{
+    let transaction = Arc::new(sql.begin().await?);
+    if let Some(operation) = operation
+        && let Some(done) = known(&*transaction, operation).await?
+    {
+        return Ok(done);
+    }
+    let done = work(Arc::clone(&transaction)).await?;
+    if let Some(operation) = operation {
+        let result = serde_json::to_value(&done).map_err(StoreError::unreadable)?;
+        operations::keep(&transaction, operation, &result, now).await?;
+    }
+    commit_shared(transaction).await?;
+    Ok(done)
 }
 
 /// Locks the room's row, so that its changes and their events have one order, and judges whoever

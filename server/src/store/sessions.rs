@@ -80,7 +80,8 @@ impl Sessions {
 
     /// Opens a session for a person whose password was verified against this hash.
     pub async fn open(&self, new: &NewSession, verified: &Secret) -> Result<Opened, StoreError> {
-        transact(&self.sql, async |transaction| {
+        transact(&self.sql, |transaction| async move {
+            let transaction = &*transaction;
             // Judged under the lock: a change of the password ends the sessions it can see.
             if users::lock(transaction, new.user).await?.as_ref() != Some(verified) {
                 return Ok(Opened::PasswordChanged);
@@ -104,7 +105,8 @@ impl Sessions {
         presented: &TokenHash,
         next: &TokenHash,
     ) -> Result<Exchange, StoreError> {
-        transact(&self.sql, async |transaction| {
+        transact(&self.sql, |transaction| async move {
+            let transaction = &*transaction;
             let Some((session, user)) = refresh_tokens::owner(transaction, presented).await? else {
                 return Ok(Exchange::Unknown);
             };
@@ -155,7 +157,8 @@ impl Sessions {
         session: SessionId,
         name: &Name,
     ) -> Result<Option<KeptSession>, StoreError> {
-        transact(&self.sql, async |transaction| {
+        transact(&self.sql, |transaction| async move {
+            let transaction = &*transaction;
             users::lock(transaction, user).await?;
             let Some(mut kept) = find(transaction, user, session).await? else {
                 return Ok(None);
@@ -181,7 +184,8 @@ impl Sessions {
 
     /// Ends one of a person's sessions, if it has not ended. False: they never had such a session.
     pub async fn end(&self, user: UserId, session: SessionId) -> Result<bool, StoreError> {
-        transact(&self.sql, async |transaction| {
+        transact(&self.sql, |transaction| async move {
+            let transaction = &*transaction;
             users::lock(transaction, user).await?;
             if find(transaction, user, session).await?.is_none() {
                 return Ok(false);
@@ -198,7 +202,8 @@ impl Sessions {
         user: UserId,
         keep: SessionId,
     ) -> Result<Vec<SessionId>, StoreError> {
-        transact(&self.sql, async |transaction| {
+        transact(&self.sql, |transaction| async move {
+            let transaction = &*transaction;
             users::lock(transaction, user).await?;
             end_others(transaction, user, keep, self.clock.now()).await
         })
@@ -227,7 +232,8 @@ impl Sessions {
     }
 
     async fn forget(&self, revoked_before: DateTime<Utc>) -> Result<(), StoreError> {
-        transact(&self.sql, async |transaction| {
+        transact(&self.sql, |transaction| async move {
+            let transaction = &*transaction;
             let before = || revoked_before.timestamp_micros().into();
             execute(
                 transaction,

@@ -4,25 +4,34 @@ use super::{Sql, StoreError, sql::commit};
 use backon::{ExponentialBuilder, Retryable};
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, QueryResult, Statement, Value};
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 /// How often a transaction is run again after others got in its way, and how long it waits between.
 const CONTENTION_RETRIES: usize = 8;
 const CONTENTION_PAUSE_MIN: Duration = Duration::from_millis(5);
 const CONTENTION_PAUSE_MAX: Duration = Duration::from_millis(100);
 
-/// Does some work in a transaction of its own, which is run again when others got in its way.
-pub(super) async fn transact<T>(
-    sql: &Sql,
-    work: impl AsyncFn(&DatabaseTransaction) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    let attempt = async || {
-        let transaction = sql.begin().await?;
-        let done = work(&transaction).await?;
-        commit(transaction).await?;
+/// Does some work in a transaction of its own, which is run again when others got in its way. The
+/// work holds the transaction, rather than borrow it: the compiler cannot show of a future that
+/// borrows from a closure's argument that it may move between threads.
+pub(super) async fn transact<T, Work, Attempt>(sql: &Sql, work: Work) -> Result<T, StoreError>
+where
+    Work: Fn(Arc<DatabaseTransaction>) -> Attempt,
+    Attempt: Future<Output = Result<T, StoreError>>,
+{
+    retried(|| async {
+        let transaction = Arc::new(sql.begin().await?);
+        let done = work(Arc::clone(&transaction)).await?;
+        commit_shared(transaction).await?;
         Ok(done)
-    };
-    retried(|| async { attempt().await }).await
+    })
+    .await
+}
+
+/// Commits a transaction that work was lent, and has given back by ending.
+pub(super) async fn commit_shared(transaction: Arc<DatabaseTransaction>) -> Result<(), StoreError> {
+    let lent = || StoreError::Broken(anyhow::anyhow!("the work kept its transaction"));
+    commit(Arc::into_inner(transaction).ok_or_else(lent)?).await
 }
 
 /// Runs a whole transaction again, a bounded number of times, while it is [`StoreError::Contended`].

@@ -109,7 +109,8 @@ impl Users {
         session: &NewSession,
         operation: Option<&Operation>,
     ) -> Result<Created, StoreError> {
-        transact(&self.sql, async |transaction| {
+        transact(&self.sql, |transaction| async move {
+            let transaction = &*transaction;
             if !insert(transaction, new, session).await? {
                 // A rival with the same operation is visible now: its insert was waited for.
                 return match operation {
@@ -148,7 +149,8 @@ impl Users {
         verified: &Secret,
         fresh: &Secret,
     ) -> Result<Option<Vec<SessionId>>, StoreError> {
-        transact(&self.sql, async |transaction| {
+        transact(&self.sql, |transaction| async move {
+            let transaction = &*transaction;
             if lock(transaction, user).await?.as_ref() != Some(verified) {
                 return Ok(None);
             }

@@ -1,0 +1,103 @@
+//! Accounts: register, sign in and out, refresh, change the password.
+
+use super::{Json, Problem, Rest, headers::created};
+use crate::app::{Actor, App, Origin};
+use axum::{
+    extract::State,
+    http::{StatusCode, header::CACHE_CONTROL},
+    response::IntoResponse,
+};
+use roost_schema::{ChangePassword, Login, Me, Refresh, Register, SignedIn};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub(super) fn routes() -> OpenApiRouter<Rest> {
+    OpenApiRouter::new()
+        .routes(routes!(register))
+        .routes(routes!(login))
+        .routes(routes!(refresh))
+        .routes(routes!(logout))
+        .routes(routes!(change_password))
+        .routes(routes!(read_me))
+}
+
+pub(super) fn well_known_routes() -> OpenApiRouter<Rest> {
+    OpenApiRouter::new().routes(routes!(read_keys))
+}
+
+/// Make an account and sign in.
+///
+/// With an `opId` that was used before, the password is checked and the person is signed in anew.
+#[utoipa::path(post, path = "/auth/register", operation_id = "register", tag = "accounts", security(()),
+    responses((status = CREATED, description = "The account, a session and its tokens.", body = SignedIn, headers(("Location" = String, description = "Where the account can be read."))),
+        (status = UNAUTHORIZED, response = Problem), (status = CONFLICT, response = Problem)))]
+async fn register(
+    State(app): State<App>,
+    origin: Origin,
+    Json(input): Json<Register>,
+) -> Result<impl IntoResponse, Problem> {
+    let signed_in = app.register(&origin, input).await?;
+    Ok((NOT_STORED, created("/api/v1/me".to_owned(), signed_in)))
+}
+
+/// Sign in with an e-mail address and a password.
+#[utoipa::path(post, path = "/auth/login", operation_id = "login", tag = "accounts", security(()),
+    responses((status = OK, description = "A new session and its tokens.", body = SignedIn), (status = UNAUTHORIZED, response = Problem)))]
+async fn login(
+    State(app): State<App>,
+    origin: Origin,
+    Json(input): Json<Login>,
+) -> Result<impl IntoResponse, Problem> {
+    Ok((NOT_STORED, Json(app.login(&origin, input).await?)))
+}
+
+/// Exchange a refresh token for new tokens.
+///
+/// A refresh token is good for one exchange. Used again later, it ends its session.
+#[utoipa::path(post, path = "/auth/refresh", operation_id = "refresh", tag = "accounts", security(()),
+    responses((status = OK, description = "The session and its new tokens.", body = SignedIn), (status = UNAUTHORIZED, response = Problem)))]
+async fn refresh(
+    State(app): State<App>,
+    origin: Origin,
+    Json(input): Json<Refresh>,
+) -> Result<impl IntoResponse, Problem> {
+    Ok((NOT_STORED, Json(app.refresh(&origin, input).await?)))
+}
+
+/// Sign out: end the session that asks.
+#[utoipa::path(post, path = "/auth/logout", operation_id = "logout", tag = "accounts",
+    responses((status = NO_CONTENT, description = "The session has ended.")))]
+async fn logout(State(app): State<App>, actor: Actor) -> Result<StatusCode, Problem> {
+    app.logout(&actor).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Change the password; every other session ends.
+#[utoipa::path(post, path = "/auth/password", operation_id = "changePassword", tag = "accounts",
+    responses((status = NO_CONTENT, description = "The password has changed.")))]
+async fn change_password(
+    State(app): State<App>,
+    actor: Actor,
+    Json(input): Json<ChangePassword>,
+) -> Result<StatusCode, Problem> {
+    app.change_password(&actor, input).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Read one's own account.
+#[utoipa::path(get, path = "/me", operation_id = "readMe", tag = "accounts",
+    responses((status = OK, description = "The person who asks.", body = Me)))]
+async fn read_me(State(app): State<App>, actor: Actor) -> Result<Json<Me>, Problem> {
+    Ok(Json(app.read_me(&actor).await?))
+}
+
+/// Read the public keys that access tokens are signed with (RFC 7517).
+#[utoipa::path(get, path = "/.well-known/jwks.json", operation_id = "readKeys", tag = "accounts", security(()),
+    responses((status = OK, description = "A JSON Web Key Set.", body = serde_json::Value)))]
+async fn read_keys(State(app): State<App>) -> impl IntoResponse {
+    (KEYS_FRESH, Json(app.jwks().clone()))
+}
+
+/// Tokens stay out of every cache (RFC 6749 §5.1).
+const NOT_STORED: [(axum::http::HeaderName, &str); 1] = [(CACHE_CONTROL, "no-store")];
+/// A verifier may hold the keys as long as an access token lives.
+const KEYS_FRESH: [(axum::http::HeaderName, &str); 1] = [(CACHE_CONTROL, "public, max-age=300")];

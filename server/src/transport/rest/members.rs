@@ -1,0 +1,79 @@
+//! Members: invite, change role, remove, leave.
+
+use super::{
+    Json, Path, Problem, Query, Rest,
+    headers::{IdempotencyKey, created},
+};
+use crate::app::{Actor, App};
+use axum::{extract::State, http::StatusCode, response::IntoResponse};
+use roost_schema::{ChangeRole, InviteMember, Member, MemberPage, PageQuery, RoomId, UserId};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub(super) fn routes() -> OpenApiRouter<Rest> {
+    OpenApiRouter::new()
+        .routes(routes!(list_members, invite_member))
+        .routes(routes!(change_role, remove_member))
+}
+
+/// List a room's members.
+#[utoipa::path(get, path = "/rooms/{roomId}/members", operation_id = "listMembers", tag = "members",
+    params(("roomId" = RoomId, Path, description = "A board or a conversation."), PageQuery),
+    responses((status = OK, description = "A page of members.", body = MemberPage)))]
+async fn list_members(
+    State(app): State<App>,
+    actor: Actor,
+    Path(room): Path<RoomId>,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<MemberPage>, Problem> {
+    Ok(Json(app.list_members(&actor, room, page).await?))
+}
+
+/// Make a person a member, by exact e-mail address or by id.
+#[utoipa::path(post, path = "/rooms/{roomId}/members", operation_id = "inviteMember", tag = "members",
+    params(("roomId" = RoomId, Path, description = "A board or a conversation."), IdempotencyKey),
+    responses((status = CREATED, description = "The new member.", body = Member, headers(("Location" = String, description = "Where the membership is changed and ended."))),
+        (status = FORBIDDEN, response = Problem), (status = CONFLICT, response = Problem)))]
+async fn invite_member(
+    State(app): State<App>,
+    actor: Actor,
+    Path(room): Path<RoomId>,
+    key: IdempotencyKey,
+    Json(mut input): Json<InviteMember>,
+) -> Result<impl IntoResponse, Problem> {
+    input.op_id = key.or(input.op_id)?;
+    let member = app.invite_member(&actor, room, input).await?;
+    let location = format!("/api/v1/rooms/{room}/members/{}", member.user_id);
+    Ok(created(location, member))
+}
+
+/// Give a member another role.
+#[utoipa::path(patch, path = "/rooms/{roomId}/members/{userId}", operation_id = "changeRole", tag = "members",
+    params(("roomId" = RoomId, Path, description = "A board or a conversation."), ("userId" = UserId, Path, description = "A member of the room."), IdempotencyKey),
+    responses((status = OK, description = "The member with the new role.", body = Member),
+        (status = FORBIDDEN, response = Problem), (status = CONFLICT, response = Problem)))]
+async fn change_role(
+    State(app): State<App>,
+    actor: Actor,
+    Path((room, member)): Path<(RoomId, UserId)>,
+    key: IdempotencyKey,
+    Json(mut input): Json<ChangeRole>,
+) -> Result<Json<Member>, Problem> {
+    input.op_id = key.or(input.op_id)?;
+    Ok(Json(app.change_role(&actor, room, member, input).await?))
+}
+
+/// Remove a member; oneself: leave the room.
+#[utoipa::path(delete, path = "/rooms/{roomId}/members/{userId}", operation_id = "removeMember", tag = "members",
+    params(("roomId" = RoomId, Path, description = "A board or a conversation."), ("userId" = UserId, Path, description = "A member of the room."), IdempotencyKey),
+    responses((status = NO_CONTENT, description = "The person is no member any more."),
+        (status = FORBIDDEN, response = Problem), (status = CONFLICT, response = Problem), (status = UNPROCESSABLE_ENTITY, response = Problem)))]
+async fn remove_member(
+    State(app): State<App>,
+    actor: Actor,
+    Path((room, member)): Path<(RoomId, UserId)>,
+    key: IdempotencyKey,
+) -> Result<StatusCode, Problem> {
+    let op_id = key.or(None)?;
+    app.remove_member(&actor, room, member, op_id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

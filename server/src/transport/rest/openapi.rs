@@ -1,0 +1,113 @@
+//! The `OpenAPI` document: its frame, and the errors every operation can answer.
+
+use super::{Problem, described_routes};
+use utoipa::{
+    Modify, OpenApi, PartialSchema, ToResponse, ToSchema,
+    openapi::{
+        Components, OpenApi as Document, Ref, RefOr, Response,
+        path::Operation,
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
+};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Roost",
+        description = "A self-hosted realtime collaboration backend: rooms whose changes every member sees, in one order, without gaps.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+        contact()
+    ),
+    servers((url = "/", description = "This instance.")),
+    security(("bearer" = [])),
+    modifiers(&Shared),
+    tags(
+        (name = "accounts", description = "Register, sign in and out, refresh, change the password."),
+        (name = "sessions", description = "A person's devices."),
+        (name = "users", description = "Finding people."),
+        (name = "rooms", description = "Boards and conversations."),
+        (name = "members", description = "Who belongs to a room, and as what."),
+        (name = "messages", description = "Chat messages."),
+        (name = "events", description = "What changed in a room, read or followed."),
+        (name = "presence", description = "Who is in a room now."),
+    )
+)]
+struct Frame;
+
+/// What operations share.
+struct Shared;
+
+impl Modify for Shared {
+    fn modify(&self, document: &mut Document) {
+        let components = document.components.get_or_insert_with(Components::new);
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .description(Some(
+                "The `accessToken` of `login`, `register` or `refresh`.",
+            ))
+            .build();
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+        let mut schemas = vec![(Problem::name().into_owned(), Problem::schema())];
+        Problem::schemas(&mut schemas);
+        components.schemas.extend(schemas);
+        let (name, response) = Problem::response();
+        components.responses.insert(name.to_owned(), response);
+    }
+}
+
+/// The document without operations.
+pub(super) fn frame() -> Document {
+    Frame::openapi()
+}
+
+/// The document of every REST operation, as it is committed: pretty, with a newline at its end.
+pub fn openapi_json() -> String {
+    let mut document = described_routes().into_openapi();
+    complete(&mut document);
+    format!("{:#}\n", to_value(&document))
+}
+
+pub(super) fn to_value(document: &Document) -> serde_json::Value {
+    serde_json::to_value(document).unwrap_or_default()
+}
+
+/// What any request may be refused with: late, too many, our fault, not now.
+const ANY: &[&str] = &["408", "429", "500", "503"];
+/// What a request with a body may be refused with: unreadable, too large, no JSON, breaking a rule.
+const WITH_BODY: &[&str] = &["400", "413", "415", "422"];
+
+/// Adds the errors that follow from an operation's shape; a handler names only its own.
+pub(super) fn complete(document: &mut Document) {
+    for (path, item) in &mut document.paths.paths {
+        let operations = [
+            &mut item.get,
+            &mut item.post,
+            &mut item.patch,
+            &mut item.delete,
+        ];
+        for operation in operations.into_iter().flatten() {
+            may_refuse(operation, ANY);
+            if operation.security.is_none() {
+                may_refuse(operation, &["401"]);
+            }
+            if path.contains('{') {
+                may_refuse(operation, &["404"]);
+            }
+            if operation.parameters.is_some() {
+                may_refuse(operation, &["400"]);
+            }
+            if operation.request_body.is_some() {
+                may_refuse(operation, WITH_BODY);
+            }
+        }
+    }
+}
+
+fn may_refuse(operation: &mut Operation, statuses: &[&str]) {
+    for status in statuses {
+        let problem: RefOr<Response> = Ref::from_response_name("Problem").into();
+        let responses = &mut operation.responses.responses;
+        responses.entry((*status).to_owned()).or_insert(problem);
+    }
+}

@@ -1,0 +1,86 @@
+//! A room's feed as server-sent events. The feed pulls: a slow reader costs the others nothing.
+
+use crate::{
+    app::{Actor, Error},
+    live::{Feed, Frame},
+};
+use axum::response::{
+    IntoResponse,
+    sse::{Event, KeepAlive, Sse},
+};
+use chrono::Utc;
+use futures::{StreamExt, future::BoxFuture, stream};
+use roost_schema::ErrorCode;
+use std::{convert::Infallible, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// How often a quiet stream says that it is alive; proxies close what is silent for 30 s or more.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// How long a browser waits before it reconnects.
+const RECONNECT_AFTER: Duration = Duration::from_secs(1);
+
+/// Resolves with the reason when nothing more may be sent, whatever the room does.
+pub(super) fn end(
+    actor: Actor,
+    revoked: CancellationToken,
+    closing: CancellationToken,
+) -> BoxFuture<'static, Error> {
+    let left = (actor.expires_at - Utc::now()).to_std().unwrap_or_default();
+    Box::pin(async move {
+        tokio::select! {
+            () = revoked.cancelled_owned() => SESSION_REVOKED,
+            () = tokio::time::sleep(left) => Error::unauthenticated(),
+            () = closing.cancelled_owned() => STOPPING,
+        }
+    })
+}
+
+/// The frames of the feed until it or the right to read it ends, then why.
+pub(super) fn answer(feed: Feed, end: BoxFuture<'static, Error>) -> impl IntoResponse {
+    let hint = Event::default().retry(RECONNECT_AFTER).comment("roost");
+    let events = stream::unfold(Some((feed, end)), next);
+    let events = stream::iter([hint]).chain(events).map(Ok::<_, Infallible>);
+    let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
+    let unbuffered = [("x-accel-buffering", "no")];
+    (unbuffered, Sse::new(events).keep_alive(keep_alive))
+}
+
+type Open = (Feed, BoxFuture<'static, Error>);
+
+async fn next(open: Option<Open>) -> Option<(Event, Option<Open>)> {
+    let (mut feed, mut end) = open?;
+    let outcome = tokio::select! {
+        // The right to read is looked at before there is anything to read.
+        biased;
+        reason = &mut end => Err(reason),
+        frame = feed.next() => frame.map_err(Error::from).and_then(|it| it.ok_or(REMOVED)),
+    };
+    Some(match outcome {
+        Ok(frame) => (changes(&frame), Some((feed, end))),
+        Err(reason) => (closed(&reason), None),
+    })
+}
+
+fn changes(frame: &Frame) -> Event {
+    Event::default()
+        .id(frame.content().position.to_string())
+        .data(frame.to_json().get())
+}
+
+fn closed(reason: &Error) -> Event {
+    let failure = reason.report();
+    let text = serde_json::to_string(&failure).unwrap_or_default();
+    Event::default().event("closed").data(text)
+}
+
+const SESSION_REVOKED: Error =
+    Error::refused(ErrorCode::SessionRevoked, "the session was ended; sign in");
+
+const REMOVED: Error = Error::not_found("you are no member of this room any more");
+
+const STOPPING: Error = Error::Later {
+    code: ErrorCode::Unavailable,
+    sentence: "this server is stopping; connect again",
+    retry_after: RECONNECT_AFTER,
+};
