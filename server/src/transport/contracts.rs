@@ -3,10 +3,6 @@
 use roost_schema::ErrorCode;
 use std::fmt::Write;
 
-pub fn openapi_json() -> String {
-    todo!()
-}
-
 pub fn graphql_sdl() -> String {
     todo!()
 }

@@ -12,19 +12,20 @@ mod rest;
 pub mod serve;
 pub mod socketio;
 
-pub use contracts::{error_page, graphql_sdl, openapi_json};
+pub use contracts::{error_page, graphql_sdl};
 pub use health::{Health, State as Readiness};
 pub use limits::{ClientAddress, Limits};
 pub use origins::Origins;
+pub use rest::openapi_json;
 
 use crate::{
     app::{App, Error},
     config::Config,
 };
 use axum::{
-    Json, Router,
+    Router,
     extract::{Request, State},
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, header},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
 };
@@ -103,8 +104,8 @@ pub fn router(app: &App, shared: &Shared) -> Router {
         .layer(from_fn_with_state(shared.clone(), request::observe))
 }
 
-fn routes(_app: &App, _shared: &Shared) -> Router {
-    Router::new()
+fn routes(app: &App, shared: &Shared) -> Router {
+    Router::new().merge(rest::router(app, shared))
 }
 
 const METHOD_NOT_ALLOWED: Error = Error::refused(
@@ -142,26 +143,5 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
 
 /// An error outside any transport, as RFC 9457 problem document.
 fn problem(error: &Error) -> Response {
-    let failure = error.report();
-    let status = StatusCode::from_u16(failure.code.http_status())
-        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = (
-        status,
-        [(header::CONTENT_TYPE, "application/problem+json")],
-        Json(serde_json::json!({
-            "title": failure.message,
-            "status": status.as_u16(),
-            "code": failure.code,
-            "retryAfterMs": failure.retry_after_ms,
-            "requestId": request::current_id().as_deref(),
-        })),
-    )
-        .into_response();
-    if let Some(millis) = failure.retry_after_ms {
-        let seconds = millis.div_ceil(1_000).max(1);
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, seconds.into());
-    }
-    response
+    rest::Problem::from(error.report()).into_response()
 }

@@ -36,7 +36,7 @@ async fn register(
     Json(input): Json<Register>,
 ) -> Result<impl IntoResponse, Problem> {
     let signed_in = app.register(&origin, input).await?;
-    Ok((NOT_STORED, created("/api/v1/me".to_owned(), signed_in)))
+    Ok(created("/api/v1/me".to_owned(), signed_in))
 }
 
 /// Sign in with an e-mail address and a password.
@@ -47,7 +47,7 @@ async fn login(
     origin: Origin,
     Json(input): Json<Login>,
 ) -> Result<impl IntoResponse, Problem> {
-    Ok((NOT_STORED, Json(app.login(&origin, input).await?)))
+    Ok(Json(app.login(&origin, input).await?))
 }
 
 /// Exchange a refresh token for new tokens.
@@ -60,7 +60,7 @@ async fn refresh(
     origin: Origin,
     Json(input): Json<Refresh>,
 ) -> Result<impl IntoResponse, Problem> {
-    Ok((NOT_STORED, Json(app.refresh(&origin, input).await?)))
+    Ok(Json(app.refresh(&origin, input).await?))
 }
 
 /// Sign out: end the session that asks.
@@ -97,7 +97,5 @@ async fn read_keys(State(app): State<App>) -> impl IntoResponse {
     (KEYS_FRESH, Json(app.jwks().clone()))
 }
 
-/// Tokens stay out of every cache (RFC 6749 §5.1).
-const NOT_STORED: [(axum::http::HeaderName, &str); 1] = [(CACHE_CONTROL, "no-store")];
 /// A verifier may hold the keys as long as an access token lives.
 const KEYS_FRESH: [(axum::http::HeaderName, &str); 1] = [(CACHE_CONTROL, "public, max-age=300")];

@@ -1,9 +1,12 @@
 //! Who is asking: the bearer token of a request, and where a request without one comes from.
 
-use super::Problem;
-use crate::app::{Actor, App, Error, Origin};
+use super::{Problem, Rest};
+use crate::{
+    app::{Actor, Error, Origin},
+    transport::ClientAddress,
+};
 use axum::{
-    extract::{ConnectInfo, FromRef, FromRequestParts},
+    extract::FromRequestParts,
     http::{
         header::{AUTHORIZATION, USER_AGENT},
         request::Parts,
@@ -11,19 +14,17 @@ use axum::{
 };
 use std::{
     convert::Infallible,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr},
 };
 
-impl<S> FromRequestParts<S> for Actor
-where
-    S: Send + Sync,
-    App: FromRef<S>,
-{
+impl FromRequestParts<Rest> for Actor {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, rest: &Rest) -> Result<Self, Problem> {
         let token = bearer(parts).ok_or_else(Error::unauthenticated)?;
-        Ok(App::from_ref(state).authenticate(token).await?)
+        let actor = rest.app.authenticate(token).await?;
+        rest.shared.limits.check_account(actor.user_id)?;
+        Ok(actor)
     }
 }
 
@@ -44,10 +45,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Origin {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let client = parts.extensions.get::<ClientAddress>();
         let user_agent = parts.headers.get(USER_AGENT);
         Ok(Self {
-            address: peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip()),
+            address: client.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |client| client.0),
             user_agent: user_agent.and_then(|value| value.to_str().ok().map(str::to_owned)),
         })
     }

@@ -85,7 +85,11 @@ async fn stream_events(
 ) -> Result<impl IntoResponse, Problem> {
     let (app, actor) = (&rest.app, reader.0);
     let feed = app.watch_room(&actor, room, last.0.or(query.after)).await?;
-    let end = stream::end(actor, app.session_end(actor.session_id), rest.closing);
+    let end = stream::end(
+        actor,
+        app.session_end(actor.session_id),
+        rest.shared.closing,
+    );
     Ok(stream::answer(feed, end))
 }
 

@@ -1,25 +1,22 @@
 //! Errors as problem documents (RFC 9457).
 
-use crate::app::Error;
+use crate::{app::Error, transport::request::current_id};
 use axum::{
     Json,
-    extract::Request,
     http::{
         HeaderValue, StatusCode,
         header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
     },
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 use roost_schema::{ErrorCode, Failure};
 use serde::Serialize;
-use tower_http::request_id::RequestId;
 use utoipa::{
     ToResponse, ToSchema,
     openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder},
 };
 
-pub(super) const CONTENT_TYPE_PROBLEM: &str = "application/problem+json";
+const CONTENT_TYPE_PROBLEM: &str = "application/problem+json";
 
 /// A sentence may quote what the client sent; this much of it is told.
 const DETAIL_CHARS_MAX: usize = 300;
@@ -72,7 +69,7 @@ impl From<Failure> for Problem {
             detail: failure.message.chars().take(DETAIL_CHARS_MAX).collect(),
             code: failure.code,
             retry_after_ms: failure.retry_after_ms,
-            request_id: None,
+            request_id: current_id().map(|id| id.to_string()),
         }
     }
 }
@@ -94,42 +91,8 @@ impl IntoResponse for Problem {
         if self.status() == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        // Kept beside the text, so that a layer which knows the request's id can add it.
-        response.extensions_mut().insert(self);
         response
     }
-}
-
-/// Adds the request's id to the problem document it was answered with.
-pub(super) async fn name_request(request: Request, next: Next) -> Response {
-    let id = request.extensions().get::<RequestId>().cloned();
-    let mut response = next.run(request).await;
-    let id = id.as_ref().and_then(|id| id.header_value().to_str().ok());
-    let (Some(id), Some(mut problem)) = (id, response.extensions_mut().remove::<Problem>()) else {
-        return response;
-    };
-    problem.request_id = Some(id.to_owned());
-    let mut named = problem.into_response();
-    // What other layers said, `Allow` for example, stays; the length is of the shorter text.
-    for (name, value) in response.headers() {
-        if !named.headers().contains_key(name) && name != axum::http::header::CONTENT_LENGTH {
-            named.headers_mut().append(name, value.clone());
-        }
-    }
-    named
-}
-
-/// The answer to a path that leads nowhere.
-pub async fn no_such_path() -> Problem {
-    Problem::new(ErrorCode::NotFound, "there is nothing at this path")
-}
-
-/// The answer to a method that a path does not know; `Allow` names the ones it does.
-pub(super) async fn no_such_method() -> Problem {
-    Problem::new(
-        ErrorCode::MethodNotAllowed,
-        "this path does not know the method",
-    )
 }
 
 impl<'r> ToResponse<'r> for Problem {
