@@ -4,8 +4,12 @@ use super::{Actor, App, Error, Result, accounts::parse};
 use crate::{live::REVOCATION_KEPT, store::KeptSession};
 use chrono::TimeDelta;
 use roost_schema::{Name, NameSession, RoomId, Session, SessionId, UserId};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
+use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
+
+/// How often expired sessions are ended. Their tokens are refused in any case.
+const EXPIRE_EVERY: Duration = Duration::from_secs(5 * 60);
 
 impl App {
     /// The person's sessions, the one used last first.
@@ -67,8 +71,18 @@ impl App {
         Ok(())
     }
 
-    /// Ends sessions that were not refreshed for too long, and forgets what is not needed any more.
-    /// For a timer: some are ended at a time.
+    /// Ends sessions that were not refreshed for too long, every few minutes, until cancelled.
+    pub async fn run_expiry(&self, cancel: CancellationToken) {
+        let mut ticks = interval(EXPIRE_EVERY);
+        while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
+            if let Err(error) = self.expire_sessions().await {
+                tracing::warn!(?error, "sessions not expired, trying again");
+            }
+        }
+    }
+
+    /// Ends some of the sessions that were not refreshed for too long, and forgets what is not
+    /// needed any more.
     pub async fn expire_sessions(&self) -> Result<()> {
         let ended = self.store.sessions.expire().await?;
         let sessions: Vec<SessionId> = ended.iter().map(|(session, _)| *session).collect();
