@@ -48,11 +48,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(Config { cases: 24, max_shrink_iters: 0, ..Config::default() })]
+    #![proptest_config(Config { cases: 24, max_shrink_iters: 200, ..Config::default() })]
 
     #[test]
     fn two_instances_keep_one_list(steps in steps()) {
-        let _ = tracing_subscriber::fmt().try_init();
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
             let world = World::new().await;

@@ -31,10 +31,7 @@ pub(super) fn entry(room: RoomId, row: &QueryResult) -> Result<Entry> {
             .map_or_else(|| Ok(Body::null()), Body::from_text)
             .map_err(unsound)?,
         actor: UserId::from_uuid(get::<Uuid>(row, "actor")?),
-        op_id: op_id
-            .map(|text| text.parse())
-            .transpose()
-            .map_err(unsound)?,
+        op_id: op_id.map(OpId::from_kept),
         request_hash: RequestHash(
             hash.try_into()
                 .map_err(|_| unsound("a request hash is not 32 bytes long"))?,
