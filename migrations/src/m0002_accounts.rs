@@ -6,7 +6,7 @@ use sea_orm_migration::{
     sea_orm::DbBackend,
 };
 
-pub(crate) struct Migration;
+pub struct Migration;
 
 impl MigrationName for Migration {
     fn name(&self) -> &'static str {

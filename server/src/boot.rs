@@ -56,7 +56,7 @@ pub async fn boot(config: Config) -> anyhow::Result<Server> {
     let tasks = TaskTracker::new();
     let (cancel, closing) = (CancellationToken::new(), CancellationToken::new());
     let store = open_stores(&config, &tasks, &cancel).await?;
-    let app = compose(&config, store, &tasks, &cancel).await?;
+    let app = compose(&config, store, &tasks, &cancel)?;
     let shared = Shared::new(&config, tasks.clone(), closing.clone());
     let router = transport::router(&app, &shared);
 
@@ -175,7 +175,7 @@ async fn open_journal(
     Ok(SqlJournal::open(sql.clone(), tasks, cancel.clone()).await?)
 }
 
-async fn compose(
+fn compose(
     config: &Config,
     store: Store,
     tasks: &TaskTracker,
@@ -191,17 +191,15 @@ async fn compose(
     };
     let key = match &config.signing_key_pem {
         Some(pem) => Secret::new(pem.expose_secret()),
-        None => store.keys.shared(&Tokens::generate_key()?).await?,
+        None => Tokens::generate_key()?,
     };
     let tokens = Tokens::new(settings, &[key])?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let app = App::new(store, live, tokens, Passwords::new(cores));
-    app.load_revocations().await?;
-    Ok(app)
+    Ok(App::new(store, live, tokens, Passwords::new(cores)))
 }
 
 fn spawn_chores(app: &App, shared: &Shared, cancel: &CancellationToken) {
-    let (app_for_relay, app_for_expiry) = (app.clone(), app.clone());
+    let app_for_relay = app.clone();
     let (health, app, until) = (shared.health.clone(), app.clone(), cancel.clone());
     shared
         .tasks
@@ -210,10 +208,6 @@ fn spawn_chores(app: &App, shared: &Shared, cancel: &CancellationToken) {
     shared
         .tasks
         .spawn(async move { app.run_relay(until).await });
-    let (app, until) = (app_for_expiry, cancel.clone());
-    shared
-        .tasks
-        .spawn(async move { app.run_expiry(until).await });
     let (limits, until) = (Arc::clone(&shared.limits), cancel.clone());
     shared
         .tasks

@@ -4,12 +4,8 @@ use super::{Actor, App, Error, Result, accounts::parse};
 use crate::{live::REVOCATION_KEPT, store::KeptSession};
 use chrono::TimeDelta;
 use roost_schema::{Name, NameSession, RoomId, Session, SessionId, UserId};
-use std::{collections::BTreeSet, time::Duration};
-use tokio::time::interval;
+use std::collections::BTreeSet;
 use tokio_util::sync::CancellationToken;
-
-/// How often expired sessions are ended. Their tokens are refused in any case.
-const EXPIRE_EVERY: Duration = Duration::from_secs(5 * 60);
 
 impl App {
     /// The person's sessions, the one used last first.
@@ -71,18 +67,8 @@ impl App {
         Ok(())
     }
 
-    /// Ends sessions that were not refreshed for too long, every few minutes, until cancelled.
-    pub async fn run_expiry(&self, cancel: CancellationToken) {
-        let mut ticks = interval(EXPIRE_EVERY);
-        while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
-            if let Err(error) = self.expire_sessions().await {
-                tracing::warn!(?error, "sessions not expired, trying again");
-            }
-        }
-    }
-
-    /// Ends some of the sessions that were not refreshed for too long, and forgets what is not
-    /// needed any more.
+    /// Ends sessions that were not refreshed for too long, and forgets what is not needed any more.
+    /// For a timer: some are ended at a time.
     pub async fn expire_sessions(&self) -> Result<()> {
         let ended = self.store.sessions.expire().await?;
         let sessions: Vec<SessionId> = ended.iter().map(|(session, _)| *session).collect();

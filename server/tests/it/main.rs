@@ -2,4 +2,6 @@
 
 mod access;
 mod architecture;
-mod mailbox;
+mod members;
+mod rooms;
+mod support;

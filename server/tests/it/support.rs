@@ -1,0 +1,155 @@
+//! Worlds for tests below the transports: a database of their own, instances of the application
+//! upon it, and people.
+
+use roost_schema::{SessionId, UserId};
+use roost_server::{
+    app::{Actor, App, Passwords, TokenSettings, Tokens},
+    live::Live,
+    store::{Clock, Sql, Store, journal::SqlJournal},
+};
+use sea_orm::{ConnectionTrait, Statement, Value};
+use std::{future::Future, time::Duration};
+use tempfile::TempDir;
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+use uuid::Uuid;
+
+/// How long a test waits for what must come.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(25);
+
+/// Tells each story on `SQLite` and on `PostgreSQL`.
+macro_rules! on_each_database {
+    ($($story:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $story() {
+                super::$story($crate::support::World::on_sqlite().await).await;
+            })+
+        }
+
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $story() {
+                super::$story($crate::support::World::on_postgres().await).await;
+            })+
+        }
+    };
+}
+pub(crate) use on_each_database;
+
+/// A migrated database that no other test uses.
+pub(crate) struct World {
+    url: String,
+    pub(crate) sql: Sql,
+    _folder: TempDir,
+}
+
+impl World {
+    pub(crate) async fn on_sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("roost.sqlite").display());
+        Self::migrated(url, folder).await
+    }
+
+    pub(crate) async fn on_postgres() -> Self {
+        let server = postgres_url();
+        let name = format!("roost_{}", Uuid::now_v7().simple());
+        let admin = Sql::connect(&format!("{server}postgres")).await.unwrap();
+        let create = format!("CREATE DATABASE {name}");
+        admin.write.execute_unprepared(&create).await.unwrap();
+        Self::migrated(format!("{server}{name}"), tempfile::tempdir().unwrap()).await
+    }
+
+    async fn migrated(url: String, folder: TempDir) -> Self {
+        let sql = Sql::connect(&url).await.unwrap();
+        sql.migrate().await.unwrap();
+        Self {
+            url,
+            sql,
+            _folder: folder,
+        }
+    }
+
+    /// Another instance on this database. `SQLite` takes only one.
+    pub(crate) async fn instance(&self) -> Instance {
+        // One writer for one file: connections of its own only where several may write.
+        let sql = match self.url.starts_with("sqlite:") {
+            true => self.sql.clone(),
+            false => Sql::connect(&self.url).await.unwrap(),
+        };
+        let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+        let clock = Clock::measured(&sql).await.unwrap();
+        let journal = SqlJournal::open(sql.clone(), &tasks, cancel.clone())
+            .await
+            .unwrap();
+        let store = Store::new(sql, journal.clone(), clock);
+        let live = Live::new(journal, tasks.clone(), cancel.clone());
+        let settings = TokenSettings {
+            issuer: "roost".into(),
+            audience: "roost".into(),
+            lifetime: Duration::from_secs(300),
+        };
+        let tokens = Tokens::new(settings, &[Tokens::generate_key().unwrap()]).unwrap();
+        Instance {
+            app: App::new(store.clone(), live, tokens, Passwords::new(1)),
+            store,
+            _stop: cancel.drop_guard(),
+        }
+    }
+
+    /// A person who is signed in, with the address `name@example.com`.
+    pub(crate) async fn person(&self, name: &str) -> Actor {
+        let user_id = UserId::generate();
+        self.execute(
+            "INSERT INTO users (id, email, name, name_lower, password_hash, created_us)
+             VALUES ($1, $2, $3, $3, '', 0)",
+            vec![
+                user_id.as_uuid().into(),
+                format!("{name}@example.com").into(),
+                name.into(),
+            ],
+        )
+        .await;
+        Actor {
+            user_id,
+            session_id: SessionId::generate(),
+            expires_at: chrono::Utc::now() + chrono::TimeDelta::minutes(5),
+        }
+    }
+
+    pub(crate) async fn execute(&self, sql: &str, values: Vec<Value>) {
+        let statement = Statement::from_sql_and_values(self.sql.backend(), sql, values);
+        self.sql.write.execute_raw(statement).await.unwrap();
+    }
+}
+
+/// A server's inside: everything but its transports.
+pub(crate) struct Instance {
+    pub(crate) app: App,
+    pub(crate) store: Store,
+    _stop: DropGuard,
+}
+
+/// Waits until something holds, asking again and again, no longer than the deadline.
+pub(crate) async fn eventually<Asked: Future<Output = bool>>(mut holds: impl FnMut() -> Asked) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(10));
+    let asking = async {
+        while !holds().await {
+            ticks.tick().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, asking)
+        .await
+        .expect("it did not come true in time");
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests are told their servers by cargo xtask test"
+)]
+fn postgres_url() -> String {
+    std::env::var("ROOST_TEST_POSTGRES_URL")
+        .expect("ROOST_TEST_POSTGRES_URL is not set: run the tests by `cargo xtask test`")
+}
