@@ -105,7 +105,9 @@ pub fn router(app: &App, shared: &Shared) -> Router {
 }
 
 fn routes(app: &App, shared: &Shared) -> Router {
-    Router::new().merge(rest::router(app, shared))
+    Router::new()
+        .merge(rest::router(app, shared))
+        .merge(socketio::routes(app, shared))
 }
 
 const METHOD_NOT_ALLOWED: Error = Error::refused(

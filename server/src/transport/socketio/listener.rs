@@ -271,9 +271,9 @@ mod tests {
                 }
             }
         };
-        let wrote = handle.next_write();
+        let first_write = handle.next_write();
         let kill = async {
-            wrote.await;
+            first_write.await;
             handle.kill();
         };
         let (read, write, ()) = timeout(SOON, async { tokio::join!(read, write, kill) })

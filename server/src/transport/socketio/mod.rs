@@ -1,3 +1,190 @@
-//! Socket.IO at `/socket.io`: WebSocket and long-polling, one namespace.
+//! Socket.IO at `/socket.io`: WebSocket and long-polling, one namespace, rooms inside it.
+//!
+//! A command's way: [`door`] lets the HTTP request in, the engine parses it, `reply` reads the
+//! event and admits its sender, one function per command in the file of its noun calls one use case,
+//! and `reply` acknowledges. What a room tells goes out through `outbox`.
 
+mod auth;
+mod connection;
+mod door;
+mod items;
 pub mod listener;
+mod messages;
+mod outbox;
+mod presence;
+mod reply;
+mod rooms;
+mod sessions;
+mod wire;
+
+use super::{Limits, Shared};
+use crate::app::App;
+use axum::{Router, middleware};
+use connection::Connection;
+use outbox::Outbox;
+use rand::Rng;
+use roost_schema::ErrorCode;
+use socketioxide::{
+    SocketIo, SocketIoBuilder,
+    extract::{SocketRef, State},
+    handler::ConnectHandler,
+    socket::DisconnectReason,
+};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+const PATH: &str = "/socket.io";
+const NAMESPACE: &str = "/";
+
+const PING_INTERVAL: Duration = Duration::from_secs(12);
+const PING_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// How long a session may take to connect to the namespace.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One WebSocket message, and one of its frames.
+const MESSAGE_BYTES_MAX: usize = 1 << 20;
+
+/// Packets the engine keeps for one socket. See `wire` for how they are shared out.
+const BUFFER_PACKETS: usize = 128;
+
+/// The answer to one poll takes whatever is in flight. A packet the engine would put aside for the
+/// next poll is lost when the client moves to a WebSocket in between, so there must never be one;
+/// what may be in flight is bounded by the outbox.
+const POLL_BYTES_MAX: u64 = 64 << 20;
+
+/// How many sessions this instance holds, and how many of them are not connected to the namespace
+/// yet. A session that polls holds no connection, so the cap on connections does not bound them.
+const SESSIONS_MAX: usize = 20_000;
+const NEWCOMERS_MAX: usize = 1_000;
+
+/// A stopping server closes its sockets in waves, within this time.
+const DRAIN_TIME: Duration = Duration::from_secs(3);
+/// How much of that time the waves take; the rest is for the last to hear of it.
+const DRAIN_WAVES: f64 = 0.7;
+/// When clients of a stopping server come back: soon, but not together.
+const DRAIN_RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// What all sockets share.
+struct Sockets {
+    app: App,
+    limits: Arc<Limits>,
+    wires: Arc<wire::Wires>,
+    seats: Arc<Semaphore>,
+    newcomers: Arc<Semaphore>,
+    is_draining: AtomicBool,
+    /// The tasks of connected sockets, and a token for each of them.
+    connected: TaskTracker,
+}
+
+/// The routes, to be merged into the server's. When the server closes, its sockets are drained.
+pub fn routes(app: &App, shared: &Shared) -> Router {
+    let sockets = Arc::new(Sockets {
+        app: app.clone(),
+        limits: Arc::clone(&shared.limits),
+        wires: Arc::default(),
+        seats: Arc::new(Semaphore::new(SESSIONS_MAX)),
+        newcomers: Arc::new(Semaphore::new(NEWCOMERS_MAX)),
+        is_draining: AtomicBool::new(false),
+        connected: TaskTracker::new(),
+    });
+    let (service, io) = SocketIoBuilder::new()
+        .req_path(PATH)
+        .ping_interval(PING_INTERVAL)
+        .ping_timeout(PING_TIMEOUT)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .upgrade_timeout(CONNECT_TIMEOUT)
+        .max_buffer_size(BUFFER_PACKETS)
+        .max_payload(POLL_BYTES_MAX)
+        .ws_max_message_size(MESSAGE_BYTES_MAX)
+        .ws_max_frame_size(MESSAGE_BYTES_MAX)
+        .with_state(Arc::clone(&sockets))
+        .build_svc();
+    // The last middleware added runs first.
+    io.ns(NAMESPACE, begin.with(register).with(auth::admit));
+    let (closing, drained) = (shared.closing.clone(), Arc::clone(&sockets));
+    shared.tasks.spawn(async move {
+        closing.cancelled().await;
+        drain(&io, &drained).await;
+    });
+    Router::new()
+        .route_service(PATH, service.clone())
+        .route_service(&format!("{PATH}/"), service)
+        .layer(middleware::from_fn_with_state(sockets, door::guard))
+}
+
+/// Listens before the client learns that it is connected: an event that follows at once is heard.
+async fn register(socket: SocketRef) -> Result<(), Infallible> {
+    reply::converse(&socket, "room:join", rooms::join);
+    reply::answer(&socket, "room:leave", rooms::leave);
+    reply::answer(&socket, "item:put", items::put);
+    reply::answer(&socket, "item:delete", items::delete);
+    reply::answer(&socket, "message:send", messages::send);
+    reply::answer(&socket, "cursor:move", presence::move_cursor);
+    reply::answer(&socket, "typing:start", presence::start_typing);
+    reply::answer(&socket, "auth:refresh", auth::refresh);
+    reply::answer_unknown(&socket);
+    socket.on_disconnect(end);
+    Ok(())
+}
+
+/// Starts what runs for a connected socket by itself.
+async fn begin(socket: SocketRef, State(sockets): State<Arc<Sockets>>) {
+    let Some(connection) = Connection::of(&socket) else {
+        return;
+    };
+    let outbox = Outbox::new(socket.clone(), Arc::clone(&connection.wire));
+    sockets.connected.spawn(async move {
+        tokio::join!(
+            auth::watch(&connection, socket),
+            sessions::follow(&connection, &outbox),
+        );
+    });
+}
+
+async fn end(socket: SocketRef, reason: DisconnectReason) {
+    let Some(connection) = Connection::of(&socket) else {
+        return;
+    };
+    let has_left = reason == DisconnectReason::ClientNSDisconnect;
+    connection.end(has_left);
+    if has_left {
+        // A client that left closes its transport, or connects again; it does not stay for nothing.
+        tokio::time::sleep(CONNECT_TIMEOUT).await;
+        let is_back = Connection::of(&socket).is_some_and(|now| !now.closed().is_cancelled());
+        if !is_back {
+            connection.wire.cut();
+        }
+    }
+}
+
+/// Sends every client elsewhere, and takes no new ones.
+async fn drain(io: &SocketIo, sockets: &Sockets) {
+    sockets.is_draining.store(true, Ordering::Release);
+    for socket in io.sockets() {
+        if let Some(connection) = Connection::of(&socket) {
+            let wait = DRAIN_TIME.mul_f64(DRAIN_WAVES * rand::rng().random::<f64>());
+            let retry = DRAIN_RETRY_MAX.mul_f64(rand::rng().random());
+            sockets.connected.spawn(async move {
+                tokio::time::sleep(wait).await;
+                connection
+                    .close(socket, ErrorCode::Unavailable, retry)
+                    .await;
+            });
+        }
+    }
+    sockets.connected.close();
+    // Whoever is left after that is cut off.
+    let _ = tokio::time::timeout(DRAIN_TIME, sockets.connected.wait()).await;
+    for wire in sockets.wires.all() {
+        wire.cut();
+    }
+}

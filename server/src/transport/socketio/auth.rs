@@ -1,0 +1,140 @@
+//! Who a socket belongs to: the token of its handshake, `auth:refresh`, `auth:expiring`, and its end
+//! when the token expires or the session is revoked.
+
+use super::{
+    Sockets,
+    connection::{Caller, Connection},
+    outbox::Outbox,
+    wire::Wire,
+};
+use crate::app::{Error, Result};
+use chrono::{DateTime, Utc};
+use roost_schema::{AuthExpiring, ErrorCode, Failure, RenewSocket, Secret};
+use serde::Deserialize;
+use socketioxide::extract::{SocketRef, State, TryData};
+use std::{fmt, sync::Arc, time::Duration};
+
+/// How long before a socket closes it is told so.
+const EXPIRY_NOTICE: Duration = Duration::from_mins(1);
+
+/// `auth` of the handshake.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Handshake {
+    token: Secret,
+}
+
+/// Admits a socket to the namespace, before anything else sees it.
+pub(super) async fn admit(
+    socket: SocketRef,
+    State(sockets): State<Arc<Sockets>>,
+    TryData(handshake): TryData<Handshake>,
+) -> Result<(), Refusal> {
+    let Some(wire) = socket.req_parts().extensions.get::<Arc<Wire>>().cloned() else {
+        return Err(Refusal::of(&Error::Internal(anyhow::anyhow!(
+            "a session came past the door"
+        ))));
+    };
+    let Ok(handshake) = handshake else {
+        return Err(Refusal::of(&Error::unauthenticated()));
+    };
+    match sockets.app.authenticate(handshake.token.expose()).await {
+        Ok(actor) => {
+            wire.name(socket.id);
+            wire.settle_in();
+            let connection =
+                Connection::new(sockets.app.clone(), actor, wire, sockets.connected.token());
+            socket.extensions.insert(connection);
+            Ok(())
+        }
+        Err(error) => {
+            // A refusal is final for a stock client. What a retry can cure closes the transport.
+            if error.code().is_retryable() {
+                wire.cut();
+            }
+            Err(Refusal::of(&error))
+        }
+    }
+}
+
+/// Why a socket is not admitted, as the message of its `connect_error`: JSON, as it carries no data.
+pub(super) struct Refusal(Failure);
+
+impl Refusal {
+    fn of(error: &Error) -> Self {
+        Self(error.report())
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let json = serde_json::to_string(&self.0).map_err(|_| fmt::Error)?;
+        f.write_str(&json)
+    }
+}
+
+/// `auth:refresh`: goes on under a newer token of the same session.
+pub(super) fn refresh(
+    caller: &Caller,
+    input: RenewSocket,
+) -> impl Future<Output = Result<AuthExpiring>> + use<> {
+    let Caller {
+        app,
+        actor,
+        connection,
+    } = caller.clone();
+    async move {
+        let renewed = app.authenticate(input.token.as_str()).await?;
+        if renewed.session_id != actor.session_id {
+            return Err(Error::refused(
+                ErrorCode::Invalid,
+                "the token belongs to another session",
+            ));
+        }
+        connection.renew(renewed);
+        Ok(AuthExpiring {
+            session_id: renewed.session_id,
+            expires_at: renewed.expires_at,
+        })
+    }
+}
+
+/// Watches over a socket's right to be here; ends with the socket.
+pub(super) async fn watch(connection: &Connection, socket: SocketRef) {
+    let outbox = Outbox::new(socket.clone(), Arc::clone(&connection.wire));
+    let mut is_told = false;
+    loop {
+        let expires_at = connection.actor().expires_at;
+        let left = time_until(expires_at);
+        let until_next = if is_told {
+            left
+        } else {
+            left.saturating_sub(EXPIRY_NOTICE)
+        };
+        tokio::select! {
+            () = connection.closed().cancelled() => return,
+            () = connection.session_end.cancelled() => {
+                return connection.close_for_good(socket).await;
+            }
+            () = connection.renewed.notified() => is_told = false,
+            () = tokio::time::sleep(until_next) => {
+                if is_told {
+                    let code = ErrorCode::Unauthenticated;
+                    return connection.close(socket, code, Duration::ZERO).await;
+                }
+                is_told = true;
+                let expiring = AuthExpiring {
+                    session_id: connection.actor().session_id,
+                    expires_at,
+                };
+                if outbox.tell("auth:expiring", &expiring).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn time_until(time: DateTime<Utc>) -> Duration {
+    (time - Utc::now()).to_std().unwrap_or(Duration::ZERO)
+}

@@ -1,0 +1,152 @@
+//! A socket connected to the namespace: the person behind it, what it may still ask, and its end.
+
+use super::{
+    outbox::Outbox,
+    rooms::Places,
+    wire::{Wire, lock},
+};
+use crate::app::{Actor, App, Error};
+use chrono::Utc;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock};
+use roost_schema::{ErrorCode, Failure, ServerClosing};
+use socketioxide::extract::SocketRef;
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::Notify;
+use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
+
+/// What one socket may ask: steadily, and at once. Beyond it: `rate_limited`.
+const EVENTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(200).expect("not zero");
+const EVENTS_AT_ONCE: NonZeroU32 = NonZeroU32::new(1_000).expect("not zero");
+
+/// Lives as long as the socket is connected.
+pub(super) struct Connection {
+    pub(super) app: App,
+    pub(super) wire: Arc<Wire>,
+    pub(super) places: Places,
+    /// Notified when the socket renewed its access.
+    pub(super) renewed: Notify,
+    /// Cancelled when the session is revoked.
+    pub(super) session_end: CancellationToken,
+    actor: Mutex<Actor>,
+    budget: DefaultDirectRateLimiter,
+    closed: CancellationToken,
+    is_leaving: AtomicBool,
+    /// Whoever waits for all sockets waits for this one.
+    _token: TaskTrackerToken,
+}
+
+impl Connection {
+    pub(super) fn new(
+        app: App,
+        actor: Actor,
+        wire: Arc<Wire>,
+        token: TaskTrackerToken,
+    ) -> Arc<Self> {
+        let closed = wire.ended().child_token();
+        Arc::new(Self {
+            session_end: app.session_end(actor.session_id),
+            app,
+            wire,
+            places: Places::new(closed.clone()),
+            renewed: Notify::new(),
+            actor: Mutex::new(actor),
+            budget: RateLimiter::direct(
+                Quota::per_second(EVENTS_PER_SECOND).allow_burst(EVENTS_AT_ONCE),
+            ),
+            closed,
+            is_leaving: AtomicBool::new(false),
+            _token: token,
+        })
+    }
+
+    pub(super) fn of(socket: &SocketRef) -> Option<Arc<Self>> {
+        socket.extensions.get()
+    }
+
+    pub(super) fn actor(&self) -> Actor {
+        *lock(&self.actor)
+    }
+
+    /// Goes on under a newer token of the same session.
+    pub(super) fn renew(&self, actor: Actor) {
+        *lock(&self.actor) = actor;
+        self.renewed.notify_one();
+    }
+
+    /// Counts one event against the budget, and checks that the person may still act.
+    pub(super) fn admit(&self) -> Result<Actor, Failure> {
+        let actor = self.actor();
+        if self.session_end.is_cancelled() {
+            return Err(
+                Error::refused(ErrorCode::SessionRevoked, "the session was ended").report(),
+            );
+        }
+        if actor.expires_at <= Utc::now() {
+            return Err(Error::unauthenticated().report());
+        }
+        self.budget.check().map_err(|not_until| {
+            let retry_after = not_until.wait_time_from(self.budget.clock().now());
+            Error::Later {
+                code: ErrorCode::RateLimited,
+                sentence: "too many events on this socket",
+                retry_after: retry_after.max(Duration::from_millis(1)),
+            }
+            .report()
+        })?;
+        Ok(actor)
+    }
+
+    /// Cancelled when the socket is no longer connected.
+    pub(super) fn closed(&self) -> &CancellationToken {
+        &self.closed
+    }
+
+    /// Whether the person left on purpose, rather than lost the connection.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Ordering::Acquire)
+    }
+
+    /// Ends everything that runs for the socket. `on_purpose`: the person is gone at once, not
+    /// moving to another connection.
+    pub(super) fn end(&self, on_purpose: bool) {
+        self.is_leaving.fetch_or(on_purpose, Ordering::AcqRel);
+        self.closed.cancel();
+    }
+
+    /// Closes what a retry can cure: the server's word first, then the transport, so that a stock
+    /// client comes back by itself.
+    pub(super) async fn close(&self, socket: SocketRef, code: ErrorCode, retry_after: Duration) {
+        let closing = ServerClosing {
+            code,
+            retry_after_ms: u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX),
+        };
+        let outbox = Outbox::new(socket, Arc::clone(&self.wire));
+        let said = outbox.tell("server:closing", &closing);
+        // A socket that lags does not hear it; its end is the same.
+        let _ = tokio::time::timeout(Duration::from_secs(1), said).await;
+        self.end(false);
+        outbox.close().await;
+    }
+
+    /// Closes what no retry cures: signed out.
+    pub(super) async fn close_for_good(&self, socket: SocketRef) {
+        self.end(true);
+        let outbox = Outbox::new(socket, Arc::clone(&self.wire));
+        outbox.close_for_good().await;
+    }
+}
+
+/// Who sends a command, and from which socket.
+#[derive(Clone)]
+pub(super) struct Caller {
+    pub(super) app: App,
+    pub(super) actor: Actor,
+    pub(super) connection: Arc<Connection>,
+}

@@ -1,0 +1,161 @@
+//! The one way out to a socket, and the only user of emit.
+//!
+//! A socket that reads slowly costs the others nothing: it needs no queue, because the journal is one.
+//! When too much is in flight its feeds wait, and find more to send at once later.
+
+use super::wire::{Class, NotSent, Wire};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use socketioxide::{
+    SendError,
+    extract::{AckSender, SocketRef},
+};
+use std::{sync::Arc, time::Duration};
+
+/// Nothing left for this long although something waited: the socket is given up, and it resumes.
+const LAG_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long the last words to a socket may take.
+const FAREWELL_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Looked at again after this when the engine's buffer is full of what is not on our books.
+const RETRY_AFTER: Duration = Duration::from_millis(20);
+
+/// `2["…",…]` around an event's name and its body.
+const EVENT_BYTES: usize = 6;
+/// `3…[…]` around an acknowledgement's number and its body.
+const ACK_BYTES: usize = 3;
+
+/// The socket has ended; whoever serves it stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gone;
+
+/// Sends to one socket.
+#[derive(Clone)]
+pub(super) struct Outbox {
+    socket: SocketRef,
+    wire: Arc<Wire>,
+}
+
+impl Outbox {
+    pub(super) fn new(socket: SocketRef, wire: Arc<Wire>) -> Self {
+        Self { socket, wire }
+    }
+
+    /// Waits until the socket takes frames.
+    pub(super) async fn clear(&self) -> Result<(), Gone> {
+        self.wait(|wire| wire.admits(Class::Frame)).await
+    }
+
+    /// Sends what the journal still has, once the socket takes frames.
+    pub(super) async fn frame(&self, event: &str, body: &RawValue) -> Result<(), Gone> {
+        self.emit(Class::Frame, event, body).await
+    }
+
+    /// Sends the server's word about this socket, also while it lags.
+    pub(super) async fn tell(&self, event: &str, body: &impl Serialize) -> Result<(), Gone> {
+        match to_raw_value(body) {
+            Ok(body) => self.emit(Class::Reply, event, &body).await,
+            Err(error) => {
+                tracing::error!(%error, event, "an event cannot be encoded");
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends what nobody misses, unless the socket lags.
+    pub(super) fn mention(&self, event: &str, body: &impl Serialize) {
+        if let Ok(body) = to_raw_value(body) {
+            // Not sent means lagging or gone, and the next mention says more than this one.
+            let _ = self.try_emit(Class::Frame, event, &body);
+        }
+    }
+
+    /// Answers a command.
+    pub(super) async fn reply(
+        &self,
+        ack: AckSender,
+        ack_id: i64,
+        body: &impl Serialize,
+    ) -> Result<(), Gone> {
+        let body = match to_raw_value(body) {
+            Ok(body) => body,
+            Err(error) => {
+                tracing::error!(%error, "an answer cannot be encoded");
+                self.wire.cut();
+                return Err(Gone);
+            }
+        };
+        let text_bytes = ACK_BYTES + decimal_digits(ack_id) + body.get().len();
+        self.wait(|wire| wire.admits(Class::Reply)).await?;
+        let sent = self
+            .wire
+            .hand(Class::Reply, text_bytes, || ack.send(&*body));
+        sent.map_err(|_| {
+            // The sender is used up. Better a socket that ends than a reply that never comes.
+            self.wire.cut();
+            Gone
+        })
+    }
+
+    /// Gives what was sent a moment to leave, then ends the session.
+    pub(super) async fn close(&self) {
+        let drained = self.wait(Wire::is_drained);
+        // Whether it left or not, it ends now.
+        let _ = tokio::time::timeout(FAREWELL_PATIENCE, drained).await;
+        self.wire.cut();
+    }
+
+    /// Leaves the namespace for good, as Socket.IO says it: a stock client does not come back.
+    pub(super) async fn close_for_good(&self) {
+        // A full buffer takes no farewell; then the end of the transport has to do.
+        let _ = self.socket.clone().disconnect();
+        self.close().await;
+    }
+
+    async fn emit(&self, class: Class, event: &str, body: &RawValue) -> Result<(), Gone> {
+        loop {
+            match self.try_emit(class, event, body) {
+                Ok(()) => return Ok(()),
+                Err(NotSent::Gone) => return Err(Gone),
+                Err(NotSent::Full) if self.wire.admits(class) => {
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
+                Err(NotSent::Full) => self.wait(|wire| wire.admits(class)).await?,
+            }
+        }
+    }
+
+    fn try_emit(&self, class: Class, event: &str, body: &RawValue) -> Result<(), NotSent> {
+        let text_bytes = EVENT_BYTES + event.len() + body.get().len();
+        let send = || -> Result<(), SendError> { self.socket.emit(event, body) };
+        self.wire.hand(class, text_bytes, send)
+    }
+
+    async fn wait(&self, is_so: impl Fn(&Wire) -> bool) -> Result<(), Gone> {
+        loop {
+            // Taken before looking, so that no move between the two is missed.
+            let next_move = self.wire.next_move();
+            if self.wire.has_ended() {
+                return Err(Gone);
+            }
+            if is_so(&self.wire) {
+                return Ok(());
+            }
+            tokio::select! {
+                () = self.wire.ended().cancelled() => return Err(Gone),
+                () = next_move => {}
+                () = tokio::time::sleep(LAG_PATIENCE) => {
+                    tracing::debug!("a socket does not read; it is closed");
+                    self.wire.cut();
+                    return Err(Gone);
+                }
+            }
+        }
+    }
+}
+
+fn decimal_digits(number: i64) -> usize {
+    let sign = usize::from(number < 0);
+    sign + number.unsigned_abs().checked_ilog10().unwrap_or(0) as usize + 1
+}

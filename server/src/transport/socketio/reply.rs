@@ -1,0 +1,196 @@
+//! Commands and their acknowledgements. No reply is ever missing: whatever a client sends, an event
+//! that asks for an acknowledgement gets one, the view or `{"error": {…}}`.
+
+use super::{
+    connection::{Caller, Connection},
+    outbox::Outbox,
+};
+use crate::app::Result;
+use roost_schema::{ErrorCode, Failure};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+use socketioxide::{
+    adapter::LocalAdapter,
+    extract::{AckSender, SocketRef},
+    handler::FromMessageParts,
+    socket::Socket,
+};
+use socketioxide_core::Value;
+use std::{convert::Infallible, sync::Arc};
+
+/// Runs a command for each event of this name. What the command does before its first await happens
+/// in the order of the events; what it awaits happens side by side with later ones.
+pub(super) fn answer<Input, View, Answer>(
+    socket: &SocketRef,
+    event: &'static str,
+    command: fn(&Caller, Input) -> Answer,
+) where
+    Input: DeserializeOwned + Send + Sync + 'static,
+    View: Serialize + Send + Sync + 'static,
+    Answer: Future<Output = Result<View>> + Send + 'static,
+{
+    socket.on(event, move |call: Call, ack: AckSender| {
+        let (accepted, reply) = call.accept(ack);
+        let answer = accepted.map(|(caller, input)| command(&caller, input));
+        async move {
+            match answer {
+                Ok(answer) => reply.send(answer.await).await,
+                Err(failure) => reply.fail(failure).await,
+            }
+        }
+    });
+}
+
+/// As [`answer`], for a command that goes on after its reply.
+pub(super) fn converse<Input, Going>(
+    socket: &SocketRef,
+    event: &'static str,
+    command: fn(&Caller, Input, Reply) -> Going,
+) where
+    Input: DeserializeOwned + Send + Sync + 'static,
+    Going: Future<Output = ()> + Send + 'static,
+{
+    socket.on(event, move |call: Call, ack: AckSender| {
+        let (accepted, reply) = call.accept(ack);
+        let going = match accepted {
+            Ok((caller, input)) => Ok(command(&caller, input, reply)),
+            Err(failure) => Err((failure, reply)),
+        };
+        async move {
+            match going {
+                Ok(going) => going.await,
+                Err((failure, reply)) => reply.fail(failure).await,
+            }
+        }
+    });
+}
+
+/// Answers events that are no commands.
+pub(super) fn answer_unknown(socket: &SocketRef) {
+    socket.on_fallback(|call: Call, ack: AckSender| {
+        let (accepted, reply) = call.accept::<serde::de::IgnoredAny>(ack);
+        let failure = accepted.map_or_else(
+            |failure| failure,
+            |_| malformed("there is no such event".to_owned()),
+        );
+        reply.fail(failure)
+    });
+}
+
+/// Where the answer to one event goes.
+pub(super) struct Reply {
+    outbox: Option<Outbox>,
+    ack: AckSender,
+    ack_id: Option<i64>,
+}
+
+impl Reply {
+    pub(super) async fn send(self, result: Result<impl Serialize>) {
+        match result {
+            Ok(view) => self.acknowledge(&view).await,
+            Err(error) => self.fail(error.report()).await,
+        }
+    }
+
+    pub(super) async fn fail(self, failure: Failure) {
+        self.acknowledge(&Refused { error: failure }).await;
+    }
+
+    /// For what goes on after the reply.
+    pub(super) fn outbox(&self) -> Option<Outbox> {
+        self.outbox.clone()
+    }
+
+    async fn acknowledge(self, body: &impl Serialize) {
+        if let (Some(outbox), Some(ack_id)) = (self.outbox, self.ack_id) {
+            // Gone: nobody waits for it any more.
+            let _ = outbox.reply(self.ack, ack_id, body).await;
+        }
+    }
+}
+
+/// The error of an acknowledgement.
+#[derive(Serialize)]
+struct Refused {
+    error: Failure,
+}
+
+/// One event as it arrived. Read by hand, because the crate's own extractors drop an event they
+/// cannot parse without an answer.
+struct Call {
+    connection: Option<Arc<Connection>>,
+    socket: SocketRef,
+    text: Result<String, &'static str>,
+    ack_id: Option<i64>,
+}
+
+impl FromMessageParts<LocalAdapter> for Call {
+    type Error = Infallible;
+
+    fn from_message_parts(
+        socket: &Arc<Socket<LocalAdapter>>,
+        value: &mut Value,
+        ack_id: &Option<i64>,
+    ) -> Result<Self, Infallible> {
+        let socket = SocketRef::from(Arc::clone(socket));
+        let text = match value {
+            Value::Str(text, None) => Ok(text.as_str().to_owned()),
+            Value::Str(_, Some(_)) | Value::Bytes(_) => Err("binary data is not understood here"),
+        };
+        Ok(Self {
+            connection: Connection::of(&socket),
+            socket,
+            text,
+            ack_id: *ack_id,
+        })
+    }
+}
+
+impl Call {
+    fn accept<Input: DeserializeOwned>(
+        self,
+        ack: AckSender,
+    ) -> (Result<(Caller, Input), Failure>, Reply) {
+        let reply = Reply {
+            outbox: self
+                .connection
+                .as_ref()
+                .map(|connection| Outbox::new(self.socket, Arc::clone(&connection.wire))),
+            ack,
+            ack_id: self.ack_id,
+        };
+        let accepted = match self.connection {
+            Some(connection) => connection.admit().and_then(|actor| {
+                let input = read(self.text)?;
+                let app = connection.app.clone();
+                let caller = Caller {
+                    app,
+                    actor,
+                    connection,
+                };
+                Ok((caller, input))
+            }),
+            None => Err(malformed("the socket is not connected".to_owned())),
+        };
+        (accepted, reply)
+    }
+}
+
+/// Reads `["event", input]`: one input, neither none nor two.
+fn read<Input: DeserializeOwned>(text: Result<String, &'static str>) -> Result<Input, Failure> {
+    let text = text.map_err(|problem| malformed(problem.to_owned()))?;
+    let parts: Vec<&RawValue> =
+        serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
+    let [_event, input] = parts.as_slice() else {
+        return Err(malformed("an event takes one object".to_owned()));
+    };
+    serde_json::from_str(input.get()).map_err(|error| malformed(error.to_string()))
+}
+
+fn malformed(message: String) -> Failure {
+    Failure {
+        code: ErrorCode::Malformed,
+        message,
+        retry_after_ms: None,
+    }
+}

@@ -1,0 +1,198 @@
+//! Rooms a socket is in: `room:join` and `room:leave`; `room:events` and `room:closed` come back.
+
+use super::{
+    connection::{Caller, Connection},
+    outbox::{Gone, Outbox},
+    presence,
+    reply::Reply,
+    wire::lock,
+};
+use crate::{
+    app::{Error, Joined, Result},
+    live::{Feed, LiveError},
+};
+use roost_schema::{ErrorCode, Failure, InRoom, JoinRoom, RoomClosed, RoomId};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio_util::sync::CancellationToken;
+
+const ROOMS_MAX: usize = 128;
+
+/// How long a feed waits after the journal did not answer.
+const JOURNAL_RETRY: Duration = Duration::from_millis(500);
+
+/// Takes its place in the order of joins and leaves before it returns.
+pub(super) fn join(
+    caller: &Caller,
+    input: JoinRoom,
+    reply: Reply,
+) -> impl Future<Output = ()> + use<> {
+    let taken = caller.connection.places.take(input.room);
+    let Caller {
+        app,
+        actor,
+        connection,
+    } = caller.clone();
+    async move {
+        let (place, predecessor) = match taken {
+            Ok(taken) => taken,
+            Err(error) => return reply.send(Err::<(), _>(error)).await,
+        };
+        let _gone = place.gone.clone().drop_guard();
+        if let Some(predecessor) = predecessor {
+            predecessor.gone.cancelled().await;
+        }
+        let joining = app.join_room(&actor, input);
+        let joined = place.left.run_until_cancelled(joining).await;
+        match (joined, reply.outbox()) {
+            (Some(Ok(joined)), Some(outbox)) => {
+                reply.send(Ok(&joined.answer)).await;
+                follow(&connection, &outbox, &place, joined).await;
+            }
+            (Some(Err(error)), _) => reply.send(Err::<(), _>(error)).await,
+            _ => reply.send(Err::<(), _>(LEFT)).await,
+        }
+        connection.places.give_up(&place);
+    }
+}
+
+/// Leaving takes effect before this returns; the answer comes when nothing more will.
+pub(super) fn leave(
+    caller: &Caller,
+    input: InRoom,
+) -> impl Future<Output = Result<InRoom>> + use<> {
+    let place = caller.connection.places.leave(input.room);
+    async move {
+        if let Some(place) = place {
+            place.gone.cancelled().await;
+        }
+        Ok(input)
+    }
+}
+
+const LEFT: Error = Error::refused(
+    ErrorCode::Conflict,
+    "the room was left before it was joined",
+);
+
+/// The rooms of one socket.
+pub(super) struct Places {
+    by_room: Mutex<HashMap<RoomId, Arc<Place>>>,
+    closed: CancellationToken,
+}
+
+/// A socket's place in a room, from the moment it asked to join.
+struct Place {
+    room: RoomId,
+    left: CancellationToken,
+    is_left_on_purpose: AtomicBool,
+    /// Cancelled when nothing more is sent for this place.
+    gone: CancellationToken,
+}
+
+impl Places {
+    pub(super) fn new(closed: CancellationToken) -> Self {
+        Self {
+            by_room: Mutex::default(),
+            closed,
+        }
+    }
+
+    /// A new place in the room, and the one it follows, which is left by it.
+    fn take(&self, room: RoomId) -> Result<(Arc<Place>, Option<Arc<Place>>)> {
+        let mut by_room = lock(&self.by_room);
+        let predecessor = by_room.get(&room).cloned();
+        if predecessor.is_none() && by_room.len() >= ROOMS_MAX {
+            return Err(Error::refused(
+                ErrorCode::LimitReached,
+                "a socket can be in 128 rooms",
+            ));
+        }
+        if let Some(predecessor) = &predecessor {
+            predecessor.left.cancel();
+        }
+        let place = Arc::new(Place {
+            room,
+            left: self.closed.child_token(),
+            is_left_on_purpose: AtomicBool::new(false),
+            gone: CancellationToken::new(),
+        });
+        by_room.insert(room, Arc::clone(&place));
+        Ok((place, predecessor))
+    }
+
+    fn leave(&self, room: RoomId) -> Option<Arc<Place>> {
+        let place = lock(&self.by_room).remove(&room)?;
+        place.is_left_on_purpose.store(true, Ordering::Release);
+        place.left.cancel();
+        Some(place)
+    }
+
+    /// Frees the place unless another has taken it.
+    fn give_up(&self, place: &Arc<Place>) {
+        let mut by_room = lock(&self.by_room);
+        if by_room
+            .get(&place.room)
+            .is_some_and(|kept| Arc::ptr_eq(kept, place))
+        {
+            by_room.remove(&place.room);
+        }
+    }
+}
+
+/// Sends what happens in the room until the place is left, the person is removed, or the socket ends.
+async fn follow(connection: &Connection, outbox: &Outbox, place: &Place, joined: Joined) {
+    let Joined {
+        feed,
+        ephemera,
+        here,
+        ..
+    } = joined;
+    let is_removed = tokio::select! {
+        biased;
+        () = place.left.cancelled() => false,
+        end = changes(outbox, feed) => match end {
+            Ok(failure) => {
+                close(outbox, place.room, failure).await;
+                true
+            }
+            Err(Gone) => false,
+        },
+        () = presence::follow(outbox, ephemera) => false,
+    };
+    if is_removed || place.is_left_on_purpose.load(Ordering::Acquire) || connection.is_leaving() {
+        here.leave();
+    }
+}
+
+/// Passes on the room's changes; answers why there are no more. A slow socket holds at most one frame
+/// and pulls the next, larger one when it has room again.
+async fn changes(outbox: &Outbox, mut feed: Feed) -> Result<Failure, Gone> {
+    loop {
+        outbox.clear().await?;
+        match feed.next().await {
+            Ok(Some(frame)) => outbox.frame("room:events", &frame.to_json()).await?,
+            Ok(None) => return Ok(REMOVED.report()),
+            Err(LiveError::Unavailable) => tokio::time::sleep(JOURNAL_RETRY).await,
+            Err(error) => return Ok(Error::from(error).report()),
+        }
+    }
+}
+
+const REMOVED: Error = Error::not_found("you are no longer a member of this room");
+
+async fn close(outbox: &Outbox, room: RoomId, failure: Failure) {
+    let closed = RoomClosed {
+        room,
+        code: failure.code,
+        message: failure.message,
+    };
+    // Gone: nobody is left to be told.
+    let _ = outbox.tell("room:closed", &closed).await;
+}
