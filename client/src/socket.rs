@@ -1,0 +1,289 @@
+//! Socket.IO 5 on Engine.IO 4 over WebSocket (<https://socket.io/docs/v4/socket-io-protocol/>).
+
+use crate::{Client, Error, Result, endpoint::WebSocket};
+use futures::{SinkExt, StreamExt};
+use roost_schema::{
+    DeleteItem, ErrorCode, Failure, InRoom, JoinRoom, JoinedRoom, Message, Position, PutItem,
+    RoomEvent, RoomId, SendMessageToRoom,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, json, value::RawValue};
+use std::{collections::HashMap, time::Duration};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_tungstenite::tungstenite::Message as Frame;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Something the server said by itself.
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub name: String,
+    pub payload: Value,
+}
+
+impl Event {
+    /// The payload as what this event's name promises.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T> {
+        T::deserialize(&self.payload).map_err(Error::strange)
+    }
+}
+
+/// A connected socket. Dropped, the connection is cut.
+pub struct Socket {
+    commands: mpsc::UnboundedSender<Command>,
+    events: mpsc::UnboundedReceiver<Event>,
+    _task: JoinSet<()>,
+}
+
+struct Command {
+    event: &'static str,
+    payload: Value,
+    answer: oneshot::Sender<Result<Value>>,
+}
+
+impl Socket {
+    /// Connects and signs in.
+    pub async fn connect(client: &Client) -> Result<Self> {
+        let token = client.access_token().await?;
+        Self::connect_with(client, &json!({ "token": token.expose() })).await
+    }
+
+    /// Connects with an `auth` object of one's own.
+    pub async fn connect_with(client: &Client, auth: &Value) -> Result<Self> {
+        let open = async {
+            let path = "/socket.io/?EIO=4&transport=websocket";
+            let mut socket = client.endpoint().web_socket(path, None).await?;
+            let opened = text(&mut socket).await?;
+            let opened: Opened = opened
+                .strip_prefix('0')
+                .and_then(|json| serde_json::from_str(json).ok())
+                .ok_or_else(|| Error::strange(&opened))?;
+            socket.send(Frame::text(format!("40{auth}"))).await?;
+            let silence_max = Duration::from_millis(opened.ping_interval + opened.ping_timeout);
+            admitted(&mut socket).await?;
+            Ok::<_, Error>((socket, silence_max))
+        };
+        let (socket, silence_max) = timeout(CONNECT_TIMEOUT, open)
+            .await
+            .map_err(|_| Error::Late)??;
+        let (commands, queue) = mpsc::unbounded_channel();
+        let (events_in, events) = mpsc::unbounded_channel();
+        let link = Link {
+            socket,
+            queue,
+            events: events_in,
+            waiting: HashMap::new(),
+            next_id: 0,
+            silence_max,
+        };
+        let mut task = JoinSet::new();
+        task.spawn(link.run());
+        Ok(Self {
+            commands,
+            events,
+            _task: task,
+        })
+    }
+
+    /// Sends a command, at once and in the order of the calls; await the answer for its view.
+    pub fn call<Input: Serialize, View: DeserializeOwned>(
+        &self,
+        event: &'static str,
+        payload: &Input,
+    ) -> impl Future<Output = Result<View>> + Send + use<Input, View> {
+        let (answer, answered) = oneshot::channel();
+        let sent = serde_json::to_value(payload)
+            .map_err(Error::strange)
+            .and_then(|payload| {
+                let command = Command {
+                    event,
+                    payload,
+                    answer,
+                };
+                self.commands
+                    .send(command)
+                    .map_err(|_| Error::disconnected("the socket is closed"))
+            });
+        async move {
+            sent?;
+            let answer = timeout(ACKNOWLEDGE_TIMEOUT, answered)
+                .await
+                .map_err(|_| Error::Late)?
+                .map_err(|_| Error::disconnected("the socket closed before the answer"))??;
+            serde_json::from_value(answer).map_err(Error::strange)
+        }
+    }
+
+    /// What the server says next by itself; `None` when the connection has ended.
+    pub async fn next_event(&mut self) -> Option<Event> {
+        self.events.recv().await
+    }
+
+    /// Joins a room: its `room:events` follow, after a position or from now on.
+    pub async fn join(&self, room: RoomId, after: Option<Position>) -> Result<JoinedRoom> {
+        self.call("room:join", &JoinRoom { room, after }).await
+    }
+
+    pub async fn leave(&self, room: RoomId) -> Result<InRoom> {
+        self.call("room:leave", &InRoom { room }).await
+    }
+
+    pub async fn send_message(&self, input: &SendMessageToRoom) -> Result<Message> {
+        self.call("message:send", input).await
+    }
+
+    pub async fn put_item(&self, input: &PutItem) -> Result<RoomEvent> {
+        self.call("item:put", input).await
+    }
+
+    pub async fn delete_item(&self, input: &DeleteItem) -> Result<RoomEvent> {
+        self.call("item:delete", input).await
+    }
+}
+
+/// The `0` packet of Engine.IO; times in milliseconds.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Opened {
+    ping_interval: u64,
+    ping_timeout: u64,
+}
+
+/// Waits for the answer to the namespace's CONNECT.
+async fn admitted(socket: &mut WebSocket) -> Result<()> {
+    loop {
+        let packet = text(socket).await?;
+        if packet == "2" {
+            socket.send(Frame::text("3")).await?;
+        } else if packet.starts_with("40") {
+            return Ok(());
+        } else if let Some(refusal) = packet.strip_prefix("44") {
+            return Err(refused(refusal));
+        } else {
+            return Err(Error::strange(packet));
+        }
+    }
+}
+
+/// A `connect_error` carries one message; the server writes its failure into it as JSON.
+fn refused(refusal: &str) -> Error {
+    #[derive(Deserialize)]
+    struct Refusal {
+        message: String,
+    }
+    let failure = serde_json::from_str::<Refusal>(refusal)
+        .ok()
+        .and_then(|refusal| serde_json::from_str::<Failure>(&refusal.message).ok());
+    failure.map_or_else(|| Error::strange(refusal), Error::Refused)
+}
+
+async fn text(socket: &mut WebSocket) -> Result<String> {
+    loop {
+        match socket.next().await {
+            Some(Ok(Frame::Text(text))) => return Ok(text.as_str().to_owned()),
+            Some(Ok(Frame::Close(_))) | None => return Err(Error::disconnected("closed")),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Err(error.into()),
+        }
+    }
+}
+
+/// The connection's own task: writes commands, gives answers to those who wait.
+struct Link {
+    socket: WebSocket,
+    queue: mpsc::UnboundedReceiver<Command>,
+    events: mpsc::UnboundedSender<Event>,
+    waiting: HashMap<u64, oneshot::Sender<Result<Value>>>,
+    next_id: u64,
+    /// The server pings; when it has been silent for longer, it is gone.
+    silence_max: Duration,
+}
+
+impl Link {
+    async fn run(mut self) {
+        let end = loop {
+            let deadline = Instant::now() + self.silence_max;
+            let done = tokio::select! {
+                command = self.queue.recv() => match command {
+                    Some(command) => self.send(command).await,
+                    None => break Error::disconnected("dropped"),
+                },
+                packet = timeout_at(deadline, text(&mut self.socket)) => match packet {
+                    Ok(Ok(packet)) => self.hear(&packet).await,
+                    Ok(Err(error)) => Err(error),
+                    Err(_) => Err(Error::disconnected("the server is silent")),
+                },
+            };
+            if let Err(error) = done {
+                break error;
+            }
+        };
+        tracing::debug!(%end, "socket closed");
+    }
+
+    async fn send(&mut self, command: Command) -> Result<()> {
+        self.next_id += 1;
+        let packet = format!(
+            "42{}{}",
+            self.next_id,
+            json!([command.event, command.payload])
+        );
+        self.waiting.insert(self.next_id, command.answer);
+        Ok(self.socket.send(Frame::text(packet)).await?)
+    }
+
+    async fn hear(&mut self, packet: &str) -> Result<()> {
+        if packet == "2" {
+            return Ok(self.socket.send(Frame::text("3")).await?);
+        }
+        if let Some(event) = packet.strip_prefix("42") {
+            let (name, payload) = serde_json::from_str(event).map_err(Error::strange)?;
+            // Nobody listens any more: the answers may still be wanted.
+            let _ = self.events.send(Event { name, payload });
+            return Ok(());
+        }
+        if let Some(answer) = packet.strip_prefix("43") {
+            return self.answer(answer);
+        }
+        if packet.starts_with("41") || packet == "1" {
+            return Err(Error::disconnected("the server closed the socket"));
+        }
+        Ok(())
+    }
+
+    /// `17[{…}]`: the answer to command 17.
+    fn answer(&mut self, answer: &str) -> Result<()> {
+        let begin = answer
+            .find('[')
+            .ok_or_else(|| Error::strange("an answer without content"))?;
+        let id: u64 = answer[..begin].parse().map_err(Error::strange)?;
+        let [view]: [Box<RawValue>; 1] =
+            serde_json::from_str(&answer[begin..]).map_err(Error::strange)?;
+        let view: Value = serde_json::from_str(view.get()).map_err(Error::strange)?;
+        let result = match failure(&view) {
+            Some(failure) => Err(Error::Refused(failure)),
+            None => Ok(view),
+        };
+        if let Some(waiting) = self.waiting.remove(&id) {
+            // Whoever asked has given up.
+            let _ = waiting.send(result);
+        }
+        Ok(())
+    }
+}
+
+fn failure(view: &Value) -> Option<Failure> {
+    let error = view.get("error")?;
+    Failure::deserialize(error).ok().or_else(|| {
+        Some(Failure {
+            code: ErrorCode::Internal,
+            message: error.to_string(),
+            retry_after_ms: None,
+        })
+    })
+}
