@@ -65,7 +65,7 @@ pub enum Op {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(value_type = Object))]
+#[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
 pub struct Body(pub Arc<RawValue>);
 
 impl Body {

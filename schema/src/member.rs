@@ -45,9 +45,7 @@ pub struct Member {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[cfg_attr(feature = "graphql", derive(async_graphql::InputObject))]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InviteMember {
-    #[cfg_attr(feature = "openapi", schema(max_length = 254))]
     pub email: Option<String>,
     pub user_id: Option<UserId>,
     pub role: Role,
@@ -61,6 +59,8 @@ pub struct InviteMember {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChangeRole {
     pub role: Role,
+    /// On REST, the `Idempotency-Key` header.
+    #[cfg_attr(feature = "openapi", schema(ignore))]
     pub op_id: Option<OpId>,
 }
 

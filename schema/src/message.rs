@@ -28,10 +28,13 @@ pub struct Message {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SendMessage {
     /// 1 byte to 32 KiB of UTF-8, at least one visible character.
-    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 32_768))]
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::MessageText))]
     pub text: String,
     /// A `UUIDv7` of the client's choice; absent: the server makes one.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = Uuid, pattern = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"))]
     pub id: Option<ItemId>,
+    /// On REST, the `Idempotency-Key` header.
+    #[cfg_attr(feature = "openapi", schema(ignore))]
     pub op_id: Option<OpId>,
 }
 
@@ -41,8 +44,10 @@ pub struct SendMessage {
 #[cfg_attr(feature = "graphql", derive(async_graphql::InputObject))]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EditMessage {
-    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 32_768))]
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::MessageText))]
     pub text: String,
+    /// On REST, the `Idempotency-Key` header.
+    #[cfg_attr(feature = "openapi", schema(ignore))]
     pub op_id: Option<OpId>,
     /// Only when the message still has this version. On REST, the `If-Match` header.
     #[serde(skip)]

@@ -57,22 +57,25 @@ pub struct Room {
 #[cfg_attr(feature = "graphql", derive(async_graphql::InputObject))]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CreateBoard {
-    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 200))]
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::RoomTitle))]
     pub title: String,
+    /// On REST, the `Idempotency-Key` header.
+    #[cfg_attr(feature = "openapi", schema(ignore))]
     pub op_id: Option<OpId>,
 }
+
+/// How many people a conversation may be opened with.
+#[cfg(feature = "openapi")]
+pub(crate) const OTHERS_MAX: usize = 100;
 
 /// Opens a conversation: with one other person and no title a direct one, else a group.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[cfg_attr(feature = "graphql", derive(async_graphql::InputObject))]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OpenConversation {
     /// The other people, at most 100.
-    #[cfg_attr(feature = "openapi", schema(max_items = 100))]
     pub user_ids: Vec<UserId>,
     /// A group has a title; a direct conversation has none.
-    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 200))]
     pub title: Option<String>,
     pub op_id: Option<OpId>,
 }
@@ -83,9 +86,11 @@ pub struct OpenConversation {
 #[cfg_attr(feature = "graphql", derive(async_graphql::InputObject))]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChangeRoom {
-    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 200))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::RoomTitle>))]
     pub title: Option<String>,
     pub archived: Option<bool>,
+    /// On REST, the `Idempotency-Key` header.
+    #[cfg_attr(feature = "openapi", schema(ignore))]
     pub op_id: Option<OpId>,
 }
 

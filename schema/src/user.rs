@@ -35,11 +35,11 @@ pub struct Me {
 #[cfg_attr(feature = "graphql", derive(async_graphql::InputObject))]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Register {
-    #[cfg_attr(feature = "openapi", schema(format = Email, max_length = 254))]
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::Email))]
     pub email: String,
-    #[cfg_attr(feature = "openapi", schema(min_length = 8, max_length = 128))]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, min_length = 8, max_length = 128))]
     pub password: Secret,
-    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 100))]
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::Name))]
     pub name: String,
     pub op_id: Option<OpId>,
 }
@@ -52,7 +52,7 @@ pub struct Register {
 pub struct Login {
     #[cfg_attr(feature = "openapi", schema(max_length = 254))]
     pub email: String,
-    #[cfg_attr(feature = "openapi", schema(max_length = 128))]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, max_length = 128))]
     pub password: Secret,
 }
 
@@ -71,9 +71,9 @@ pub struct Refresh {
 #[cfg_attr(feature = "graphql", derive(async_graphql::InputObject))]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChangePassword {
-    #[cfg_attr(feature = "openapi", schema(max_length = 128))]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, max_length = 128))]
     pub current_password: Secret,
-    #[cfg_attr(feature = "openapi", schema(min_length = 8, max_length = 128))]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, min_length = 8, max_length = 128))]
     pub new_password: Secret,
 }
 

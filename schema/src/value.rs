@@ -100,6 +100,12 @@ impl async_graphql::ScalarType for OpId {
 }
 
 #[cfg(feature = "openapi")]
+crate::openapi::string!(RoomTitle, 1, TITLE_CHARS_MAX, crate::openapi::LINE);
+#[cfg(feature = "openapi")]
+crate::openapi::string!(Name, 1, NAME_CHARS_MAX, crate::openapi::LINE);
+#[cfg(feature = "openapi")]
+crate::openapi::string!(MessageText, 1, MESSAGE_BYTES_MAX, crate::openapi::TEXT);
+#[cfg(feature = "openapi")]
 crate::openapi::string!(
     OpId,
     1,
@@ -108,12 +114,12 @@ crate::openapi::string!(
 );
 
 fn line(text: &str, chars_max: usize) -> Result<String, Invalid> {
+    if text.chars().count() > chars_max {
+        return Err(Invalid("is too long"));
+    }
     let text = text.trim();
     if text.is_empty() {
         return Err(Invalid("is empty"));
-    }
-    if text.chars().count() > chars_max {
-        return Err(Invalid("is too long"));
     }
     if text.chars().any(char::is_control) {
         return Err(Invalid("contains a control character"));

@@ -10,11 +10,12 @@ impl App {
     /// People by exact e-mail address, or by the beginning of their name (2 characters or more);
     /// at most 20, by name.
     pub async fn search_users(&self, _actor: &Actor, query: &str) -> Result<Vec<User>> {
+        let is_too_long = query.chars().count() > EMAIL_CHARS_MAX;
         let query = query.trim();
         let problem = match query.chars().count() {
+            _ if is_too_long => Some("is too long"),
             ..QUERY_CHARS_MIN => Some("is shorter than 2 characters"),
-            QUERY_CHARS_MIN..=EMAIL_CHARS_MAX => None,
-            _ => Some("is too long"),
+            _ => None,
         };
         let has_control = query.chars().any(char::is_control);
         if let Some(problem) = problem.or(has_control.then_some("contains a control character")) {

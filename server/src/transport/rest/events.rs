@@ -64,7 +64,7 @@ struct StreamQuery {
 #[into_params(parameter_in = Header, names("Last-Event-ID"))]
 struct LastEventId(
     /// Goes on from this position, whatever `after` says.
-    #[param(value_type = Option<Position>)]
+    #[param(value_type = Position, required = false)]
     Option<Position>,
 );
 
@@ -90,7 +90,7 @@ async fn stream_events(
         app.session_end(actor.session_id),
         rest.shared.closing,
     );
-    Ok(stream::answer(feed, end))
+    Ok(stream::answer(feed, end).await?)
 }
 
 /// A ticket for one stream.

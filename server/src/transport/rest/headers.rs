@@ -26,7 +26,7 @@ const NO_VERSION: Seq = Seq::ZERO;
 #[into_params(parameter_in = Header, names("Idempotency-Key"))]
 pub(super) struct IdempotencyKey(
     /// Names this operation, so that repeating the request has one effect.
-    #[param(value_type = Option<String>, max_length = 66, pattern = r#"^((?!roost\.)[A-Za-z0-9._:-]{1,64}|"(?!roost\.)[A-Za-z0-9._:-]{1,64}")$"#)]
+    #[param(value_type = String, required = false, max_length = 66, pattern = r#"^((?!roost\.)[A-Za-z0-9._:-]{1,64}|"(?!roost\.)[A-Za-z0-9._:-]{1,64}")$"#)]
     Option<OpId>,
 );
 
@@ -62,7 +62,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
 #[into_params(parameter_in = Header, names("If-Match"))]
 pub(super) struct IfMatch(
     /// The `ETag` the message must still have, or `*`. Compared strongly.
-    #[param(value_type = Option<String>, pattern = r#"^(\*|(W/)?"[!#-~]*")$"#)]
+    #[param(value_type = String, required = false, pattern = r#"^(\*|(W/)?"[!#-~]*")$"#)]
     pub(super) Option<Seq>,
 );
 
@@ -110,7 +110,7 @@ fn unquoted(text: &str) -> Option<&str> {
 #[into_params(parameter_in = Header, names("If-None-Match"))]
 pub(super) struct IfNoneMatch(
     /// `ETag`s the reader has; when the message still has one of them, the answer is 304.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = String, required = false)]
     Option<String>,
 );
 

@@ -7,6 +7,8 @@ use super::{
 use crate::app::{Actor, App};
 use axum::{extract::State, http::StatusCode, response::IntoResponse};
 use roost_schema::{ChangeRole, InviteMember, Member, MemberPage, PageQuery, RoomId, UserId};
+use serde::Deserialize;
+use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) fn routes() -> OpenApiRouter<Rest> {
@@ -15,17 +17,36 @@ pub(super) fn routes() -> OpenApiRouter<Rest> {
         .routes(routes!(change_role, remove_member))
 }
 
+/// Which page of a list to read.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct MembersQuery {
+    /// How many at most, 1 to 100; 50 when absent.
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<u32>,
+    /// The `next` of the page before.
+    #[param(pattern = r"^[A-Za-z0-9_-]{32}$")]
+    cursor: Option<String>,
+}
+
+impl From<MembersQuery> for PageQuery {
+    fn from(MembersQuery { limit, cursor }: MembersQuery) -> Self {
+        Self { limit, cursor }
+    }
+}
+
 /// List a room's members.
 #[utoipa::path(get, path = "/rooms/{roomId}/members", operation_id = "listMembers", tag = "members",
-    params(("roomId" = RoomId, Path, description = "A board or a conversation."), PageQuery),
+    params(("roomId" = RoomId, Path, description = "A board or a conversation."), MembersQuery),
     responses((status = OK, description = "A page of members.", body = MemberPage)))]
 async fn list_members(
     State(app): State<App>,
     actor: Actor,
     Path(room): Path<RoomId>,
-    Query(page): Query<PageQuery>,
+    Query(page): Query<MembersQuery>,
 ) -> Result<Json<MemberPage>, Problem> {
-    Ok(Json(app.list_members(&actor, room, page).await?))
+    Ok(Json(app.list_members(&actor, room, page.into()).await?))
 }
 
 /// Make a person a member, by exact e-mail address or by id.

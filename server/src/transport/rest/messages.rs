@@ -29,6 +29,7 @@ struct HistoryQuery {
     #[param(minimum = 1, maximum = 100)]
     limit: Option<u32>,
     /// The `next` of the page before.
+    #[param(pattern = r"^(0|[1-9][0-9]{0,17})\.[0-9a-f]{1,16}\.(0|[1-9][0-9]{0,17})$")]
     cursor: Option<String>,
     /// From the newest to the oldest (`older`, when absent) or the other way (`newer`).
     #[serde(default)]

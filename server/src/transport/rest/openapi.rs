@@ -15,8 +15,7 @@ use utoipa::{
     info(
         title = "Roost",
         description = "A self-hosted realtime collaboration backend: rooms whose changes every member sees, in one order, without gaps.",
-        license(name = "Apache-2.0", identifier = "Apache-2.0"),
-        contact()
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     servers((url = "/", description = "This instance.")),
     security(("bearer" = [])),

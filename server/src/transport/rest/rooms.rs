@@ -9,6 +9,8 @@ use axum::{extract::State, response::IntoResponse};
 use roost_schema::{
     ChangeRoom, CreateBoard, OpenConversation, PageQuery, Room, RoomId, RoomPage, RoomType,
 };
+use serde::Deserialize;
+use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) fn routes() -> OpenApiRouter<Rest> {
@@ -17,6 +19,25 @@ pub(super) fn routes() -> OpenApiRouter<Rest> {
         .routes(routes!(open_conversation, list_conversations))
         .routes(routes!(list_rooms))
         .routes(routes!(read_room, change_room))
+}
+
+/// Which page of a list to read.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct RoomsQuery {
+    /// How many at most, 1 to 100; 50 when absent.
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<u32>,
+    /// The `next` of the page before.
+    #[param(pattern = r"^[A-Za-z0-9_-]{21}[AQgw]$")]
+    cursor: Option<String>,
+}
+
+impl From<RoomsQuery> for PageQuery {
+    fn from(RoomsQuery { limit, cursor }: RoomsQuery) -> Self {
+        Self { limit, cursor }
+    }
 }
 
 /// Make a board; its maker is the owner.
@@ -34,15 +55,15 @@ async fn create_board(
 }
 
 /// List the boards one is a member of, newest first.
-#[utoipa::path(get, path = "/boards", operation_id = "listBoards", tag = "rooms", params(PageQuery),
+#[utoipa::path(get, path = "/boards", operation_id = "listBoards", tag = "rooms", params(RoomsQuery),
     responses((status = OK, description = "A page of boards.", body = RoomPage)))]
 async fn list_boards(
     State(app): State<App>,
     actor: Actor,
-    Query(page): Query<PageQuery>,
+    Query(page): Query<RoomsQuery>,
 ) -> Result<Json<RoomPage>, Problem> {
     let types = [RoomType::Board];
-    Ok(Json(app.list_rooms(&actor, &types, page).await?))
+    Ok(Json(app.list_rooms(&actor, &types, page.into()).await?))
 }
 
 /// Open a conversation: with one person and no title the direct one of the two, else a new group.
@@ -61,26 +82,26 @@ async fn open_conversation(
 }
 
 /// List the conversations one is a member of, newest first.
-#[utoipa::path(get, path = "/conversations", operation_id = "listConversations", tag = "rooms", params(PageQuery),
+#[utoipa::path(get, path = "/conversations", operation_id = "listConversations", tag = "rooms", params(RoomsQuery),
     responses((status = OK, description = "A page of conversations.", body = RoomPage)))]
 async fn list_conversations(
     State(app): State<App>,
     actor: Actor,
-    Query(page): Query<PageQuery>,
+    Query(page): Query<RoomsQuery>,
 ) -> Result<Json<RoomPage>, Problem> {
     let types = [RoomType::Direct, RoomType::Group];
-    Ok(Json(app.list_rooms(&actor, &types, page).await?))
+    Ok(Json(app.list_rooms(&actor, &types, page.into()).await?))
 }
 
 /// List the rooms one is a member of, newest first.
-#[utoipa::path(get, path = "/rooms", operation_id = "listRooms", tag = "rooms", params(PageQuery),
+#[utoipa::path(get, path = "/rooms", operation_id = "listRooms", tag = "rooms", params(RoomsQuery),
     responses((status = OK, description = "A page of boards and conversations.", body = RoomPage)))]
 async fn list_rooms(
     State(app): State<App>,
     actor: Actor,
-    Query(page): Query<PageQuery>,
+    Query(page): Query<RoomsQuery>,
 ) -> Result<Json<RoomPage>, Problem> {
-    Ok(Json(app.list_rooms(&actor, &[], page).await?))
+    Ok(Json(app.list_rooms(&actor, &[], page.into()).await?))
 }
 
 /// Read a room.

@@ -1,7 +1,7 @@
 //! A room's feed as server-sent events. The feed pulls: a slow reader costs the others nothing.
 
 use crate::{
-    app::{Actor, Error},
+    app::{Actor, Error, Result},
     live::{Feed, Frame},
 };
 use axum::response::{
@@ -36,14 +36,19 @@ pub(super) fn end(
     })
 }
 
-/// The frames of the feed until it or the right to read it ends, then why.
-pub(super) fn answer(feed: Feed, end: BoxFuture<'static, Error>) -> impl IntoResponse {
-    let hint = Event::default().retry(RECONNECT_AFTER).comment("roost");
-    let events = stream::unfold(Some((feed, end)), next);
-    let events = stream::iter([hint]).chain(events).map(Ok::<_, Infallible>);
+/// The frames of the feed until it or the right to read it ends, then why. What is wrong before the
+/// first frame is an error still: the answer has not begun.
+pub(super) async fn answer(
+    mut feed: Feed,
+    end: BoxFuture<'static, Error>,
+) -> Result<impl IntoResponse> {
+    let first = feed.next().await?.ok_or(REMOVED)?;
+    let first = changes(&first).retry(RECONNECT_AFTER);
+    let events = stream::iter([first]).chain(stream::unfold(Some((feed, end)), next));
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
     let unbuffered = [("x-accel-buffering", "no")];
-    (unbuffered, Sse::new(events).keep_alive(keep_alive))
+    let events = Sse::new(events.map(Ok::<_, Infallible>)).keep_alive(keep_alive);
+    Ok((unbuffered, events))
 }
 
 type Open = (Feed, BoxFuture<'static, Error>);

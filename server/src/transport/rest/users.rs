@@ -17,7 +17,11 @@ pub(super) fn routes() -> OpenApiRouter<Rest> {
 #[into_params(parameter_in = Query)]
 struct UserQuery {
     /// A whole e-mail address, or the beginning of a name.
-    #[param(min_length = 2, max_length = 254)]
+    // Two characters or more between white space, none of them a control character.
+    #[param(
+        max_length = 254,
+        pattern = r"^[\u0009-\u000d\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*[^\u0009-\u000d\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*[^\u0009-\u000d\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\u0000-\u001f\u007f-\u009f][\u0009-\u000d\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*$"
+    )]
     query: String,
 }
 
