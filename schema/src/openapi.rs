@@ -35,7 +35,6 @@ macro_rules! white {
         r"\u0009-\u000d\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
     };
 }
-pub(crate) use white;
 
 /// Control characters.
 macro_rules! control {
@@ -43,7 +42,6 @@ macro_rules! control {
         r"\u0000-\u001f\u007f-\u009f"
     };
 }
-pub(crate) use control;
 
 /// One line with something visible in it: white space around it is cut off.
 pub(crate) const LINE: &str = concat!(
