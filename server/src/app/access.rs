@@ -100,7 +100,7 @@ pub(super) fn permit(
     })
 }
 
-const NO_SUCH_ROOM: Refusal = Refusal {
+pub(super) const NO_SUCH_ROOM: Refusal = Refusal {
     code: ErrorCode::NotFound,
     sentence: "there is no such room, or not for you",
 };

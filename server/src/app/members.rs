@@ -47,10 +47,10 @@ impl App {
         let access = self.enter_shared_room(actor, room, Permission::ManageMembers);
         let acting = access.await?.acting();
         let members = &self.store.members;
-        let invited = members.invite(acting, operation.as_ref(), &invitee, input.role);
-        let invited = invited.await?;
+        let member = members.invite(acting, operation.as_ref(), &invitee, input.role);
+        let member = member.await?;
         self.relay_room(room).await?;
-        Ok(invited)
+        Ok(member)
     }
 
     pub async fn change_role(

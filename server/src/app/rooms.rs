@@ -2,7 +2,7 @@
 
 use super::{
     Actor, App, Error, Permission, Result,
-    access::RoomAccess,
+    access::{NO_SUCH_ROOM, RoomAccess},
     items::request_hash,
     page::{BROKEN_CURSOR, page_limit},
 };
@@ -99,7 +99,8 @@ impl App {
             .rooms
             .find(access.room_id, access.user_id)
             .await?;
-        found.ok_or(ROLE_CHANGED)
+        // A member whose removal this instance has not heard of yet is an outsider already.
+        Ok(found.ok_or(NO_SUCH_ROOM)?)
     }
 
     /// Changes the title, the archive, or both; of nothing, answers the room as it is.

@@ -4,7 +4,7 @@
 use super::{
     Clock, Operation, Sql, StoreError,
     outbox::{self, OutboxEvent},
-    rooms::{ActingMember, RoomError, admit, lock, transact},
+    room_change::{ActingMember, RoomError, admit, lock, transact},
     transaction::{execute, statement},
 };
 use chrono::{DateTime, Utc};

@@ -8,6 +8,7 @@ mod operations;
 mod outbox;
 mod refresh_tokens;
 mod revocations;
+mod room_change;
 mod rooms;
 mod sessions;
 mod sql;
@@ -21,7 +22,8 @@ pub use operations::{Known, Operation, Operations, Owner};
 pub use outbox::{Claim, Outbox, OutboxEvent, OutboxRow};
 pub use refresh_tokens::{PREDECESSOR_GOOD, TokenHash};
 pub use revocations::Revocations;
-pub use rooms::{ActingMember, NewRoom, ROOMS_PER_PERSON_MAX, RoomError, Rooms};
+pub use room_change::{ActingMember, ROOMS_PER_PERSON_MAX, RoomError};
+pub use rooms::{NewRoom, Rooms};
 pub use sessions::{
     Exchange, KeptSession, NewSession, Opened, SESSION_IDLE_MAX, SESSIONS_PER_PERSON_MAX, Sessions,
 };

@@ -2,61 +2,18 @@
 //! events that tell it, in the room's outbox.
 
 use super::{
-    Clock, Known, Operation, Sql, StoreError, members, operations,
+    Clock, Operation, Sql, StoreError, members,
     outbox::{self, OutboxEvent},
-    transaction::{commit_shared, execute, for_update, retried, statement},
+    room_change::{ActingMember, RoomError, admit, known, lock, transact},
+    transaction::{execute, statement},
 };
 use chrono::{DateTime, Utc};
 use roost_schema::{
     Body, ItemId, Kind, Op, Role, Room, RoomId, RoomState, RoomTitle, RoomType, UserId,
 };
-use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult, Statement};
-use serde::{Serialize, de::DeserializeOwned};
-use std::{collections::BTreeSet, future::Future, sync::Arc};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult};
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
-
-/// How many rooms a person may be a member of.
-pub const ROOMS_PER_PERSON_MAX: i64 = 10_000;
-
-/// A member as the caller saw them. A change is made only if they still are that, judged under the
-/// lock of the room's row.
-#[derive(Clone, Copy, Debug)]
-pub struct ActingMember {
-    pub room_id: RoomId,
-    pub user_id: UserId,
-    pub role: Role,
-}
-
-/// Why a room was not made or changed.
-#[derive(Debug, thiserror::Error)]
-pub enum RoomError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("the operation id was used with another request")]
-    OpIdReused,
-    #[error("who acts is not what they were any more")]
-    RoleChanged,
-    #[error("one of the people does not exist")]
-    UnknownPerson,
-    #[error("the person is a member already")]
-    AlreadyMember,
-    #[error("the person is not a member")]
-    NotMember,
-    #[error("the room would be left without an owner")]
-    LastOwner,
-    #[error("the room is archived")]
-    Archived,
-    #[error("the room has as many members as it may")]
-    RoomFull,
-    #[error("one of the people is in as many rooms as they may be")]
-    TooManyRooms,
-}
-
-impl From<sea_orm::DbErr> for RoomError {
-    fn from(error: sea_orm::DbErr) -> Self {
-        Self::Store(error.into())
-    }
-}
 
 /// What a board or a group begins as.
 #[derive(Clone, Debug)]
@@ -231,120 +188,6 @@ pub(super) async fn create_personal(
     insert(transaction, &room, std::iter::once((user, Role::Viewer))).await
 }
 
-/// Does an operation once, in a transaction of its own that is run again when others got in its way.
-/// The work holds the transaction, rather than borrow it: the compiler cannot show of a future that
-/// borrows from a closure's argument that it may move between threads.
-pub(super) async fn transact<T, Work, Attempt>(
-    sql: &Sql,
-    operation: Option<&Operation>,
-    now: DateTime<Utc>,
-    work: Work,
-) -> Result<T, RoomError>
-where
-    T: Serialize + DeserializeOwned,
-    Work: Fn(Arc<DatabaseTransaction>) -> Attempt,
-    Attempt: Future<Output = Result<T, RoomError>>,
-{
-    retried(|| async {
-        match attempt(sql, operation, now, &work).await {
-            Err(RoomError::Store(error)) => Err(error),
-            other => Ok(other),
-        }
-    })
-    .await?
-}
-
-async fn attempt<T, Work, Attempt>(
-    sql: &Sql,
-    operation: Option<&Operation>,
-    now: DateTime<Utc>,
-    work: &Work,
-) -> Result<T, RoomError>
-where
-    T: Serialize + DeserializeOwned,
-    Work: Fn(Arc<DatabaseTransaction>) -> Attempt,
-    Attempt: Future<Output = Result<T, RoomError>>,
-{
-    let transaction = Arc::new(sql.begin().await?);
-    if let Some(operation) = operation
-        && let Some(done) = known(&*transaction, operation).await?
-    {
-        return Ok(done);
-    }
-    let done = work(Arc::clone(&transaction)).await?;
-    if let Some(operation) = operation {
-        let result = serde_json::to_value(&done).map_err(StoreError::unreadable)?;
-        operations::keep(&transaction, operation, &result, now).await?;
-    }
-    commit_shared(transaction).await?;
-    Ok(done)
-}
-
-/// Locks the room's row, so that its changes and their events have one order, and judges whoever
-/// acts anew. Answers the room as they see it.
-pub(super) async fn lock(
-    transaction: &DatabaseTransaction,
-    acting: ActingMember,
-) -> Result<Room, RoomError> {
-    let sql = format!(
-        "SELECT id FROM rooms WHERE id = $1{}",
-        for_update(transaction)
-    );
-    let lock = statement(transaction, &sql, [acting.room_id.as_uuid().into()]);
-    transaction.query_one_raw(lock).await?;
-    find(transaction, acting.room_id, acting.user_id)
-        .await?
-        .filter(|room| room.role == acting.role)
-        .ok_or(RoomError::RoleChanged)
-}
-
-/// Checks that people exist and may be in one more room. Locks their rows, smallest id first, until
-/// the transaction ends: two rooms at once count each other.
-pub(super) async fn admit(
-    transaction: &DatabaseTransaction,
-    first: UserId,
-    others: &[UserId],
-) -> Result<(), RoomError> {
-    let people: BTreeSet<UserId> = std::iter::once(first)
-        .chain(others.iter().copied())
-        .collect();
-    let marks: Vec<String> = (1..=people.len()).map(|n| format!("${n}")).collect();
-    let marks = marks.join(", ");
-    let among = |sql: String| {
-        let ids = people.iter().map(|user| user.as_uuid().into());
-        Statement::from_sql_and_values(transaction.get_database_backend(), sql, ids)
-    };
-    let locked = among(format!(
-        "SELECT id FROM users WHERE id IN ({marks}) ORDER BY id{}",
-        for_update(transaction)
-    ));
-    if transaction.query_all_raw(locked).await?.len() < people.len() {
-        return Err(RoomError::UnknownPerson);
-    }
-    let full = among(format!(
-        "SELECT user_id FROM members WHERE user_id IN ({marks})
-         GROUP BY user_id HAVING count(*) >= {ROOMS_PER_PERSON_MAX}"
-    ));
-    match transaction.query_one_raw(full).await? {
-        Some(_) => Err(RoomError::TooManyRooms),
-        None => Ok(()),
-    }
-}
-
-async fn known<T: DeserializeOwned>(
-    connection: &impl ConnectionTrait,
-    operation: &Operation,
-) -> Result<Option<T>, RoomError> {
-    match operations::find(connection, operation).await? {
-        None => Ok(None),
-        Some(Known::Reused) => Err(RoomError::OpIdReused),
-        Some(Known::Same(result)) => {
-            let done = serde_json::from_value(result).map_err(StoreError::unreadable)?;
-            Ok(Some(done))
-        }
-    }
-}
-
 async fn insert(
     transaction: &DatabaseTransaction,
     room: &Room,
@@ -419,7 +262,7 @@ async fn insert_pair(
 const SELECT_ROOM: &str = "SELECT r.id, r.type, r.title, r.archived, m.role, r.created_by, \
     r.created_us FROM members m JOIN rooms r ON r.id = m.room_id";
 
-async fn find(
+pub(super) async fn find(
     connection: &impl ConnectionTrait,
     id: RoomId,
     user: UserId,

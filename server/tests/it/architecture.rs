@@ -1,5 +1,7 @@
 //! Keeps the layers one-way: what a file may name follows from where it stands.
 
+mod paths;
+
 use std::{fs, path::Path};
 
 /// Each place in `src`, and the parts of this crate it may name.
@@ -168,7 +170,7 @@ fn what_is_allowed_is_not_caught() {
 fn violations(file: &str, text: &str) -> Vec<String> {
     let place = file.split(['/', '.']).next().unwrap_or_default();
     let module_depth = module_depth(file);
-    paths(&tokens(text))
+    paths::paths(text)
         .iter()
         .filter_map(|path| {
             let path: Vec<&str> = path.iter().map(String::as_str).collect();
@@ -203,18 +205,14 @@ fn problem(file: &str, place: &str, module_depth: usize, path: &[&str]) -> Optio
 
 /// The path from the crate's root, if it leads there.
 fn inside_crate<'a, 'b>(path: &'b [&'a str], module_depth: usize) -> Option<&'b [&'a str]> {
-    match path {
-        ["crate" | "roost_server", inside @ ..] => Some(inside),
-        _ => {
-            let ups = path
-                .iter()
-                .take_while(|segment| **segment == "super")
-                .count();
-            // A module inside a file stands deeper than the file: its `super::*` is not the root.
-            let inside = &path[ups..];
-            (ups > 0 && ups >= module_depth && inside != ["*"]).then_some(inside)
-        }
+    if let ["crate" | "roost_server", inside @ ..] = path {
+        return Some(inside);
     }
+    let is_up = |segment: &&&str| **segment == "super";
+    let ups = path.iter().take_while(is_up).count();
+    // A module inside a file stands deeper than the file: its `super::*` is not the root.
+    let inside = &path[ups..];
+    (ups > 0 && ups >= module_depth && inside != ["*"]).then_some(inside)
 }
 
 fn inside_problem(place: &str, inside: &[&str]) -> Option<&'static str> {
@@ -241,154 +239,6 @@ fn is_part(name: &str) -> bool {
 fn module_depth(file: &str) -> usize {
     let module = file.trim_end_matches(".rs").trim_end_matches("/mod");
     module.split('/').count()
-}
-
-/// Identifiers, `::` and single characters; comments, strings and characters are left out.
-fn tokens(text: &str) -> Vec<String> {
-    let mut tokens = Vec::new();
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let length = if rest.starts_with("//") {
-            rest.find('\n').unwrap_or(rest.len())
-        } else if rest.starts_with("/*") {
-            block_comment(rest)
-        } else if let Some(length) = raw_string(rest) {
-            length
-        } else if first == '"' {
-            string(rest)
-        } else if first == '\'' {
-            character_or_lifetime(rest)
-        } else if first.is_alphanumeric() || first == '_' {
-            let length = word(rest);
-            tokens.push(rest[..length].to_owned());
-            length
-        } else if rest.starts_with("::") {
-            tokens.push("::".to_owned());
-            2
-        } else {
-            if !first.is_whitespace() {
-                tokens.push(first.to_string());
-            }
-            first.len_utf8()
-        };
-        rest = &rest[length..];
-    }
-    tokens
-}
-
-fn word(text: &str) -> usize {
-    text.find(|c: char| !c.is_alphanumeric() && c != '_')
-        .unwrap_or(text.len())
-}
-
-/// Block comments nest.
-fn block_comment(text: &str) -> usize {
-    let (mut depth, mut at) = (0, 0);
-    while at < text.len() {
-        let step = &text[at..];
-        if step.starts_with("/*") {
-            (depth, at) = (depth + 1, at + 2);
-        } else if step.starts_with("*/") {
-            (depth, at) = (depth - 1, at + 2);
-        } else {
-            at += step.chars().next().map_or(1, char::len_utf8);
-        }
-        if depth == 0 {
-            break;
-        }
-    }
-    at
-}
-
-fn raw_string(text: &str) -> Option<usize> {
-    let body = text.strip_prefix("br").or_else(|| text.strip_prefix('r'))?;
-    let hashes = body.bytes().take_while(|byte| *byte == b'#').count();
-    let content = body[hashes..].strip_prefix('"')?;
-    let end = format!("\"{}", "#".repeat(hashes));
-    let length = content.find(&end)? + end.len();
-    Some(text.len() - content.len() + length)
-}
-
-fn string(text: &str) -> usize {
-    let mut escaped = false;
-    for (at, symbol) in text.char_indices().skip(1) {
-        match symbol {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '"' => return at + 1,
-            _ => {}
-        }
-    }
-    text.len()
-}
-
-fn character_or_lifetime(text: &str) -> usize {
-    let mut symbols = text.char_indices().skip(1);
-    match (symbols.next(), symbols.next()) {
-        (Some((_, '\\')), _) => 3 + text[3..].find('\'').unwrap_or(0) + 1,
-        (Some(_), Some((at, '\''))) => at + 1,
-        _ => 1,
-    }
-}
-
-/// Every path, with `{…}` spelled out: `a::{b, c::d}` is `a::b` and `a::c::d`.
-fn paths(tokens: &[String]) -> Vec<Vec<String>> {
-    let mut found = Vec::new();
-    let mut at = 0;
-    while at < tokens.len() {
-        if is_name(&tokens[at]) {
-            at = path(tokens, at, &[], &mut found);
-        } else {
-            at += 1;
-        }
-    }
-    found
-}
-
-/// Reads one path that begins at a token, and answers where it ends.
-fn path(
-    tokens: &[String],
-    mut at: usize,
-    prefix: &[String],
-    found: &mut Vec<Vec<String>>,
-) -> usize {
-    let token = |at: usize| tokens.get(at).map_or("", String::as_str);
-    let mut path = prefix.to_vec();
-    loop {
-        if token(at) == "{" {
-            at += 1;
-            while at < tokens.len() && token(at) != "}" {
-                at = if token(at) == "," {
-                    at + 1
-                } else {
-                    self::path(tokens, at, &path, found).max(at + 1)
-                };
-            }
-            return at + 1;
-        }
-        if token(at) != "*" && !is_name(token(at)) {
-            break;
-        }
-        path.push(token(at).to_owned());
-        at += 1;
-        if token(at) != "::" {
-            break;
-        }
-        at += 1;
-    }
-    if token(at) == "as" {
-        // `use crate as other` hides everything behind another name, as `{self as other}` does.
-        if path == ["crate"] {
-            path.push("self".to_owned());
-        }
-        at += 2;
-    }
-    found.push(path);
-    at
-}
-
-fn is_name(token: &str) -> bool {
-    token.starts_with(|c: char| c.is_alphabetic() || c == '_')
 }
 
 fn for_each_file(folder: &Path, check: &mut impl FnMut(&Path)) {

@@ -1,7 +1,10 @@
 //! The server's tests.
 
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the answer")]
+
 mod access;
 mod architecture;
 mod members;
+mod outbox;
 mod rooms;
 mod support;

@@ -1,13 +1,15 @@
 //! Members: who is invited, changed, removed, who leaves, and that an owner always stays.
 
-use crate::support::{World, eventually, on_each_database};
+use crate::support::{
+    World, code, eventually, invitation, journal, new_board, on_each_database, trio,
+};
 use roost_schema::{
-    ChangeRole, CreateBoard, ErrorCode, InviteMember, Kind, Member, MemberState, Op, OpId,
-    PageQuery, Role, RoomId, Seq, UserId,
+    ChangeRole, ErrorCode, InviteMember, Kind, Member, MemberState, Op, OpId, PageQuery, Role,
+    RoomId, UserId,
 };
 use roost_server::{
     app::{Actor, App, Result},
-    store::{MEMBERS_PER_ROOM_MAX, Store},
+    store::MEMBERS_PER_ROOM_MAX,
 };
 
 on_each_database!(
@@ -25,7 +27,7 @@ on_each_database!(
 async fn a_person_is_invited_by_exact_address_or_id(world: World) {
     let here = world.instance().await;
     let (alice, bob, carol) = trio(&world).await;
-    let room = board(&here.app, &alice).await;
+    let room = new_board(&here.app, &alice, "Plan").await.id;
     let invite = |email: Option<&str>, user_id: Option<UserId>| {
         let input = InviteMember {
             email: email.map(Into::into),
@@ -68,7 +70,7 @@ async fn only_owners_manage_members(world: World) {
     let here = world.instance().await;
     let (alice, bob, carol) = trio(&world).await;
     let stranger = world.person("stranger").await;
-    let room = board(&here.app, &alice).await;
+    let room = new_board(&here.app, &alice, "Plan").await.id;
     invite(&here.app, &alice, room, &bob, Role::Editor).await;
 
     for (who, expected) in [
@@ -94,13 +96,13 @@ async fn only_owners_manage_members(world: World) {
 async fn a_role_changes_where_the_sequencer_sees_it(world: World) {
     let here = world.instance().await;
     let (alice, bob, _) = trio(&world).await;
-    let room = board(&here.app, &alice).await;
+    let room = new_board(&here.app, &alice, "Plan").await.id;
     invite(&here.app, &alice, room, &bob, Role::Viewer).await;
 
     let changed = change(&here.app, &alice, room, bob.user_id, Role::Owner).await;
     assert_eq!(changed.unwrap().role, Role::Owner);
     // Acknowledged: the journal has it, so the mailbox judges by it at once.
-    let newest = log(&here.store, room).await.pop().unwrap();
+    let newest = journal(&here.store, room).await.pop().unwrap();
     let state: MemberState = newest.body.decode().unwrap();
     assert_eq!((state.user_id, state.role), (bob.user_id, Role::Owner));
     assert_eq!(newest.actor, alice.user_id);
@@ -109,21 +111,21 @@ async fn a_role_changes_where_the_sequencer_sees_it(world: World) {
 
     let last = change(&here.app, &bob, room, bob.user_id, Role::Editor).await;
     assert_eq!(code(last), ErrorCode::LastOwner);
-    let head = log(&here.store, room).await.len();
+    let head = journal(&here.store, room).await.len();
     let same = change(&here.app, &bob, room, bob.user_id, Role::Owner).await;
     assert_eq!(same.unwrap().role, Role::Owner);
-    assert_eq!(log(&here.store, room).await.len(), head);
+    assert_eq!(journal(&here.store, room).await.len(), head);
 }
 
 async fn a_removed_member_is_an_outsider(world: World) {
     let here = world.instance().await;
     let (alice, bob, _) = trio(&world).await;
-    let room = board(&here.app, &alice).await;
+    let room = new_board(&here.app, &alice, "Plan").await.id;
     invite(&here.app, &alice, room, &bob, Role::Editor).await;
 
     let removed = here.app.remove_member(&alice, room, bob.user_id, None);
     removed.await.unwrap();
-    let newest = log(&here.store, room).await.pop().unwrap();
+    let newest = journal(&here.store, room).await.pop().unwrap();
     assert_eq!((newest.kind, newest.op), (Kind::Member, Op::Delete));
     assert_eq!(
         code(here.app.read_room(&bob, room).await),
@@ -139,7 +141,7 @@ async fn a_removed_member_is_an_outsider(world: World) {
 async fn everyone_may_leave_but_the_last_owner(world: World) {
     let here = world.instance().await;
     let (alice, bob, carol) = trio(&world).await;
-    let room = board(&here.app, &alice).await;
+    let room = new_board(&here.app, &alice, "Plan").await.id;
     invite(&here.app, &alice, room, &bob, Role::Viewer).await;
     let leave = |actor: Actor| {
         let app = here.app.clone();
@@ -158,7 +160,7 @@ async fn two_owners_who_leave_at_once_leave_one(world: World) {
     let here = world.instance().await;
     let (alice, bob, _) = trio(&world).await;
     for _ in 0..5 {
-        let room = board(&here.app, &alice).await;
+        let room = new_board(&here.app, &alice, "Plan").await.id;
         invite(&here.app, &alice, room, &bob, Role::Owner).await;
         let (one, other) = tokio::join!(
             here.app.remove_member(&alice, room, alice.user_id, None),
@@ -172,7 +174,7 @@ async fn two_owners_who_leave_at_once_leave_one(world: World) {
 async fn a_retried_leave_answers_the_first_one(world: World) {
     let here = world.instance().await;
     let (alice, bob, carol) = trio(&world).await;
-    let room = board(&here.app, &alice).await;
+    let room = new_board(&here.app, &alice, "Plan").await.id;
     invite(&here.app, &alice, room, &bob, Role::Viewer).await;
     let op: OpId = "leave-1".parse().unwrap();
     for _ in 0..2 {
@@ -195,7 +197,7 @@ async fn a_retried_leave_answers_the_first_one(world: World) {
 async fn members_are_listed_newest_first_in_pages(world: World) {
     let here = world.instance().await;
     let alice = world.person("alice").await;
-    let room = board(&here.app, &alice).await;
+    let room = new_board(&here.app, &alice, "Plan").await.id;
     let mut joined = vec![alice.user_id];
     for n in 0..4 {
         let person = world.person(&format!("person-{n}")).await;
@@ -230,7 +232,7 @@ async fn members_are_listed_newest_first_in_pages(world: World) {
 async fn a_room_has_so_many_members_at_most(world: World) {
     let here = world.instance().await;
     let (alice, bob, carol) = trio(&world).await;
-    let room = board(&here.app, &alice).await;
+    let room = new_board(&here.app, &alice, "Plan").await.id;
     let id = match world.sql.backend() {
         sea_orm::DbBackend::Sqlite => "CAST(printf('%016d', i) AS blob)",
         _ => "lpad(i::text, 32, '0')::uuid",
@@ -255,7 +257,7 @@ async fn a_removal_reaches_the_other_instance() {
     let world = World::on_postgres().await;
     let (east, west) = (world.instance().await, world.instance().await);
     let (alice, bob, _) = trio(&world).await;
-    let room = board(&east.app, &alice).await;
+    let room = new_board(&east.app, &alice, "Plan").await.id;
     invite(&east.app, &alice, room, &bob, Role::Editor).await;
     eventually(|| async { west.app.read_room(&bob, room).await.is_ok() }).await;
 
@@ -269,22 +271,6 @@ async fn a_removal_reaches_the_other_instance() {
     let refused = west.app.send_message(&bob, room, input).await;
     assert_eq!(code(refused), ErrorCode::NotFound);
     eventually(|| async { west.app.read_room(&bob, room).await.is_err() }).await;
-}
-
-async fn trio(world: &World) -> (Actor, Actor, Actor) {
-    (
-        world.person("alice").await,
-        world.person("bob").await,
-        world.person("carol").await,
-    )
-}
-
-async fn board(app: &App, actor: &Actor) -> RoomId {
-    let input = CreateBoard {
-        title: "Plan".into(),
-        op_id: None,
-    };
-    app.create_board(actor, input).await.unwrap().id
 }
 
 async fn invite(app: &App, actor: &Actor, room: RoomId, person: &Actor, role: Role) {
@@ -306,23 +292,4 @@ async fn change(
 async fn members(app: &App, actor: &Actor, room: RoomId) -> Vec<Member> {
     let page = app.list_members(actor, room, PageQuery::default()).await;
     page.unwrap().items
-}
-
-async fn log(store: &Store, room: RoomId) -> Vec<roost_server::store::journal::Entry> {
-    let log = store.journal.log(room, Seq::ZERO, usize::MAX).await;
-    log.unwrap().entries
-}
-
-fn invitation(user: UserId, role: Role) -> InviteMember {
-    InviteMember {
-        email: None,
-        user_id: Some(user),
-        role,
-        op_id: None,
-    }
-}
-
-#[track_caller]
-fn code<T: std::fmt::Debug>(result: Result<T>) -> ErrorCode {
-    result.unwrap_err().code()
 }

@@ -1,17 +1,17 @@
 //! Rooms: boards and conversations, their title and archive, and how their changes reach the journal.
 
-use crate::support::{Instance, World, eventually, on_each_database};
+use crate::support::{
+    World, archived, board_input, code, conversation, invitation, journal, new_board,
+    on_each_database, op, title, trio,
+};
 use roost_schema::{
-    ChangeRoom, CreateBoard, ErrorCode, InviteMember, Kind, OpId, OpenConversation, PageQuery,
-    Role, Room, RoomId, RoomState, RoomType, Seq, UserId,
+    ChangeRoom, CreateBoard, ErrorCode, Kind, PageQuery, Register, Role, Room, RoomId, RoomState,
+    RoomType, Secret, UserId,
 };
 use roost_server::{
-    app::{Actor, App, Result},
-    store::{
-        ActingMember, NewRoom, OutboxRow, ROOMS_PER_PERSON_MAX, RoomError, Store, journal::Entry,
-    },
+    app::{Actor, App, Origin},
+    store::{ActingMember, ROOMS_PER_PERSON_MAX, RoomError},
 };
-use tokio_util::sync::CancellationToken;
 
 on_each_database!(
     a_board_is_its_makers_and_its_journal_begins_with_both,
@@ -24,9 +24,8 @@ on_each_database!(
     rooms_are_listed_newest_first_in_pages,
     a_person_is_in_so_many_rooms_at_most,
     a_role_that_changed_meanwhile_is_a_conflict,
-    what_an_earlier_process_left_is_relayed,
-    a_row_that_was_written_before_is_only_deleted,
-    who_waits_too_long_for_a_relay_cannot_know,
+    a_persons_own_room_is_theirs_alone_and_stays_as_it_is,
+    many_rooms_at_once_do_not_starve_each_other,
 );
 
 async fn a_board_is_its_makers_and_its_journal_begins_with_both(world: World) {
@@ -359,167 +358,60 @@ async fn a_role_that_changed_meanwhile_is_a_conflict(world: World) {
     assert_eq!(journal(&here.store, room).await.len(), 3);
 }
 
-async fn what_an_earlier_process_left_is_relayed(world: World) {
+async fn a_persons_own_room_is_theirs_alone_and_stays_as_it_is(world: World) {
     let here = world.instance().await;
-    let alice = world.person("alice").await;
-    let mut left = Vec::new();
-    for _ in 0..3 {
-        left.push(commit_only(&here.store, &alice).await.id);
-    }
-    assert_eq!(journal(&here.store, left[0]).await.len(), 0);
-
-    let cancel = CancellationToken::new();
-    let relay = tokio_util::task::TaskTracker::new();
-    let (app, stop) = (here.app.clone(), cancel.clone());
-    relay.spawn(async move { app.run_relay(stop).await });
-    for room in &left {
-        eventually(|| async { here.app.read_room(&alice, *room).await.is_ok() }).await;
-    }
-    // Also what is left while it runs.
-    let later = commit_only(&here.store, &alice).await.id;
-    eventually(|| async { here.app.read_room(&alice, later).await.is_ok() }).await;
-    eventually(|| async { here.store.outbox.rooms().await.unwrap().is_empty() }).await;
-    cancel.cancel();
-    relay.close();
-    relay.wait().await;
-}
-
-async fn a_row_that_was_written_before_is_only_deleted(world: World) {
-    let here = world.instance().await;
-    let alice = world.person("alice").await;
-    let room = commit_only(&here.store, &alice).await.id;
-    let claim = here.store.outbox.claim(room).await.unwrap().unwrap();
-    let rows = claim.oldest().await.unwrap();
-    claim.finish().await.unwrap();
-    relay_all(&here).await;
-    let before = journal(&here.store, room).await;
-    assert_eq!(before.len(), 2);
-    // As if the relay had died between the journal's commit and its own.
-    for row in &rows {
-        put_back(&world, row).await;
-    }
-    assert!(!here.store.outbox.is_empty(room).await.unwrap());
-    relay_all(&here).await;
-    assert_eq!(journal(&here.store, room).await, before);
-}
-
-async fn who_waits_too_long_for_a_relay_cannot_know(world: World) {
-    let here = world.instance().await;
-    let alice = world.person("alice").await;
-    let input = || CreateBoard {
-        op_id: Some(op("op-1")),
-        ..board_input("Plan")
+    let bob = world.person("bob").await;
+    let origin = Origin {
+        address: [127, 0, 0, 1].into(),
+        user_agent: None,
     };
-    let room = here.app.create_board(&alice, input()).await.unwrap();
-    let claim = here.store.outbox.claim(room.id).await.unwrap().unwrap();
-    let waited = here.app.create_board(&alice, input()).await;
-    assert_eq!(code(waited), ErrorCode::OutcomeUnknown);
-    claim.finish().await.unwrap();
-    assert_eq!(here.app.create_board(&alice, input()).await.unwrap(), room);
-}
-
-/// Two instances change one room at once; only `PostgreSQL` takes two.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rival_relays_keep_the_order_of_the_commits() {
-    let world = World::on_postgres().await;
-    let (east, west) = (world.instance().await, world.instance().await);
-    let (alice, bob, _) = trio(&world).await;
-    let room = new_board(&east.app, &alice, "Plan").await.id;
-    let input = invitation(bob.user_id, Role::Editor);
-    east.app.invite_member(&alice, room, input).await.unwrap();
-    let (app, reader) = (&west.app, &bob);
-    eventually(|| async { app.read_room(reader, room).await.is_ok() }).await;
-
-    let changes = (0..20).map(|n| {
-        let (app, actor) = match n % 2 {
-            0 => (east.app.clone(), alice),
-            _ => (west.app.clone(), bob),
-        };
-        async move {
-            app.change_room(&actor, room, title(&format!("Plan {n}")))
-                .await
-        }
-    });
-    for changed in futures::future::join_all(changes).await {
-        changed.unwrap();
-    }
-
-    let entries = journal(&east.store, room).await;
-    let ids: Vec<i64> = entries.iter().map(outbox_id).collect();
-    assert_eq!(ids.len(), 23);
-    assert!(ids.is_sorted_by(|one, next| one < next), "{ids:?}");
-    let state: RoomState = entries[22].body.decode().unwrap();
-    let kept = east.store.rooms.find(room, alice.user_id).await.unwrap();
-    assert_eq!(state.title, kept.unwrap().title);
-}
-
-fn outbox_id(entry: &Entry) -> i64 {
-    let op_id = entry.op_id.as_ref().unwrap().as_str();
-    op_id
-        .strip_prefix("roost.outbox.")
-        .unwrap()
-        .parse()
-        .unwrap()
-}
-
-async fn trio(world: &World) -> (Actor, Actor, Actor) {
-    (
-        world.person("alice").await,
-        world.person("bob").await,
-        world.person("carol").await,
-    )
-}
-
-async fn new_board(app: &App, actor: &Actor, title: &str) -> Room {
-    app.create_board(actor, board_input(title)).await.unwrap()
-}
-
-/// A board whose process died between its commit and its relay.
-async fn commit_only(store: &Store, actor: &Actor) -> Room {
-    let new = NewRoom {
-        room_type: RoomType::Board,
-        title: "Plan".parse().unwrap(),
-        creator: actor.user_id,
-        others: Vec::new(),
+    let input = Register {
+        email: "alice@example.com".into(),
+        password: Secret::new("correct horse"),
+        name: "Alice".into(),
+        op_id: None,
     };
-    store.rooms.create(None, &new).await.unwrap()
-}
+    let signed_in = here.app.register(&origin, input).await.unwrap();
+    let token = signed_in.access_token.expose();
+    let alice = here.app.authenticate(token).await.unwrap();
+    let own = signed_in.user.room_id;
 
-/// Runs the relay until nothing waits.
-async fn relay_all(here: &Instance) {
-    let cancel = CancellationToken::new();
-    let running = here.app.run_relay(cancel.clone());
-    let done = async {
-        eventually(|| async { here.store.outbox.rooms().await.unwrap().is_empty() }).await;
-        cancel.cancel();
-    };
-    tokio::join!(running, done);
-}
-
-async fn put_back(world: &World, row: &OutboxRow) {
-    let event = &row.event;
-    let overriding = match world.sql.backend() {
-        sea_orm::DbBackend::Sqlite => "",
-        _ => "OVERRIDING SYSTEM VALUE",
-    };
-    let sql = format!(
-        "INSERT INTO outbox (id, room_id, item, kind, op, body, actor) {overriding}
-         VALUES ($1, $2, $3, $4, 'put', $5, $6)"
+    assert_eq!(own, RoomId::of_user(alice.user_id));
+    let room = here.app.read_room(&alice, own).await.unwrap();
+    assert_eq!(
+        (room.room_type, room.role),
+        (RoomType::Personal, Role::Viewer)
     );
-    let values = vec![
-        row.id.into(),
-        event.room.as_uuid().into(),
-        event.item.as_uuid().into(),
-        event.kind.as_str().into(),
-        event.body.as_str().into(),
-        event.actor.as_uuid().into(),
-    ];
-    world.execute(&sql, values).await;
+    let entries = journal(&here.store, own).await;
+    let kinds: Vec<Kind> = entries.iter().map(|entry| entry.kind).collect();
+    assert_eq!(kinds, [Kind::Room, Kind::Member, Kind::Session]);
+
+    assert_eq!(
+        code(here.app.read_room(&bob, own).await),
+        ErrorCode::NotFound
+    );
+    let refused = here.app.change_room(&alice, own, title("Mine")).await;
+    assert_eq!(code(refused), ErrorCode::Conflict);
+    let input = invitation(bob.user_id, Role::Viewer);
+    let refused = here.app.invite_member(&alice, own, input).await;
+    assert_eq!(code(refused), ErrorCode::Conflict);
+    let refused = here.app.remove_member(&alice, own, alice.user_id, None);
+    assert_eq!(code(refused.await), ErrorCode::Conflict);
+    assert!(rooms_of(&here.app, &alice).await.is_empty());
 }
 
-async fn journal(store: &Store, room: RoomId) -> Vec<Entry> {
-    let log = store.journal.log(room, Seq::ZERO, usize::MAX).await;
-    log.unwrap().entries
+/// More than there are connections to `PostgreSQL`: relays must leave some for the journal.
+async fn many_rooms_at_once_do_not_starve_each_other(world: World) {
+    let here = world.instance().await;
+    let alice = world.person("alice").await;
+    let made = (0..40).map(|n| {
+        here.app
+            .create_board(&alice, board_input(&format!("Board {n}")))
+    });
+    for room in futures::future::join_all(made).await {
+        room.unwrap();
+    }
+    assert_eq!(rooms_of(&here.app, &alice).await.len(), 40);
 }
 
 async fn rooms_of(app: &App, actor: &Actor) -> Vec<Room> {
@@ -528,51 +420,4 @@ async fn rooms_of(app: &App, actor: &Actor) -> Vec<Room> {
         cursor: None,
     };
     app.list_rooms(actor, &[], page).await.unwrap().items
-}
-
-fn board_input(title: &str) -> CreateBoard {
-    CreateBoard {
-        title: title.into(),
-        op_id: None,
-    }
-}
-
-fn conversation(user_ids: Vec<UserId>, title: Option<&str>) -> OpenConversation {
-    OpenConversation {
-        user_ids,
-        title: title.map(Into::into),
-        op_id: None,
-    }
-}
-
-fn invitation(user: UserId, role: Role) -> InviteMember {
-    InviteMember {
-        email: None,
-        user_id: Some(user),
-        role,
-        op_id: None,
-    }
-}
-
-fn title(text: &str) -> ChangeRoom {
-    ChangeRoom {
-        title: Some(text.into()),
-        ..ChangeRoom::default()
-    }
-}
-
-fn archived(archived: bool) -> ChangeRoom {
-    ChangeRoom {
-        archived: Some(archived),
-        ..ChangeRoom::default()
-    }
-}
-
-fn op(text: &str) -> OpId {
-    text.parse().unwrap()
-}
-
-#[track_caller]
-fn code<T: std::fmt::Debug>(result: Result<T>) -> ErrorCode {
-    result.unwrap_err().code()
 }

@@ -1,11 +1,17 @@
 //! Worlds for tests below the transports: a database of their own, instances of the application
 //! upon it, and people.
 
-use roost_schema::{SessionId, UserId};
+use roost_schema::{
+    ChangeRoom, CreateBoard, ErrorCode, InviteMember, OpId, OpenConversation, Role, Room, RoomId,
+    Seq, SessionId, UserId,
+};
 use roost_server::{
-    app::{Actor, App, Passwords, TokenSettings, Tokens},
+    app::{Actor, App, Passwords, Result, TokenSettings, Tokens},
     live::Live,
-    store::{Clock, Sql, Store, journal::SqlJournal},
+    store::{
+        Clock, Sql, Store,
+        journal::{Entry, SqlJournal},
+    },
 };
 use sea_orm::{ConnectionTrait, Statement, Value};
 use std::{future::Future, time::Duration};
@@ -75,9 +81,10 @@ impl World {
     /// Another instance on this database. `SQLite` takes only one.
     pub(crate) async fn instance(&self) -> Instance {
         // One writer for one file: connections of its own only where several may write.
-        let sql = match self.url.starts_with("sqlite:") {
-            true => self.sql.clone(),
-            false => Sql::connect(&self.url).await.unwrap(),
+        let sql = if self.url.starts_with("sqlite:") {
+            self.sql.clone()
+        } else {
+            Sql::connect(&self.url).await.unwrap()
         };
         let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
         let clock = Clock::measured(&sql).await.unwrap();
@@ -89,7 +96,7 @@ impl World {
         let settings = TokenSettings {
             issuer: "roost".into(),
             audience: "roost".into(),
-            lifetime: Duration::from_secs(300),
+            lifetime: Duration::from_mins(5),
         };
         let tokens = Tokens::new(settings, &[Tokens::generate_key().unwrap()]).unwrap();
         Instance {
@@ -143,6 +150,70 @@ pub(crate) async fn eventually<Asked: Future<Output = bool>>(mut holds: impl FnM
     tokio::time::timeout(DEADLINE, asking)
         .await
         .expect("it did not come true in time");
+}
+
+pub(crate) async fn trio(world: &World) -> (Actor, Actor, Actor) {
+    (
+        world.person("alice").await,
+        world.person("bob").await,
+        world.person("carol").await,
+    )
+}
+
+pub(crate) async fn new_board(app: &App, actor: &Actor, title: &str) -> Room {
+    app.create_board(actor, board_input(title)).await.unwrap()
+}
+
+pub(crate) async fn journal(store: &Store, room: RoomId) -> Vec<Entry> {
+    let log = store.journal.log(room, Seq::ZERO, usize::MAX).await;
+    log.unwrap().entries
+}
+
+pub(crate) fn board_input(title: &str) -> CreateBoard {
+    CreateBoard {
+        title: title.into(),
+        op_id: None,
+    }
+}
+
+pub(crate) fn conversation(user_ids: Vec<UserId>, title: Option<&str>) -> OpenConversation {
+    OpenConversation {
+        user_ids,
+        title: title.map(Into::into),
+        op_id: None,
+    }
+}
+
+pub(crate) fn invitation(user: UserId, role: Role) -> InviteMember {
+    InviteMember {
+        email: None,
+        user_id: Some(user),
+        role,
+        op_id: None,
+    }
+}
+
+pub(crate) fn title(text: &str) -> ChangeRoom {
+    ChangeRoom {
+        title: Some(text.into()),
+        ..ChangeRoom::default()
+    }
+}
+
+pub(crate) fn archived(archived: bool) -> ChangeRoom {
+    ChangeRoom {
+        archived: Some(archived),
+        ..ChangeRoom::default()
+    }
+}
+
+pub(crate) fn op(text: &str) -> OpId {
+    text.parse().unwrap()
+}
+
+#[track_caller]
+pub(crate) fn code<T: std::fmt::Debug>(result: Result<T>) -> ErrorCode {
+    result.unwrap_err().code()
 }
 
 #[expect(
