@@ -3,10 +3,6 @@
 use roost_schema::ErrorCode;
 use std::fmt::Write;
 
-pub fn graphql_sdl() -> String {
-    todo!()
-}
-
 /// `docs/errors.md`.
 pub fn error_page() -> String {
     let mut page = String::from(

@@ -12,7 +12,8 @@ mod rest;
 pub mod serve;
 pub mod socketio;
 
-pub use contracts::{error_page, graphql_sdl};
+pub use contracts::error_page;
+pub use graphql::graphql_sdl;
 pub use health::{Health, State as Readiness};
 pub use limits::{ClientAddress, Limits};
 pub use origins::Origins;
@@ -107,6 +108,7 @@ pub fn router(app: &App, shared: &Shared) -> Router {
 fn routes(app: &App, shared: &Shared) -> Router {
     Router::new()
         .merge(rest::router(app, shared))
+        .merge(graphql::router(app, shared))
         .merge(socketio::routes(app, shared))
 }
 

@@ -4,6 +4,7 @@
 
 mod access;
 mod architecture;
+mod graphql;
 mod members;
 mod outbox;
 mod rooms;

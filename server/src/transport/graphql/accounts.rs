@@ -1,0 +1,53 @@
+//! Accounts: register, sign in and out, refresh, change the password.
+
+use super::auth::{caller, guest};
+use crate::app::Result;
+use async_graphql::{Context, Object};
+use roost_schema::{ChangePassword, Login, Me, Refresh, Register, SignedIn};
+
+#[derive(Default)]
+pub(super) struct AccountQuery;
+
+#[Object]
+impl AccountQuery {
+    /// The person who asks.
+    async fn me(&self, ctx: &Context<'_>) -> Result<Me> {
+        let (app, actor) = caller(ctx).await?;
+        app.read_me(&actor).await
+    }
+}
+
+#[derive(Default)]
+pub(super) struct AccountMutation;
+
+#[Object]
+impl AccountMutation {
+    /// Makes an account and signs in.
+    async fn register(&self, ctx: &Context<'_>, input: Register) -> Result<SignedIn> {
+        let (app, origin) = guest(ctx);
+        app.register(origin, input).await
+    }
+
+    async fn login(&self, ctx: &Context<'_>, input: Login) -> Result<SignedIn> {
+        let (app, origin) = guest(ctx);
+        app.login(origin, input).await
+    }
+
+    /// Exchanges a refresh token for a new pair of tokens.
+    async fn refresh(&self, ctx: &Context<'_>, input: Refresh) -> Result<SignedIn> {
+        let (app, origin) = guest(ctx);
+        app.refresh(origin, input).await
+    }
+
+    /// Ends the session that asks.
+    async fn logout(&self, ctx: &Context<'_>) -> Result<bool> {
+        let (app, actor) = caller(ctx).await?;
+        app.logout(&actor).await.map(|()| true)
+    }
+
+    /// Changes the password; every other session ends.
+    async fn change_password(&self, ctx: &Context<'_>, input: ChangePassword) -> Result<bool> {
+        let (app, actor) = caller(ctx).await?;
+        app.change_password(&actor, input).await.map(|()| true)
+    }
+}
