@@ -32,6 +32,7 @@ mod rest;
 mod session;
 mod socket;
 mod state;
+mod stream;
 
 pub use backoff::Backoff;
 pub use endpoint::Endpoint;
@@ -41,3 +42,4 @@ pub use reader::RoomReader;
 pub use session::Client;
 pub use socket::{Event, Socket};
 pub use state::RoomState;
+pub use stream::EventStream;

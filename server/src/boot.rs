@@ -56,7 +56,7 @@ pub async fn boot(config: Config) -> anyhow::Result<Server> {
     let tasks = TaskTracker::new();
     let (cancel, closing) = (CancellationToken::new(), CancellationToken::new());
     let store = open_stores(&config, &tasks, &cancel).await?;
-    let app = compose(&config, store, &tasks, &cancel)?;
+    let app = compose(&config, store, &tasks, &cancel).await?;
     let shared = Shared::new(&config, tasks.clone(), closing.clone());
     let router = transport::router(&app, &shared);
 
@@ -175,7 +175,7 @@ async fn open_journal(
     Ok(SqlJournal::open(sql.clone(), tasks, cancel.clone()).await?)
 }
 
-fn compose(
+async fn compose(
     config: &Config,
     store: Store,
     tasks: &TaskTracker,
@@ -191,11 +191,13 @@ fn compose(
     };
     let key = match &config.signing_key_pem {
         Some(pem) => Secret::new(pem.expose_secret()),
-        None => Tokens::generate_key()?,
+        None => store.keys.shared(&Tokens::generate_key()?).await?,
     };
     let tokens = Tokens::new(settings, &[key])?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Ok(App::new(store, live, tokens, Passwords::new(cores)))
+    let app = App::new(store, live, tokens, Passwords::new(cores));
+    app.load_revocations().await?;
+    Ok(app)
 }
 
 fn spawn_chores(app: &App, shared: &Shared, cancel: &CancellationToken) {

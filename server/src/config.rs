@@ -133,10 +133,17 @@ pub enum Source {
 }
 
 /// A value before it is parsed.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Text {
     text: String,
     source: Source,
+}
+
+/// Without the text: it may be a secret.
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source.fmt(f)
+    }
 }
 
 /// The configuration, and where each of its values comes from.

@@ -1,11 +1,13 @@
 //! The server's tests.
 
-#![expect(clippy::unwrap_used, reason = "in a test, a panic is the answer")]
-
 mod access;
 mod architecture;
+mod config;
 mod graphql;
+mod health;
 mod members;
 mod outbox;
 mod rooms;
+mod serve;
 mod support;
+mod transports;

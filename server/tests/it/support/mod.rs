@@ -1,5 +1,18 @@
-//! Worlds for tests below the transports: a database of their own, instances of the application
-//! upon it, and people.
+//! Worlds for tests: a database of their own; upon it instances of the application, whole servers,
+//! and the real program; and people who use them.
+
+mod person;
+mod program;
+mod server;
+mod via;
+
+#[expect(unused_imports, reason = "stories take what they need")]
+pub(crate) use {
+    person::{PASSWORD, Person, message},
+    program::Program,
+    server::Server,
+    via::{Via, Watch, in_time},
+};
 
 use roost_schema::{
     ChangeRoom, CreateBoard, ErrorCode, InviteMember, OpId, OpenConversation, Role, Room, RoomId,

@@ -1,0 +1,103 @@
+//! The real program as a child process: it can be killed with -9 and started again.
+
+use super::{DEADLINE, World};
+use roost_client::Endpoint;
+use std::{net::SocketAddr, process::Stdio, time::Duration};
+use tokio::{
+    process::{Child, Command},
+    time::timeout,
+};
+
+/// `roost serve` on a port of its own. Dropped, it is killed.
+pub(crate) struct Program {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) address: SocketAddr,
+    environment: Vec<(String, String)>,
+    child: Child,
+}
+
+impl World {
+    /// Starts the program upon this world's database and waits until it is ready.
+    pub(crate) async fn start_program(&self, keys: &[(&str, &str)]) -> Program {
+        let address = free_address();
+        let listen = address.to_string();
+        let own = [
+            ("listen", listen.as_str()),
+            ("metrics_listen", ""),
+            ("database_url", self.url.as_str()),
+        ];
+        let environment: Vec<(String, String)> = own
+            .iter()
+            .chain(keys)
+            .map(|(name, text)| (format!("ROOST_{}", name.to_uppercase()), (*text).to_owned()))
+            .collect();
+        let child = spawn(&environment, &["serve"]);
+        let program = Program {
+            endpoint: Endpoint::new(&format!("http://{address}")).unwrap(),
+            address,
+            environment,
+            child,
+        };
+        program.ready().await;
+        program
+    }
+}
+
+impl Program {
+    /// Ends it as a power cut would.
+    pub(crate) async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Starts it again on the same port after a kill.
+    pub(crate) async fn start_again(&mut self) {
+        self.child = spawn(&self.environment, &["serve"]);
+        self.ready().await;
+    }
+
+    /// SIGTERM, and how it ended.
+    pub(crate) async fn terminate(&mut self) -> std::process::ExitStatus {
+        let id = self.child.id().expect("it runs");
+        let process = rustix::process::Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
+        rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+        let ended = timeout(DEADLINE, self.child.wait()).await;
+        ended.expect("it ends in time").unwrap()
+    }
+
+    /// Runs another command of the program in the same environment.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> std::process::Output {
+        let child = spawn(&self.environment, arguments);
+        let output = timeout(DEADLINE, child.wait_with_output()).await;
+        output.expect("it ends in time").unwrap()
+    }
+
+    /// Asks as a container's health check would.
+    async fn ready(&self) {
+        let mut ticks = tokio::time::interval(Duration::from_millis(50));
+        let asking = async {
+            while !self.run(&["health"]).await.status.success() {
+                ticks.tick().await;
+            }
+        };
+        timeout(DEADLINE, asking).await.expect("it becomes ready");
+    }
+}
+
+fn spawn(environment: &[(String, String)], arguments: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_roost"))
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().map(|(name, text)| (name, text)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+/// The program needs to be found again after a restart, so it cannot take whichever port is free.
+fn free_address() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}

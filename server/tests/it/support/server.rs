@@ -1,0 +1,103 @@
+//! A whole server in this process, on a real port, booted as the program boots it.
+
+use super::{DEADLINE, Person, World};
+use roost_client::Endpoint;
+use roost_server::{
+    app::App,
+    boot::{self, boot},
+    config::{self, Config},
+};
+use std::net::SocketAddr;
+use tokio::{task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+/// A running server. Dropped, it is gone at once, as after kill -9 but for its memory.
+pub(crate) struct Server {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) address: SocketAddr,
+    pub(crate) metrics_address: Option<SocketAddr>,
+    /// Its use cases, for a look behind the transports.
+    pub(crate) app: App,
+    stop: CancellationToken,
+    task: JoinSet<anyhow::Result<()>>,
+}
+
+impl World {
+    /// A server upon this world's database, ready to serve. `SQLite` takes one at a time.
+    pub(crate) async fn serve(&self) -> Server {
+        self.serve_with(&[]).await
+    }
+
+    /// The same with some keys set: `("connections_max", "3")`.
+    pub(crate) async fn serve_with(&self, keys: &[(&str, &str)]) -> Server {
+        let server = boot(self.config(keys)).await.unwrap();
+        Server::run(server).await
+    }
+
+    /// Configuration as a server of this world reads it: any free port, and no limit that a quick
+    /// story would meet by chance.
+    pub(crate) fn config(&self, keys: &[(&str, &str)]) -> Config {
+        let defaults = [
+            ("listen", "127.0.0.1:0"),
+            ("metrics_listen", ""),
+            ("database_url", self.url.as_str()),
+            ("address_requests_per_second", "100000"),
+            ("account_requests_per_second", "100000"),
+            ("address_handshakes_per_second", "10000"),
+        ];
+        let variables = defaults
+            .iter()
+            .chain(keys)
+            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+        config::load_from(None, variables).unwrap().config
+    }
+}
+
+impl Server {
+    async fn run(server: boot::Server) -> Self {
+        let (address, metrics_address) = (server.address, server.metrics_address);
+        let app = server.app.clone();
+        let stop = server.stopper();
+        let mut task = JoinSet::new();
+        task.spawn(server.serve());
+        let endpoint = Endpoint::new(&format!("http://{address}")).unwrap();
+        Self {
+            endpoint,
+            address,
+            metrics_address,
+            app,
+            stop,
+            task,
+        }
+    }
+
+    /// A person with an account, signed in: `name@example.org`.
+    pub(crate) async fn person(&self, name: &str) -> Person {
+        Person::register(&self.endpoint, name).await
+    }
+
+    pub(crate) async fn alice(&self) -> Person {
+        self.person("alice").await
+    }
+
+    pub(crate) async fn bob(&self) -> Person {
+        self.person("bob").await
+    }
+
+    /// Somebody who was invited to nothing.
+    pub(crate) async fn stranger(&self) -> Person {
+        self.person("stranger").await
+    }
+
+    /// Stops as after SIGTERM, and waits until it has.
+    pub(crate) async fn stop(mut self) {
+        self.begin_stopping();
+        let ended = timeout(DEADLINE, self.task.join_next()).await;
+        ended.expect("it stops in time").unwrap().unwrap().unwrap();
+    }
+
+    /// As a signal to stop does; the server drains meanwhile.
+    pub(crate) fn begin_stopping(&self) {
+        self.stop.cancel();
+    }
+}

@@ -1,0 +1,149 @@
+//! One story, told once per transport: alice writes, bob watches, a stranger learns nothing.
+
+use crate::support::{Via, World, message};
+use roost_client::RoomReader;
+use roost_schema::{
+    DeleteMessage, EditMessage, ErrorCode, Kind, MessageState, Op, OpId, Role, SendMessage,
+};
+
+#[tokio::test]
+async fn every_transport_writes_and_shows_the_same() {
+    let world = World::on_sqlite().await;
+    let server = world.serve().await;
+    let (alice, bob) = (server.alice().await, server.bob().await);
+    let board = alice.board("Plan").await;
+    alice.invite(board.id, &bob, Role::Viewer).await;
+
+    for via in Via::ALL {
+        let mut watches = Vec::new();
+        for watching in Via::ALL {
+            watches.push(bob.watch(watching, board.id, None).await.unwrap());
+        }
+        let sent = alice.send(via, board.id, message("hello")).await.unwrap();
+        assert_eq!(
+            (sent.text.as_str(), sent.author_id),
+            ("hello", alice.id()),
+            "{via:?}"
+        );
+        let edit = EditMessage {
+            text: "hello there".into(),
+            op_id: None,
+            if_match: Some(sent.seq),
+        };
+        let edited = alice
+            .edit(via, board.id, sent.id, edit.clone())
+            .await
+            .unwrap();
+        assert!(
+            edited.seq > sent.seq && edited.edited_at.is_some(),
+            "{via:?}"
+        );
+        let stale = alice.edit(via, board.id, sent.id, edit).await.unwrap_err();
+        assert_eq!(stale.code(), Some(ErrorCode::Stale), "{via:?}");
+        let delete = DeleteMessage::default();
+        alice.delete(via, board.id, sent.id, delete).await.unwrap();
+
+        for mut watch in watches {
+            let events = watch.events(3).await;
+            let seqs: Vec<u64> = events.iter().map(|event| event.seq.0).collect();
+            assert_eq!(
+                seqs,
+                [sent.seq.0, sent.seq.0 + 1, sent.seq.0 + 2],
+                "{via:?}"
+            );
+            assert!(events.iter().all(|event| event.item == sent.id));
+            let state: MessageState = events[1].body.decode().unwrap();
+            assert_eq!(state.text, "hello there");
+            assert_eq!((events[2].kind, events[2].op), (Kind::Message, Op::Delete));
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_transport_refuses_alike() {
+    let world = World::on_sqlite().await;
+    let server = world.serve().await;
+    let (alice, bob) = (server.alice().await, server.bob().await);
+    let stranger = server.stranger().await;
+    let board = alice.board("Plan").await;
+    alice.invite(board.id, &bob, Role::Viewer).await;
+    for via in Via::ALL {
+        for (person, text, code) in [
+            (&bob, "hello", ErrorCode::Forbidden),
+            (&stranger, "hello", ErrorCode::NotFound),
+            (&alice, "  ", ErrorCode::Invalid),
+        ] {
+            let refused = person.send(via, board.id, message(text)).await.unwrap_err();
+            assert_eq!(refused.code(), Some(code), "{via:?}: {refused}");
+        }
+        let watched = stranger.watch(via, board.id, None).await;
+        if let Ok(mut watch) = watched {
+            let refused = watch.next().await.unwrap_err();
+            assert_eq!(
+                refused.code(),
+                Some(ErrorCode::NotFound),
+                "{via:?}: {refused}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_retry_on_another_transport_has_one_effect() {
+    let world = World::on_sqlite().await;
+    let server = world.serve().await;
+    let alice = server.alice().await;
+    let board = alice.board("Plan").await;
+    let op_id: OpId = "op-1".parse().unwrap();
+    let input = |text: &str| SendMessage {
+        op_id: Some(op_id.clone()),
+        ..message(text)
+    };
+    let first = alice
+        .send(Via::Rest, board.id, input("once"))
+        .await
+        .unwrap();
+    for via in Via::ALL {
+        let again = alice.send(via, board.id, input("once")).await.unwrap();
+        assert_eq!(again, first, "{via:?}");
+        let reused = alice.send(via, board.id, input("twice")).await.unwrap_err();
+        assert_eq!(reused.code(), Some(ErrorCode::OpIdReused), "{via:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_resumes_where_it_stood() {
+    let world = World::on_sqlite().await;
+    let mut program = world.start_program(&[]).await;
+    let alice = crate::support::Person::register(&program.endpoint, "alice").await;
+    let board = alice.board("Plan").await;
+    let mut reader = RoomReader::new(alice.client().clone(), board.id);
+    reader.next().await.unwrap().expect("the room's state");
+
+    let mut read_texts = Vec::new();
+    for round in 0..3 {
+        let text = format!("round {round}");
+        let sent = alice
+            .send(Via::Rest, board.id, message(&text))
+            .await
+            .unwrap();
+        match round {
+            0 => reader.cut(),
+            1 => {
+                program.kill().await;
+                program.start_again().await;
+            }
+            _ => {}
+        }
+        while !reader.state().unwrap().items().contains_key(&sent.id) {
+            let news = crate::support::in_time(reader.next()).await.unwrap();
+            for event in news.expect("still a member") {
+                let state: MessageState = event.body.decode().unwrap();
+                read_texts.push(state.text);
+            }
+        }
+    }
+    assert_eq!(read_texts, ["round 0", "round 1", "round 2"]);
+    assert_eq!(reader.resets(), 0);
+    assert!(reader.reconnects() >= 1, "it noticed the kill");
+}
