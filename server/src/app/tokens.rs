@@ -142,14 +142,14 @@ impl Tokens {
             return Err(Error::unauthenticated());
         }
         let digest: [u8; 32] = Sha256::digest(token).into();
-        let actor = match self.verified.get(&digest) {
-            Some(actor) => actor,
-            None => self.read(token).ok_or_else(Error::unauthenticated)?,
-        };
-        if actor.expires_at + LEEWAY <= now {
-            return Err(Error::unauthenticated());
+        let remembered = self.verified.get(&digest);
+        let actor = remembered
+            .or_else(|| self.read(token))
+            .filter(|actor| now < actor.expires_at + LEEWAY)
+            .ok_or_else(Error::unauthenticated)?;
+        if remembered.is_none() {
+            self.verified.insert(digest, actor);
         }
-        self.verified.insert(digest, actor);
         Ok(actor)
     }
 
@@ -192,3 +192,6 @@ fn thumbprint(x: &str) -> String {
 fn whole_seconds(time: DateTime<Utc>) -> DateTime<Utc> {
     DateTime::from_timestamp(time.timestamp(), 0).unwrap_or(time)
 }
+
+#[cfg(test)]
+mod tests;

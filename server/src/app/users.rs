@@ -1,6 +1,7 @@
 //! Finding people.
 
 use super::{Actor, App, Error, Result};
+use crate::store::Account;
 use roost_schema::{EMAIL_CHARS_MAX, Email, User, UserId};
 
 /// A shorter beginning of a name finds nearly everybody.
@@ -26,7 +27,7 @@ impl App {
         }
         if let Ok(email) = query.parse::<Email>() {
             let account = self.store.users.find_by_email(&email).await?;
-            return Ok(account.map(|found| found.user()).into_iter().collect());
+            return Ok(account.map(Account::user).into_iter().collect());
         }
         Ok(self.store.users.find_by_name(query).await?)
     }

@@ -7,10 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a revocation is remembered: no access token lives longer, so none can speak for the
 /// session afterwards.
-pub const REVOCATION_KEPT: Duration = Duration::from_secs(60 * 60);
+pub const REVOCATION_KEPT: Duration = Duration::from_hours(1);
 
 /// What clocks may differ by, and what it takes to close a connection whose token expired.
-const SLACK: Duration = Duration::from_secs(60);
+const SLACK: Duration = Duration::from_mins(1);
 
 /// Which sessions are revoked, and who waits to hear of it. Its memory is bounded by the sessions
 /// revoked, and those seen, within one token lifetime.

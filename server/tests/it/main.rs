@@ -1,6 +1,7 @@
 //! The server's tests.
 
 mod access;
+mod accounts;
 mod architecture;
 mod config;
 mod graphql;
@@ -9,5 +10,6 @@ mod members;
 mod outbox;
 mod rooms;
 mod serve;
+mod sessions;
 mod support;
 mod transports;

@@ -19,7 +19,7 @@ use roost_schema::{
     Seq, SessionId, UserId,
 };
 use roost_server::{
-    app::{Actor, App, Passwords, Result, TokenSettings, Tokens},
+    app::{Actor, App, Origin, Passwords, Result, TokenSettings, Tokens},
     live::Live,
     store::{
         Clock, Sql, Store,
@@ -27,7 +27,11 @@ use roost_server::{
     },
 };
 use sea_orm::{ConnectionTrait, Statement, Value};
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 use tempfile::TempDir;
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -111,7 +115,8 @@ impl World {
             audience: "roost".into(),
             lifetime: Duration::from_mins(5),
         };
-        let tokens = Tokens::new(settings, &[Tokens::generate_key().unwrap()]).unwrap();
+        let key = store.keys.shared(&Tokens::generate_key().unwrap()).await;
+        let tokens = Tokens::new(settings, &[key.unwrap()]).unwrap();
         Instance {
             app: App::new(store.clone(), live, tokens, Passwords::new(1)),
             store,
@@ -124,11 +129,12 @@ impl World {
         let user_id = UserId::generate();
         self.execute(
             "INSERT INTO users (id, email, name, name_lower, password_hash, created_us)
-             VALUES ($1, $2, $3, $3, '', 0)",
+             VALUES ($1, $2, $3, $4, '', 0)",
             vec![
                 user_id.as_uuid().into(),
                 format!("{name}@example.com").into(),
                 name.into(),
+                name.to_lowercase().into(),
             ],
         )
         .await;
@@ -150,6 +156,14 @@ pub(crate) struct Instance {
     pub(crate) app: App,
     pub(crate) store: Store,
     _stop: DropGuard,
+}
+
+/// Where the requests of tests come from.
+pub(crate) fn origin() -> Origin {
+    Origin {
+        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        user_agent: Some("tests/1.0".into()),
+    }
 }
 
 /// Waits until something holds, asking again and again, no longer than the deadline.
