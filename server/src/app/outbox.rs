@@ -9,7 +9,7 @@ use crate::{
 use futures::StreamExt;
 use roost_schema::{OpId, RoomId};
 use std::time::Duration;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{Instant, interval, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 /// How long a use case waits for its events to reach the journal before it says that it cannot
@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 const RELAY_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How long to wait before asking again for a room that another instance has.
 const CLAIM_PAUSE: Duration = Duration::from_millis(20);
+/// How long to wait before trying again after a store refused.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// How often to look for what an earlier process left.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How many rooms the sweep relays at once; the rest is for use cases that wait.
@@ -37,12 +39,20 @@ impl App {
     ///
     /// Errors: only `outcome_unknown`, because what the events tell is committed already.
     pub(super) async fn relay_room(&self, room: RoomId) -> Result<()> {
-        match timeout(RELAY_WAIT_MAX, self.relay_until_empty(room)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Error::OutcomeUnknown(error.into())),
-            Err(_) => Err(Error::OutcomeUnknown(anyhow::anyhow!(
-                "room {room} was not relayed in time"
-            ))),
+        let deadline = Instant::now() + RELAY_WAIT_MAX;
+        loop {
+            let failure = match timeout_at(deadline, self.relay_until_empty(room)).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(failure)) => anyhow::Error::new(failure),
+                Err(elapsed) => anyhow::Error::new(elapsed),
+            };
+            // What the stores refuse now they may take in a moment, and nothing else can be done.
+            if Instant::now() + RETRY_PAUSE >= deadline {
+                return Err(Error::OutcomeUnknown(
+                    failure.context(format!("room {room} was not relayed in time")),
+                ));
+            }
+            sleep(RETRY_PAUSE).await;
         }
     }
 

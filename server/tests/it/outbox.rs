@@ -4,7 +4,7 @@ use crate::support::{
     Instance, World, board_input, code, eventually, invitation, journal, new_board,
     on_each_database, op, title, trio,
 };
-use roost_schema::{CreateBoard, ErrorCode, Role, Room, RoomState, RoomType};
+use roost_schema::{ChangeRoom, CreateBoard, ErrorCode, Role, Room, RoomState, RoomType};
 use roost_server::{
     app::Actor,
     store::{NewRoom, OutboxRow, Store, journal::Entry},
@@ -15,6 +15,7 @@ on_each_database!(
     what_an_earlier_process_left_is_relayed,
     a_row_that_was_written_before_is_only_deleted,
     who_waits_too_long_for_a_relay_cannot_know,
+    what_the_journal_did_not_take_is_not_acknowledged,
 );
 
 async fn what_an_earlier_process_left_is_relayed(world: World) {
@@ -74,6 +75,48 @@ async fn who_waits_too_long_for_a_relay_cannot_know(world: World) {
     assert_eq!(code(waited), ErrorCode::OutcomeUnknown);
     claim.finish().await.unwrap();
     assert_eq!(here.app.create_board(&alice, input()).await.unwrap(), room);
+}
+
+async fn what_the_journal_did_not_take_is_not_acknowledged(world: World) {
+    let here = world.instance().await;
+    let alice = world.person("alice").await;
+    let room = new_board(&here.app, &alice, "Plan").await.id;
+    let input = || ChangeRoom {
+        op_id: Some(op("op-1")),
+        ..title("New")
+    };
+
+    let away = "ALTER TABLE journal RENAME TO journal_away";
+    world.execute(away, vec![]).await;
+    let unknown = here.app.change_room(&alice, room, input()).await;
+    assert_eq!(code(unknown), ErrorCode::OutcomeUnknown);
+    assert!(!here.store.outbox.is_empty(room).await.unwrap());
+
+    let back = "ALTER TABLE journal_away RENAME TO journal";
+    world.execute(back, vec![]).await;
+    let healed = here.app.change_room(&alice, room, input()).await.unwrap();
+    assert_eq!(healed.title.as_deref(), Some("New"));
+    assert!(here.store.outbox.is_empty(room).await.unwrap());
+    let entries = journal(&here.store, room).await;
+    assert_eq!(entries.len(), 3);
+    let state: RoomState = entries[2].body.decode().unwrap();
+    assert_eq!(state.title.as_deref(), Some("New"));
+}
+
+/// A process that was stopped while it held a room; only `PostgreSQL` takes two instances.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_froze_loses_the_room() {
+    let world = World::on_postgres().await;
+    let (east, west) = (world.instance().await, world.instance().await);
+    let alice = world.person("alice").await;
+    let room = commit_only(&east.store, &alice).await.id;
+    let frozen = east.store.outbox.claim(room).await.unwrap().unwrap();
+    let rows = frozen.oldest().await.unwrap();
+
+    relay_all(&west).await;
+    assert_eq!(journal(&west.store, room).await.len(), 2);
+    // It wakes, and finds that it holds nothing any more.
+    frozen.delete_through(rows[1].id).await.unwrap_err();
 }
 
 /// Two instances change one room at once; only `PostgreSQL` takes two.

@@ -1,7 +1,7 @@
 //! Rooms: boards and conversations, their title and archive, and how their changes reach the journal.
 
 use crate::support::{
-    World, archived, board_input, code, conversation, invitation, journal, new_board,
+    World, archived, board_input, code, conversation, eventually, invitation, journal, new_board,
     on_each_database, op, title, trio,
 };
 use roost_schema::{
@@ -400,17 +400,26 @@ async fn a_persons_own_room_is_theirs_alone_and_stays_as_it_is(world: World) {
     assert!(rooms_of(&here.app, &alice).await.is_empty());
 }
 
-/// More than there are connections to `PostgreSQL`: relays must leave some for the journal.
+/// More than there are connections to `PostgreSQL`: relays must leave some for the journal. Who is
+/// told to come back later does, with the same operation id.
 async fn many_rooms_at_once_do_not_starve_each_other(world: World) {
     let here = world.instance().await;
     let alice = world.person("alice").await;
-    let made = (0..40).map(|n| {
-        here.app
-            .create_board(&alice, board_input(&format!("Board {n}")))
-    });
-    for room in futures::future::join_all(made).await {
-        room.unwrap();
-    }
+    let create = async |n: usize| {
+        let input = CreateBoard {
+            op_id: Some(op(&format!("op-{n}"))),
+            ..board_input(&format!("Board {n}"))
+        };
+        eventually(|| async {
+            match here.app.create_board(&alice, input.clone()).await {
+                Ok(_) => true,
+                Err(error) if error.code().is_retryable() => false,
+                Err(error) => panic!("{error:?}"),
+            }
+        })
+        .await;
+    };
+    futures::future::join_all((0..40).map(create)).await;
     assert_eq!(rooms_of(&here.app, &alice).await.len(), 40);
 }
 
