@@ -11,5 +11,6 @@ mod outbox;
 mod rooms;
 mod serve;
 mod sessions;
+mod socketio;
 mod support;
 mod transports;

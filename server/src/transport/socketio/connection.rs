@@ -21,9 +21,10 @@ use std::{
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
-/// What one socket may ask: steadily, and at once. Beyond it: `rate_limited`.
+/// What one socket may ask: steadily, and at once, when it comes back with work that waited. Beyond
+/// it: `rate_limited`.
 const EVENTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(200).expect("not zero");
-const EVENTS_AT_ONCE: NonZeroU32 = NonZeroU32::new(1_000).expect("not zero");
+const EVENTS_AT_ONCE: NonZeroU32 = NonZeroU32::new(2_500).expect("not zero");
 
 /// Lives as long as the socket is connected.
 pub(super) struct Connection {

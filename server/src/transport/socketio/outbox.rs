@@ -25,6 +25,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(20);
 const EVENT_BYTES: usize = 6;
 /// `3…[…]` around an acknowledgement's number and its body.
 const ACK_BYTES: usize = 3;
+/// `1`.
+const DISCONNECT_BYTES: usize = 1;
 
 /// The socket has ended; whoever serves it stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,8 +110,9 @@ impl Outbox {
 
     /// Leaves the namespace for good, as Socket.IO says it: a stock client does not come back.
     pub(super) async fn close_for_good(&self) {
+        let leave = || self.socket.clone().disconnect().map_err(SendError::Socket);
         // A full buffer takes no farewell; then the end of the transport has to do.
-        let _ = self.socket.clone().disconnect();
+        let _ = self.wire.hand(Class::Reply, DISCONNECT_BYTES, leave);
         self.close().await;
     }
 

@@ -1,0 +1,314 @@
+//! What sockets ask and are told, on each transport.
+
+use super::{
+    client::{Heard, Mode, Socket},
+    house::{DEADLINE, House, join},
+};
+use roost_schema::{ItemId, RoomId};
+use serde_json::{Value, json};
+use std::{collections::VecDeque, time::Duration};
+
+const MODES: [Mode; 3] = [Mode::WebSocket, Mode::Polling, Mode::Upgrade];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alice_sends_and_bob_watches() {
+    let house = House::build().await;
+    let (alice, bob) = (house.person("alice").await, house.person("bob").await);
+    let room = house.board(&[&alice, &bob]).await;
+    for mode in MODES {
+        let mut sender = house.connect(mode, &alice).await;
+        let mut watcher = house.connect(mode, &bob).await;
+        let joined = join(&mut watcher, room).await;
+        assert_eq!(joined["role"], "editor");
+        let message = sender
+            .call("message:send", &json!({ "room": room, "text": "hi" }))
+            .await;
+        assert_eq!(message["text"], "hi", "{mode:?}: {message}");
+        assert_eq!(watcher.messages(1).await, ["hi"], "{mode:?}");
+    }
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_of_one_socket_keep_their_order() {
+    const COUNT: usize = 2_000;
+    /// Fewer than the room's mailbox holds.
+    const WINDOW: usize = 400;
+    let house = House::build().await;
+    let alice = house.person("alice").await;
+    let room = house.board(&[&alice]).await;
+    let mut socket = house.connect(Mode::WebSocket, &alice).await;
+    let joined = join(&mut socket, room).await;
+    let mut pending = VecDeque::new();
+    for number in 0..COUNT {
+        let message = json!({ "room": room, "text": number.to_string() });
+        pending.push_back(socket.emit("message:send", &message));
+        if pending.len() == WINDOW {
+            acknowledged(&mut socket, pending.pop_front()).await;
+        }
+    }
+    while !pending.is_empty() {
+        acknowledged(&mut socket, pending.pop_front()).await;
+    }
+    let mut reader = house.connect(Mode::WebSocket, &alice).await;
+    let resume = json!({ "room": room, "after": joined["position"] });
+    reader.call("room:join", &resume).await;
+    let texts = reader.messages(COUNT).await;
+    let inversions = texts
+        .iter()
+        .enumerate()
+        .filter(|(at, text)| **text != at.to_string());
+    assert_eq!(inversions.count(), 0);
+    house.stop().await;
+}
+
+async fn acknowledged(socket: &mut Socket, number: Option<u64>) {
+    let answer = socket.ack(number.unwrap()).await;
+    assert!(answer["text"].is_string(), "{answer}");
+}
+
+/// The connect packet and an event in one go: whoever registers handlers after the client was told
+/// that it is connected loses such events.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_right_after_connecting_is_heard() {
+    let house = House::build().await;
+    let alice = house.person("alice").await;
+    let room = house.board(&[&alice]).await;
+    for round in 0..100 {
+        let mut socket = house.connect(Mode::WebSocket, &alice).await;
+        let text = round.to_string();
+        let answer = socket
+            .call("message:send", &json!({ "room": room, "text": text }))
+            .await;
+        assert_eq!(answer["text"], text);
+    }
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_resumes_where_it_left() {
+    let house = House::build().await;
+    let alice = house.person("alice").await;
+    let room = house.board(&[&alice]).await;
+    for mode in MODES {
+        let mut before = house.connect(mode, &alice).await;
+        let joined = join(&mut before, room).await;
+        drop(before);
+        for text in ["one", "two", "three"] {
+            house.send(&alice, room, text).await;
+        }
+        let mut after = house.connect(mode, &alice).await;
+        let resume = json!({ "room": room, "after": joined["position"] });
+        after.call("room:join", &resume).await;
+        assert_eq!(after.messages(3).await, ["one", "two", "three"], "{mode:?}");
+    }
+    let reload = json!({ "room": room, "after": "ffff.1" });
+    let mut lost = house.connect(Mode::WebSocket, &alice).await;
+    let answer = lost.call("room:join", &reload).await;
+    assert_eq!(answer["error"]["code"], "reload_required");
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn items_are_put_and_deleted() {
+    let house = House::build().await;
+    let alice = house.person("alice").await;
+    let room = house.board(&[&alice]).await;
+    let mut socket = house.connect(Mode::WebSocket, &alice).await;
+    let item = ItemId::generate();
+    let put = json!({ "room": room, "kind": "message", "item": item, "body": { "text": "hi" } });
+    let put = socket.call("item:put", &put).await;
+    assert_eq!(put["body"]["text"], "hi", "{put}");
+    let deleted = socket
+        .call("item:delete", &json!({ "room": room, "item": item }))
+        .await;
+    assert_eq!(deleted["op"], "delete", "{deleted}");
+    let strange = json!({ "room": room, "kind": "spaceship", "body": {} });
+    let refused = socket.call("item:put", &strange).await;
+    assert_eq!(refused["error"]["code"], "unsupported_kind");
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_see_each_other_come_move_and_go() {
+    let house = House::build().await;
+    let (alice, bob) = (house.person("alice").await, house.person("bob").await);
+    let room = house.board(&[&alice, &bob]).await;
+    let mut watcher = house.connect(Mode::WebSocket, &alice).await;
+    join(&mut watcher, room).await;
+    let mut other = house.connect(Mode::Polling, &bob).await;
+    join(&mut other, room).await;
+    expect_presence(&mut watcher, &bob.actor.user_id, "here").await;
+
+    other
+        .call("cursor:move", &json!({ "room": room, "x": 3.5, "y": -1 }))
+        .await;
+    let awareness = watcher.event("room:awareness").await;
+    assert_eq!(awareness["people"][0]["cursor"]["x"], 3.5, "{awareness}");
+    other.call("typing:start", &json!({ "room": room })).await;
+    let awareness = watcher.event("room:awareness").await;
+    assert_eq!(awareness["people"][0]["typing"], true, "{awareness}");
+
+    other.call("room:leave", &json!({ "room": room })).await;
+    expect_presence(&mut watcher, &bob.actor.user_id, "gone").await;
+    house.send(&alice, room, "after you left").await;
+    assert_eq!(watcher.messages(1).await, ["after you left"]);
+    let cursor = json!({ "room": room, "x": 0, "y": 0 });
+    let refused = other.call("cursor:move", &cursor).await;
+    assert_eq!(refused["error"]["code"], "conflict");
+
+    join(&mut other, room).await;
+    expect_presence(&mut watcher, &bob.actor.user_id, "here").await;
+    other.say("41");
+    expect_presence(&mut watcher, &bob.actor.user_id, "gone").await;
+    house.stop().await;
+}
+
+async fn expect_presence(socket: &mut Socket, user: &impl ToString, state: &str) {
+    loop {
+        let changed = socket.event("presence:changed").await;
+        if changed["userId"] == user.to_string() {
+            assert_eq!(changed["state"], state, "{changed}");
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_member_is_told_and_gets_nothing_more() {
+    let house = House::build().await;
+    let (alice, bob) = (house.person("alice").await, house.person("bob").await);
+    let room = house.board(&[&alice, &bob]).await;
+    for mode in MODES {
+        let mut removed = house.connect(mode, &bob).await;
+        join(&mut removed, room).await;
+        house
+            .app
+            .remove_member(&alice.actor, room, bob.actor.user_id, None)
+            .await
+            .unwrap();
+        let closed = removed.event("room:closed").await;
+        assert_eq!(closed["code"], "not_found", "{closed}");
+        house.send(&alice, room, "a secret").await;
+        let answer = removed.call("room:join", &json!({ "room": room })).await;
+        assert_eq!(answer["error"]["code"], "not_found");
+        let invite = roost_schema::InviteMember {
+            email: None,
+            user_id: Some(bob.actor.user_id),
+            role: roost_schema::Role::Editor,
+            op_id: None,
+        };
+        house
+            .app
+            .invite_member(&alice.actor, room, invite)
+            .await
+            .unwrap();
+    }
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revoked_session_ends_its_sockets_for_good() {
+    let house = House::build().await;
+    for (mode, name) in MODES.into_iter().zip(["ann", "ben", "cem"]) {
+        let person = house.person(name).await;
+        let mut socket = house.connect(mode, &person).await;
+        let session = person.actor.session_id;
+        house
+            .app
+            .revoke_session(&person.actor, session)
+            .await
+            .unwrap();
+        // C7 says 1 s; tests wait five times as long.
+        let end = socket.end(Duration::from_secs(5)).await;
+        assert_eq!(end, Heard::Disconnected, "{mode:?}");
+        let auth = json!({ "token": person.token });
+        let mut again = Socket::open(house.address, mode, Some(&auth)).await;
+        let Heard::Refused(refusal) = again.next().await else {
+            panic!("a revoked session came back");
+        };
+        let failure: Value = serde_json::from_str(refusal["message"].as_str().unwrap()).unwrap();
+        assert_eq!(failure["code"], "session_revoked");
+    }
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_renews_its_access_or_closes() {
+    let house = House::build_with(&[("access_token_lifetime", "10s")]).await;
+    let (alice, bob) = (house.person("alice").await, house.person("bob").await);
+    let mut socket = house.connect(Mode::WebSocket, &alice).await;
+    let expiring = socket.event("auth:expiring").await;
+    assert_eq!(expiring["sessionId"], alice.actor.session_id.to_string());
+
+    let foreign = socket
+        .call("auth:refresh", &json!({ "token": bob.token }))
+        .await;
+    assert_eq!(foreign["error"]["code"], "invalid");
+    let renewed = socket
+        .call("auth:refresh", &json!({ "token": alice.token }))
+        .await;
+    assert_eq!(renewed["sessionId"], alice.actor.session_id.to_string());
+
+    let closing = socket.event("server:closing").await;
+    assert_eq!(closing["code"], "unauthenticated");
+    assert_eq!(socket.end(DEADLINE).await, Heard::Closed);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_hears_of_logins_and_sessions() {
+    let house = House::build().await;
+    let alice = house.person("alice").await;
+    let mut socket = house.connect(Mode::WebSocket, &alice).await;
+    // Following the own room begins by itself; this answer comes after a round trip.
+    socket
+        .call("room:leave", &json!({ "room": RoomId::generate() }))
+        .await;
+    let origin = roost_server::app::Origin {
+        address: house.address.ip(),
+        user_agent: Some("another device".to_owned()),
+    };
+    let login = roost_schema::Login {
+        email: "alice@example.org".to_owned(),
+        password: roost_schema::Secret::new("correct horse battery"),
+    };
+    let signed_in = house.app.login(&origin, login).await.unwrap();
+    let logged_in = socket.event("user:loggedIn").await;
+    assert_eq!(
+        logged_in["body"]["sessionId"],
+        signed_in.session.id.to_string()
+    );
+    let name = roost_schema::NameSession {
+        name: "telephone".to_owned(),
+    };
+    house
+        .app
+        .name_session(&alice.actor, signed_in.session.id, name)
+        .await
+        .unwrap();
+    let updated = socket.event("session:updated").await;
+    assert_eq!(updated["body"]["name"], "telephone");
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopping_server_sends_its_sockets_elsewhere() {
+    let house = House::build().await;
+    let alice = house.person("alice").await;
+    let mut sockets = Vec::new();
+    for mode in MODES {
+        sockets.push(house.connect(mode, &alice).await);
+    }
+    let stopping = tokio_util::task::TaskTracker::new().spawn(house.stop());
+    for mut socket in sockets {
+        let closing = socket.event("server:closing").await;
+        assert_eq!(closing["code"], "unavailable");
+        assert!(closing["retryAfterMs"].is_u64(), "{closing}");
+        assert_eq!(socket.end(DEADLINE).await, Heard::Closed);
+    }
+    tokio::time::timeout(DEADLINE, stopping)
+        .await
+        .unwrap()
+        .unwrap();
+}

@@ -1,0 +1,132 @@
+//! A running server with people in it.
+
+use super::client::{Mode, Socket};
+use roost_schema::{CreateBoard, InviteMember, Register, Role, RoomId, Secret, SendMessage};
+use roost_server::{
+    app::{Actor, App, Origin},
+    boot::boot,
+    config,
+};
+use serde_json::json;
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// How long a test waits for what must come.
+pub(super) const DEADLINE: Duration = Duration::from_secs(25);
+
+pub(super) struct House {
+    pub(super) address: SocketAddr,
+    pub(super) app: App,
+    stop: CancellationToken,
+    serving: JoinHandle<()>,
+    _folder: TempDir,
+}
+
+pub(super) struct Person {
+    pub(super) actor: Actor,
+    pub(super) token: String,
+}
+
+impl House {
+    pub(super) async fn build() -> Self {
+        Self::build_with(&[]).await
+    }
+
+    /// With some keys of the configuration set otherwise.
+    pub(super) async fn build_with(keys: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let database = format!("sqlite:{}/roost.db?mode=rwc", folder.path().display());
+        let defaults = [
+            ("listen", "127.0.0.1:0"),
+            ("metrics_listen", ""),
+            ("database_url", database.as_str()),
+            ("address_handshakes_per_second", "1000"),
+            ("address_requests_per_second", "10000"),
+        ];
+        let variables = defaults
+            .iter()
+            .chain(keys)
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let config = config::load_from(None, variables).unwrap().config;
+        let server = boot(config).await.unwrap();
+        let (address, app, stop) = (server.address, server.app.clone(), server.stopper());
+        let serving = TaskTracker::new().spawn(async move { server.serve().await.unwrap() });
+        Self {
+            address,
+            app,
+            stop,
+            serving,
+            _folder: folder,
+        }
+    }
+
+    pub(super) async fn person(&self, name: &str) -> Person {
+        let origin = Origin {
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            user_agent: None,
+        };
+        let register = Register {
+            email: format!("{name}@example.org"),
+            password: Secret::new("correct horse battery"),
+            name: name.to_owned(),
+            op_id: None,
+        };
+        let signed_in = self.app.register(&origin, register).await.unwrap();
+        let token = signed_in.access_token.expose().to_owned();
+        let actor = self.app.authenticate(&token).await.unwrap();
+        Person { actor, token }
+    }
+
+    /// A board of the first person, with the others as editors.
+    pub(super) async fn board(&self, people: &[&Person]) -> RoomId {
+        let owner = people[0].actor;
+        let board = CreateBoard {
+            title: "Plan".to_owned(),
+            op_id: None,
+        };
+        let room = self.app.create_board(&owner, board).await.unwrap().id;
+        for person in &people[1..] {
+            let invite = InviteMember {
+                email: None,
+                user_id: Some(person.actor.user_id),
+                role: Role::Editor,
+                op_id: None,
+            };
+            self.app.invite_member(&owner, room, invite).await.unwrap();
+        }
+        room
+    }
+
+    /// Connects straight to the server.
+    pub(super) async fn connect(&self, mode: Mode, person: &Person) -> Socket {
+        Socket::connect(self.address, mode, &person.token).await
+    }
+
+    pub(super) async fn send(&self, person: &Person, room: RoomId, text: &str) {
+        let message = SendMessage {
+            text: text.to_owned(),
+            id: None,
+            op_id: None,
+        };
+        let sent = self.app.send_message(&person.actor, room, message);
+        sent.await.unwrap();
+    }
+
+    /// Stops the server as a signal would, and waits for its end.
+    pub(super) async fn stop(self) {
+        self.stop.cancel();
+        self.serving.await.unwrap();
+    }
+}
+
+/// Joins a room from now on.
+pub(super) async fn join(socket: &mut Socket, room: RoomId) -> serde_json::Value {
+    let joined = socket.call("room:join", &json!({ "room": room })).await;
+    assert!(joined.get("position").is_some(), "{joined}");
+    joined
+}

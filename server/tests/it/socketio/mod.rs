@@ -1,0 +1,9 @@
+//! Socket.IO, driven by clients of our own that speak the bare protocol, so that they can also
+//! misbehave.
+
+mod client;
+mod commands;
+mod hostile;
+mod house;
+mod proxy;
+mod stuck;

@@ -1,0 +1,143 @@
+//! A client that does not read: it alone is closed, the others notice nothing, and it resumes.
+
+use super::{
+    client::{Heard, Mode, Socket, polling_url},
+    house::{DEADLINE, House, join},
+    proxy::Proxy,
+};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// Together far more than all buffers on the way hold.
+const FLOOD_MESSAGES: usize = 500;
+const MESSAGE_BYTES: usize = 30 * 1_024;
+
+/// What the others may take for the whole flood; without a stuck one it is a few seconds.
+const FLOOD_DEADLINE: Duration = Duration::from_secs(60);
+/// A polling session that still pongs is given up after 30 s without a poll.
+const GIVEN_UP_WITHIN: Duration = Duration::from_secs(45);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stuck_on_websocket() {
+    only_the_stuck_one_is_closed(Mode::WebSocket).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stuck_on_polling() {
+    only_the_stuck_one_is_closed(Mode::Polling).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stuck_after_the_upgrade() {
+    only_the_stuck_one_is_closed(Mode::Upgrade).await;
+}
+
+async fn only_the_stuck_one_is_closed(mode: Mode) {
+    let house = House::build_with(&[("write_stall_timeout", "5s")]).await;
+    let proxy = Proxy::before(house.address).await;
+    let (alice, bob, eve) = (
+        house.person("alice").await,
+        house.person("bob").await,
+        house.person("eve").await,
+    );
+    let room = house.board(&[&alice, &bob, &eve]).await;
+    let mut others = Vec::new();
+    for other in [Mode::WebSocket, Mode::Polling, Mode::Upgrade] {
+        let mut socket = Socket::connect(proxy.address, other, &bob.token).await;
+        join(&mut socket, room).await;
+        others.push(socket);
+    }
+    let mut stuck = Socket::connect(proxy.address, mode, &eve.token).await;
+    let joined = join(&mut stuck, room).await;
+    let stuck_since = Instant::now();
+    stuck.read(false);
+
+    let flood = async {
+        for number in 0..FLOOD_MESSAGES {
+            house.send(&alice, room, &text(number)).await;
+        }
+    };
+    let heard = async {
+        for socket in &mut others {
+            let texts = socket.messages(FLOOD_MESSAGES).await;
+            assert!((0..FLOOD_MESSAGES).eq(texts.iter().map(|text| number_of(text))));
+        }
+    };
+    tokio::time::timeout(FLOOD_DEADLINE, async { tokio::join!(flood, heard) })
+        .await
+        .expect("the others hear everything while one is stuck");
+
+    gone(&mut others[0], &eve.actor.user_id.to_string()).await;
+    assert!(stuck_since.elapsed() < GIVEN_UP_WITHIN + FLOOD_DEADLINE);
+    if mode == Mode::Polling {
+        let poll = reqwest::get(polling_url(proxy.address, &stuck.sid)).await;
+        assert_eq!(poll.unwrap().status(), 400, "its id is refused");
+    } else {
+        stuck.read(true);
+        assert_eq!(stuck.end(DEADLINE).await, Heard::Closed);
+    }
+
+    // Those who came over the same pooled connections are still there.
+    house.send(&alice, room, "0 afterwards").await;
+    for socket in &mut others {
+        assert_eq!(socket.messages(1).await, ["0 afterwards"]);
+    }
+    assert!(proxy.reused() > 10, "the proxy pools");
+
+    // And it resumes without a gap.
+    let mut again = Socket::connect(proxy.address, mode, &eve.token).await;
+    let resume = json!({ "room": room, "after": joined["position"] });
+    again.call("room:join", &resume).await;
+    assert_eq!(
+        again.messages(FLOOD_MESSAGES + 1).await.len(),
+        FLOOD_MESSAGES + 1
+    );
+    house.stop().await;
+}
+
+/// Not reading for a while is no reason to be closed: what was missed comes from the journal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lagging_socket_catches_up_without_a_gap() {
+    for mode in [Mode::WebSocket, Mode::Polling, Mode::Upgrade] {
+        let house = House::build().await;
+        let (alice, bob) = (house.person("alice").await, house.person("bob").await);
+        let room = house.board(&[&alice, &bob]).await;
+        let mut slow = house.connect(mode, &bob).await;
+        join(&mut slow, room).await;
+        slow.read(false);
+        for number in 0..FLOOD_MESSAGES {
+            house.send(&alice, room, &text(number)).await;
+        }
+        slow.read(true);
+        let texts = slow.messages(FLOOD_MESSAGES).await;
+        assert!((0..FLOOD_MESSAGES).eq(texts.iter().map(|text| number_of(text))));
+        // Its commands are answered as ever.
+        let message = json!({ "room": room, "text": "caught up" });
+        assert_eq!(
+            slow.call("message:send", &message).await["text"],
+            "caught up"
+        );
+        house.stop().await;
+    }
+}
+
+async fn gone(socket: &mut Socket, user: &str) {
+    tokio::time::timeout(GIVEN_UP_WITHIN, async {
+        loop {
+            let changed = socket.event("presence:changed").await;
+            if changed["userId"] == user && changed["state"] != "here" {
+                return;
+            }
+        }
+    })
+    .await
+    .expect("the stuck one is given up");
+}
+
+fn text(number: usize) -> String {
+    format!("{number} {}", "x".repeat(MESSAGE_BYTES))
+}
+
+fn number_of(text: &str) -> usize {
+    text.split(' ').next().unwrap().parse().unwrap()
+}
