@@ -1,5 +1,7 @@
 //! The server's tests.
 
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the answer")]
+
 mod access;
 mod accounts;
 mod architecture;
