@@ -27,7 +27,7 @@ const POSTGRES_ACQUIRE_TIMEOUT: Duration = Duration::from_millis(500);
 const SQLITE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait for another instance that is migrating the same database.
-const MIGRATION_TIMEOUT: Duration = Duration::from_secs(120);
+const MIGRATION_TIMEOUT: Duration = Duration::from_mins(2);
 /// A code of the SQL standard has five characters; `SQLite`'s numbers are shorter.
 const SQLSTATE_CHARS: usize = 5;
 /// Names the migration lock among a `PostgreSQL` server's advisory locks ("roost" in ASCII).

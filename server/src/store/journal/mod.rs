@@ -10,6 +10,7 @@
 //! * An outcome that cannot be known is an error, [`JournalError::OutcomeUnknown`], never a guess.
 //! * Readers tolerate two `current` entries of one item for a moment: the higher seq is the state.
 
+mod encoding;
 mod mongo;
 mod sql;
 

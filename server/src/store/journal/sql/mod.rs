@@ -12,12 +12,13 @@ mod writer;
 
 use super::{
     Appended, Entry, Heads, HistoryQuery, Journal, JournalError, Page, Result, RoomHead, Trim,
-    check_batch, new_epoch,
+    check_batch,
+    encoding::{seq_from, signed, unsound},
+    new_epoch,
 };
 use crate::store::sql::{self, Sql};
 use anyhow::anyhow;
 use async_trait::async_trait;
-use row::{seq_from, seq_value};
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, QueryResult, Statement, Value,
 };
@@ -103,13 +104,13 @@ impl SqlJournal {
         let rows = self.query(text, values).await?;
         let epoch = rows.first().ok_or_else(no_epoch)?.try_get("", "epoch");
         let mut heads = Heads {
-            epoch: row::epoch_from(epoch.map_err(row::unsound)?)?,
+            epoch: Epoch(seq_from(epoch.map_err(unsound)?)?.0),
             rooms: HashMap::with_capacity(rooms.len()),
         };
         for row in rows.iter().take(rooms.len()) {
-            let room = row.try_get("", "room").map_err(row::unsound)?;
-            let head: Option<i64> = row.try_get("", "head").map_err(row::unsound)?;
-            let floor: Option<i64> = row.try_get("", "floor").map_err(row::unsound)?;
+            let room = row.try_get("", "room").map_err(unsound)?;
+            let head: Option<i64> = row.try_get("", "head").map_err(unsound)?;
+            let floor: Option<i64> = row.try_get("", "floor").map_err(unsound)?;
             let stands = RoomHead {
                 head: seq_from(head.unwrap_or_default())?,
                 floor: seq_from(floor.unwrap_or_default())?,
@@ -189,7 +190,7 @@ impl Journal for SqlJournal {
 }
 
 fn epoch_value(epoch: Epoch) -> Value {
-    seq_value(Seq(epoch.0))
+    signed(epoch.0).into()
 }
 
 fn no_epoch() -> JournalError {

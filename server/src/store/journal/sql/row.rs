@@ -1,8 +1,11 @@
 //! How an entry is written as a row and read back.
 
-use crate::store::journal::{Entry, JournalError, RequestHash, Result};
+use crate::store::journal::{
+    Entry, RequestHash, Result,
+    encoding::{op_text, seq_from, signed, unsound},
+};
 use chrono::DateTime;
-use roost_schema::{Body, Epoch, ItemId, Op, OpId, RoomId, Seq, UserId};
+use roost_schema::{Body, ItemId, Op, OpId, RoomId, Seq, UserId};
 use sea_orm::{DbErr, QueryResult, Value};
 use uuid::Uuid;
 
@@ -62,35 +65,15 @@ pub(super) fn values(entry: &Entry) -> [Value; 11] {
     ]
 }
 
-pub(super) const fn op_text(op: Op) -> &'static str {
-    match op {
-        Op::Put => "put",
-        Op::Delete => "delete",
-    }
-}
-
 pub(super) fn get<T: sea_orm::TryGetable>(row: &QueryResult, column: &str) -> Result<T> {
     row.try_get("", column)
         .map_err(|error: DbErr| unsound(error))
 }
 
-/// Seqs and sizes never come near the 63 bits the databases have for them.
 pub(super) fn seq_value(seq: Seq) -> Value {
-    i64::try_from(seq.0).unwrap_or(i64::MAX).into()
+    signed(seq.0).into()
 }
 
 pub(super) fn size_value(bytes: usize) -> Value {
     i64::try_from(bytes).unwrap_or(i64::MAX).into()
-}
-
-pub(super) fn seq_from(number: i64) -> Result<Seq> {
-    u64::try_from(number).map(Seq).map_err(unsound)
-}
-
-pub(super) fn epoch_from(number: i64) -> Result<Epoch> {
-    u64::try_from(number).map(Epoch).map_err(unsound)
-}
-
-pub(super) fn unsound(error: impl ToString) -> JournalError {
-    JournalError::Unsound(error.to_string())
 }

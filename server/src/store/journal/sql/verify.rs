@@ -1,7 +1,7 @@
 //! Reading back, on pooled connections, that the database is as durable as the promises need.
 
 use crate::store::{
-    journal::{JournalError, Result},
+    journal::{JournalError, Result, encoding::unsound},
     sql::Sql,
 };
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
@@ -102,5 +102,5 @@ async fn ask(
     let row = answer.map_err(|error| JournalError::Unavailable(error.into()))?;
     row.map(|row| row.try_get("", column))
         .transpose()
-        .map_err(super::row::unsound)
+        .map_err(unsound)
 }

@@ -1,0 +1,167 @@
+//! Writing a batch: look at the slots, insert in order, clear what is superseded.
+
+use super::{
+    Failure, MongoJournal, document, document::uuid, durable, unavailable, within_deadline,
+};
+use crate::store::journal::{
+    Appended, Entry, JournalError, Result, Stop,
+    encoding::{signed, unsound},
+};
+use bson::{Document, doc};
+use mongodb::error::{Error, ErrorKind, WriteFailure};
+use roost_schema::{ItemId, RoomId, Seq};
+use std::collections::BTreeMap;
+
+const DUPLICATE_KEY: i32 = 11_000;
+const UNAUTHORIZED: i32 = 13;
+
+pub(super) async fn append(
+    journal: &MongoJournal,
+    room: RoomId,
+    batch: &[Entry],
+) -> Result<Appended> {
+    let Some(first) = batch.first() else {
+        return Ok(Appended::all(batch));
+    };
+    if !is_next(journal, room, first.seq).await? {
+        let stop = Some(Stop::SlotTaken);
+        return Ok(Appended { committed: 0, stop });
+    }
+    let documents: Vec<_> = batch.iter().map(document::document).collect();
+    let insert = async { journal.entries.insert_many(documents).ordered(true).await };
+    let appended = match within_deadline(insert).await {
+        Ok(_) => Appended::all(batch),
+        Err(failure) => committed_prefix(failure)?,
+    };
+    let committed = batch.get(..appended.committed).unwrap_or(batch);
+    if let Err(error) = clear_older(journal, room, committed).await {
+        // The entries are durable; readers tolerate two current ones until the item's next write.
+        tracing::warn!(room.id = %room, %error, "older journal entries stay marked current");
+    }
+    Ok(appended)
+}
+
+/// Whether the slot before is given and this one is not. Both are looked up in one read, by a
+/// majority, so that no entry follows one that a fail-over takes back.
+async fn is_next(journal: &MongoJournal, room: RoomId, seq: Seq) -> Result<bool> {
+    let before = seq.0.saturating_sub(1);
+    let filter = doc! {
+        "room": uuid(room.as_uuid()),
+        "seq": { "$gte": signed(before.max(1)), "$lte": signed(seq.0) },
+    };
+    let newest = async {
+        let newest = journal.entries.find_one(filter).sort(doc! { "seq": -1 });
+        newest.projection(doc! { "_id": 0, "seq": 1 }).await
+    };
+    let newest = within_deadline(newest).await.map_err(unavailable)?;
+    let newest = newest.map_or(Ok(0), |found| found.get_i64("seq"));
+    Ok(newest.map_err(unsound)? == signed(before))
+}
+
+/// What an insert that failed has committed: the entries before the one that was refused, but only
+/// if the majority has them too.
+fn committed_prefix(failure: Failure) -> Result<Appended> {
+    if let Failure::Driver(error) = &failure
+        && let ErrorKind::InsertMany(refused) = &*error.kind
+        && refused.write_concern_error.is_none()
+        && let Some([first]) = refused.write_errors.as_deref()
+        && let Some(stop) = stop(first.code, &first.message, first.details.as_ref())
+    {
+        let (committed, stop) = (first.index, Some(stop));
+        return Ok(Appended { committed, stop });
+    }
+    Err(failed_write(failure))
+}
+
+/// Nothing was written when no server was found or it refused to listen; all else is unknown.
+pub(super) fn failed_write(failure: Failure) -> JournalError {
+    let wrote_nothing = match &failure {
+        Failure::Driver(error) => match &*error.kind {
+            ErrorKind::ServerSelection { .. }
+            | ErrorKind::ConnectionPoolCleared { .. }
+            | ErrorKind::DnsResolve { .. }
+            | ErrorKind::Authentication { .. }
+            | ErrorKind::InvalidArgument { .. } => true,
+            ErrorKind::Command(refusal) => refusal.code == UNAUTHORIZED,
+            _ => false,
+        },
+        Failure::Deadline(_) => false,
+    };
+    if wrote_nothing {
+        JournalError::Unavailable(failure.into())
+    } else {
+        JournalError::OutcomeUnknown(failure.into())
+    }
+}
+
+/// Whether the one document of a write was there already.
+pub(super) fn is_duplicate(error: &Error) -> bool {
+    matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteError(error))
+        if error.code == DUPLICATE_KEY)
+}
+
+/// Which unique index refused: its name is in the message, its keys may be in the details.
+fn stop(code: i32, message: &str, details: Option<&Document>) -> Option<Stop> {
+    if code != DUPLICATE_KEY {
+        return None;
+    }
+    let is_on = |name: &str, key: &str| {
+        message.contains(name)
+            || details
+                .and_then(|details| details.get_document("keyPattern").ok())
+                .is_some_and(|pattern| pattern.contains_key(key))
+    };
+    if is_on("journal_operation", "opId") {
+        Some(Stop::OperationKnown)
+    } else if is_on("journal_slot", "seq") {
+        Some(Stop::SlotTaken)
+    } else {
+        None
+    }
+}
+
+async fn clear_older(journal: &MongoJournal, room: RoomId, committed: &[Entry]) -> Result<()> {
+    let superseding: BTreeMap<_, _> = committed
+        .iter()
+        .filter(|entry| entry.born < entry.seq)
+        .map(|entry| (entry.item, entry.seq))
+        .collect();
+    clear(journal, room, &superseding).await
+}
+
+/// Clears older current entries of items, by exactly `room, item, current, seq < mine`; one command
+/// for all of them.
+pub(super) async fn clear(
+    journal: &MongoJournal,
+    room: RoomId,
+    superseding: &BTreeMap<ItemId, Seq>,
+) -> Result<()> {
+    if superseding.is_empty() {
+        return Ok(());
+    }
+    let updates: Vec<_> = superseding
+        .iter()
+        .map(|(item, seq)| {
+            let older = doc! {
+                "room": uuid(room.as_uuid()),
+                "item": uuid(item.as_uuid()),
+                "current": true,
+                "seq": { "$lt": signed(seq.0) },
+            };
+            doc! { "q": older, "u": { "$set": { "current": false } }, "multi": true }
+        })
+        .collect();
+    let concern = bson::serialize_to_bson(&durable()).map_err(unsound)?;
+    let command = doc! {
+        "update": journal.entries.name(), "updates": updates, "ordered": false, "writeConcern": concern,
+    };
+    let answer = within_deadline(async { journal.database.run_command(command).await });
+    let answer = answer.await.map_err(failed_write)?;
+    match answer
+        .get("writeErrors")
+        .or(answer.get("writeConcernError"))
+    {
+        None => Ok(()),
+        Some(errors) => Err(JournalError::OutcomeUnknown(anyhow::anyhow!("{errors}"))),
+    }
+}

@@ -1,0 +1,299 @@
+//! The journal on a `MongoDB` replica set: one document per entry.
+//!
+//! No transactions. The unique index on (room, seq) orders the writers; an entry is inserted current
+//! first and clears older ones afterwards, so a reader may for a moment see two.
+
+mod append;
+mod document;
+mod page;
+mod trim;
+mod verify;
+
+use super::{
+    Appended, Entry, Heads, HistoryQuery, Journal, JournalError, Page, Result, RoomHead, Trim,
+    check_batch,
+    encoding::{seq_from, signed, unsound},
+    new_epoch,
+};
+use anyhow::anyhow;
+use async_trait::async_trait;
+use bson::{Document, doc};
+use document::uuid;
+use futures::TryStreamExt;
+use mongodb::{
+    Client, Collection, Database, IndexModel,
+    error::ErrorKind,
+    options::{
+        Acknowledgment, ClientOptions, IndexOptions, ReadConcern, ReadPreference,
+        SelectionCriteria, WriteConcern,
+    },
+};
+use roost_schema::{Epoch, ItemId, OpId, RoomId, Seq, UserId};
+use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
+
+/// The database when the URL names none.
+const DATABASE: &str = "roost";
+/// The `_id` of the one document that holds the epoch.
+const EPOCH: &str = "epoch";
+const CONNECTIONS_MAX: u32 = 32;
+const SELECTION_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a majority may take to make a write durable.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long any one answer may take when the server has stopped answering; longer than the
+/// timeouts above, so that this one speaks only when those cannot.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// How long the indexes of a new release may take to build when the journal is opened.
+const CREATE_DEADLINE: Duration = Duration::from_mins(1);
+
+/// The journal in `MongoDB`.
+pub struct MongoJournal {
+    database: Database,
+    entries: Collection<Document>,
+    /// `{_id: room, floor}` of each room that has a floor.
+    floors: Collection<Document>,
+    /// `{_id: "epoch", epoch}`.
+    epochs: Collection<Document>,
+}
+
+impl MongoJournal {
+    /// Connects to `mongodb://…/database?…` (`roost` when the URL names none) and makes the indexes
+    /// and the epoch if they are not there.
+    pub async fn open(url: &str) -> Result<Arc<Self>> {
+        let options = within_deadline(async { ClientOptions::parse(url).await });
+        Self::open_with(options.await.map_err(unavailable)?).await
+    }
+
+    /// As [`open`](Self::open), with options of the caller's, for example to watch the commands. What the
+    /// promises rest on is set here and cannot be weakened by them.
+    pub async fn open_with(mut options: ClientOptions) -> Result<Arc<Self>> {
+        options.app_name = Some("roost".to_owned());
+        options.server_selection_timeout = Some(SELECTION_TIMEOUT);
+        options.connect_timeout = Some(SELECTION_TIMEOUT);
+        options.max_pool_size = Some(CONNECTIONS_MAX);
+        options.write_concern = Some(durable());
+        options.read_concern = Some(ReadConcern::majority());
+        options.selection_criteria =
+            Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+        // A repeated insert would call its own first try a rival. The mailbox repeats, by op id.
+        options.retry_writes = Some(false);
+        let name = options.default_database.clone();
+        let client = Client::with_options(options).map_err(unavailable)?;
+        let database = client.database(name.as_deref().unwrap_or(DATABASE));
+        let journal = Self {
+            entries: database.collection("journal"),
+            floors: database.collection("journal_floors"),
+            epochs: database.collection("journal_epoch"),
+            database,
+        };
+        let created = tokio::time::timeout(CREATE_DEADLINE, journal.create());
+        match created
+            .await
+            .map_err(|_| unavailable(Failure::Deadline(CREATE_DEADLINE)))?
+        {
+            Ok(()) => Ok(Arc::new(journal)),
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+
+    async fn create(&self) -> mongodb::error::Result<()> {
+        self.entries.create_indexes(indexes()).await?;
+        let epoch = doc! { "_id": EPOCH, "epoch": signed(new_epoch().0) };
+        match self.epochs.insert_one(epoch).await {
+            Err(error) if !append::is_duplicate(&error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Acknowledged by a majority that has it on disk.
+fn durable() -> WriteConcern {
+    WriteConcern::builder()
+        .w(Acknowledgment::Majority)
+        .journal(true)
+        .w_timeout(WRITE_TIMEOUT)
+        .build()
+}
+
+/// The two unique indexes, told apart by name, and one for each way to read.
+fn indexes() -> Vec<IndexModel> {
+    let index = |name: &str, keys: Document, unique: bool, only: Option<Document>| {
+        let options = IndexOptions::builder()
+            .name(name.to_owned())
+            .unique(unique.then_some(true))
+            .partial_filter_expression(only)
+            .build();
+        IndexModel::builder().keys(keys).options(options).build()
+    };
+    let current = Some(doc! { "current": true });
+    vec![
+        index("journal_slot", doc! { "room": 1, "seq": 1 }, true, None),
+        index(
+            "journal_operation",
+            doc! { "room": 1, "actor": 1, "opId": 1 },
+            true,
+            Some(doc! { "opId": { "$exists": true } }),
+        ),
+        index(
+            "journal_item",
+            doc! { "room": 1, "item": 1, "seq": 1 },
+            false,
+            None,
+        ),
+        index(
+            "journal_changes",
+            doc! { "room": 1, "current": 1, "seq": 1 },
+            false,
+            current.clone(),
+        ),
+        index(
+            "journal_history",
+            doc! { "room": 1, "kind": 1, "born": 1 },
+            false,
+            current,
+        ),
+        index(
+            "journal_expiry",
+            doc! { "current": 1, "op": 1, "at": 1 },
+            false,
+            None,
+        ),
+    ]
+}
+
+#[async_trait]
+impl Journal for MongoJournal {
+    async fn append(&self, room: RoomId, batch: &[Entry]) -> Result<Appended> {
+        check_batch(room, batch)?;
+        append::append(self, room, batch).await
+    }
+
+    /// One aggregation from the epoch's document, so that the epoch is read with the heads.
+    async fn heads(&self, rooms: &[RoomId]) -> Result<Heads> {
+        let rooms: Vec<_> = rooms.iter().map(|room| uuid(room.as_uuid())).collect();
+        let newest = doc! { "$match": { "$expr": { "$eq": ["$room", "$$asked"] } } };
+        let pipeline = [
+            doc! { "$match": { "_id": EPOCH } },
+            doc! { "$project": { "epoch": 1, "room": rooms } },
+            doc! { "$unwind": { "path": "$room", "preserveNullAndEmptyArrays": true } },
+            doc! { "$lookup": { "from": self.entries.name(), "as": "head",
+                "let": { "asked": "$room" }, "pipeline": [
+                newest,
+                { "$sort": { "seq": -1 } },
+                { "$limit": 1 },
+                { "$project": { "_id": 0, "seq": 1 } },
+            ] } },
+            doc! { "$lookup": { "from": self.floors.name(), "as": "floor",
+            "localField": "room", "foreignField": "_id" } },
+        ];
+        let read = async {
+            let cursor = self.epochs.aggregate(pipeline).await?;
+            cursor.try_collect::<Vec<Document>>().await
+        };
+        let found = within_deadline(read).await.map_err(unavailable)?;
+        let Some(first) = found.first() else {
+            return Err(JournalError::Unsound("it has no epoch".to_owned()));
+        };
+        let epoch = Epoch(seq_from(first.get_i64("epoch").map_err(unsound)?)?.0);
+        let mut rooms = HashMap::with_capacity(found.len());
+        for document in found
+            .iter()
+            .filter(|document| document.contains_key("room"))
+        {
+            let stands = RoomHead {
+                head: joined(document, "head", "seq")?,
+                floor: joined(document, "floor", "floor")?,
+            };
+            rooms.insert(
+                RoomId::from_uuid(document::uuid_from(document, "room")?),
+                stands,
+            );
+        }
+        Ok(Heads { epoch, rooms })
+    }
+
+    async fn log(&self, room: RoomId, after: Seq, limit_bytes: usize) -> Result<Page> {
+        page::log(self, room, after, limit_bytes).await
+    }
+
+    async fn changes(&self, room: RoomId, since: Seq, limit_bytes: usize) -> Result<Page> {
+        page::changes(self, room, since, limit_bytes).await
+    }
+
+    async fn items(&self, room: RoomId, items: &[ItemId]) -> Result<Vec<Entry>> {
+        page::items(self, room, items).await
+    }
+
+    async fn operations(&self, room: RoomId, operations: &[(UserId, OpId)]) -> Result<Vec<Entry>> {
+        page::operations(self, room, operations).await
+    }
+
+    async fn history(&self, room: RoomId, query: HistoryQuery) -> Result<Page> {
+        page::history(self, room, query).await
+    }
+
+    async fn trim(&self, bounds: Trim) -> Result<u64> {
+        Ok(trim::tombstones(self, bounds).await? + trim::superseded(self, bounds).await?)
+    }
+
+    async fn change_epoch(&self, known: Epoch) -> Result<Epoch> {
+        let filter = doc! { "_id": EPOCH, "epoch": signed(known.0) };
+        let change = doc! { "$set": { "epoch": signed(new_epoch().0) } };
+        within_deadline(async { self.epochs.update_one(filter, change).await })
+            .await
+            .map_err(append::failed_write)?;
+        Ok(self.heads(&[]).await?.epoch)
+    }
+
+    async fn verify(&self) -> Result<()> {
+        verify::verify(self).await
+    }
+}
+
+/// A number of the one document that a `$lookup` found; 0 when it found none.
+fn joined(document: &Document, array: &str, field: &str) -> Result<Seq> {
+    let found = document.get_array(array).map_err(unsound)?;
+    match found.first().and_then(bson::Bson::as_document) {
+        Some(found) => seq_from(found.get_i64(field).map_err(unsound)?),
+        None => Ok(Seq::ZERO),
+    }
+}
+
+/// Why there was no answer.
+enum Failure {
+    Driver(mongodb::error::Error),
+    Deadline(Duration),
+}
+
+impl From<Failure> for anyhow::Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Driver(error) => error.into(),
+            Failure::Deadline(passed) => anyhow!("no answer from MongoDB within {passed:?}"),
+        }
+    }
+}
+
+impl From<mongodb::error::Error> for Failure {
+    fn from(error: mongodb::error::Error) -> Self {
+        Self::Driver(error)
+    }
+}
+
+fn unavailable(failure: impl Into<Failure>) -> JournalError {
+    match failure.into() {
+        // What was read does not fit the types: no second try will read it better.
+        Failure::Driver(error) if matches!(*error.kind, ErrorKind::BsonDeserialization(_)) => {
+            unsound(error)
+        }
+        failure => JournalError::Unavailable(failure.into()),
+    }
+}
+
+async fn within_deadline<T>(
+    work: impl Future<Output = mongodb::error::Result<T>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(DEADLINE, work).await {
+        Ok(done) => done.map_err(Failure::Driver),
+        Err(_) => Err(Failure::Deadline(DEADLINE)),
+    }
+}

@@ -1,0 +1,195 @@
+//! Reading entries: pages cut by bytes, and look-ups.
+
+use super::{MongoJournal, document, document::uuid, unavailable, within_deadline};
+use crate::store::journal::{
+    Entry, HISTORY_BYTES_MAX, HistoryQuery, PAGE_ENTRIES_MAX, Page, Result, encoding::signed,
+};
+use bson::{Document, doc};
+use futures::TryStreamExt;
+use roost_schema::{Direction, ItemId, Op, OpId, RoomId, Seq, UserId};
+use std::collections::HashMap;
+
+/// Documents fetched at a time; a reply is never larger than 16 MB.
+const FETCH_DOCUMENTS: u32 = 256;
+/// How many values of a list one query names: a query is never larger than 16 MB.
+const LIST_MAX: usize = 8_000;
+
+pub(super) async fn log(
+    journal: &MongoJournal,
+    room: RoomId,
+    after: Seq,
+    limit_bytes: usize,
+) -> Result<Page> {
+    let filter = doc! { "room": uuid(room.as_uuid()), "seq": { "$gt": signed(after.0) } };
+    let cut = Cut::by_bytes(limit_bytes);
+    page(journal, room, filter, cut, |_| true).await
+}
+
+/// Of two current entries in one page the higher seq is kept; if they fall on two pages, the
+/// reader takes the second for what it is, a newer state.
+pub(super) async fn changes(
+    journal: &MongoJournal,
+    room: RoomId,
+    since: Seq,
+    limit_bytes: usize,
+) -> Result<Page> {
+    let filter = doc! {
+        "room": uuid(room.as_uuid()),
+        "current": true,
+        "seq": { "$gt": signed(since.0) },
+    };
+    let cut = Cut::by_bytes(limit_bytes);
+    let mut page = page(journal, room, filter, cut, |_| true).await?;
+    let newest: HashMap<_, _> = page
+        .entries
+        .iter()
+        .map(|entry| (entry.item, entry.seq))
+        .collect();
+    page.entries
+        .retain(|entry| newest.get(&entry.item) == Some(&entry.seq));
+    Ok(page)
+}
+
+/// Two current entries of one item share its `born` and so arrive one after the other, the higher
+/// seq first: the second is passed over, and only then are tombstones.
+pub(super) async fn history(
+    journal: &MongoJournal,
+    room: RoomId,
+    query: HistoryQuery,
+) -> Result<Page> {
+    let (beyond, direction) = match query.direction {
+        Direction::Newer => ("$gt", 1),
+        Direction::Older => ("$lt", -1),
+    };
+    let mut filter = doc! {
+        "room": uuid(room.as_uuid()),
+        "kind": query.kind.as_str(),
+        "current": true,
+    };
+    if let Some(seq) = query.beyond {
+        filter.insert("born", doc! { beyond: signed(seq.0) });
+    }
+    let cut = Cut {
+        order: doc! { "born": direction, "seq": -1 },
+        limit_entries: query.limit_items,
+        limit_bytes: HISTORY_BYTES_MAX,
+    };
+    let mut last = None;
+    page(journal, room, filter, cut, |entry| {
+        let is_newest = last.replace(entry.item) != Some(entry.item);
+        is_newest && entry.op == Op::Put
+    })
+    .await
+}
+
+/// The order of a page and where it ends.
+struct Cut {
+    order: Document,
+    limit_entries: usize,
+    limit_bytes: usize,
+}
+
+impl Cut {
+    fn by_bytes(limit_bytes: usize) -> Self {
+        Self {
+            order: doc! { "seq": 1 },
+            limit_entries: PAGE_ENTRIES_MAX,
+            limit_bytes,
+        }
+    }
+}
+
+/// Takes wanted entries off the cursor until one does not fit: at least one if there is any.
+async fn page(
+    journal: &MongoJournal,
+    room: RoomId,
+    filter: Document,
+    cut: Cut,
+    mut is_wanted: impl FnMut(&Entry) -> bool,
+) -> Result<Page> {
+    let open = async {
+        let find = journal.entries.find(filter).sort(cut.order);
+        find.batch_size(FETCH_DOCUMENTS).await
+    };
+    let mut cursor = within_deadline(open).await.map_err(unavailable)?;
+    let (mut entries, mut bytes) = (Vec::new(), 0_usize);
+    while let Some(document) = within_deadline(cursor.try_next())
+        .await
+        .map_err(unavailable)?
+    {
+        let entry = document::entry(room, &document)?;
+        if !is_wanted(&entry) {
+            continue;
+        }
+        bytes = bytes.saturating_add(size_bytes(&document));
+        let is_full = bytes > cut.limit_bytes || entries.len() >= cut.limit_entries;
+        if is_full && !entries.is_empty() {
+            let more = true;
+            return Ok(Page { entries, more });
+        }
+        entries.push(entry);
+    }
+    let more = false;
+    Ok(Page { entries, more })
+}
+
+/// An emptied entry has no body and weighs nothing.
+fn size_bytes(document: &Document) -> usize {
+    document.get_str("body").map_or(0, str::len)
+}
+
+pub(super) async fn items(
+    journal: &MongoJournal,
+    room: RoomId,
+    items: &[ItemId],
+) -> Result<Vec<Entry>> {
+    let mut newest: HashMap<ItemId, Entry> = HashMap::with_capacity(items.len());
+    for items in items.chunks(LIST_MAX) {
+        let items: Vec<_> = items.iter().map(|item| uuid(item.as_uuid())).collect();
+        let filter = doc! {
+            "room": uuid(room.as_uuid()), "item": { "$in": items }, "current": true,
+        };
+        for entry in find(journal, room, filter).await? {
+            let known = newest.get(&entry.item).map(|known| known.seq);
+            if known < Some(entry.seq) {
+                newest.insert(entry.item, entry);
+            }
+        }
+    }
+    Ok(newest.into_values().collect())
+}
+
+pub(super) async fn operations(
+    journal: &MongoJournal,
+    room: RoomId,
+    operations: &[(UserId, OpId)],
+) -> Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for operations in operations.chunks(LIST_MAX) {
+        let asked: Vec<_> = operations
+            .iter()
+            .map(|(actor, op_id)| {
+                doc! { "room": uuid(room.as_uuid()), "actor": uuid(actor.as_uuid()),
+                "opId": op_id.to_string() }
+            })
+            .collect();
+        entries.extend(find(journal, room, doc! { "$or": asked }).await?);
+    }
+    Ok(entries)
+}
+
+async fn find(journal: &MongoJournal, room: RoomId, filter: Document) -> Result<Vec<Entry>> {
+    let read = async {
+        journal
+            .entries
+            .find(filter)
+            .await?
+            .try_collect::<Vec<_>>()
+            .await
+    };
+    let documents = within_deadline(read).await.map_err(unavailable)?;
+    documents
+        .iter()
+        .map(|document| document::entry(room, document))
+        .collect()
+}
