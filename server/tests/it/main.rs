@@ -1,5 +1,8 @@
 //! The server's tests.
-
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails there, with the line"
+)]
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the answer")]
 
 mod access;
@@ -8,6 +11,7 @@ mod architecture;
 mod config;
 mod graphql;
 mod health;
+mod journal;
 mod members;
 mod outbox;
 mod rooms;

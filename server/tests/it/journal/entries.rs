@@ -1,0 +1,78 @@
+//! Entries as a mailbox would make them, and a plain list that says what a journal must answer.
+
+use chrono::{DateTime, Utc};
+use roost_schema::{Body, ItemId, Kind, Op, OpId, RoomId, Seq, UserId};
+use roost_server::store::journal::{Entry, RequestHash};
+
+/// A first entry of a new item, by a person of its own, with an operation of its own.
+pub(super) fn entry(room: RoomId, seq: u64) -> Entry {
+    let item = ItemId::generate();
+    Entry {
+        room,
+        seq: Seq(seq),
+        item,
+        kind: Kind::Message,
+        op: Op::Put,
+        body: body(&format!("{{\"text\":\"number {seq}\"}}")),
+        actor: UserId::generate(),
+        op_id: Some(OpId::from_kept(item.to_string())),
+        request_hash: RequestHash([seq.to_le_bytes()[0]; 32]),
+        at: now(),
+        born: Seq(seq),
+        current: true,
+    }
+}
+
+/// `count` first entries, beginning at a seq.
+pub(super) fn run(room: RoomId, first: u64, count: u64) -> Vec<Entry> {
+    (first..first + count).map(|seq| entry(room, seq)).collect()
+}
+
+/// A later state of an entry's item.
+pub(super) fn change(of: &Entry, seq: u64) -> Entry {
+    Entry {
+        item: of.item,
+        born: of.born,
+        ..entry(of.room, seq)
+    }
+}
+
+/// The end of an entry's item.
+pub(super) fn deletion(of: &Entry, seq: u64) -> Entry {
+    Entry {
+        op: Op::Delete,
+        body: Body::null(),
+        ..change(of, seq)
+    }
+}
+
+/// What `log` shows of an entry that was emptied.
+pub(super) fn emptied(entry: &Entry) -> Entry {
+    Entry {
+        op: Op::Delete,
+        body: Body::null(),
+        op_id: None,
+        current: false,
+        ..entry.clone()
+    }
+}
+
+pub(super) fn superseded(entry: &Entry) -> Entry {
+    Entry {
+        current: false,
+        ..entry.clone()
+    }
+}
+
+pub(super) fn body(text: &str) -> Body {
+    Body::from_text(text.to_owned()).unwrap()
+}
+
+/// Whole milliseconds, as entries keep them.
+pub(super) fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(Utc::now().timestamp_millis()).unwrap()
+}
+
+pub(super) fn seqs(entries: &[Entry]) -> Vec<u64> {
+    entries.iter().map(|entry| entry.seq.0).collect()
+}

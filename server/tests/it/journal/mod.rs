@@ -1,0 +1,32 @@
+//! The contract of the journal, told once and held by each store: `SQLite`, `PostgreSQL`, `MongoDB`.
+
+mod entries;
+mod proxy;
+mod stores;
+mod writer;
+
+/// Runs contract tests on each of the named stores, each test on a database of its own.
+macro_rules! on {
+    ([$($store:ident),+] $contract:ident: $($name:ident),+ $(,)?) => {
+        on!(@each ($($name),+) $contract $($store)+);
+    };
+    (@each $names:tt $contract:ident $($store:ident)+) => {
+        $(on!(@store $names $contract $store);)+
+    };
+    (@store ($($name:ident),+) $contract:ident $store:ident) => {
+        mod $store {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let store = $crate::journal::stores::Store::$store().await;
+                super::$contract::$name(&store).await;
+                store.remove().await;
+            })+
+        }
+    };
+}
+
+mod durability;
+mod outcomes;
+mod reading;
+mod rivals;
+mod writing;

@@ -1,0 +1,129 @@
+//! Connections that break while a write is under way: never a guess, and reading again tells.
+
+use super::{
+    entries::{entry, run},
+    proxy::{Fault, Proxy},
+    stores::{self, Store},
+};
+use roost_schema::{RoomId, Seq};
+use roost_server::store::journal::{JournalError, Stop};
+use sea_orm::ConnectionTrait;
+
+on!([postgres, mongo] network:
+    a_commit_that_was_never_heard_is_unknown,
+    a_commit_that_was_not_answered_is_unknown_and_reading_tells,
+    a_server_that_falls_silent_is_waited_for_only_so_long,
+    a_server_that_is_not_there_wrote_nothing,
+);
+
+mod network {
+    use super::*;
+
+    /// What makes a batch durable, as it looks on the wire.
+    fn commit_request(store: &Store) -> &'static [u8] {
+        if store.is_sql() {
+            b"COMMIT"
+        } else {
+            b"insert\0"
+        }
+    }
+
+    /// Breaks the commit of entry 2 and answers whether it is in the journal.
+    async fn breaks(store: &Store, fault: Fault) -> bool {
+        let proxy = Proxy::start(&store.url()).await;
+        let journal = stores::open(&proxy.url(&store.url())).await;
+        let room = RoomId::generate();
+        journal.append(room, &[entry(room, 1)]).await.unwrap();
+
+        proxy.break_next(commit_request(store), fault);
+        let second = entry(room, 2);
+        let broken = journal.append(room, std::slice::from_ref(&second)).await;
+        assert!(proxy.has_broken());
+        assert!(
+            matches!(broken, Err(JournalError::OutcomeUnknown(_))),
+            "{broken:?}"
+        );
+
+        let operation = (second.actor, second.op_id.clone().unwrap());
+        let found = journal.operations(room, &[operation]).await.unwrap();
+        let head = journal.heads(&[room]).await.unwrap().rooms[&room].head;
+        let again = journal
+            .append(room, std::slice::from_ref(&second))
+            .await
+            .unwrap();
+        if found.is_empty() {
+            assert_eq!((head, again.committed, again.stop), (Seq(1), 1, None));
+        } else {
+            assert_eq!(found, [second]);
+            assert_eq!((head, again.committed), (Seq(2), 0));
+            assert!(matches!(
+                again.stop,
+                Some(Stop::SlotTaken | Stop::OperationKnown)
+            ));
+        }
+        let third = journal.append(room, &[entry(room, 3)]).await.unwrap();
+        assert_eq!(third.committed, 1);
+        !found.is_empty()
+    }
+
+    pub(super) async fn a_commit_that_was_never_heard_is_unknown(store: &Store) {
+        assert!(!breaks(store, Fault::CutBefore).await);
+    }
+
+    pub(super) async fn a_commit_that_was_not_answered_is_unknown_and_reading_tells(store: &Store) {
+        assert!(breaks(store, Fault::CutAfter).await);
+    }
+
+    pub(super) async fn a_server_that_falls_silent_is_waited_for_only_so_long(store: &Store) {
+        assert!(breaks(store, Fault::Silence).await);
+    }
+
+    pub(super) async fn a_server_that_is_not_there_wrote_nothing(store: &Store) {
+        let proxy = Proxy::start(&store.url()).await;
+        let journal = stores::open(&proxy.url(&store.url())).await;
+        let room = RoomId::generate();
+        journal.append(room, &[entry(room, 1)]).await.unwrap();
+        drop(proxy);
+        let refused = journal.append(room, &[entry(room, 2)]).await;
+        assert!(
+            matches!(refused, Err(JournalError::Unavailable(_))),
+            "{refused:?}"
+        );
+        let unread = journal.heads(&[room]).await;
+        assert!(
+            matches!(unread, Err(JournalError::Unavailable(_))),
+            "{unread:?}"
+        );
+    }
+}
+
+/// After a restart of the database every pooled connection is dead; no write may be risked on one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_pooled_connections_are_replaced_before_anything_is_written() {
+    let store = Store::postgres().await;
+    let journal = store.open().await;
+    let rooms: Vec<_> = (0..8).map(|_| RoomId::generate()).collect();
+    let write = async |first| {
+        let writes = rooms.iter().map(|room| {
+            let (room, journal) = (*room, journal.clone());
+            async move { journal.append(room, &run(room, first, 2)).await }
+        });
+        for appended in futures::future::join_all(writes).await {
+            assert_eq!(appended.unwrap().committed, 2);
+        }
+    };
+    write(1).await;
+    let kill = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    store
+        .sql()
+        .await
+        .write
+        .execute_unprepared(kill)
+        .await
+        .unwrap();
+    write(3).await;
+    let heads = journal.heads(&rooms).await.unwrap();
+    assert!(heads.rooms.values().all(|room| room.head == Seq(4)));
+    store.remove().await;
+}

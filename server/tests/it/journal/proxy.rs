@@ -1,0 +1,122 @@
+//! A TCP proxy that breaks one request, before the server hears it or after the server answered it.
+
+use std::sync::{Arc, Mutex};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+
+#[derive(Clone, Copy)]
+pub(super) enum Fault {
+    /// The connection is cut; the server never hears the request.
+    CutBefore,
+    /// The server has answered; the connection is cut instead of passing the answer on.
+    CutAfter,
+    /// The server has answered; nobody ever says so.
+    Silence,
+}
+
+/// What to look for in what a client sends, and what to do then, once.
+type Rule = Option<(&'static [u8], Fault)>;
+
+pub(super) struct Proxy {
+    port: u16,
+    rule: Arc<Mutex<Rule>>,
+    _tasks: JoinSet<()>,
+}
+
+impl Proxy {
+    /// Listens on a port of its own, in front of the server a URL names.
+    pub(super) async fn start(url: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let rule = Arc::new(Mutex::new(None));
+        let (server, rules) = (address(url).to_owned(), Arc::clone(&rule));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                let server = TcpStream::connect(&server).await.unwrap();
+                connections.spawn(relay(client, server, Arc::clone(&rules)));
+            }
+        });
+        Self {
+            port,
+            rule,
+            _tasks: tasks,
+        }
+    }
+
+    /// The URL by which the server is reached through this proxy.
+    pub(super) fn url(&self, url: &str) -> String {
+        url.replacen(address(url), &format!("127.0.0.1:{}", self.port), 1)
+    }
+
+    /// Breaks the next request that holds these bytes.
+    pub(super) fn break_next(&self, request: &'static [u8], fault: Fault) {
+        *self.rule.lock().unwrap() = Some((request, fault));
+    }
+
+    /// Whether the request came and was broken.
+    pub(super) fn has_broken(&self) -> bool {
+        self.rule.lock().unwrap().is_none()
+    }
+}
+
+/// `host:port` of a URL.
+fn address(url: &str) -> &str {
+    let authority = url
+        .split_once("://")
+        .unwrap()
+        .1
+        .split(['/', '?'])
+        .next()
+        .unwrap();
+    authority.rsplit('@').next().unwrap()
+}
+
+async fn relay(mut client: TcpStream, mut server: TcpStream, rules: Arc<Mutex<Rule>>) {
+    let (mut request, mut answer) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    loop {
+        tokio::select! {
+            read = client.read(&mut request) => {
+                let Ok(length @ 1..) = read else { return };
+                let sent = &request[..length];
+                match take_fault(&rules, sent) {
+                    None => {
+                        if server.write_all(sent).await.is_err() {
+                            return;
+                        }
+                    }
+                    Some(Fault::CutBefore) => return,
+                    Some(fault) => {
+                        server.write_all(sent).await.unwrap();
+                        let _ = server.read(&mut answer).await;
+                        if matches!(fault, Fault::Silence) {
+                            while let Ok(1..) = client.read(&mut request).await {}
+                        }
+                        return;
+                    }
+                }
+            }
+            read = server.read(&mut answer) => {
+                let Ok(length @ 1..) = read else { return };
+                if client.write_all(&answer[..length]).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn take_fault(rules: &Mutex<Rule>, sent: &[u8]) -> Option<Fault> {
+    let mut rule = rules.lock().unwrap();
+    let (request, fault) = (*rule)?;
+    let is_it = sent.windows(request.len()).any(|window| window == request);
+    if is_it {
+        *rule = None;
+    }
+    is_it.then_some(fault)
+}

@@ -1,0 +1,333 @@
+//! What reads promise: pages, positions, history, floors, trimming and the epoch.
+
+use super::{
+    entries::{body, change, deletion, emptied, entry, now, run, seqs, superseded},
+    stores::Store,
+};
+use chrono::Duration;
+use roost_schema::{Direction, Epoch, ItemId, Kind, RoomId, Seq};
+use roost_server::store::journal::{Entry, HistoryQuery, Journal, Page, RoomHead, Trim};
+use std::collections::BTreeMap;
+
+on!([sqlite, postgres, mongo] contract:
+    heads_of_many_rooms_come_with_the_epoch,
+    a_page_ends_at_its_bytes,
+    a_page_ends_at_its_entries,
+    changes_agree_with_a_plain_list,
+    history_is_read_both_ways_without_the_dead,
+    two_current_entries_are_tolerated,
+    trimming_keeps_slots_and_raises_the_floor_first,
+    an_expired_tombstone_brings_nothing_back_to_life,
+    an_epoch_stays_until_it_is_changed_and_two_racers_change_it_once,
+    the_store_verifies_itself,
+);
+
+async fn append(journal: &dyn Journal, batch: &[Entry]) {
+    let appended = journal.append(batch[0].room, batch).await.unwrap();
+    assert_eq!((appended.committed, appended.stop), (batch.len(), None));
+}
+
+fn history(direction: Direction, beyond: Option<u64>, limit_items: usize) -> HistoryQuery {
+    HistoryQuery {
+        kind: Kind::Message,
+        direction,
+        beyond: beyond.map(Seq),
+        limit_items,
+    }
+}
+
+fn page(page: &Page) -> (Vec<u64>, bool) {
+    (seqs(&page.entries), page.more)
+}
+
+mod contract {
+    use super::*;
+    use Direction::{Newer, Older};
+
+    pub(super) async fn heads_of_many_rooms_come_with_the_epoch(store: &Store) {
+        let journal = store.open().await;
+        let rooms: Vec<_> = (0..20).map(|_| RoomId::generate()).collect();
+        for (room, count) in rooms.iter().zip(0..10) {
+            if count > 0 {
+                append(&*journal, &run(*room, 1, count)).await;
+            }
+        }
+        let none = journal.heads(&[]).await.unwrap();
+        assert!(none.epoch.0 > 0 && none.epoch.0 < 1 << 62);
+        assert!(none.rooms.is_empty());
+        let heads = journal.heads(&rooms).await.unwrap();
+        assert_eq!(heads.epoch, none.epoch);
+        assert_eq!(heads.rooms.len(), rooms.len());
+        for (room, count) in rooms.iter().zip((0..10).chain(std::iter::repeat(0))) {
+            let expected = RoomHead {
+                head: Seq(count),
+                floor: Seq::ZERO,
+            };
+            assert_eq!(heads.rooms[room], expected);
+        }
+    }
+
+    pub(super) async fn a_page_ends_at_its_bytes(store: &Store) {
+        let journal = store.open().await;
+        let room = RoomId::generate();
+        let mut batch = run(room, 1, 5);
+        for (entry, size) in batch.iter_mut().zip([1_000, 100, 100, 300, 100]) {
+            entry.body = body(&format!("\"{}\"", "é".repeat((size - 2) / 2)));
+        }
+        append(&*journal, &batch).await;
+        for changes in [false, true] {
+            let read = async |after, limit| {
+                let read = if changes {
+                    journal.changes(room, Seq(after), limit).await
+                } else {
+                    journal.log(room, Seq(after), limit).await
+                };
+                page(&read.unwrap())
+            };
+            assert_eq!(read(0, 0).await, (vec![1], true));
+            assert_eq!(read(0, 1_099).await, (vec![1], true));
+            assert_eq!(read(0, 1_100).await, (vec![1, 2], true));
+            assert_eq!(read(1, 499).await, (vec![2, 3], true));
+            assert_eq!(read(1, 600).await, (vec![2, 3, 4, 5], false));
+            assert_eq!(read(4, 1).await, (vec![5], false));
+            assert_eq!(read(5, 1).await, (vec![], false));
+        }
+    }
+
+    pub(super) async fn a_page_ends_at_its_entries(store: &Store) {
+        let journal = store.open().await;
+        let room = RoomId::generate();
+        for first in (1..=1_500).step_by(250) {
+            append(&*journal, &run(room, first, 250)).await;
+        }
+        let (mut after, mut read) = (Seq::ZERO, Vec::new());
+        loop {
+            let page = journal.log(room, after, usize::MAX).await.unwrap();
+            assert!(!page.entries.is_empty());
+            read.extend(seqs(&page.entries));
+            after = Seq(*read.last().unwrap());
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!(read, (1..=1_500).collect::<Vec<_>>());
+        let rest = journal.log(room, Seq(476), usize::MAX).await.unwrap();
+        assert_eq!((rest.entries.len(), rest.more), (1_024, false));
+    }
+
+    /// Resuming from every position must lead to the same state as reading everything.
+    pub(super) async fn changes_agree_with_a_plain_list(store: &Store) {
+        let journal = store.open().await;
+        let room = RoomId::generate();
+        let mut newest: BTreeMap<ItemId, Entry> = BTreeMap::new();
+        let mut log: Vec<Entry> = Vec::new();
+        for seq in 1..=120_u64 {
+            let earlier = log
+                .get(usize::try_from(seq * 7 % (seq + 3)).unwrap())
+                .cloned();
+            let next = match earlier {
+                Some(earlier) if seq % 5 == 0 => deletion(&earlier, seq),
+                Some(earlier) if seq % 2 == 0 => change(&earlier, seq),
+                _ => entry(room, seq),
+            };
+            newest.insert(next.item, next.clone());
+            log.push(next);
+        }
+        for batch in log.chunks(7) {
+            append(&*journal, batch).await;
+        }
+        for since in [0, 1, 17, 60, 61, 119, 120, 500] {
+            let (mut position, mut read) = (Seq(since), Vec::new());
+            loop {
+                let page = journal.changes(room, position, 150).await.unwrap();
+                position = page.entries.last().map_or(position, |entry| entry.seq);
+                read.extend(page.entries);
+                if !page.more {
+                    break;
+                }
+            }
+            let mut expected: Vec<_> = newest
+                .values()
+                .filter(|entry| entry.seq > Seq(since))
+                .cloned()
+                .collect();
+            expected.sort_by_key(|entry| entry.seq);
+            assert_eq!(read, expected, "changes since {since}");
+        }
+    }
+
+    pub(super) async fn history_is_read_both_ways_without_the_dead(store: &Store) {
+        let journal = store.open().await;
+        let room = RoomId::generate();
+        let mut batch = run(room, 1, 6);
+        batch[2].kind = Kind::Member;
+        append(&*journal, &batch).await;
+        append(&*journal, &[change(&batch[0], 7), deletion(&batch[3], 8)]).await;
+
+        let read = async |query| page(&journal.history(room, query).await.unwrap());
+        assert_eq!(
+            read(history(Older, None, 10)).await,
+            (vec![6, 5, 2, 7], false)
+        );
+        assert_eq!(read(history(Older, None, 2)).await, (vec![6, 5], true));
+        assert_eq!(read(history(Older, Some(5), 2)).await, (vec![2, 7], false));
+        assert_eq!(read(history(Older, Some(1), 2)).await, (vec![], false));
+        assert_eq!(read(history(Newer, None, 2)).await, (vec![7, 2], true));
+        assert_eq!(read(history(Newer, Some(2), 2)).await, (vec![5, 6], false));
+        let first = journal
+            .history(room, history(Newer, None, 1))
+            .await
+            .unwrap();
+        assert_eq!(first.entries[0].born, Seq(1));
+    }
+
+    pub(super) async fn two_current_entries_are_tolerated(store: &Store) {
+        let journal = store.open().await;
+        let room = RoomId::generate();
+        let batch = run(room, 1, 3);
+        append(&*journal, &batch).await;
+        let (edited, gone) = (change(&batch[0], 4), deletion(&batch[1], 5));
+        append(&*journal, &[edited.clone(), gone.clone()]).await;
+        store.leave_current(room, Seq(1)).await;
+        store.leave_current(room, Seq(2)).await;
+
+        let mut items = journal
+            .items(room, &[batch[0].item, batch[1].item])
+            .await
+            .unwrap();
+        items.sort_by_key(|entry| entry.seq);
+        assert_eq!(items, [edited.clone(), gone]);
+        let changes = journal.changes(room, Seq::ZERO, usize::MAX).await.unwrap();
+        assert_eq!(page(&changes), (vec![3, 4, 5], false));
+        for (direction, expected) in [(Direction::Older, [3, 4]), (Direction::Newer, [4, 3])] {
+            let read = journal
+                .history(room, history(direction, None, 5))
+                .await
+                .unwrap();
+            assert_eq!(page(&read), (expected.to_vec(), false));
+            let one = journal
+                .history(room, history(direction, None, 1))
+                .await
+                .unwrap();
+            assert_eq!(page(&one), (vec![expected[0]], true));
+        }
+        append(&*journal, &[change(&batch[0], 6)]).await;
+        let log = journal
+            .log(room, Seq::ZERO, usize::MAX)
+            .await
+            .unwrap()
+            .entries;
+        assert_eq!(
+            (log[0].current, log[3].current, log[5].current),
+            (false, false, true)
+        );
+    }
+
+    pub(super) async fn trimming_keeps_slots_and_raises_the_floor_first(store: &Store) {
+        let journal = store.open().await;
+        let (room, quiet) = (RoomId::generate(), RoomId::generate());
+        let old = now() - Duration::days(40);
+        let mut batch = run(room, 1, 3);
+        batch.extend([
+            change(&batch[0], 4),
+            deletion(&batch[1], 5),
+            deletion(&batch[2], 6),
+        ]);
+        for entry in &mut batch[..5] {
+            entry.at = old;
+        }
+        append(&*journal, &batch).await;
+        let other = entry(quiet, 1);
+        append(&*journal, std::slice::from_ref(&other)).await;
+
+        let bounds = Trim {
+            superseded_before: now() - Duration::days(1),
+            tombstones_before: now() - Duration::days(30),
+        };
+        assert_eq!(journal.trim(bounds).await.unwrap(), 4);
+        assert_eq!(journal.trim(bounds).await.unwrap(), 0);
+
+        let log = journal.log(room, Seq::ZERO, usize::MAX).await.unwrap();
+        let kept = [
+            emptied(&batch[0]),
+            emptied(&batch[1]),
+            emptied(&batch[2]),
+            batch[3].clone(),
+            emptied(&batch[4]),
+            batch[5].clone(),
+        ];
+        assert_eq!(log.entries, kept);
+        let heads = journal.heads(&[room, quiet]).await.unwrap();
+        assert_eq!(
+            heads.rooms[&room],
+            RoomHead {
+                head: Seq(6),
+                floor: Seq(5)
+            }
+        );
+        assert_eq!(
+            heads.rooms[&quiet],
+            RoomHead {
+                head: Seq(1),
+                floor: Seq::ZERO
+            }
+        );
+        let changes = journal.changes(room, Seq::ZERO, usize::MAX).await.unwrap();
+        assert_eq!(changes.entries, [batch[3].clone(), batch[5].clone()]);
+        let forgotten = (batch[0].actor, batch[0].op_id.clone().unwrap());
+        assert_eq!(journal.operations(room, &[forgotten]).await.unwrap(), []);
+        assert_eq!(journal.items(room, &[batch[1].item]).await.unwrap(), []);
+        assert_eq!(journal.items(quiet, &[other.item]).await.unwrap(), [other]);
+
+        let taken = journal.append(room, &[entry(room, 5)]).await.unwrap();
+        assert_eq!(taken.committed, 0);
+        append(&*journal, &[entry(room, 7)]).await;
+    }
+
+    pub(super) async fn an_expired_tombstone_brings_nothing_back_to_life(store: &Store) {
+        let journal = store.open().await;
+        let room = RoomId::generate();
+        let first = entry(room, 1);
+        let gone = Entry {
+            at: now() - Duration::days(40),
+            ..deletion(&first, 2)
+        };
+        append(&*journal, &[first.clone(), gone.clone()]).await;
+        store.leave_current(room, Seq(1)).await;
+        let bounds = Trim {
+            superseded_before: now() - Duration::days(50),
+            tombstones_before: now() - Duration::days(30),
+        };
+        assert_eq!(journal.trim(bounds).await.unwrap(), 1);
+        assert_eq!(journal.items(room, &[first.item]).await.unwrap(), []);
+        let changes = journal.changes(room, Seq::ZERO, usize::MAX).await.unwrap();
+        assert_eq!(changes.entries, []);
+        let log = journal.log(room, Seq::ZERO, usize::MAX).await.unwrap();
+        assert_eq!(log.entries, [superseded(&first), emptied(&gone)]);
+    }
+
+    pub(super) async fn an_epoch_stays_until_it_is_changed_and_two_racers_change_it_once(
+        store: &Store,
+    ) {
+        let (one, two) = (store.open().await, store.open().await);
+        let known = one.heads(&[]).await.unwrap().epoch;
+        assert_eq!(two.heads(&[]).await.unwrap().epoch, known);
+        let (first, second) = tokio::join!(one.change_epoch(known), two.change_epoch(known));
+        let (first, second) = (first.unwrap(), second.unwrap());
+        assert_eq!(first, second);
+        assert_ne!(first, known);
+        assert_eq!(one.change_epoch(known).await.unwrap(), first);
+        assert_eq!(one.change_epoch(Epoch(1)).await.unwrap(), first);
+        assert_eq!(store.open().await.heads(&[]).await.unwrap().epoch, first);
+    }
+
+    pub(super) async fn the_store_verifies_itself(store: &Store) {
+        let journal = store.open().await;
+        journal.verify().await.unwrap();
+        for index in ["journal_operation", "journal_slot"] {
+            store.drop_index(index).await;
+            let error = journal.verify().await.unwrap_err().to_string();
+            assert!(error.contains(index), "{error}");
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! A journal store per test: a file in a folder of its own, or a database of its own on the real
+//! server that `cargo xtask test` started.
+
+use roost_schema::{Op, RoomId, Seq};
+use roost_server::store::{
+    Sql,
+    journal::{Entry, Journal, MongoJournal, SqlJournal},
+};
+use sea_orm::{
+    ConnectionTrait, Statement,
+    sqlx::{self, Connection, Executor, PgConnection},
+};
+use std::sync::Arc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+
+pub(crate) enum Store {
+    Sqlite { folder: tempfile::TempDir },
+    Postgres { server: String, name: String },
+    Mongo { server: String, name: String },
+}
+
+impl Store {
+    pub(crate) async fn sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self::Sqlite { folder }.migrated().await
+    }
+
+    pub(crate) async fn postgres() -> Self {
+        Self::postgres_unmigrated().await.migrated().await
+    }
+
+    pub(crate) async fn postgres_unmigrated() -> Self {
+        let server = server_url("ROOST_TEST_POSTGRES_URL");
+        let name = database_name();
+        on_server(&server, &format!("CREATE DATABASE {name}")).await;
+        Self::Postgres { server, name }
+    }
+
+    pub(crate) async fn mongo() -> Self {
+        let server = server_url("ROOST_TEST_MONGODB_URL");
+        let name = database_name();
+        MongoJournal::open(&with_database(&server, &name))
+            .await
+            .unwrap();
+        Self::Mongo { server, name }
+    }
+
+    async fn migrated(self) -> Self {
+        let sql = self.sql().await;
+        sql.migrate().await.unwrap();
+        sql.write.close().await.unwrap();
+        self
+    }
+
+    /// Where the journal is, as configuration would name it.
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Self::Sqlite { folder } => {
+                format!(
+                    "sqlite://{}?mode=rwc",
+                    folder.path().join("roost.db").display()
+                )
+            }
+            Self::Postgres { server, name } | Self::Mongo { server, name } => {
+                with_database(server, name)
+            }
+        }
+    }
+
+    /// Opens the journal anew, with connections of its own: another instance, as far as it knows.
+    pub(crate) async fn open(&self) -> Arc<dyn Journal> {
+        open(&self.url()).await
+    }
+
+    pub(crate) fn is_sql(&self) -> bool {
+        !matches!(self, Self::Mongo { .. })
+    }
+
+    pub(crate) async fn sql(&self) -> Sql {
+        Sql::connect(&self.url()).await.unwrap()
+    }
+
+    pub(crate) async fn mongo_database(&self) -> mongodb::Database {
+        let Self::Mongo { server, name } = self else {
+            panic!("not a MongoDB store");
+        };
+        mongodb::Client::with_uri_str(server)
+            .await
+            .unwrap()
+            .database(name)
+    }
+
+    /// Marks an entry current behind the journal's back, as a writer that was killed between its
+    /// two steps leaves it.
+    pub(crate) async fn leave_current(&self, room: RoomId, seq: Seq) {
+        if self.is_sql() {
+            let text = "UPDATE journal SET is_current = TRUE WHERE room = $1 AND seq = $2";
+            self.execute(text, room, seq).await;
+            return;
+        }
+        let entries = self
+            .mongo_database()
+            .await
+            .collection::<bson::Document>("journal");
+        let filter = bson::doc! { "room": bson::Uuid::from(room.as_uuid()), "seq": signed(seq) };
+        let update = bson::doc! { "$set": { "current": true } };
+        let updated = entries.update_one(filter, update).await.unwrap();
+        assert_eq!(updated.modified_count, 1);
+    }
+
+    /// Writes an entry behind the journal's back: no look at the slot before it.
+    pub(crate) async fn plant(&self, entry: &Entry) {
+        match self {
+            Self::Mongo { .. } => self.plant_document(entry).await,
+            _ => self.plant_row(entry).await,
+        }
+    }
+
+    async fn plant_row(&self, entry: &Entry) {
+        let sql = self.sql().await;
+        let text = "INSERT INTO journal (room, seq, item, kind, op, actor, op_id, request_hash,
+            at_ms, born, is_current, size_bytes, body)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, TRUE, $11, $12)";
+        let values = [
+            entry.room.as_uuid().into(),
+            signed(entry.seq).into(),
+            entry.item.as_uuid().into(),
+            entry.kind.as_str().into(),
+            if entry.op == Op::Put { "put" } else { "delete" }.into(),
+            entry.actor.as_uuid().into(),
+            entry.op_id.as_ref().map(ToString::to_string).into(),
+            entry.request_hash.0.to_vec().into(),
+            entry.at.timestamp_millis().into(),
+            signed(entry.born).into(),
+            i64::try_from(entry.body.as_str().len()).unwrap().into(),
+            entry.body.as_str().into(),
+        ];
+        let statement = Statement::from_sql_and_values(sql.backend(), text, values);
+        sql.write.execute_raw(statement).await.unwrap();
+    }
+
+    async fn plant_document(&self, entry: &Entry) {
+        let entries = self.mongo_database().await.collection("journal");
+        let mut document = bson::doc! {
+            "room": bson::Uuid::from(entry.room.as_uuid()),
+            "seq": signed(entry.seq),
+            "item": bson::Uuid::from(entry.item.as_uuid()),
+            "kind": entry.kind.as_str(),
+            "op": if entry.op == Op::Put { "put" } else { "delete" },
+            "actor": bson::Uuid::from(entry.actor.as_uuid()),
+            "hash": bson::Binary {
+                subtype: bson::spec::BinarySubtype::Generic,
+                bytes: entry.request_hash.0.to_vec(),
+            },
+            "at": entry.at.timestamp_millis(),
+            "born": signed(entry.born),
+            "current": true,
+            "body": entry.body.as_str(),
+        };
+        if let Some(op_id) = &entry.op_id {
+            document.insert("opId", op_id.to_string());
+        }
+        entries.insert_one(document).await.unwrap();
+    }
+
+    async fn execute(&self, text: &str, room: RoomId, seq: Seq) {
+        let sql = self.sql().await;
+        let values = [room.as_uuid().into(), signed(seq).into()];
+        let statement = Statement::from_sql_and_values(sql.backend(), text, values);
+        let changed = sql.write.execute_raw(statement).await.unwrap();
+        assert_eq!(changed.rows_affected(), 1);
+    }
+
+    pub(crate) async fn drop_index(&self, index: &str) {
+        if self.is_sql() {
+            let drop = format!("DROP INDEX {index}");
+            self.sql()
+                .await
+                .write
+                .execute_unprepared(&drop)
+                .await
+                .unwrap();
+        } else {
+            let entries = self
+                .mongo_database()
+                .await
+                .collection::<bson::Document>("journal");
+            entries.drop_index(index).await.unwrap();
+        }
+    }
+
+    /// Removes the database this test made.
+    pub(crate) async fn remove(self) {
+        match &self {
+            Self::Sqlite { .. } => {}
+            Self::Postgres { server, name } => {
+                on_server(server, &format!("DROP DATABASE {name} WITH (FORCE)")).await;
+            }
+            Self::Mongo { .. } => self.mongo_database().await.drop().await.unwrap(),
+        }
+    }
+}
+
+/// Opens the journal a URL names; its tasks end with the test's runtime.
+pub(crate) async fn open(url: &str) -> Arc<dyn Journal> {
+    if url.starts_with("mongodb:") {
+        return MongoJournal::open(url).await.unwrap();
+    }
+    let sql = Sql::connect(url).await.unwrap();
+    let tasks = TaskTracker::new();
+    SqlJournal::open(sql, &tasks, CancellationToken::new())
+        .await
+        .unwrap()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests are told by variables where the servers are"
+)]
+fn server_url(variable: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| {
+        panic!("{variable} is not set: `cargo xtask test` starts the servers and sets it")
+    })
+}
+
+fn database_name() -> String {
+    format!("journal_{}", Uuid::now_v7().simple())
+}
+
+/// On a connection without a statement timeout: making a database may take a checkpoint.
+async fn on_server(server: &str, statement: &str) {
+    let url = with_database(server, "postgres");
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    let statement = sqlx::AssertSqlSafe(statement);
+    connection.execute(statement).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+/// Puts a database's name into a URL whose path is empty.
+fn with_database(server: &str, name: &str) -> String {
+    let (address, options) = server.split_once('?').unwrap_or((server, ""));
+    format!("{}/{name}?{options}", address.trim_end_matches('/'))
+}
+
+fn signed(seq: Seq) -> i64 {
+    i64::try_from(seq.0).unwrap()
+}

@@ -1,0 +1,260 @@
+//! What `append` promises, one writer at a time.
+
+use super::{
+    entries::{body, change, deletion, entry, run, seqs, superseded},
+    stores::Store,
+};
+use roost_schema::{RoomId, Seq};
+use roost_server::store::journal::{Appended, Entry, Journal, Stop};
+
+on!([sqlite, postgres, mongo] contract:
+    what_was_given_comes_back_byte_for_byte,
+    the_slot_before_must_exist,
+    a_batch_that_is_not_a_run_is_refused,
+    a_taken_slot_and_a_known_operation_are_told_apart,
+    a_batch_stops_at_a_planted_rival,
+    a_batch_stops_at_a_planted_operation,
+    operations_may_be_absent_many_times,
+    a_large_batch_is_written_whole,
+    older_entries_of_an_item_are_cleared_also_within_a_batch,
+    rooms_do_not_touch_each_other,
+);
+
+/// What an append answers when all of a batch is durable.
+fn all(count: usize) -> Appended {
+    Appended {
+        committed: count,
+        stop: None,
+    }
+}
+
+fn stopped(committed: usize, stop: Stop) -> Appended {
+    Appended {
+        committed,
+        stop: Some(stop),
+    }
+}
+
+async fn whole_log(journal: &dyn Journal, room: RoomId) -> Vec<Entry> {
+    let page = journal.log(room, Seq::ZERO, usize::MAX).await.unwrap();
+    assert!(!page.more);
+    page.entries
+}
+
+mod contract {
+    use super::*;
+
+    pub(super) async fn what_was_given_comes_back_byte_for_byte(store: &Store) {
+        let journal = store.open().await;
+        let room = RoomId::generate();
+        let mut batch = run(room, 1, 5);
+        batch[0].body = body("{ \"b\" : 1.0e2,\t\"a\":[ ],\n \"b\":2}");
+        batch[1].body = body(r#""nul \u0000, pair \ud83d\ude00, slash \/ 😀 é""#);
+        batch[2].body = body("123456789012345678901234567890.10");
+        batch[3].body = body(&format!("\"{}\"", "x".repeat(256 * 1024)));
+        batch[4].body = body("\"'; DROP TABLE journal; -- $1 {}\"");
+        assert_eq!(journal.append(room, &batch).await.unwrap(), all(5));
+
+        assert_eq!(whole_log(&*store.open().await, room).await, batch);
+        let items: Vec<_> = batch.iter().map(|entry| entry.item).collect();
+        let mut found = journal.items(room, &items).await.unwrap();
+        found.sort_by_key(|entry| entry.seq);
+        assert_eq!(found, batch);
+    }
+
+    pub(super) async fn the_slot_before_must_exist(store: &Store) {
+        let journal = store.open().await;
+        let room = RoomId::generate();
+        let early = journal.append(room, &[entry(room, 2)]).await.unwrap();
+        assert_eq!(early, stopped(0, Stop::SlotTaken));
+        assert_eq!(journal.append(room, &[]).await.unwrap(), all(0));
+        assert_eq!(whole_log(&*journal, room).await, []);
+
+        journal.append(room, &run(room, 1, 3)).await.unwrap();
+        let gap = journal.append(room, &run(room, 5, 2)).await.unwrap();
+        assert_eq!(gap, stopped(0, Stop::SlotTaken));
+        assert_eq!(seqs(&whole_log(&*journal, room).await), [1, 2, 3]);
+    }
+
+    pub(super) async fn a_batch_that_is_not_a_run_is_refused(store: &Store) {
+        let journal = store.open().await;
+        let room = RoomId::generate();
+        let hole = [entry(room, 1), entry(room, 3)];
+        assert!(journal.append(room, &hole).await.is_err());
+        assert!(journal.append(room, &[entry(room, 0)]).await.is_err());
+        let elsewhere = [entry(RoomId::generate(), 1)];
+        assert!(journal.append(room, &elsewhere).await.is_err());
+        assert_eq!(whole_log(&*journal, room).await, []);
+    }
+
+    pub(super) async fn a_taken_slot_and_a_known_operation_are_told_apart(store: &Store) {
+        let journal = store.open().await;
+        let room = RoomId::generate();
+        let first = entry(room, 1);
+        journal
+            .append(room, std::slice::from_ref(&first))
+            .await
+            .unwrap();
+
+        let rival = journal.append(room, &[entry(room, 1)]).await.unwrap();
+        assert_eq!(rival, stopped(0, Stop::SlotTaken));
+
+        let retry = Entry {
+            actor: first.actor,
+            op_id: first.op_id.clone(),
+            ..entry(room, 2)
+        };
+        let known = journal
+            .append(room, std::slice::from_ref(&retry))
+            .await
+            .unwrap();
+        assert_eq!(known, stopped(0, Stop::OperationKnown));
+        let operation = (first.actor, first.op_id.clone().unwrap());
+        let unknown = (retry.actor, retry.item.to_string().parse().unwrap());
+        let found = journal
+            .operations(room, &[unknown, operation])
+            .await
+            .unwrap();
+        assert_eq!(found, std::slice::from_ref(&first));
+
+        let other_person = Entry {
+            op_id: first.op_id.clone(),
+            ..entry(room, 2)
+        };
+        assert_eq!(journal.append(room, &[other_person]).await.unwrap(), all(1));
+        let other = RoomId::generate();
+        let other_room = Entry {
+            room: other,
+            seq: Seq(1),
+            born: Seq(1),
+            ..retry
+        };
+        assert_eq!(journal.append(other, &[other_room]).await.unwrap(), all(1));
+    }
+
+    pub(super) async fn a_batch_stops_at_a_planted_rival(store: &Store) {
+        let journal = store.open().await;
+        let room = RoomId::generate();
+        journal.append(room, &[entry(room, 1)]).await.unwrap();
+        store.plant(&entry(room, 4)).await;
+
+        let stopped_at = journal.append(room, &run(room, 2, 4)).await.unwrap();
+        let committed = if store.is_sql() { 0 } else { 2 };
+        assert_eq!(stopped_at, stopped(committed, Stop::SlotTaken));
+        let kept = if store.is_sql() {
+            vec![1, 4]
+        } else {
+            vec![1, 2, 3, 4]
+        };
+        assert_eq!(seqs(&whole_log(&*journal, room).await), kept);
+    }
+
+    pub(super) async fn a_batch_stops_at_a_planted_operation(store: &Store) {
+        let journal = store.open().await;
+        let room = RoomId::generate();
+        let first = entry(room, 1);
+        journal
+            .append(room, std::slice::from_ref(&first))
+            .await
+            .unwrap();
+        let mut batch = run(room, 2, 3);
+        batch[1] = Entry {
+            actor: first.actor,
+            op_id: first.op_id.clone(),
+            ..entry(room, 3)
+        };
+
+        let stopped_at = journal.append(room, &batch).await.unwrap();
+        let committed = usize::from(!store.is_sql());
+        assert_eq!(stopped_at, stopped(committed, Stop::OperationKnown));
+        assert_eq!(whole_log(&*journal, room).await.len(), committed + 1);
+
+        let mut twice = run(room, 2 + committed as u64, 2);
+        twice[1].actor = twice[0].actor;
+        let op_id = twice[0].op_id.clone();
+        twice[1].op_id = op_id;
+        let within = journal.append(room, &twice).await.unwrap();
+        assert_eq!(within, stopped(committed, Stop::OperationKnown));
+    }
+
+    pub(super) async fn operations_may_be_absent_many_times(store: &Store) {
+        let journal = store.open().await;
+        let room = RoomId::generate();
+        let mut batch = run(room, 1, 3);
+        let actor = batch[0].actor;
+        for entry in &mut batch {
+            (entry.op_id, entry.actor) = (None, actor);
+        }
+        assert_eq!(journal.append(room, &batch).await.unwrap(), all(3));
+        assert_eq!(whole_log(&*journal, room).await, batch);
+    }
+
+    /// On SQL it takes several statements, and is still all or nothing.
+    pub(super) async fn a_large_batch_is_written_whole(store: &Store) {
+        let count = if store.is_sql() { 2_500 } else { 500 };
+        let journal = store.open().await;
+        let room = RoomId::generate();
+        let batch = run(room, 1, count);
+        let appended = journal.append(room, &batch).await.unwrap();
+        assert_eq!(appended, all(batch.len()));
+
+        let mut late = run(room, count + 1, count);
+        let last = late.last_mut().unwrap();
+        (last.actor, last.op_id) = (batch[7].actor, batch[7].op_id.clone());
+        let committed = if store.is_sql() { 0 } else { count - 1 };
+        let refused = journal.append(room, &late).await.unwrap();
+        let expected = stopped(usize::try_from(committed).unwrap(), Stop::OperationKnown);
+        assert_eq!(refused, expected);
+        let heads = journal.heads(&[room]).await.unwrap();
+        assert_eq!(heads.rooms[&room].head, Seq(count + committed));
+    }
+
+    pub(super) async fn older_entries_of_an_item_are_cleared_also_within_a_batch(store: &Store) {
+        let journal = store.open().await;
+        let room = RoomId::generate();
+        let (first, other) = (entry(room, 1), entry(room, 2));
+        journal
+            .append(room, &[first.clone(), other.clone()])
+            .await
+            .unwrap();
+        let (second, third) = (change(&first, 3), change(&first, 4));
+        let (new, gone) = (entry(room, 5), deletion(&other, 6));
+        let batch = [second.clone(), third.clone(), new.clone(), gone.clone()];
+        assert_eq!(journal.append(room, &batch).await.unwrap(), all(4));
+
+        let log = whole_log(&*journal, room).await;
+        let expected = [
+            superseded(&first),
+            superseded(&other),
+            superseded(&second),
+            third.clone(),
+            new.clone(),
+            gone.clone(),
+        ];
+        assert_eq!(log, expected);
+        let items = journal
+            .items(room, &[other.item, first.item])
+            .await
+            .unwrap();
+        assert_eq!(items.len(), 2);
+        assert!(items.contains(&third) && items.contains(&gone));
+    }
+
+    pub(super) async fn rooms_do_not_touch_each_other(store: &Store) {
+        let journal = store.open().await;
+        let (room, other) = (RoomId::generate(), RoomId::generate());
+        let first = entry(room, 1);
+        let same_item = Entry {
+            room: other,
+            ..first.clone()
+        };
+        journal
+            .append(room, std::slice::from_ref(&first))
+            .await
+            .unwrap();
+        let batch = std::slice::from_ref(&same_item);
+        journal.append(other, batch).await.unwrap();
+        journal.append(room, &[change(&first, 2)]).await.unwrap();
+        assert_eq!(whole_log(&*journal, other).await, [same_item]);
+    }
+}
