@@ -2,7 +2,7 @@
 
 use super::{Sql, StoreError, transaction::statement};
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
-use sea_orm::{ConnectionTrait, DbBackend};
+use sea_orm::DbBackend;
 use std::{
     sync::{
         Arc,
@@ -62,7 +62,7 @@ impl Clock {
 
     /// `SQLite` is this process and has this host's clock: its offset is 0.
     async fn measure(&self, sql: &Sql) -> Result<(), StoreError> {
-        if sql.read.get_database_backend() == DbBackend::Sqlite {
+        if sql.backend() == DbBackend::Sqlite {
             return Ok(());
         }
         let question = statement(
@@ -71,7 +71,7 @@ impl Clock {
             [],
         );
         let asked = Utc::now();
-        let row = sql.read.query_one_raw(question).await?;
+        let row = sql.read_one(question).await?;
         let answered = Utc::now();
         let Some(row) = row else { return Ok(()) };
         let now_us: i64 = row.try_get("", "now_us")?;

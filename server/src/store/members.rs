@@ -63,7 +63,7 @@ impl Members {
             limit.cast_signed().into(),
         ];
         let query = statement(&self.sql.read, &sql, values);
-        let rows = self.sql.read.query_all_raw(query).await?;
+        let rows = self.sql.read_all(query).await?;
         rows.iter().map(member).collect()
     }
 

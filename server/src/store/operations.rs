@@ -4,7 +4,7 @@
 use super::{
     Clock, Sql, StoreError,
     journal::RequestHash,
-    transaction::{execute, statement},
+    transaction::{execute, reading, statement},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use roost_schema::{Email, OpId, UserId};
@@ -61,7 +61,7 @@ impl Operations {
 
     /// What is known of an operation that was asked for before.
     pub async fn known(&self, operation: &Operation) -> Result<Option<Known>, StoreError> {
-        find(&self.sql.read, operation).await
+        reading(|| find(&self.sql.read, operation)).await
     }
 
     /// Forgets the old ones.

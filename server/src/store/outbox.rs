@@ -115,7 +115,7 @@ impl Outbox {
             "SELECT DISTINCT room_id FROM outbox LIMIT $1",
             [PAGE_ROOMS.cast_signed().into()],
         );
-        let rows = self.sql.read.query_all_raw(query).await?;
+        let rows = self.sql.read_all(query).await?;
         rows.iter()
             .map(|row| Ok(RoomId::from_uuid(row.try_get("", "room_id")?)))
             .collect()
@@ -127,7 +127,7 @@ impl Outbox {
             "SELECT id FROM outbox WHERE room_id = $1 LIMIT 1",
             [room.as_uuid().into()],
         );
-        Ok(self.sql.read.query_one_raw(query).await?.is_none())
+        Ok(self.sql.read_one(query).await?.is_none())
     }
 
     /// Takes a room for relaying, after others on this instance that have it; `None` while another
@@ -199,7 +199,7 @@ impl Claim {
         );
         let rows = match &self.transaction {
             Some(transaction) => transaction.query_all_raw(query).await?,
-            None => self.sql.read.query_all_raw(query).await?,
+            None => self.sql.read_all(query).await?,
         };
         rows.iter().map(outbox_row).collect()
     }

@@ -6,7 +6,7 @@ use super::{
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use roost_schema::SessionId;
-use sea_orm::{ConnectionTrait, DatabaseTransaction};
+use sea_orm::DatabaseTransaction;
 
 /// How long a revocation is kept: far longer than any access token lives.
 const REVOCATION_ROWS_KEPT: TimeDelta = TimeDelta::days(1);
@@ -31,7 +31,7 @@ impl Revocations {
             "SELECT session_id FROM revocations WHERE at_us >= $1",
             [since.timestamp_micros().into()],
         );
-        let rows = self.sql.read.query_all_raw(query).await?;
+        let rows = self.sql.read_all(query).await?;
         rows.iter()
             .map(|row| Ok(SessionId::from_uuid(row.try_get("", "session_id")?)))
             .collect()

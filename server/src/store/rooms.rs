@@ -135,7 +135,7 @@ impl Rooms {
             limit.cast_signed().into(),
         ];
         let query = statement(&self.sql.read, &sql, values);
-        let rows = self.sql.read.query_all_raw(query).await?;
+        let rows = self.sql.read_all(query).await?;
         rows.iter().map(room).collect()
     }
 

@@ -146,7 +146,7 @@ impl Sessions {
         let oldest = self.clock.now() - SESSION_IDLE_MAX;
         let values = [user.as_uuid().into(), oldest.timestamp_micros().into()];
         let query = statement(&self.sql.read, &sql, values);
-        let rows = self.sql.read.query_all_raw(query).await?;
+        let rows = self.sql.read_all(query).await?;
         rows.iter().map(kept_session).collect()
     }
 
@@ -221,7 +221,7 @@ impl Sessions {
             [before.timestamp_micros().into(), EXPIRED_PER_PASS.into()],
         );
         let mut ended = Vec::new();
-        for row in self.sql.read.query_all_raw(query).await? {
+        for row in self.sql.read_all(query).await? {
             let user = UserId::from_uuid(row.try_get("", "user_id")?);
             let session = SessionId::from_uuid(row.try_get("", "id")?);
             self.end(user, session).await?;

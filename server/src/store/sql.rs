@@ -4,8 +4,9 @@ use super::StoreError;
 use anyhow::{Context, anyhow};
 use roost_migrations::{Migrator, MigratorTrait};
 use sea_orm::{
-    DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr, SqliteTransactionMode,
-    SqlxPostgresConnector, SqlxSqliteConnector, TransactionOptions, TransactionTrait,
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, QueryResult,
+    RuntimeErr, SqliteTransactionMode, SqlxPostgresConnector, SqlxSqliteConnector, Statement,
+    TransactionOptions, TransactionTrait,
     sqlx::{
         self, ConnectOptions,
         postgres::{PgConnectOptions, PgPoolOptions},
@@ -14,6 +15,7 @@ use sea_orm::{
 };
 use std::{
     fs::{File, TryLockError},
+    future::Future,
     path::PathBuf,
     str::FromStr,
     time::Duration,
@@ -112,12 +114,27 @@ impl Sql {
     /// (IMMEDIATE), because a lock that is upgraded later cannot wait for its turn.
     pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
         let sqlite = self.backend() == DbBackend::Sqlite;
-        self.write
-            .begin_with_options(TransactionOptions {
-                sqlite_transaction_mode: sqlite.then_some(SqliteTransactionMode::Immediate),
-                ..TransactionOptions::default()
-            })
-            .await
+        let options = || TransactionOptions {
+            sqlite_transaction_mode: sqlite.then_some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        on_living_connection(
+            || self.write.begin_with_options(options()),
+            is_dead_connection,
+        )
+        .await
+    }
+
+    /// Reads rows, outside of any transaction.
+    pub(super) async fn read_all(&self, query: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        let read = || self.read.query_all_raw(query.clone());
+        on_living_connection(read, is_dead_connection).await
+    }
+
+    /// Reads the one row there is, if any, outside of any transaction.
+    pub(super) async fn read_one(&self, query: Statement) -> Result<Option<QueryResult>, DbErr> {
+        let read = || self.read.query_one_raw(query.clone());
+        on_living_connection(read, is_dead_connection).await
     }
 
     /// Brings the schema to this release. Instances that start together take turns.
@@ -194,6 +211,22 @@ impl From<DbErr> for StoreError {
             Self::Broken(error.into())
         }
     }
+}
+
+/// Repeats what has no effect yet (a read, a BEGIN) while it meets dead connections: after the
+/// database was restarted each pooled one is dead until it is tried.
+pub(super) async fn on_living_connection<T, E, F: Future<Output = Result<T, E>>>(
+    work: impl Fn() -> F,
+    is_dead: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    let mut done = work().await;
+    for _ in 0..POSTGRES_CONNECTIONS_MAX {
+        match &done {
+            Err(error) if is_dead(error) => done = work().await,
+            _ => break,
+        }
+    }
+    done
 }
 
 /// Whether a connection that was taken from the pool died, perhaps with a last word of the

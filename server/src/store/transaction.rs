@@ -1,6 +1,9 @@
 //! Write transactions: running one again, and the statements in one.
 
-use super::{Sql, StoreError, sql::commit};
+use super::{
+    Sql, StoreError,
+    sql::{commit, is_dead_connection, on_living_connection},
+};
 use backon::{ExponentialBuilder, Retryable};
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, QueryResult, Statement, Value};
@@ -48,6 +51,18 @@ where
     work.retry(pauses)
         .when(|error| matches!(error, StoreError::Contended(_)))
         .await
+}
+
+/// Reads, on another connection when a pooled one turns out to have died in the meantime.
+pub(super) async fn reading<T, Attempt>(work: impl Fn() -> Attempt) -> Result<T, StoreError>
+where
+    Attempt: Future<Output = Result<T, StoreError>>,
+{
+    let is_dead = |error: &StoreError| match error {
+        StoreError::Unavailable(cause) => cause.downcast_ref().is_some_and(is_dead_connection),
+        _ => false,
+    };
+    on_living_connection(work, is_dead).await
 }
 
 /// A statement with its values as `$1`, `$2`, …, which both databases understand.

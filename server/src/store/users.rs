@@ -60,11 +60,11 @@ impl Users {
     }
 
     pub async fn find(&self, user: UserId) -> Result<Option<Account>, StoreError> {
-        find(&self.sql.read, "id", user.as_uuid().into()).await
+        find(&self.sql, "id", user.as_uuid().into()).await
     }
 
     pub async fn find_by_email(&self, email: &Email) -> Result<Option<Account>, StoreError> {
-        find(&self.sql.read, "email", email.as_str().into()).await
+        find(&self.sql, "email", email.as_str().into()).await
     }
 
     /// People whose name begins so, whatever the case of its letters; by name.
@@ -78,7 +78,7 @@ impl Users {
                 i64::from(USERS_FOUND_MAX).into(),
             ],
         );
-        let rows = self.sql.read.query_all_raw(query).await?;
+        let rows = self.sql.read_all(query).await?;
         rows.iter().map(user).collect()
     }
 
@@ -95,7 +95,7 @@ impl Users {
                 ),
                 ids.iter().map(|id| id.as_uuid().into()),
             );
-            for row in self.sql.read.query_all_raw(query).await? {
+            for row in self.sql.read_all(query).await? {
                 found.push(user(&row)?);
             }
         }
@@ -208,15 +208,14 @@ async fn insert(
 }
 
 async fn find(
-    connection: &impl ConnectionTrait,
+    sql: &Sql,
     column: &'static str,
     value: Value,
 ) -> Result<Option<Account>, StoreError> {
-    let sql =
+    let select =
         format!("SELECT id, email, name, password_hash, created_us FROM users WHERE {column} = $1");
-    let row = connection
-        .query_one_raw(statement(connection, &sql, [value]))
-        .await?;
+    let query = statement(&sql.read, &select, [value]);
+    let row = sql.read_one(query).await?;
     row.as_ref().map(account).transpose()
 }
 

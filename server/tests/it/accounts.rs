@@ -1,9 +1,10 @@
 //! Accounts: register, sign in and out, the password, and finding people.
 
 use crate::support::{Instance, World, eventually, on_each_database, origin};
+use futures::future::join_all;
 use roost_schema::{
-    ChangePassword, ErrorCode, Login, MemberState, Op, OpId, Register, Role, RoomState, RoomType,
-    Secret, SessionState, SignedIn,
+    ChangePassword, ErrorCode, Login, MemberState, Op, OpId, Refresh, Register, Role, RoomState,
+    RoomType, Secret, SessionState, SignedIn,
 };
 use roost_server::{
     app::{App, Result},
@@ -23,9 +24,58 @@ on_each_database!(
     a_password_that_changed_meanwhile_fences_a_login,
     people_are_found_by_address_or_by_the_beginning_of_their_name,
     a_journal_that_fails_does_not_fail_a_login,
+    sessions_that_change_at_once_take_turns,
 );
 
 const PASSWORD: &str = "correct horse";
+
+/// `PostgreSQL` was restarted: every pooled connection is dead, and only using one tells.
+#[tokio::test]
+async fn dead_connections_are_not_the_persons_problem() {
+    let world = World::on_postgres().await;
+    let here = world.instance().await;
+    let ann = register(&here, "ann@example.com", "Ann").await;
+    let logins = (0..6).map(|_| login(&here.app, "ann@example.com", PASSWORD));
+    assert!(join_all(logins).await.iter().all(Result::is_ok));
+
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+               WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    world.execute(end, vec![]).await;
+    let again = login(&here.app, "ann@example.com", PASSWORD).await.unwrap();
+    assert_eq!(again.user, ann.user);
+    world.execute(end, vec![]).await;
+    let actor = here.app.authenticate(again.access_token.expose()).await;
+    let me = here.app.read_me(&actor.unwrap()).await.unwrap();
+    assert_eq!(me, ann.user);
+}
+
+/// Everything that changes a person's sessions, all at once: it may neither deadlock nor be lost.
+async fn sessions_that_change_at_once_take_turns(world: World) {
+    let here = world.instance().await;
+    let ann = register(&here, "ann@example.com", "Ann").await;
+    let actor = here.app.authenticate(ann.access_token.expose()).await;
+    let actor = actor.unwrap();
+    let logins = join_all((0..8).map(|_| login(&here.app, "ann@example.com", PASSWORD)));
+    let refreshes = join_all((0..4).map(|_| {
+        let refresh_token = ann.refresh_token.clone();
+        let app = here.app.clone();
+        async move { app.refresh(&origin(), Refresh { refresh_token }).await }
+    }));
+    let revoked = join_all((0..4).map(|_| here.app.revoke_other_sessions(&actor)));
+    let (logins, refreshes, revoked) = tokio::join!(logins, refreshes, revoked);
+    for refreshed in refreshes {
+        assert_eq!(refreshed.unwrap().session.id, ann.session.id);
+    }
+    let ended: u64 = revoked.into_iter().map(Result::unwrap).sum();
+    let alive = join_all(logins.into_iter().map(async |signed_in| {
+        let token = signed_in.unwrap().access_token;
+        here.app.authenticate(token.expose()).await.is_ok()
+    }));
+    let alive = alive.await.into_iter().filter(|alive| *alive).count();
+    assert_eq!(alive as u64 + ended, 8);
+    let listed = here.app.list_sessions(&actor).await.unwrap();
+    assert_eq!(listed.len(), 1 + alive);
+}
 
 async fn registering_signs_in_and_makes_a_room_of_ones_own(world: World) {
     let here = world.instance().await;

@@ -66,7 +66,10 @@ impl SqlJournal {
     /// Reads, again when a pooled connection turns out to have died in the meantime.
     async fn query(&self, text: String, values: Vec<Value>) -> Result<Vec<QueryResult>> {
         let statement = self.statement(text, values);
-        let read = on_living_connection(|| self.sql.read.query_all_raw(statement.clone()));
+        let read = sql::on_living_connection(
+            || self.sql.read.query_all_raw(statement.clone()),
+            sql::is_dead_connection,
+        );
         within_deadline(read)
             .await
             .map_err(JournalError::Unavailable)
@@ -74,7 +77,7 @@ impl SqlJournal {
 
     /// Begins a transaction on a connection that answers.
     async fn begin(&self) -> Result<DatabaseTransaction> {
-        within_deadline(on_living_connection(|| self.sql.begin()))
+        within_deadline(self.sql.begin())
             .await
             .map_err(JournalError::Unavailable)
     }
@@ -211,19 +214,4 @@ async fn within_deadline<T>(
         Ok(done) => done.map_err(Into::into),
         Err(_) => Err(anyhow!("no answer from the database within {DEADLINE:?}")),
     }
-}
-
-/// Repeats what has no effect yet (a read, a BEGIN) while it meets dead connections: after the
-/// database was restarted each pooled one is dead until it is tried.
-async fn on_living_connection<T, F: Future<Output = Result<T, DbErr>>>(
-    work: impl Fn() -> F,
-) -> Result<T, DbErr> {
-    let mut done = work().await;
-    for _ in 0..sql::POSTGRES_CONNECTIONS_MAX {
-        match &done {
-            Err(error) if sql::is_dead_connection(error) => done = work().await,
-            _ => break,
-        }
-    }
-    done
 }
