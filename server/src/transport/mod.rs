@@ -7,6 +7,7 @@ mod graphql;
 mod health;
 mod limits;
 mod origins;
+mod page;
 mod request;
 mod rest;
 pub mod serve;
@@ -109,6 +110,7 @@ fn routes(app: &App, shared: &Shared) -> Router {
     Router::new()
         .merge(rest::router(app, shared))
         .merge(graphql::router(app, shared))
+        .merge(page::router())
         .merge(socketio::routes(app, shared))
 }
 
