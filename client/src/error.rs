@@ -1,7 +1,7 @@
 //! Why a call did not succeed.
 
 use roost_schema::{ErrorCode, Failure};
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -47,12 +47,12 @@ impl Error {
         }
     }
 
-    pub(crate) fn strange(problem: impl ToString) -> Self {
-        Self::Strange(problem.to_string())
+    pub(crate) fn strange(problem: impl Display) -> Self {
+        Self::Strange(format!("{problem}"))
     }
 
-    pub(crate) fn disconnected(problem: impl ToString) -> Self {
-        Self::Disconnected(problem.to_string())
+    pub(crate) fn disconnected(problem: impl Display) -> Self {
+        Self::Disconnected(format!("{problem}"))
     }
 }
 

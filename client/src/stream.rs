@@ -8,7 +8,7 @@ use roost_schema::{Failure, Position, RoomEvents, RoomId};
 use std::time::Duration;
 
 /// A stream has no last byte; longer than any test or proof takes.
-const STREAM_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+const STREAM_TIMEOUT: Duration = Duration::from_hours(24);
 
 impl Client {
     /// Follows a room after a position; without one, from now on.

@@ -27,6 +27,8 @@ const TOKEN_ISSUER: &str = "roost";
 const TOKEN_AUDIENCE: &str = "roost";
 /// Samples are kept until they are tidied; see `PrometheusHandle::run_upkeep`.
 const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
+const EXPIRE_EVERY: Duration = Duration::from_mins(1);
+const TRIM_EVERY: Duration = Duration::from_hours(1);
 /// How long background tasks may take to finish when the last connection is closed.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -35,7 +37,7 @@ pub struct Server {
     /// Where clients connect; the port is known even when 0 was configured.
     pub address: SocketAddr,
     pub metrics_address: Option<SocketAddr>,
-    /// For tests that look behind the transports.
+    /// The use cases, for a look behind the transports.
     pub app: App,
     shared: Shared,
     serving: Serving,
@@ -201,19 +203,30 @@ async fn compose(
 }
 
 fn spawn_chores(app: &App, shared: &Shared, cancel: &CancellationToken) {
-    let app_for_relay = app.clone();
-    let (health, app, until) = (shared.health.clone(), app.clone(), cancel.clone());
-    shared
-        .tasks
-        .spawn(async move { health.watch(app, until).await });
-    let (app, until) = (app_for_relay, cancel.clone());
-    shared
-        .tasks
-        .spawn(async move { app.run_relay(until).await });
+    let tasks = &shared.tasks;
+    let (health, probed, until) = (shared.health.clone(), app.clone(), cancel.clone());
+    tasks.spawn(async move { health.watch(probed, until).await });
+    let (relaying, until) = (app.clone(), cancel.clone());
+    tasks.spawn(async move { relaying.run_relay(until).await });
     let (limits, until) = (Arc::clone(&shared.limits), cancel.clone());
-    shared
-        .tasks
-        .spawn(async move { limits.forget_idle(until).await });
+    tasks.spawn(async move { limits.forget_idle(until).await });
+    tasks.spawn(tidy(app.clone(), cancel.clone()));
+}
+
+/// Ends what has expired and empties what is superseded, in the background for ever.
+async fn tidy(app: App, cancel: CancellationToken) {
+    let mut expiry = tokio::time::interval(EXPIRE_EVERY);
+    let mut trimming = tokio::time::interval(TRIM_EVERY);
+    loop {
+        let done = tokio::select! {
+            () = cancel.cancelled() => return,
+            _ = expiry.tick() => app.expire_sessions().await,
+            _ = trimming.tick() => app.trim_journal().await,
+        };
+        if let Err(error) = done {
+            tracing::warn!(?error, "upkeep failed, trying again");
+        }
+    }
 }
 
 async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {

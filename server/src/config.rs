@@ -27,8 +27,7 @@ use values::{Later, Setting};
 /// Read when it is there and no other file is named.
 const FILE_DEFAULT: &str = "roost.toml";
 /// Shorter, and clients do nothing but refresh; longer, and revocations would be remembered for longer.
-const TOKEN_LIFETIME: RangeInclusive<Duration> =
-    Duration::from_secs(10)..=Duration::from_secs(3_600);
+const TOKEN_LIFETIME: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_hours(1);
 const VARIABLE_PREFIX: &str = "ROOST_";
 /// Suggest a key for a misspelt one up to this many changed letters.
 const SUGGESTION_DISTANCE_MAX: usize = 4;
@@ -63,7 +62,7 @@ keys! {
     listen: SocketAddr = "127.0.0.1:4000", Open;
     /// Where Prometheus reads `/metrics`; a private address. Empty: nowhere.
     metrics_listen: Option<SocketAddr> = "127.0.0.1:9464", Open;
-    /// `sqlite:` with a path, or `postgres:`. The folder of an SQLite file is made.
+    /// `sqlite:` with a path, or `postgres:`. The folder of a database file is made.
     database_url: DatabaseUrl = "sqlite:data/roost.db?mode=rwc", Url;
     /// Where the room journal is kept: `mongodb:`. Empty: in the database above.
     journal_url: Option<JournalUrl> = "", Url;
@@ -197,14 +196,11 @@ pub fn load_from(
             );
         }
     }
-    match Config::parse(&texts, &mut problems) {
-        Some(config) => {
-            config.check(&mut problems);
-            if problems.is_empty() {
-                return Ok(Loaded { config, texts });
-            }
+    if let Some(config) = Config::parse(&texts, &mut problems) {
+        config.check(&mut problems);
+        if problems.is_empty() {
+            return Ok(Loaded { config, texts });
         }
-        None => {}
     }
     Err(Problems(problems))
 }

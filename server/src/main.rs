@@ -127,8 +127,8 @@ fn serve(config: Config) -> anyhow::Result<()> {
         let server = boot::boot(config).await?;
         let signals = stop_on_signals(server.stopper());
         tokio::select! {
-            served = server.serve() => served,
-            failed = signals => failed,
+            end = server.serve() => end,
+            failure = signals => failure,
         }
     })
 }

@@ -4,7 +4,6 @@ mod access;
 mod accounts;
 mod error;
 mod events;
-mod health;
 mod items;
 mod members;
 mod messages;
@@ -15,6 +14,7 @@ mod presence;
 mod rooms;
 mod sessions;
 mod tokens;
+mod upkeep;
 mod users;
 
 pub use access::{Actor, Origin, Permission, allows};

@@ -138,6 +138,10 @@ async fn answer_in_time(request: Request, next: Next) -> Response {
     }
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the layer hands the panic over"
+)]
 fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let message = panic
         .downcast_ref::<&str>()

@@ -147,10 +147,7 @@ impl Connection {
     async fn serve(self, stream: TcpStream, peer: SocketAddr, slot: OwnedSemaphorePermit) {
         let builder = self.builder();
         let (stream, handle) = Guarded::new(stream, self.write_stall_timeout);
-        let stream = TokioIo::new(Occupying {
-            stream,
-            _slot: slot,
-        });
+        let stream = TokioIo::new(Occupying::new(stream, slot));
         // hyper-util waits without end for the bytes that tell HTTP/1 from HTTP/2, hence a deadline
         // of our own for the first request.
         let spoke = CancellationToken::new();
@@ -209,6 +206,22 @@ impl Connection {
 struct Occupying {
     stream: Guarded,
     _slot: OwnedSemaphorePermit,
+}
+
+impl Occupying {
+    fn new(stream: Guarded, slot: OwnedSemaphorePermit) -> Self {
+        metrics::gauge!("roost_connections").increment(1);
+        Self {
+            stream,
+            _slot: slot,
+        }
+    }
+}
+
+impl Drop for Occupying {
+    fn drop(&mut self) {
+        metrics::gauge!("roost_connections").decrement(1);
+    }
 }
 
 impl AsyncRead for Occupying {

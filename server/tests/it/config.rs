@@ -16,7 +16,7 @@ fn refusals(variables: &[(&str, &str)]) -> Vec<String> {
 fn every_default_is_good_and_the_example_is_fresh() {
     let config = load(&[]).unwrap().config;
     assert_eq!(config.listen, "127.0.0.1:4000".parse().unwrap());
-    assert_eq!(config.access_token_lifetime, Duration::from_secs(300));
+    assert_eq!(config.access_token_lifetime, Duration::from_mins(5));
     assert!(matches!(config.database_url, DatabaseUrl::Sqlite(_)));
     assert_eq!(
         config.database_url.file().unwrap().to_str(),

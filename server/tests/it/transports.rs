@@ -63,13 +63,13 @@ async fn every_transport_writes_and_shows_the_same() {
 async fn every_transport_refuses_alike() {
     let world = World::on_sqlite().await;
     let server = world.serve().await;
-    let (alice, bob) = (server.alice().await, server.bob().await);
+    let (alice, guest) = (server.alice().await, server.bob().await);
     let stranger = server.stranger().await;
     let board = alice.board("Plan").await;
-    alice.invite(board.id, &bob, Role::Viewer).await;
+    alice.invite(board.id, &guest, Role::Viewer).await;
     for via in Via::ALL {
         for (person, text, code) in [
-            (&bob, "hello", ErrorCode::Forbidden),
+            (&guest, "hello", ErrorCode::Forbidden),
             (&stranger, "hello", ErrorCode::NotFound),
             (&alice, "  ", ErrorCode::Invalid),
         ] {
@@ -146,4 +146,59 @@ async fn a_reader_resumes_where_it_stood() {
     assert_eq!(read_texts, ["round 0", "round 1", "round 2"]);
     assert_eq!(reader.resets(), 0);
     assert!(reader.reconnects() >= 1, "it noticed the kill");
+}
+
+#[tokio::test]
+async fn a_revoked_session_is_over_on_every_transport() {
+    let world = World::on_sqlite().await;
+    let server = world.serve().await;
+    let phone = server.alice().await;
+    let board = phone.board("Plan").await;
+    for via in Via::ALL {
+        let laptop = phone.sign_in().await;
+        let mut lost = laptop.watch(via, board.id, None).await.unwrap();
+        let mut kept = phone.watch(via, board.id, None).await.unwrap();
+        let session = laptop.signed_in().session.id;
+        phone.revoke_session(session).await.unwrap();
+
+        // It ends, after whatever was on its way.
+        while lost.next().await.is_ok() {}
+        let refused = laptop.send(Via::Rest, board.id, message("me")).await;
+        assert_eq!(refused.unwrap_err().code(), Some(ErrorCode::SessionRevoked));
+        let sent = phone
+            .send(via, board.id, message("still here"))
+            .await
+            .unwrap();
+        assert_eq!(kept.events(1).await[0].item, sent.id, "{via:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_stops_finishes_what_was_begun() {
+    let world = World::on_sqlite().await;
+    let server = world.serve().await;
+    let alice = server.alice().await;
+    let board = alice.board("Plan").await;
+    let mut watches = Vec::new();
+    for via in Via::ALL {
+        watches.push(alice.watch(via, board.id, None).await.unwrap());
+        alice.send(via, board.id, message("before")).await.unwrap();
+    }
+    for watch in &mut watches {
+        watch.events(1).await;
+    }
+    server.stop().await;
+    for watch in &mut watches {
+        while watch.next().await.is_ok() {}
+    }
+    let server = world.serve().await;
+    let alice = alice.at(&server.endpoint);
+    let page = alice.list_events(board.id, None).await.unwrap();
+    assert_eq!(
+        page.events
+            .iter()
+            .filter(|event| event.kind == Kind::Message)
+            .count(),
+        3
+    );
 }

@@ -11,7 +11,7 @@ pub(crate) const PASSWORD: &str = "correct horse battery";
 
 /// A signed-in person; everything the client can do, they can.
 pub(crate) struct Person {
-    pub(crate) name: String,
+    name: String,
     client: Client,
     /// Their socket, connected when it is first spoken through.
     socket: OnceCell<Socket>,
@@ -61,10 +61,6 @@ impl Person {
 
     pub(crate) fn id(&self) -> UserId {
         self.client.user_id()
-    }
-
-    pub(crate) fn email(&self) -> String {
-        email(&self.name)
     }
 
     pub(crate) const fn client(&self) -> &Client {

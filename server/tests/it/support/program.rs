@@ -11,7 +11,6 @@ use tokio::{
 /// `roost serve` on a port of its own. Dropped, it is killed.
 pub(crate) struct Program {
     pub(crate) endpoint: Endpoint,
-    pub(crate) address: SocketAddr,
     environment: Vec<(String, String)>,
     child: Child,
 }
@@ -34,7 +33,6 @@ impl World {
         let child = spawn(&environment, &["serve"]);
         let program = Program {
             endpoint: Endpoint::new(&format!("http://{address}")).unwrap(),
-            address,
             environment,
             child,
         };

@@ -3,7 +3,6 @@
 use super::{DEADLINE, Person, World};
 use roost_client::Endpoint;
 use roost_server::{
-    app::App,
     boot::{self, boot},
     config::{self, Config},
 };
@@ -16,8 +15,6 @@ pub(crate) struct Server {
     pub(crate) endpoint: Endpoint,
     pub(crate) address: SocketAddr,
     pub(crate) metrics_address: Option<SocketAddr>,
-    /// Its use cases, for a look behind the transports.
-    pub(crate) app: App,
     stop: CancellationToken,
     task: JoinSet<anyhow::Result<()>>,
 }
@@ -31,7 +28,7 @@ impl World {
     /// The same with some keys set: `("connections_max", "3")`.
     pub(crate) async fn serve_with(&self, keys: &[(&str, &str)]) -> Server {
         let server = boot(self.config(keys)).await.unwrap();
-        Server::run(server).await
+        Server::run(server)
     }
 
     /// Configuration as a server of this world reads it: any free port, and no limit that a quick
@@ -54,9 +51,8 @@ impl World {
 }
 
 impl Server {
-    async fn run(server: boot::Server) -> Self {
+    fn run(server: boot::Server) -> Self {
         let (address, metrics_address) = (server.address, server.metrics_address);
-        let app = server.app.clone();
         let stop = server.stopper();
         let mut task = JoinSet::new();
         task.spawn(server.serve());
@@ -65,7 +61,6 @@ impl Server {
             endpoint,
             address,
             metrics_address,
-            app,
             stop,
             task,
         }

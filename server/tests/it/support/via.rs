@@ -127,7 +127,10 @@ impl Person {
     ) -> Result<Watch> {
         Ok(match via {
             Via::Rest => Watch::Stream(self.stream_room(room, after).await?),
-            Via::GraphQl => Watch::Subscription(self.subscribe_room(room, after).await?),
+            Via::GraphQl => {
+                let subscription = self.subscribe_room(room, after).await?;
+                Watch::Subscription(Box::new(subscription))
+            }
             Via::SocketIo => {
                 let socket = Socket::connect(self.client()).await?;
                 socket.join(room, after).await?;
@@ -151,7 +154,7 @@ impl Person {
 /// A room that is being watched.
 pub(crate) enum Watch {
     Stream(EventStream),
-    Subscription(Subscription),
+    Subscription(Box<Subscription>),
     Socket(Socket),
 }
 

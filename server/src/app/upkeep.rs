@@ -1,0 +1,33 @@
+//! What keeps the whole sound: whether the stores can be reached, and what may be forgotten.
+
+use super::{App, Result};
+use crate::store::journal::Trim;
+use chrono::TimeDelta;
+
+/// Superseded entries may be asked for as long as a retry may come.
+const SUPERSEDED_KEPT: TimeDelta = TimeDelta::hours(24);
+/// A reader that was away for longer gets the full state instead of what changed.
+const TOMBSTONES_KEPT: TimeDelta = TimeDelta::days(30);
+
+impl App {
+    /// Asks the database and the journal for a trifle: `unavailable` when one does not answer.
+    pub async fn probe_stores(&self) -> Result<()> {
+        self.store.sql.ping().await?;
+        self.store.journal.heads(&[]).await?;
+        Ok(())
+    }
+
+    /// Empties journal entries that nobody may ask for any more. For a timer.
+    pub async fn trim_journal(&self) -> Result<()> {
+        let now = self.store.now();
+        let bounds = Trim {
+            superseded_before: now - SUPERSEDED_KEPT,
+            tombstones_before: now - TOMBSTONES_KEPT,
+        };
+        let emptied = self.store.journal.trim(bounds).await?;
+        if emptied > 0 {
+            tracing::info!(emptied, "journal trimmed");
+        }
+        Ok(())
+    }
+}
