@@ -38,8 +38,8 @@ async fn every_transport_writes_and_shows_the_same() {
             edited.seq > sent.seq && edited.edited_at.is_some(),
             "{via:?}"
         );
-        let stale = alice.edit(via, board.id, sent.id, edit).await.unwrap_err();
-        assert_eq!(stale.code(), Some(ErrorCode::Stale), "{via:?}");
+        let outdated = alice.edit(via, board.id, sent.id, edit).await.unwrap_err();
+        assert_eq!(outdated.code(), Some(ErrorCode::Stale), "{via:?}");
         let delete = DeleteMessage::default();
         alice.delete(via, board.id, sent.id, delete).await.unwrap();
 
