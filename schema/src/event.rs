@@ -15,7 +15,8 @@ pub struct RoomEvents {
     pub events: Vec<RoomEvent>,
     /// Where to resume after this frame.
     pub position: Position,
-    /// The reader has now seen everything this instance has delivered.
+    /// This frame has every change after the position before it, and there are no more for now. In a
+    /// frame that is not live the reader is catching up: changes that later ones supersede are left out.
     pub live: bool,
     /// Forget everything held of the room first: this frame begins its full state.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -20,7 +20,8 @@ pub struct Frame {
     pub events: Vec<Arc<RoomEvent>>,
     /// Where to resume after this frame.
     pub position: Position,
-    /// The reader has now seen everything this instance has delivered.
+    /// The frame has every change after the reader's position, and there are no more for now. Not
+    /// live, it helps the reader catch up: changes that later ones supersede may be left out.
     pub live: bool,
     /// Forget everything held of the room first: this frame begins its full state.
     pub reset: bool,
@@ -83,7 +84,7 @@ pub struct Feed {
     floor_seen: Seq,
     /// The next frame begins the full state.
     is_reset: bool,
-    /// The reader was told that it is up to date.
+    /// The last frame was live: the reader knows that it is up to date.
     is_told: bool,
     is_ended: bool,
 }
@@ -110,8 +111,8 @@ impl Feed {
         self.cursor
     }
 
-    /// Waits for the next frame; the first one comes as soon as the reader's standing is known, with
-    /// no events if it has missed none. `None` when the reader was removed. Safe to cancel.
+    /// Waits for the next frame. A reader that is up to date is told so at once, by a live frame that
+    /// may have no events. `None` when the reader was removed. Safe to cancel.
     ///
     /// Errors: `ReloadRequired` when the journal began another life, `Unavailable` when it cannot be
     /// read at the moment.
@@ -176,13 +177,12 @@ impl Feed {
             } else {
                 last.max(before.head)
             };
-            let delivered = self.room.delivered.borrow().map_or(Seq::ZERO, |at| at.seq);
             let position = Position {
                 epoch: self.cursor.epoch,
                 seq,
             };
             let events = newest_of_each(page.entries);
-            let mut frame = Frame::new(self.room.id(), events, position, seq >= delivered);
+            let mut frame = Frame::new(self.room.id(), events, position, false);
             frame.reset = std::mem::take(&mut self.is_reset);
             return Ok(Arc::new(frame));
         }
@@ -223,7 +223,7 @@ impl Feed {
             }
         };
         self.cursor = frame.position;
-        self.is_told |= frame.live;
+        self.is_told = frame.live;
         frame
     }
 }

@@ -1,0 +1,209 @@
+//! The stock JavaScript clients: one Node process that sends and reads as `conformance/prove.mjs` says.
+//! It is told what to do in lines of JSON and answers in lines of JSON.
+
+use super::{
+    ledger::{Ledger, Outcome},
+    reader::Reading,
+};
+use crate::{
+    process::{DeathSignal, tied},
+    workspace,
+};
+use anyhow::{Context, Result, bail};
+use roost_client::Client;
+use roost_schema::{ItemId, Op, Position, RoomId, Seq};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::{
+    collections::HashMap,
+    process::Stdio,
+    sync::atomic::Ordering::SeqCst,
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    process::{Child, ChildStdin, ChildStdout, Command},
+    sync::mpsc,
+    task::JoinSet,
+    time::timeout,
+};
+
+pub(super) struct Node {
+    orders: ChildStdin,
+    lines: mpsc::UnboundedReceiver<Line>,
+    acknowledged: u64,
+    sent: Option<Sent>,
+    _child: Child,
+    _listener: JoinSet<()>,
+}
+
+/// A line the script prints.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase")]
+enum Line {
+    Progress { acknowledged: u64 },
+    Sent(Sent),
+    Report { readings: Vec<ScriptReading> },
+    Failed { message: String },
+}
+
+/// What became of each operation: `acknowledged`, `refused CODE` as it was meant, or something else.
+#[derive(Deserialize)]
+struct Sent {
+    operations: HashMap<String, String>,
+    retries: u64,
+}
+
+#[derive(Deserialize)]
+struct ScriptReading {
+    reader: String,
+    room: RoomId,
+    position: Position,
+    items: Vec<(ItemId, Seq, Op, String)>,
+    seen: Vec<u64>,
+    delivered: u64,
+    duplicates: u64,
+    inversions: u64,
+    gaps: u64,
+    resets: u64,
+}
+
+impl Node {
+    pub(super) async fn start(
+        url: &str,
+        senders: &[Client],
+        readers: &[Client],
+        rooms: &[RoomId],
+        writes: u64,
+    ) -> Result<Self> {
+        let mut command: Command = tied("node", DeathSignal::Kill, None).into();
+        command.arg(workspace::root().join("conformance/prove.mjs"));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.kill_on_drop(true).spawn().context("cannot start node")?;
+        let output = child.stdout.take().context("node has no output")?;
+        let orders = child.stdin.take().context("node has no input")?;
+        let (lines_in, lines) = mpsc::unbounded_channel();
+        let mut listener = JoinSet::new();
+        listener.spawn(listen(output, lines_in));
+        let mut node = Self {
+            orders,
+            lines,
+            acknowledged: 0,
+            sent: None,
+            _child: child,
+            _listener: listener,
+        };
+        let order = json!({
+            "url": url, "rooms": rooms, "writes": writes,
+            "senders": people(senders), "readers": people(readers),
+        });
+        node.order(&order).await?;
+        Ok(node)
+    }
+
+    /// How many of its writes were acknowledged so far.
+    pub(super) fn acknowledged(&mut self) -> Result<u64> {
+        while let Ok(line) = self.lines.try_recv() {
+            self.hear(line)?;
+        }
+        Ok(self.acknowledged)
+    }
+
+    pub(super) async fn wait_for_senders(&mut self, ledger: &Ledger, patience: Duration) -> Result<()> {
+        while self.sent.is_none() {
+            let line = self.next_line(patience).await?;
+            self.hear(line)?;
+        }
+        let sent = self.sent.take().context("node told nothing")?;
+        ledger.retries.fetch_add(sent.retries, SeqCst);
+        for (operation, outcome) in sent.operations {
+            let outcome = match outcome.split_once(' ') {
+                None if outcome == "acknowledged" => Outcome::Acknowledged,
+                Some(("refused", code)) => Outcome::Refused(code.to_owned()),
+                _ => Outcome::Unexpected(outcome),
+            };
+            ledger.note(&operation, outcome);
+        }
+        Ok(())
+    }
+
+    /// Waits until its readers have every room up to its head.
+    pub(super) async fn finish(
+        &mut self,
+        heads: &HashMap<RoomId, Seq>,
+        patience: Duration,
+    ) -> Result<Vec<Reading>> {
+        self.order(&json!({ "heads": heads })).await?;
+        loop {
+            match self.next_line(patience).await? {
+                Line::Report { readings } => {
+                    return Ok(readings.into_iter().map(Reading::from).collect());
+                }
+                other => self.hear(other)?,
+            }
+        }
+    }
+
+    async fn order(&mut self, order: &Value) -> Result<()> {
+        let line = format!("{order}\n");
+        Ok(self.orders.write_all(line.as_bytes()).await?)
+    }
+
+    async fn next_line(&mut self, patience: Duration) -> Result<Line> {
+        let line = timeout(patience, self.lines.recv()).await;
+        line.context("node says nothing any more")?.context("node ended")
+    }
+
+    fn hear(&mut self, line: Line) -> Result<()> {
+        match line {
+            Line::Progress { acknowledged } => self.acknowledged = acknowledged,
+            Line::Sent(sent) => self.sent = Some(sent),
+            Line::Report { .. } => bail!("node reported before it was asked to"),
+            Line::Failed { message } => bail!("node: {message}"),
+        }
+        Ok(())
+    }
+}
+
+async fn listen(output: ChildStdout, lines: mpsc::UnboundedSender<Line>) {
+    let mut output = BufReader::new(output).lines();
+    while let Ok(Some(text)) = output.next_line().await {
+        let line = serde_json::from_str(&text).unwrap_or_else(|error| Line::Failed {
+            message: format!("{error} in {text:.200}"),
+        });
+        if lines.send(line).is_err() {
+            return;
+        }
+    }
+}
+
+fn people(clients: &[Client]) -> Vec<Value> {
+    let person = |client: &Client| {
+        let signed_in = client.signed_in();
+        json!({
+            "accessToken": signed_in.access_token,
+            "refreshToken": signed_in.refresh_token,
+            "expiresAt": signed_in.access_expires_at,
+            "address": client.endpoint().local_address(),
+        })
+    };
+    clients.iter().map(person).collect()
+}
+
+impl From<ScriptReading> for Reading {
+    fn from(reading: ScriptReading) -> Self {
+        let item = |(item, seq, op, body)| (item, (seq, op, body));
+        Self {
+            reader: reading.reader,
+            room: Some(reading.room),
+            position: Some(reading.position),
+            items: reading.items.into_iter().map(item).collect(),
+            seen: reading.seen.into_iter().collect(),
+            delivered: reading.delivered,
+            duplicates: reading.duplicates,
+            inversions: reading.inversions,
+            gaps: reading.gaps,
+            resets: reading.resets,
+        }
+    }
+}

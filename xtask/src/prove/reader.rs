@@ -1,0 +1,345 @@
+//! Readers: people who follow rooms by Socket.IO, GraphQL subscription or SSE, each in its own manner,
+//! and write down what they were given.
+
+use super::{journal::canonical, ledger::Ledger};
+use anyhow::{Context, Result, bail};
+use futures::StreamExt;
+use roost_client::{Client, Error, Socket};
+use roost_schema::{ItemId, Op, Position, RoomEvents, RoomId, Seq};
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, timeout_at},
+};
+
+/// A reconnecting reader cuts its connection this often.
+const CUT_EVERY: Duration = Duration::from_secs(2);
+/// A slow reader waits this long after each frame.
+const SLOWNESS: Duration = Duration::from_millis(150);
+/// A late reader starts after this share of the writes.
+const LATE_SHARE: u64 = 3;
+const RETRY_WAIT: Duration = Duration::from_millis(150);
+const STREAM_MAX: Duration = Duration::from_secs(3_600);
+
+#[derive(Clone, Copy, Debug)]
+enum Via {
+    SocketIo,
+    GraphQl,
+    Sse,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    Steady,
+    Late,
+    Reconnecting,
+    Slow,
+}
+
+/// What one reader knows of one room at the end.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    pub reader: String,
+    pub room: Option<RoomId>,
+    pub position: Option<Position>,
+    pub items: HashMap<ItemId, (Seq, Op, String)>,
+    pub seen: BTreeSet<u64>,
+    pub delivered: u64,
+    pub duplicates: u64,
+    pub inversions: u64,
+    pub gaps: u64,
+    pub resets: u64,
+}
+
+impl Reading {
+    /// Takes a frame in, and holds it against what a frame promises.
+    fn apply(&mut self, frame: &RoomEvents) {
+        let mut last = self.position.map_or(0, |position| position.seq.0);
+        if frame.reset {
+            self.resets += 1;
+            self.items.clear();
+            last = 0;
+        }
+        for event in &frame.events {
+            self.delivered += 1;
+            self.duplicates += u64::from(!self.seen.insert(event.seq.0));
+            self.inversions += u64::from(event.seq.0 <= last);
+            self.gaps += u64::from(frame.live && event.seq.0 > last + 1);
+            last = event.seq.0;
+            let known = self.items.get(&event.item).map_or(Seq::ZERO, |(seq, ..)| *seq);
+            if event.seq > known {
+                let body: Value = serde_json::from_str(event.body.as_str()).unwrap_or_default();
+                self.items.insert(event.item, (event.seq, event.op, canonical(&body)));
+            }
+        }
+        self.gaps += u64::from(frame.live && frame.position.seq.0 > last);
+        self.position = Some(frame.position);
+    }
+}
+
+type Readings = Arc<Mutex<HashMap<RoomId, Reading>>>;
+
+struct Reader {
+    name: String,
+    via: Via,
+    manner: Manner,
+    client: Client,
+    readings: Readings,
+}
+
+/// The running readers.
+pub(super) struct Readers {
+    tasks: JoinSet<Result<()>>,
+    readings: Vec<Readings>,
+}
+
+/// Two of three readers follow the hot room, the others five quiet rooms each, so that every room is read.
+pub(super) fn start(people: &[Client], rooms: &[RoomId], ledger: &Arc<Ledger>) -> Readers {
+    let mut readers = Readers {
+        tasks: JoinSet::new(),
+        readings: Vec::new(),
+    };
+    let (hot, quiet) = (&rooms[..1], &rooms[1..]);
+    let mut shares = quiet.chunks(quiet.len().div_ceil(people.len() / 3));
+    for (number, client) in people.iter().enumerate() {
+        let own = match number % 3 {
+            2 => shares.next().unwrap_or(hot),
+            _ => hot,
+        };
+        let manners = [Manner::Steady, Manner::Late, Manner::Reconnecting, Manner::Slow];
+        let reader = Reader {
+            name: format!("reader {number}"),
+            via: [Via::SocketIo, Via::GraphQl, Via::Sse][(number + number / 3) % 3],
+            manner: manners[number % 4],
+            client: client.clone(),
+            readings: Arc::default(),
+        };
+        for room in own {
+            reader.readings().insert(*room, Reading {
+                reader: format!("{} ({:?}, {:?})", reader.name, reader.via, reader.manner),
+                room: Some(*room),
+                ..Reading::default()
+            });
+        }
+        readers.readings.push(Arc::clone(&reader.readings));
+        readers.tasks.spawn(reader.run(Arc::clone(ledger)));
+    }
+    readers
+}
+
+impl Readers {
+    /// Waits until every reader has every room up to its head.
+    pub(super) async fn finish(
+        mut self,
+        heads: &HashMap<RoomId, Seq>,
+        patience: Duration,
+    ) -> Result<Vec<Reading>> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(ended) = self.tasks.try_join_next() {
+                ended??;
+                bail!("a reader ended by itself");
+            }
+            let behind = self.behind(heads);
+            if behind.is_empty() {
+                break;
+            }
+            if Instant::now() > deadline {
+                bail!("readers that never caught up: {behind:#?}");
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        self.tasks.abort_all();
+        let all = self.readings.iter().flat_map(|readings| {
+            let readings = readings.lock().unwrap_or_else(PoisonError::into_inner);
+            readings.values().cloned().collect::<Vec<_>>()
+        });
+        Ok(all.collect())
+    }
+
+    fn behind(&self, heads: &HashMap<RoomId, Seq>) -> Vec<String> {
+        let mut behind = Vec::new();
+        for readings in &self.readings {
+            let readings = readings.lock().unwrap_or_else(PoisonError::into_inner);
+            for (room, reading) in readings.iter() {
+                let at = reading.position.map_or(Seq::ZERO, |position| position.seq);
+                if at < heads[room] {
+                    behind.push(format!("{} at {at} of {}", reading.reader, heads[room]));
+                }
+            }
+        }
+        behind
+    }
+}
+
+impl Reader {
+    fn readings(&self) -> MutexGuard<'_, HashMap<RoomId, Reading>> {
+        self.readings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn run(self, ledger: Arc<Ledger>) -> Result<()> {
+        if self.manner == Manner::Late {
+            while !ledger.has_sent_share(LATE_SHARE) {
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+        let reader = Arc::new(self);
+        loop {
+            let deadline = match reader.manner {
+                Manner::Reconnecting => Instant::now() + CUT_EVERY,
+                _ => Instant::now() + STREAM_MAX,
+            };
+            let followed = match reader.via {
+                Via::SocketIo => reader.follow_by_socket(deadline).await,
+                Via::GraphQl | Via::Sse => reader.follow_each(deadline).await,
+            };
+            match followed {
+                Err(error) if !is_curable(&error) => {
+                    return Err(error).with_context(|| reader.name.clone());
+                }
+                _ => sleep(RETRY_WAIT).await,
+            }
+        }
+    }
+
+    /// Where to go on in a room: at first from its beginning, which is seq 0 of the present epoch.
+    async fn position(&self, room: RoomId) -> Result<Position, Error> {
+        let known = self.readings().get(&room).and_then(|reading| reading.position);
+        if let Some(position) = known {
+            return Ok(position);
+        }
+        let now = self.client.list_events(room, None).await?.position;
+        Ok(Position {
+            seq: Seq::ZERO,
+            ..now
+        })
+    }
+
+    async fn take(&self, frame: &RoomEvents) {
+        if let Some(reading) = self.readings().get_mut(&frame.room) {
+            reading.apply(frame);
+        }
+        if self.manner == Manner::Slow {
+            sleep(SLOWNESS).await;
+        }
+    }
+
+    async fn follow_by_socket(&self, deadline: Instant) -> Result<(), Error> {
+        let mut socket = Socket::connect(&self.client).await?;
+        let rooms: Vec<_> = self.readings().keys().copied().collect();
+        for room in rooms {
+            let position = self.position(room).await?;
+            socket.join(room, Some(position)).await?;
+        }
+        while let Ok(Some(event)) = timeout_at(deadline, socket.next_event()).await {
+            if event.name == "room:events" {
+                self.take(&event.read()?).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// A stream for each room; the first that ends ends the others.
+    async fn follow_each(self: &Arc<Self>, deadline: Instant) -> Result<(), Error> {
+        let rooms: Vec<_> = self.readings().keys().copied().collect();
+        let mut streams = JoinSet::new();
+        for room in rooms {
+            let reader = Arc::clone(self);
+            streams.spawn(async move {
+                match reader.via {
+                    Via::GraphQl => reader.follow_by_graphql(room, deadline).await,
+                    _ => reader.follow_by_sse(room, deadline).await,
+                }
+            });
+        }
+        match streams.join_next().await {
+            Some(Ok(ended)) => ended,
+            _ => Ok(()),
+        }
+    }
+
+    async fn follow_by_graphql(&self, room: RoomId, deadline: Instant) -> Result<(), Error> {
+        let position = self.position(room).await?;
+        let query = "subscription($room: RoomId!, $after: Position) {
+            roomEvents(room: $room, after: $after) {
+                room position live reset events { seq item kind op body actor at } } }";
+        let variables = json!({ "room": room, "after": position });
+        let mut subscription = self.client.subscribe(query, variables).await?;
+        while let Ok(next) = timeout_at(deadline, subscription.next::<Value>()).await {
+            let Some(mut data) = next? else { break };
+            let frame = lower_enums(data["roomEvents"].take());
+            let frame = serde_json::from_value(frame).map_err(|error| {
+                Error::Strange(format!("a frame of a subscription: {error}"))
+            })?;
+            self.take(&frame).await;
+        }
+        Ok(())
+    }
+
+    async fn follow_by_sse(&self, room: RoomId, deadline: Instant) -> Result<(), Error> {
+        let position = self.position(room).await?;
+        let token = self.client.access_token().await?;
+        let path = format!("/api/v1/rooms/{room}/stream");
+        let response = self
+            .client
+            .endpoint()
+            .request(reqwest::Method::GET, &path)
+            .bearer_auth(token.expose())
+            .header("accept", "text/event-stream")
+            .header("last-event-id", position.to_string())
+            .timeout(STREAM_MAX)
+            .send()
+            .await?;
+        if !response.status().is_success() {
+            return Err(Error::Disconnected(format!("SSE answered {}", response.status())));
+        }
+        let mut bytes = response.bytes_stream();
+        let mut text = Vec::new();
+        while let Ok(Some(chunk)) = timeout_at(deadline, bytes.next()).await {
+            text.extend_from_slice(&chunk?);
+            while let Some(end) = text.windows(2).position(|pair| pair == b"\n\n") {
+                let event: Vec<u8> = text.drain(..end + 2).collect();
+                if let Some(frame) = frame_of(&String::from_utf8_lossy(&event)) {
+                    self.take(&frame?).await;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// GraphQL writes enum values in capitals.
+fn lower_enums(mut frame: Value) -> Value {
+    for event in frame["events"].as_array_mut().into_iter().flatten() {
+        for name in ["kind", "op"] {
+            if let Some(text) = event[name].as_str() {
+                event[name] = text.to_lowercase().into();
+            }
+        }
+    }
+    frame
+}
+
+/// The frame in a server-sent event; nothing in a comment or a `retry:`.
+fn frame_of(event: &str) -> Option<Result<RoomEvents, Error>> {
+    let data: Vec<_> = event
+        .lines()
+        .filter_map(|line| line.strip_prefix("data:"))
+        .map(|line| line.strip_prefix(' ').unwrap_or(line))
+        .collect();
+    if data.is_empty() {
+        return None;
+    }
+    let frame = serde_json::from_str(&data.join("\n"));
+    Some(frame.map_err(|error| Error::Strange(format!("a server-sent event: {error}"))))
+}
+
+/// A server that was killed, or is starting, is worth another try.
+fn is_curable(error: &Error) -> bool {
+    error.is_retryable()
+}

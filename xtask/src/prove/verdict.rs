@@ -1,0 +1,129 @@
+//! Holds what senders were told and what readers were given against what the journal kept.
+
+use super::{
+    Evidence, UNANSWERED_MIN,
+    journal::{Kept, canonical},
+    ledger::Outcome,
+    reader::Reading,
+};
+use anyhow::{Result, bail};
+use roost_schema::{ItemId, Op, RoomId, Seq};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::atomic::Ordering::SeqCst,
+};
+
+/// The journal of one room, by seq.
+type Log<'a> = BTreeMap<u64, &'a Kept>;
+
+/// Prints the figures; an error names everything that does not hold.
+pub(super) fn judge(evidence: &Evidence, kept: &[Kept]) -> Result<()> {
+    let mut faults = Vec::new();
+    let mut logs: HashMap<RoomId, Log<'_>> = HashMap::new();
+    for entry in kept {
+        let log = logs.entry(entry.room).or_default();
+        if log.insert(entry.seq.0, entry).is_some() {
+            faults.push(format!("{} has seq {} twice", entry.room, entry.seq));
+        }
+    }
+    for (room, log) in &logs {
+        if log.keys().copied().ne(1..=log.len() as u64) {
+            faults.push(format!("the journal of {room} has holes"));
+        }
+    }
+    judge_operations(evidence, kept, &mut faults);
+    for reading in &evidence.readings {
+        let log = reading.room.and_then(|room| logs.get(&room));
+        judge_reading(reading, log.unwrap_or(&Log::new()), &mut faults);
+    }
+    for unanswered in &evidence.unanswered_at_kill {
+        if *unanswered < UNANSWERED_MIN {
+            faults.push(format!("a kill hit only {unanswered} unanswered writes"));
+        }
+    }
+    print(evidence, kept);
+    if faults.is_empty() {
+        println!("proven");
+        return Ok(());
+    }
+    let shown: Vec<_> = faults.iter().take(20).map(String::as_str).collect();
+    bail!("{} faults:\n{}", faults.len(), shown.join("\n"))
+}
+
+fn judge_operations(evidence: &Evidence, kept: &[Kept], faults: &mut Vec<String>) {
+    let mut times: HashMap<&str, u32> = HashMap::new();
+    for operation in kept.iter().filter_map(|entry| entry.op_id.as_deref()) {
+        *times.entry(operation).or_default() += 1;
+    }
+    for (operation, outcome) in evidence.ledger.operations().iter() {
+        let times = times.get(operation.as_str()).copied().unwrap_or(0);
+        match outcome {
+            Outcome::Acknowledged if times == 0 => {
+                faults.push(format!("acknowledged and lost: {operation}"));
+            }
+            Outcome::Refused(code) if times > 0 => {
+                faults.push(format!("refused ({code}) and in the journal: {operation}"));
+            }
+            Outcome::Unexpected(what) => faults.push(format!("{operation} was answered {what}")),
+            Outcome::Unanswered => faults.push(format!("never answered: {operation}")),
+            _ if times > 1 => faults.push(format!("{times} times in the journal: {operation}")),
+            _ => {}
+        }
+    }
+}
+
+fn judge_reading(reading: &Reading, log: &Log<'_>, faults: &mut Vec<String>) {
+    let mut fault = |what: String| {
+        let room = reading.room.map(|room| room.to_string()).unwrap_or_default();
+        faults.push(format!("{} in {room}: {what}", reading.reader));
+    };
+    for (what, count) in [
+        ("gaps while live", reading.gaps),
+        ("inversions", reading.inversions),
+        ("resets", reading.resets),
+    ] {
+        if count > 0 {
+            fault(format!("{count} {what}"));
+        }
+    }
+    let newest = newest(log);
+    for (seq, entry) in log.iter().filter(|(seq, _)| !reading.seen.contains(seq)) {
+        // What a feed left out must have been superseded by something the reader got.
+        let superseded = reading.items.get(&entry.item).is_some_and(|(at, ..)| at.0 > *seq);
+        if !superseded {
+            fault(format!("seq {seq} is missing and nothing supersedes it"));
+        }
+    }
+    if reading.items != newest {
+        let differs = newest.iter().filter(|(item, state)| reading.items.get(item) != Some(state));
+        fault(format!("{} items differ from the journal", differs.count()));
+    }
+}
+
+fn newest(log: &Log<'_>) -> HashMap<ItemId, (Seq, Op, String)> {
+    log.values()
+        .map(|entry| (entry.item, (entry.seq, entry.op, canonical(&entry.body))))
+        .collect()
+}
+
+fn print(evidence: &Evidence, kept: &[Kept]) {
+    let operations = evidence.ledger.operations();
+    let count = |wanted: fn(&Outcome) -> bool| operations.values().filter(|is| wanted(is)).count();
+    let sum = |figure: fn(&Reading) -> u64| evidence.readings.iter().map(figure).sum::<u64>();
+    println!(
+        "sent {}  acknowledged {}  refused {}  retries {}  in the journal {}  delivered {}  gaps {}  \
+         inversions {}  duplicates {}  resets {}  unanswered at each kill {:?}  in {:.1} s",
+        operations.len(),
+        count(|is| *is == Outcome::Acknowledged),
+        count(|is| matches!(is, Outcome::Refused(_))),
+        evidence.ledger.retries.load(SeqCst),
+        kept.len(),
+        sum(|reading| reading.delivered),
+        sum(|reading| reading.gaps),
+        sum(|reading| reading.inversions),
+        sum(|reading| reading.duplicates),
+        sum(|reading| reading.resets),
+        evidence.unanswered_at_kill,
+        evidence.elapsed.as_secs_f64(),
+    );
+}
