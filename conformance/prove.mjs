@@ -65,7 +65,7 @@ class Person {
   connect(transports) {
     return io(this.url, {
       transports,
-      localAddress: this.address,
+      agent: new http.Agent({ keepAlive: true, localAddress: this.address }),
       forceNew: true,
       reconnectionDelayMax: 500,
       auth: (give) => this.token().then((token) => give({ token })),

@@ -58,6 +58,11 @@ impl Endpoint {
         })
     }
 
+    /// The local address connections are made from; `None`: whichever the system takes.
+    pub const fn local_address(&self) -> Option<IpAddr> {
+        self.local_address
+    }
+
     /// Makes an account and signs in.
     pub async fn register(&self, input: &Register) -> Result<Client> {
         let signed_in: SignedIn = self.post("/api/v1/auth/register", input).await?;

@@ -16,7 +16,7 @@ use crate::{
 use anyhow::Context;
 use axum::{Router, routing::get};
 use metrics_exporter_prometheus::PrometheusHandle;
-use roost_schema::Secret;
+use roost_schema::{RoomId, Secret, Seq};
 use secrecy::ExposeSecret;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, time::timeout};
@@ -99,15 +99,52 @@ pub async fn migrate(config: &Config) -> anyhow::Result<()> {
 
 /// Starts another epoch of the journal, for after a restore by foreign tools. Answers its name.
 pub async fn change_epoch(config: &Config) -> anyhow::Result<String> {
+    let change = async |journal: Arc<dyn Journal>| {
+        let known = journal.heads(&[]).await?.epoch;
+        Ok(journal.change_epoch(known).await?.to_string())
+    };
+    with_journal(config, change).await
+}
+
+/// Hands every entry of some rooms to `print`, one line of JSON each, in order.
+pub async fn dump_journal(
+    config: &Config,
+    rooms: &[RoomId],
+    mut print: impl FnMut(&str) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    const PAGE_BYTES: usize = 1_024 * 1_024;
+    let dump = async |journal: Arc<dyn Journal>| {
+        for room in rooms {
+            let mut after = Seq::ZERO;
+            loop {
+                let page = journal.log(*room, after, PAGE_BYTES).await?;
+                for entry in &page.entries {
+                    print(&format!("{}\n", entry.to_json()))?;
+                    after = entry.seq;
+                }
+                if !page.more {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    };
+    with_journal(config, dump).await
+}
+
+/// Opens the stores as a server would, but serves nobody.
+async fn with_journal<T>(
+    config: &Config,
+    work: impl AsyncFnOnce(Arc<dyn Journal>) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let _lock = lock_data(config.database_url.expose())?;
     let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
     let store = open_stores(config, &tasks, &cancel).await?;
-    let known = store.journal.heads(&[]).await?.epoch;
-    let epoch = store.journal.change_epoch(known).await?;
+    let done = work(store.journal).await;
     cancel.cancel();
     tasks.close();
     tasks.wait().await;
-    Ok(epoch.to_string())
+    done
 }
 
 impl Server {

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand, ValueEnum};
+use roost_schema::RoomId;
 use roost_server::{
     boot,
     config::{self, Config},
@@ -82,6 +83,11 @@ enum JournalCommand {
     /// After a restore: makes clients load their rooms anew, because positions they hold may name
     /// entries that are gone. Stop the server first.
     NewEpoch,
+    /// Prints every entry of these rooms, one line of JSON each. Stop the server first.
+    Dump {
+        #[arg(required = true)]
+        rooms: Vec<RoomId>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -117,6 +123,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Command::Journal(JournalCommand::NewEpoch) => {
             let epoch = Runtime::new()?.block_on(boot::change_epoch(&load()?.config))?;
             print(&format!("the journal's epoch is now {epoch}\n"))
+        }
+        Command::Journal(JournalCommand::Dump { rooms }) => {
+            Runtime::new()?.block_on(boot::dump_journal(&load()?.config, rooms, print))
         }
     }
 }

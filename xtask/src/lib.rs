@@ -7,6 +7,7 @@ pub mod ci;
 pub mod interrupt;
 pub mod ports;
 pub mod process;
+pub mod prove;
 pub mod repository;
 pub mod schema;
 pub mod servers;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{assets, ci, interrupt, schema, servers, test, up};
+use xtask::{assets, ci, interrupt, prove, schema, servers, test, up};
 
 #[derive(Parser)]
 #[command(about = "Every developer command of Roost; CI calls only these.")]
@@ -29,6 +29,9 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Proves a promise of the README with real clients and real faults.
+    #[command(subcommand)]
+    Prove(prove::Proof),
     /// Installs the browser bundles of the page and of GraphiQL.
     Assets,
     /// Runs everything that CI runs.
@@ -52,6 +55,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Servers => servers::run_until_interrupted(),
         Command::Test { arguments } => test::run(&arguments),
         Command::Schema { check } => schema::run(check),
+        Command::Prove(proof) => prove::run(&proof),
         Command::Assets => assets::run(),
         Command::Ci => ci::run(),
     }

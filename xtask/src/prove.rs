@@ -13,7 +13,10 @@ mod roost;
 mod sender;
 mod verdict;
 
-use crate::{interrupt, servers::{mongodb, postgres}};
+use crate::{
+    interrupt,
+    servers::{mongodb, postgres},
+};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use ledger::Ledger;
@@ -80,7 +83,10 @@ pub fn run(proof: &Proof) -> Result<()> {
     crate::tools::npm_ci(&crate::workspace::root().join("conformance"))?;
     let program = roost::build(order.debug)?;
     for store in stores {
-        println!("== prove order on {store:?}: {} writes, {} kills ==", order.writes, order.kills);
+        println!(
+            "== prove order on {store:?}: {} writes, {} kills ==",
+            order.writes, order.kills
+        );
         prove_on(*order, store, &program).with_context(|| format!("not proven on {store:?}"))?;
     }
     Ok(())
@@ -90,10 +96,16 @@ fn prove_on(order: Order, store: Store, program: &std::path::Path) -> Result<()>
     let folder = tempfile::tempdir()?;
     let sqlite = format!("sqlite:{}/roost.db?mode=rwc", folder.path().display());
     // Kept until the end of the run: dropping a server stops it.
-    let postgres = (store == Store::Postgres).then(postgres::start).transpose()?;
+    let postgres = (store == Store::Postgres)
+        .then(postgres::start)
+        .transpose()?;
     let mongodb = (store == Store::Mongodb).then(mongodb::start).transpose()?;
-    let database_url = postgres.as_ref().map_or(sqlite, |server| server.url.clone() + "postgres");
-    let journal_url = mongodb.as_ref().map_or(Ok(String::new()), |server| with_database(server.url()))?;
+    let database_url = postgres
+        .as_ref()
+        .map_or(sqlite, |server| server.url.clone() + "postgres");
+    let journal_url = mongodb
+        .as_ref()
+        .map_or(Ok(String::new()), |server| with_database(server.url()))?;
     let mut roost = Roost::start(program, folder.path(), &database_url, &journal_url)?;
     let runtime = tokio::runtime::Runtime::new()?;
     let evidence = runtime.block_on(gather(order, &mut roost))?;
@@ -104,7 +116,9 @@ fn prove_on(order: Order, store: Store, program: &std::path::Path) -> Result<()>
 
 /// Names a database of this run's own in a server's URL.
 fn with_database(url: &str) -> Result<String> {
-    let (scheme, rest) = url.split_once("://").context("a MongoDB URL has a scheme")?;
+    let (scheme, rest) = url
+        .split_once("://")
+        .context("a MongoDB URL has a scheme")?;
     let (server, options) = rest.split_once('?').unwrap_or((rest, ""));
     let server = server.split('/').next().unwrap_or(server);
     let name = format!("roost_prove_{}", std::process::id());
@@ -112,7 +126,7 @@ fn with_database(url: &str) -> Result<String> {
 }
 
 /// What the run saw, to be held against the journal.
-pub struct Evidence {
+struct Evidence {
     pub rooms: Vec<RoomId>,
     pub ledger: Arc<Ledger>,
     pub readings: Vec<reader::Reading>,
@@ -133,7 +147,14 @@ async fn gather(order: Order, roost: &mut Roost) -> Result<Evidence> {
     let (script_readers, own_readers) = reader_people.split_at(JAVASCRIPT_READERS);
     let script_writes = order.writes * JAVASCRIPT_SENDERS as u64 / SENDERS as u64;
     ledger.reserve(script_writes);
-    let mut node = Node::start(&roost.url(), script_senders, script_readers, &rooms, script_writes).await?;
+    let mut node = Node::start(
+        &roost.url(),
+        script_senders,
+        script_readers,
+        &rooms,
+        script_writes,
+    )
+    .await?;
     let readers = reader::start(own_readers, &rooms, &ledger);
     let mut senders = JoinSet::new();
     for (number, client) in own_senders.iter().enumerate() {
@@ -172,7 +193,11 @@ async fn kill_along(
             || ledger.unanswered() < UNANSWERED_MIN
         {
             if started.elapsed() > RUN_MAX {
-                bail!("no progress: {} of {} writes", ledger.acknowledged(), order.writes);
+                bail!(
+                    "no progress: {} of {} writes",
+                    ledger.acknowledged(),
+                    order.writes
+                );
             }
             interrupt::check()?;
             sleep(Duration::from_millis(1)).await;

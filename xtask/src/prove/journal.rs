@@ -7,17 +7,17 @@ use serde_json::Value;
 /// One entry, as `roost journal dump` prints it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Kept {
-    pub room: RoomId,
-    pub seq: Seq,
-    pub item: ItemId,
-    pub op: Op,
-    pub op_id: Option<String>,
-    pub body: Value,
+pub(super) struct Kept {
+    pub(super) room: RoomId,
+    pub(super) seq: Seq,
+    pub(super) item: ItemId,
+    pub(super) op: Op,
+    pub(super) op_id: Option<String>,
+    pub(super) body: Value,
 }
 
 /// JSON with the keys of every object in order: clients keep, sort or shuffle them.
-pub fn canonical(value: &Value) -> String {
+pub(super) fn canonical(value: &Value) -> String {
     match value {
         Value::Object(fields) => {
             let mut fields: Vec<_> = fields.iter().collect();

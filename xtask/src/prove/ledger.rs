@@ -11,7 +11,7 @@ use std::{
 
 /// The answer to a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(super) enum Outcome {
     Unanswered,
     Acknowledged,
     /// For good, and as the sender meant it: such an operation must not be in the journal.
@@ -21,19 +21,19 @@ pub enum Outcome {
 }
 
 /// Shared by every sender of a run.
-pub struct Ledger {
+pub(super) struct Ledger {
     writes: u64,
     rooms: Vec<RoomId>,
     /// The number of the next write; even ones go to the hot room.
     next: AtomicU64,
     unanswered: AtomicU64,
     acknowledged: AtomicU64,
-    pub retries: AtomicU64,
+    pub(super) retries: AtomicU64,
     operations: Mutex<HashMap<String, Outcome>>,
 }
 
 impl Ledger {
-    pub fn new(writes: u64, rooms: Vec<RoomId>) -> Self {
+    pub(super) fn new(writes: u64, rooms: Vec<RoomId>) -> Self {
         Self {
             writes,
             rooms,
@@ -46,27 +46,27 @@ impl Ledger {
     }
 
     /// Leaves this many writes to others.
-    pub fn reserve(&self, writes: u64) {
+    pub(super) fn reserve(&self, writes: u64) {
         self.next.fetch_add(writes, SeqCst);
     }
 
     /// The room of the next write; `None` when all are under way.
-    pub fn take(&self) -> Option<RoomId> {
+    pub(super) fn take(&self) -> Option<RoomId> {
         let number = self.next.fetch_add(1, SeqCst);
         (number < self.writes).then(|| room_of(number, &self.rooms))
     }
 
     /// Whether one in `share` of all writes is under way or done.
-    pub fn has_sent_share(&self, share: u64) -> bool {
+    pub(super) fn has_sent_share(&self, share: u64) -> bool {
         self.next.load(SeqCst) >= self.writes / share
     }
 
-    pub fn begin(&self, operation: &str) {
+    pub(super) fn begin(&self, operation: &str) {
         self.unanswered.fetch_add(1, SeqCst);
         self.note(operation, Outcome::Unanswered);
     }
 
-    pub fn end(&self, operation: &str, outcome: Outcome) {
+    pub(super) fn end(&self, operation: &str, outcome: Outcome) {
         if outcome == Outcome::Acknowledged {
             self.acknowledged.fetch_add(1, SeqCst);
         }
@@ -74,20 +74,22 @@ impl Ledger {
         self.note(operation, outcome);
     }
 
-    pub fn note(&self, operation: &str, outcome: Outcome) {
+    pub(super) fn note(&self, operation: &str, outcome: Outcome) {
         self.operations().insert(operation.to_owned(), outcome);
     }
 
-    pub fn unanswered(&self) -> u64 {
+    pub(super) fn unanswered(&self) -> u64 {
         self.unanswered.load(SeqCst)
     }
 
-    pub fn acknowledged(&self) -> u64 {
+    pub(super) fn acknowledged(&self) -> u64 {
         self.acknowledged.load(SeqCst)
     }
 
-    pub fn operations(&self) -> MutexGuard<'_, HashMap<String, Outcome>> {
-        self.operations.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn operations(&self) -> MutexGuard<'_, HashMap<String, Outcome>> {
+        self.operations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -101,7 +103,7 @@ fn room_of(number: u64, rooms: &[RoomId]) -> RoomId {
 }
 
 /// Whether a refusal is what the sender provoked.
-pub fn refusal(code: ErrorCode, expected: bool) -> Outcome {
+pub(super) fn refusal(code: ErrorCode, expected: bool) -> Outcome {
     let code = code.as_str().to_owned();
     if expected {
         Outcome::Refused(code)

@@ -14,12 +14,7 @@ use roost_client::Client;
 use roost_schema::{ItemId, Op, Position, RoomId, Seq};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{
-    collections::HashMap,
-    process::Stdio,
-    sync::atomic::Ordering::SeqCst,
-    time::Duration,
-};
+use std::{collections::HashMap, process::Stdio, sync::atomic::Ordering::SeqCst, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     process::{Child, ChildStdin, ChildStdout, Command},
@@ -79,7 +74,10 @@ impl Node {
         let mut command: Command = tied("node", DeathSignal::Kill, None).into();
         command.arg(workspace::root().join("conformance/prove.mjs"));
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.kill_on_drop(true).spawn().context("cannot start node")?;
+        let mut child = command
+            .kill_on_drop(true)
+            .spawn()
+            .context("cannot start node")?;
         let output = child.stdout.take().context("node has no output")?;
         let orders = child.stdin.take().context("node has no input")?;
         let (lines_in, lines) = mpsc::unbounded_channel();
@@ -109,7 +107,11 @@ impl Node {
         Ok(self.acknowledged)
     }
 
-    pub(super) async fn wait_for_senders(&mut self, ledger: &Ledger, patience: Duration) -> Result<()> {
+    pub(super) async fn wait_for_senders(
+        &mut self,
+        ledger: &Ledger,
+        patience: Duration,
+    ) -> Result<()> {
         while self.sent.is_none() {
             let line = self.next_line(patience).await?;
             self.hear(line)?;
@@ -151,7 +153,8 @@ impl Node {
 
     async fn next_line(&mut self, patience: Duration) -> Result<Line> {
         let line = timeout(patience, self.lines.recv()).await;
-        line.context("node says nothing any more")?.context("node ended")
+        line.context("node says nothing any more")?
+            .context("node ended")
     }
 
     fn hear(&mut self, line: Line) -> Result<()> {

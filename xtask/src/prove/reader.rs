@@ -43,17 +43,17 @@ enum Manner {
 
 /// What one reader knows of one room at the end.
 #[derive(Clone, Debug, Default)]
-pub struct Reading {
-    pub reader: String,
-    pub room: Option<RoomId>,
-    pub position: Option<Position>,
-    pub items: HashMap<ItemId, (Seq, Op, String)>,
-    pub seen: BTreeSet<u64>,
-    pub delivered: u64,
-    pub duplicates: u64,
-    pub inversions: u64,
-    pub gaps: u64,
-    pub resets: u64,
+pub(super) struct Reading {
+    pub(super) reader: String,
+    pub(super) room: Option<RoomId>,
+    pub(super) position: Option<Position>,
+    pub(super) items: HashMap<ItemId, (Seq, Op, String)>,
+    pub(super) seen: BTreeSet<u64>,
+    pub(super) delivered: u64,
+    pub(super) duplicates: u64,
+    pub(super) inversions: u64,
+    pub(super) gaps: u64,
+    pub(super) resets: u64,
 }
 
 impl Reading {
@@ -71,10 +71,14 @@ impl Reading {
             self.inversions += u64::from(event.seq.0 <= last);
             self.gaps += u64::from(frame.live && event.seq.0 > last + 1);
             last = event.seq.0;
-            let known = self.items.get(&event.item).map_or(Seq::ZERO, |(seq, ..)| *seq);
+            let known = self
+                .items
+                .get(&event.item)
+                .map_or(Seq::ZERO, |(seq, ..)| *seq);
             if event.seq > known {
                 let body: Value = serde_json::from_str(event.body.as_str()).unwrap_or_default();
-                self.items.insert(event.item, (event.seq, event.op, canonical(&body)));
+                self.items
+                    .insert(event.item, (event.seq, event.op, canonical(&body)));
             }
         }
         self.gaps += u64::from(frame.live && frame.position.seq.0 > last);
@@ -111,7 +115,12 @@ pub(super) fn start(people: &[Client], rooms: &[RoomId], ledger: &Arc<Ledger>) -
             2 => shares.next().unwrap_or(hot),
             _ => hot,
         };
-        let manners = [Manner::Steady, Manner::Late, Manner::Reconnecting, Manner::Slow];
+        let manners = [
+            Manner::Steady,
+            Manner::Late,
+            Manner::Reconnecting,
+            Manner::Slow,
+        ];
         let reader = Reader {
             name: format!("reader {number}"),
             via: [Via::SocketIo, Via::GraphQl, Via::Sse][(number + number / 3) % 3],
@@ -120,11 +129,14 @@ pub(super) fn start(people: &[Client], rooms: &[RoomId], ledger: &Arc<Ledger>) -
             readings: Arc::default(),
         };
         for room in own {
-            reader.readings().insert(*room, Reading {
-                reader: format!("{} ({:?}, {:?})", reader.name, reader.via, reader.manner),
-                room: Some(*room),
-                ..Reading::default()
-            });
+            reader.readings().insert(
+                *room,
+                Reading {
+                    reader: format!("{} ({:?}, {:?})", reader.name, reader.via, reader.manner),
+                    room: Some(*room),
+                    ..Reading::default()
+                },
+            );
         }
         readers.readings.push(Arc::clone(&reader.readings));
         readers.tasks.spawn(reader.run(Arc::clone(ledger)));
@@ -209,7 +221,10 @@ impl Reader {
 
     /// Where to go on in a room: at first from its beginning, which is seq 0 of the present epoch.
     async fn position(&self, room: RoomId) -> Result<Position, Error> {
-        let known = self.readings().get(&room).and_then(|reading| reading.position);
+        let known = self
+            .readings()
+            .get(&room)
+            .and_then(|reading| reading.position);
         if let Some(position) = known {
             return Ok(position);
         }
@@ -273,9 +288,8 @@ impl Reader {
         while let Ok(next) = timeout_at(deadline, subscription.next::<Value>()).await {
             let Some(mut data) = next? else { break };
             let frame = lower_enums(data["roomEvents"].take());
-            let frame = serde_json::from_value(frame).map_err(|error| {
-                Error::Strange(format!("a frame of a subscription: {error}"))
-            })?;
+            let frame = serde_json::from_value(frame)
+                .map_err(|error| Error::Strange(format!("a frame of a subscription: {error}")))?;
             self.take(&frame).await;
         }
         Ok(())
@@ -296,7 +310,10 @@ impl Reader {
             .send()
             .await?;
         if !response.status().is_success() {
-            return Err(Error::Disconnected(format!("SSE answered {}", response.status())));
+            return Err(Error::Disconnected(format!(
+                "SSE answered {}",
+                response.status()
+            )));
         }
         let mut bytes = response.bytes_stream();
         let mut text = Vec::new();

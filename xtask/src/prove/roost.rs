@@ -84,7 +84,10 @@ impl Roost {
     pub(super) fn stop(&mut self) -> Result<()> {
         let status = process::stop(&mut self.child, Signal::TERM)?;
         if !status.success() {
-            bail!("the server did not stop in order: {}", process::describe(status));
+            bail!(
+                "the server did not stop in order: {}",
+                process::describe(status)
+            );
         }
         Ok(())
     }
@@ -130,12 +133,18 @@ fn spawn(
         if let Some(status) = child.try_wait()? {
             let text = std::fs::read_to_string(folder.join("roost.log")).unwrap_or_default();
             let tail: Vec<_> = text.lines().rev().take(10).collect();
-            bail!("the server ended with {}: {tail:#?}", process::describe(status));
+            bail!(
+                "the server ended with {}: {tail:#?}",
+                process::describe(status)
+            );
         }
         if Instant::now() > deadline {
             let _ = child.kill();
             let _ = child.wait();
-            bail!("the server is not ready after {} s", READY_PATIENCE.as_secs());
+            bail!(
+                "the server is not ready after {} s",
+                READY_PATIENCE.as_secs()
+            );
         }
         thread::sleep(process::POLL);
     }
@@ -147,7 +156,8 @@ fn is_ready(port: u16) -> bool {
     let ask = || -> std::io::Result<bool> {
         let mut stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+        stream
+            .write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer.starts_with("HTTP/1.1 200"))

@@ -131,19 +131,34 @@ impl Sender {
         let op_id = Some(op_id.clone());
         let message = match write {
             Write::Send(text) => {
-                let input = SendMessage { text: text.clone(), id: None, op_id };
+                let input = SendMessage {
+                    text: text.clone(),
+                    id: None,
+                    op_id,
+                };
                 self.client.send_message(room, &input).await?
             }
             Write::Edit(item, text) => {
-                let input = EditMessage { text: text.clone(), op_id, if_match: None };
+                let input = EditMessage {
+                    text: text.clone(),
+                    op_id,
+                    if_match: None,
+                };
                 self.client.edit_message(room, *item, &input).await?
             }
             Write::EditNothing(item) => {
-                let input = EditMessage { text: "nothing".into(), op_id, if_match: None };
+                let input = EditMessage {
+                    text: "nothing".into(),
+                    op_id,
+                    if_match: None,
+                };
                 self.client.edit_message(room, *item, &input).await?
             }
             Write::Delete(item) => {
-                let input = DeleteMessage { op_id, if_match: None };
+                let input = DeleteMessage {
+                    op_id,
+                    if_match: None,
+                };
                 self.client.delete_message(room, *item, &input).await?;
                 return Ok(*item);
             }
@@ -156,7 +171,10 @@ impl Sender {
             let query = "mutation($room: RoomId!, $message: ItemId!, $input: EditMessage!) {
                 written: editMessage(room: $room, message: $message, input: $input) { id } }";
             let input = json!({ "text": text, "opId": op_id });
-            (query, json!({ "room": room, "message": item, "input": input }))
+            (
+                query,
+                json!({ "room": room, "message": item, "input": input }),
+            )
         };
         let (query, variables) = match write {
             Write::Send(text) => (
@@ -193,17 +211,29 @@ impl Sender {
         };
         let written = match write {
             Write::Send(text) => {
-                let input = SendMessageToRoom { room, text: text.clone(), id: None, op_id };
+                let input = SendMessageToRoom {
+                    room,
+                    text: text.clone(),
+                    id: None,
+                    op_id,
+                };
                 let sent = socket.call::<_, Message>("message:send", &input).await;
                 sent.map(|message| message.id)
             }
             Write::Edit(item, text) => {
-                let event = socket.call::<_, RoomEvent>("item:put", &put(item, text)).await;
+                let event = socket
+                    .call::<_, RoomEvent>("item:put", &put(item, text))
+                    .await;
                 event.map(|event| event.item)
             }
             // A put would create it; a deletion cannot.
             Write::Delete(item) | Write::EditNothing(item) => {
-                let input = DeleteItem { room, item: *item, op_id, if_match: None };
+                let input = DeleteItem {
+                    room,
+                    item: *item,
+                    op_id,
+                    if_match: None,
+                };
                 let event = socket.call::<_, RoomEvent>("item:delete", &input).await;
                 event.map(|event| event.item)
             }
@@ -226,7 +256,10 @@ impl Sender {
 
     async fn forget(&self, broken: &Arc<Socket>) {
         let mut socket = self.socket.lock().await;
-        if socket.as_ref().is_some_and(|socket| Arc::ptr_eq(socket, broken)) {
+        if socket
+            .as_ref()
+            .is_some_and(|socket| Arc::ptr_eq(socket, broken))
+        {
             *socket = None;
         }
     }

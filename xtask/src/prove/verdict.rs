@@ -74,7 +74,10 @@ fn judge_operations(evidence: &Evidence, kept: &[Kept], faults: &mut Vec<String>
 
 fn judge_reading(reading: &Reading, log: &Log<'_>, faults: &mut Vec<String>) {
     let mut fault = |what: String| {
-        let room = reading.room.map(|room| room.to_string()).unwrap_or_default();
+        let room = reading
+            .room
+            .map(|room| room.to_string())
+            .unwrap_or_default();
         faults.push(format!("{} in {room}: {what}", reading.reader));
     };
     for (what, count) in [
@@ -89,13 +92,18 @@ fn judge_reading(reading: &Reading, log: &Log<'_>, faults: &mut Vec<String>) {
     let newest = newest(log);
     for (seq, entry) in log.iter().filter(|(seq, _)| !reading.seen.contains(seq)) {
         // What a feed left out must have been superseded by something the reader got.
-        let superseded = reading.items.get(&entry.item).is_some_and(|(at, ..)| at.0 > *seq);
+        let superseded = reading
+            .items
+            .get(&entry.item)
+            .is_some_and(|(at, ..)| at.0 > *seq);
         if !superseded {
             fault(format!("seq {seq} is missing and nothing supersedes it"));
         }
     }
     if reading.items != newest {
-        let differs = newest.iter().filter(|(item, state)| reading.items.get(item) != Some(state));
+        let differs = newest
+            .iter()
+            .filter(|(item, state)| reading.items.get(item) != Some(state));
         fault(format!("{} items differ from the journal", differs.count()));
     }
 }

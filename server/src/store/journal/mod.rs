@@ -54,6 +54,17 @@ pub struct Entry {
     pub current: bool,
 }
 
+impl Entry {
+    /// The entry for people and programs that look into a journal: ids as text, the body as it is.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "room": self.room, "seq": self.seq, "item": self.item, "kind": self.kind, "op": self.op,
+            "body": self.body, "actor": self.actor, "opId": self.op_id, "at": self.at,
+            "born": self.born, "current": self.current,
+        })
+    }
+}
+
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
