@@ -41,9 +41,9 @@ const QUIET_ROOMS: usize = 50;
 /// A kill waits until at least this many writes have no answer.
 const UNANSWERED_MIN: u64 = 10;
 /// The whole run gives up after this long.
-const RUN_MAX: Duration = Duration::from_secs(900);
+const RUN_MAX: Duration = Duration::from_mins(15);
 /// How long readers may take to catch up after the last acknowledgement.
-const CATCH_UP_MAX: Duration = Duration::from_secs(60);
+const CATCH_UP_MAX: Duration = Duration::from_mins(1);
 
 #[derive(Subcommand)]
 pub enum Proof {
@@ -65,6 +65,16 @@ pub struct Order {
     /// Uses the unoptimised server.
     #[arg(long)]
     pub debug: bool,
+}
+
+impl Order {
+    /// Small enough to be part of every test run.
+    pub const SMALL: Self = Self {
+        writes: 300,
+        kills: 1,
+        store: Some(Store::Sqlite),
+        debug: true,
+    };
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

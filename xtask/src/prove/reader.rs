@@ -24,7 +24,7 @@ const SLOWNESS: Duration = Duration::from_millis(150);
 /// A late reader starts after this share of the writes.
 const LATE_SHARE: u64 = 3;
 const RETRY_WAIT: Duration = Duration::from_millis(150);
-const STREAM_MAX: Duration = Duration::from_secs(3_600);
+const STREAM_MAX: Duration = Duration::from_hours(1);
 
 #[derive(Clone, Copy, Debug)]
 enum Via {

@@ -17,12 +17,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-const READY_PATIENCE: Duration = Duration::from_secs(60);
+const READY_PATIENCE: Duration = Duration::from_mins(1);
 
 /// Builds the server and gives its path.
 pub(super) fn build(debug: bool) -> Result<PathBuf> {
     let mut command = tied("cargo", DeathSignal::Terminate, None);
-    command.args(["build", "--locked", "--package", "roost-server"]);
+    // With the whole workspace selected its features are those of the tests: nothing is built twice.
+    command.args(["build", "--locked", "--workspace", "--bin", "roost"]);
     if !debug {
         command.arg("--release");
     }
