@@ -14,7 +14,7 @@ use std::{
     num::NonZeroU32,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -25,6 +25,9 @@ use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 /// it: `rate_limited`.
 const EVENTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(200).expect("not zero");
 const EVENTS_AT_ONCE: NonZeroU32 = NonZeroU32::new(2_500).expect("not zero");
+
+/// Events of one socket that wait for their answers. Whoever sends more and does not read is closed.
+const ANSWERS_PENDING_MAX: usize = 4_096;
 
 /// Lives as long as the socket is connected.
 pub(super) struct Connection {
@@ -37,6 +40,7 @@ pub(super) struct Connection {
     pub(super) session_end: CancellationToken,
     actor: Mutex<Actor>,
     budget: DefaultDirectRateLimiter,
+    answers_pending: AtomicUsize,
     closed: CancellationToken,
     is_leaving: AtomicBool,
     /// Whoever waits for all sockets waits for this one.
@@ -50,6 +54,7 @@ impl Connection {
         wire: Arc<Wire>,
         token: TaskTrackerToken,
     ) -> Arc<Self> {
+        metrics::gauge!("roost_sockets").increment(1);
         let closed = wire.ended().child_token();
         Arc::new(Self {
             session_end: app.session_end(actor.session_id),
@@ -61,6 +66,7 @@ impl Connection {
             budget: RateLimiter::direct(
                 Quota::per_second(EVENTS_PER_SECOND).allow_burst(EVENTS_AT_ONCE),
             ),
+            answers_pending: AtomicUsize::new(0),
             closed,
             is_leaving: AtomicBool::new(false),
             _token: token,
@@ -104,6 +110,15 @@ impl Connection {
         Ok(actor)
     }
 
+    /// Counts an event until its answer is given.
+    pub(super) fn begin_answer(self: &Arc<Self>) -> Pending {
+        let before = self.answers_pending.fetch_add(1, Ordering::Relaxed);
+        if before >= ANSWERS_PENDING_MAX {
+            self.wire.cut();
+        }
+        Pending(Arc::clone(self))
+    }
+
     /// Cancelled when the socket is no longer connected.
     pub(super) fn closed(&self) -> &CancellationToken {
         &self.closed
@@ -141,6 +156,21 @@ impl Connection {
         self.end(true);
         let outbox = Outbox::new(socket, Arc::clone(&self.wire));
         outbox.close_for_good().await;
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        metrics::gauge!("roost_sockets").decrement(1);
+    }
+}
+
+/// An event that waits for its answer.
+pub(super) struct Pending(Arc<Connection>);
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.answers_pending.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

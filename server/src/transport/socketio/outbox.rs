@@ -150,6 +150,7 @@ impl Outbox {
                 () = next_move => {}
                 () = tokio::time::sleep(LAG_PATIENCE) => {
                     tracing::debug!("a socket does not read; it is closed");
+                    metrics::counter!("roost_sockets_given_up_total").increment(1);
                     self.wire.cut();
                     return Err(Gone);
                 }

@@ -2,7 +2,7 @@
 //! that asks for an acknowledgement gets one, the view or `{"error": {…}}`.
 
 use super::{
-    connection::{Caller, Connection},
+    connection::{Caller, Connection, Pending},
     outbox::Outbox,
 };
 use crate::app::Result;
@@ -17,6 +17,9 @@ use socketioxide::{
 };
 use socketioxide_core::Value;
 use std::{convert::Infallible, sync::Arc};
+
+/// The sentence about a payload that cannot be read.
+const MESSAGE_CHARS_MAX: usize = 300;
 
 /// Runs a command for each event of this name. What the command does before its first await happens
 /// in the order of the events; what it awaits happens side by side with later ones.
@@ -82,6 +85,7 @@ pub(super) struct Reply {
     outbox: Option<Outbox>,
     ack: AckSender,
     ack_id: Option<i64>,
+    _pending: Option<Pending>,
 }
 
 impl Reply {
@@ -158,6 +162,7 @@ impl Call {
                 .map(|connection| Outbox::new(self.socket, Arc::clone(&connection.wire))),
             ack,
             ack_id: self.ack_id,
+            _pending: self.connection.as_ref().map(Connection::begin_answer),
         };
         let accepted = match self.connection {
             Some(connection) => connection.admit().and_then(|actor| {
@@ -187,7 +192,11 @@ fn read<Input: DeserializeOwned>(text: Result<String, &'static str>) -> Result<I
     serde_json::from_str(input.get()).map_err(|error| malformed(error.to_string()))
 }
 
-fn malformed(message: String) -> Failure {
+fn malformed(mut message: String) -> Failure {
+    // The problem may quote what was sent.
+    if let Some((end, _)) = message.char_indices().nth(MESSAGE_CHARS_MAX) {
+        message.truncate(end);
+    }
     Failure {
         code: ErrorCode::Malformed,
         message,

@@ -62,11 +62,17 @@ impl Socket {
 
     /// Opens a session, and asks for the namespace with `auth` unless it is `None`.
     pub(super) async fn open(address: SocketAddr, mode: Mode, auth: Option<&Value>) -> Self {
+        let first: Vec<String> = auth.map(|auth| format!("40{auth}")).into_iter().collect();
+        Self::open_saying(address, mode, &first).await
+    }
+
+    /// Opens a session and says these packets.
+    pub(super) async fn open_saying(address: SocketAddr, mode: Mode, first: &[String]) -> Self {
         let (hear, heard) = mpsc::unbounded_channel();
         let (say, said) = mpsc::unbounded_channel();
         let (reads, is_reading) = watch::channel(true);
-        if let Some(auth) = auth {
-            say.send(format!("40{auth}")).unwrap();
+        for packet in first {
+            say.send(packet.clone()).unwrap();
         }
         let line = Line {
             address,
@@ -272,6 +278,19 @@ impl Line {
         let url = polling_url(self.address, &sid);
         let connect = self.said.recv().await.expect("the connect packet");
         assert!(post(&http, &url, connect).await);
+        // The first answer may be a ping; nothing may be said before the server has answered.
+        let mut is_connected = false;
+        while !is_connected {
+            let payload = get(http.clone(), url.clone()).await.expect("an answer");
+            for packet in payload.split('\x1e') {
+                is_connected |= packet.starts_with("40") || packet.starts_with("44");
+                self.hear(packet);
+            }
+        }
+        // What it says next goes out while the session moves.
+        if let Ok(packet) = self.said.try_recv() {
+            assert!(post(&http, &url, packet).await);
+        }
         let mut stream = websocket(self.address, &format!("&sid={sid}")).await;
         stream.send(Message::text("2probe")).await.unwrap();
         loop {

@@ -138,6 +138,7 @@ async fn people_see_each_other_come_move_and_go() {
     join(&mut watcher, room).await;
     let mut other = house.connect(Mode::Polling, &bob).await;
     join(&mut other, room).await;
+    let joined = join(&mut watcher, room).await;
     expect_presence(&mut watcher, &bob.actor.user_id, "here").await;
 
     other
@@ -148,6 +149,8 @@ async fn people_see_each_other_come_move_and_go() {
     other.call("typing:start", &json!({ "room": room })).await;
     let awareness = watcher.event("room:awareness").await;
     assert_eq!(awareness["people"][0]["typing"], true, "{awareness}");
+    // The id of a session is all it takes to poll it.
+    assert!(!format!("{joined}{awareness}").contains(&other.sid));
 
     other.call("room:leave", &json!({ "room": room })).await;
     expect_presence(&mut watcher, &bob.actor.user_id, "gone").await;

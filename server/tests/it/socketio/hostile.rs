@@ -207,6 +207,19 @@ async fn a_socket_asks_within_its_budget() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_that_asks_and_never_reads_is_closed() {
+    let house = House::build().await;
+    let eve = house.person("eve").await;
+    let mut deaf = house.connect(Mode::Polling, &eve).await;
+    deaf.read(false);
+    for _ in 0..6_000 {
+        deaf.emit("room:leave", &json!({ "room": RoomId::generate() }));
+    }
+    assert_eq!(deaf.end(DEADLINE).await, Heard::Closed);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_socket_is_in_128_rooms_at_most() {
     let house = House::build().await;
     let alice = house.person("alice").await;

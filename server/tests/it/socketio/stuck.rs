@@ -121,6 +121,31 @@ async fn a_lagging_socket_catches_up_without_a_gap() {
     }
 }
 
+/// The engine keeps what does not fit into the answer to a poll for the next one, and forgets it when
+/// the session moves to a WebSocket in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_in_the_move_to_websocket() {
+    const MESSAGES: usize = 200;
+    let house = House::build().await;
+    let (alice, bob) = (house.person("alice").await, house.person("bob").await);
+    let room = house.board(&[&alice, &bob]).await;
+    let start = house.app.list_events(&bob.actor, room, None).await.unwrap();
+    for number in 0..MESSAGES {
+        house.send(&alice, room, &text(number)).await;
+    }
+    let resume = json!(["room:join", { "room": room, "after": start.position }]);
+    for _ in 0..10 {
+        let packets = [
+            format!("40{}", json!({ "token": bob.token })),
+            format!("42{resume}"),
+        ];
+        let mut socket = Socket::open_saying(house.address, Mode::Upgrade, &packets).await;
+        let texts = socket.messages(MESSAGES).await;
+        assert!((0..MESSAGES).eq(texts.iter().map(|text| number_of(text))));
+    }
+    house.stop().await;
+}
+
 async fn gone(socket: &mut Socket, user: &str) {
     tokio::time::timeout(GIVEN_UP_WITHIN, async {
         loop {
