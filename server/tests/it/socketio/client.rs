@@ -21,6 +21,9 @@ use tokio_util::task::TaskTracker;
 const RECEIVE_BUFFER_BYTES: u32 = 16 * 1_024;
 const PONG_EVERY: Duration = Duration::from_secs(4);
 
+/// Enough for the server to have several frames ready.
+const ROUND_TRIPS: usize = 30;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     WebSocket,
@@ -287,24 +290,25 @@ impl Line {
                 self.hear(packet);
             }
         }
-        // What it says next goes out while the session moves.
+        // What it says next is answered while the session moves: some of it by a poll before.
         if let Ok(packet) = self.said.try_recv() {
             assert!(post(&http, &url, packet).await);
+            for _ in 0..ROUND_TRIPS {
+                assert!(post(&http, &url, "3".to_owned()).await);
+            }
+            let payload = get(http.clone(), url.clone()).await.expect("an answer");
+            for packet in payload.split('\x1e') {
+                self.hear(packet);
+            }
         }
         let mut stream = websocket(self.address, &format!("&sid={sid}")).await;
         stream.send(Message::text("2probe")).await.unwrap();
-        loop {
-            tokio::select! {
-                text = next_text(&mut stream) => {
-                    assert_eq!(text.as_deref(), Some("3probe"));
-                    break;
-                }
-                payload = get(http.clone(), url.clone()) => {
-                    for packet in payload.unwrap().split('\x1e') {
-                        self.hear(packet);
-                    }
-                }
-            }
+        // A poll is always finished: what its answer holds comes on no other way.
+        let poll = get(http, url);
+        let (payload, probed) = tokio::join!(poll, next_text(&mut stream));
+        assert_eq!(probed.as_deref(), Some("3probe"));
+        for packet in payload.expect("an answer").split('\x1e') {
+            self.hear(packet);
         }
         stream.send(Message::text("5")).await.unwrap();
         self.over_websocket(stream).await;

@@ -125,23 +125,29 @@ async fn a_lagging_socket_catches_up_without_a_gap() {
 /// the session moves to a WebSocket in between.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_in_the_move_to_websocket() {
-    const MESSAGES: usize = 200;
+    /// One answer to a poll of the engine's default size holds one room's frame and not two.
+    const MESSAGES: usize = 20;
     let house = House::build().await;
-    let (alice, bob) = (house.person("alice").await, house.person("bob").await);
-    let room = house.board(&[&alice, &bob]).await;
-    let start = house.app.list_events(&bob.actor, room, None).await.unwrap();
-    for number in 0..MESSAGES {
-        house.send(&alice, room, &text(number)).await;
+    let alice = house.person("alice").await;
+    let mut joins = Vec::new();
+    for _ in 0..4 {
+        let room = house.board(&[&alice]).await;
+        let start = house.app.list_events(&alice.actor, room, None).await;
+        for number in 0..MESSAGES {
+            house.send(&alice, room, &text(number)).await;
+        }
+        let join = json!({ "room": room, "after": start.unwrap().position });
+        joins.push(format!("42{}", json!(["room:join", join])));
     }
-    let resume = json!(["room:join", { "room": room, "after": start.position }]);
-    for _ in 0..10 {
-        let packets = [
-            format!("40{}", json!({ "token": bob.token })),
-            format!("42{resume}"),
-        ];
+    let connect = format!("40{}", json!({ "token": alice.token }));
+    let packets = [connect, joins.join("\x1e")];
+    for _ in 0..20 {
         let mut socket = Socket::open_saying(house.address, Mode::Upgrade, &packets).await;
-        let texts = socket.messages(MESSAGES).await;
-        assert!((0..MESSAGES).eq(texts.iter().map(|text| number_of(text))));
+        let mut heard = 0;
+        while heard < joins.len() * MESSAGES {
+            let frame = socket.event("room:events").await;
+            heard += frame["events"].as_array().unwrap().len();
+        }
     }
     house.stop().await;
 }
