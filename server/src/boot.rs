@@ -7,7 +7,7 @@ use crate::{
     live::Live,
     store::{
         Clock, DataLock, Sql, Store,
-        journal::{Journal, SqlJournal},
+        journal::{Journal, MongoJournal, SqlJournal},
         lock_data,
     },
     telemetry,
@@ -208,8 +208,9 @@ async fn open_journal(
     tasks: &TaskTracker,
     cancel: &CancellationToken,
 ) -> anyhow::Result<Arc<dyn Journal>> {
-    if config.journal_url.is_some() {
-        anyhow::bail!("the journal on MongoDB is not built yet");
+    if let Some(url) = &config.journal_url {
+        let opened = MongoJournal::open(url.expose()).await;
+        return Ok(opened.context("the journal at journal_url cannot be opened")?);
     }
     Ok(SqlJournal::open(sql.clone(), tasks, cancel.clone()).await?)
 }

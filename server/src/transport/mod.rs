@@ -155,3 +155,26 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
 fn problem(error: &Error) -> Response {
     rest::Problem::from(error.report()).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::{body::Body, routing::get};
+    use tower::ServiceExt;
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_that_gives_nothing_away() {
+        async fn broken() -> String {
+            panic!("secret detail")
+        }
+        let router = Router::new()
+            .route("/", get(broken))
+            .layer(CatchPanicLayer::custom(panicked));
+        let response = router.oneshot(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(response.status(), 500);
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await;
+        let body = String::from_utf8(body.unwrap().to_vec()).unwrap();
+        assert!(body.contains(r#""code":"internal""#), "{body}");
+        assert!(!body.contains("secret"), "{body}");
+    }
+}

@@ -144,6 +144,37 @@ async fn an_address_that_asks_too_often_is_told_to_wait() {
 }
 
 #[tokio::test]
+async fn behind_a_trusted_proxy_each_client_has_a_limit_of_its_own() {
+    let world = World::on_sqlite().await;
+    let server = world
+        .serve_with(&[
+            ("address_requests_per_second", "5"),
+            ("trusted_proxies", "127.0.0.0/31"),
+        ])
+        .await;
+    let elsewhere = "127.0.0.9".parse().unwrap();
+    let untrusted = server.endpoint.from_address(elsewhere).unwrap();
+    let ask = async |endpoint: &roost_client::Endpoint, client: &str| {
+        let request = endpoint.request(reqwest::Method::GET, "/api/v1/me");
+        let response = request.header("x-forwarded-for", client).send().await;
+        response.unwrap().status().as_u16()
+    };
+    for client in 1..=20 {
+        let client = format!("203.0.113.{client}");
+        assert_eq!(ask(&server.endpoint, &client).await, 401, "{client}");
+    }
+    let mut refused = 0;
+    for client in 1..=20 {
+        let client = format!("203.0.113.{client}");
+        refused += usize::from(ask(&untrusted, &client).await == 429);
+    }
+    assert!(
+        refused > 0,
+        "who is no proxy of ours cannot choose its address"
+    );
+}
+
+#[tokio::test]
 async fn refusals_outside_any_transport_are_problems_too() {
     let world = World::on_sqlite().await;
     let server = world.serve().await;

@@ -1,14 +1,21 @@
 //! One story, told once per transport: alice writes, bob watches, a stranger learns nothing.
 
-use crate::support::{Via, World, message};
+use crate::support::{Via, World, message, on_each_store};
 use roost_client::RoomReader;
 use roost_schema::{
     DeleteMessage, EditMessage, ErrorCode, Kind, MessageState, Op, OpId, Role, SendMessage,
 };
 
-#[tokio::test]
-async fn every_transport_writes_and_shows_the_same() {
-    let world = World::on_sqlite().await;
+on_each_store!(
+    every_transport_writes_and_shows_the_same,
+    every_transport_refuses_alike,
+    a_retry_on_another_transport_has_one_effect,
+    a_reader_resumes_where_it_stood,
+    a_revoked_session_is_over_on_every_transport,
+    a_server_that_stops_finishes_what_was_begun,
+);
+
+async fn every_transport_writes_and_shows_the_same(world: World) {
     let server = world.serve().await;
     let (alice, bob) = (server.alice().await, server.bob().await);
     let board = alice.board("Plan").await;
@@ -59,9 +66,7 @@ async fn every_transport_writes_and_shows_the_same() {
     }
 }
 
-#[tokio::test]
-async fn every_transport_refuses_alike() {
-    let world = World::on_sqlite().await;
+async fn every_transport_refuses_alike(world: World) {
     let server = world.serve().await;
     let (alice, guest) = (server.alice().await, server.bob().await);
     let stranger = server.stranger().await;
@@ -88,9 +93,7 @@ async fn every_transport_refuses_alike() {
     }
 }
 
-#[tokio::test]
-async fn a_retry_on_another_transport_has_one_effect() {
-    let world = World::on_sqlite().await;
+async fn a_retry_on_another_transport_has_one_effect(world: World) {
     let server = world.serve().await;
     let alice = server.alice().await;
     let board = alice.board("Plan").await;
@@ -111,9 +114,7 @@ async fn a_retry_on_another_transport_has_one_effect() {
     }
 }
 
-#[tokio::test]
-async fn a_reader_resumes_where_it_stood() {
-    let world = World::on_sqlite().await;
+async fn a_reader_resumes_where_it_stood(world: World) {
     let mut program = world.start_program(&[]).await;
     let alice = crate::support::Person::register(&program.endpoint, "alice").await;
     let board = alice.board("Plan").await;
@@ -148,9 +149,7 @@ async fn a_reader_resumes_where_it_stood() {
     assert!(reader.reconnects() >= 1, "it noticed the kill");
 }
 
-#[tokio::test]
-async fn a_revoked_session_is_over_on_every_transport() {
-    let world = World::on_sqlite().await;
+async fn a_revoked_session_is_over_on_every_transport(world: World) {
     let server = world.serve().await;
     let phone = server.alice().await;
     let board = phone.board("Plan").await;
@@ -173,9 +172,7 @@ async fn a_revoked_session_is_over_on_every_transport() {
     }
 }
 
-#[tokio::test]
-async fn a_server_that_stops_finishes_what_was_begun() {
-    let world = World::on_sqlite().await;
+async fn a_server_that_stops_finishes_what_was_begun(world: World) {
     let server = world.serve().await;
     let alice = server.alice().await;
     let board = alice.board("Plan").await;

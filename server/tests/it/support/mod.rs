@@ -62,9 +62,38 @@ macro_rules! on_each_database {
 }
 pub(crate) use on_each_database;
 
+/// Tells each story of whole servers on `SQLite`, on `PostgreSQL`, and with the journal on `MongoDB`.
+macro_rules! on_each_store {
+    ($($story:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $story() {
+                super::$story($crate::support::World::on_sqlite().await).await;
+            })+
+        }
+
+        mod postgres {
+            $(#[tokio::test]
+            async fn $story() {
+                super::$story($crate::support::World::on_postgres().await).await;
+            })+
+        }
+
+        mod mongodb {
+            $(#[tokio::test]
+            async fn $story() {
+                super::$story($crate::support::World::on_mongodb().await).await;
+            })+
+        }
+    };
+}
+pub(crate) use on_each_store;
+
 /// A migrated database that no other test uses.
 pub(crate) struct World {
     url: String,
+    /// Empty: the journal is in the database above. Only whole servers look at it.
+    journal_url: String,
     pub(crate) sql: Sql,
     _folder: TempDir,
 }
@@ -85,11 +114,24 @@ impl World {
         Self::migrated(format!("{server}{name}"), tempfile::tempdir().unwrap()).await
     }
 
+    /// An `SQLite` database, and a `MongoDB` one for the journal.
+    pub(crate) async fn on_mongodb() -> Self {
+        let name = format!("roost_{}", Uuid::now_v7().simple());
+        let server = mongodb_url();
+        let (address, options) = server.split_once('?').unwrap_or((&server, ""));
+        let address = address.trim_end_matches('/');
+        Self {
+            journal_url: format!("{address}/{name}?{options}"),
+            ..Self::on_sqlite().await
+        }
+    }
+
     async fn migrated(url: String, folder: TempDir) -> Self {
         let sql = Sql::connect(&url).await.unwrap();
         sql.migrate().await.unwrap();
         Self {
             url,
+            journal_url: String::new(),
             sql,
             _folder: folder,
         }
@@ -250,4 +292,13 @@ pub(crate) fn code<T: std::fmt::Debug>(result: Result<T>) -> ErrorCode {
 fn postgres_url() -> String {
     std::env::var("ROOST_TEST_POSTGRES_URL")
         .expect("ROOST_TEST_POSTGRES_URL is not set: run the tests by `cargo xtask test`")
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests are told their servers by cargo xtask test"
+)]
+fn mongodb_url() -> String {
+    std::env::var("ROOST_TEST_MONGODB_URL")
+        .expect("ROOST_TEST_MONGODB_URL is not set: run the tests by `cargo xtask test`")
 }

@@ -24,6 +24,7 @@ impl World {
             ("listen", listen.as_str()),
             ("metrics_listen", ""),
             ("database_url", self.url.as_str()),
+            ("journal_url", self.journal_url.as_str()),
         ];
         let environment: Vec<(String, String)> = own
             .iter()

@@ -38,6 +38,7 @@ impl World {
             ("listen", "127.0.0.1:0"),
             ("metrics_listen", ""),
             ("database_url", self.url.as_str()),
+            ("journal_url", self.journal_url.as_str()),
             ("address_requests_per_second", "100000"),
             ("account_requests_per_second", "100000"),
             ("address_handshakes_per_second", "10000"),
