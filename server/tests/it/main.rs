@@ -3,7 +3,6 @@
     clippy::unwrap_used,
     reason = "a test that cannot go on fails there, with the line"
 )]
-#![expect(clippy::unwrap_used, reason = "in a test, a panic is the answer")]
 
 mod access;
 mod accounts;
