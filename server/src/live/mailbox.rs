@@ -165,10 +165,17 @@ impl Mailbox {
         let (accepted, refused, later) = self.judge(std::mem::take(waiting));
         // Whatever is not answered below waits for the next round, in its order.
         *waiting = later;
-        if let Err((mut unanswered, error)) = self.answer_refused(refused).await {
-            unanswered.extend(accepted.into_iter().map(|(mail, _)| mail));
-            waiting.splice(0..0, unanswered);
-            return Err(error);
+        let unanswered = match self.answer_refused(refused).await {
+            Ok(unanswered) => unanswered,
+            Err((mails, error)) => {
+                put_back(waiting, mails, accepted);
+                return Err(error);
+            }
+        };
+        if !unanswered.is_empty() {
+            put_back(waiting, unanswered, accepted);
+            self.fall_behind();
+            return Ok(());
         }
         if accepted.is_empty() {
             return Ok(());
@@ -282,31 +289,45 @@ impl Mailbox {
         (accepted, refused, Vec::new())
     }
 
-    /// A refusal stands only if its operation is not in the journal: a retry of a write that
-    /// succeeded is often refused by the state that it made itself.
+    /// A refusal stands only at the journal's head, and only if its operation is not in the journal:
+    /// a retry of a write that succeeded is often refused by the state that it made itself. Gives
+    /// back the writes that must be judged again because the head has moved.
     async fn answer_refused(
         &mut self,
         refused: Vec<(Mail, Refusal)>,
-    ) -> Result<(), (Vec<Mail>, JournalError)> {
-        let operations: Vec<_> = refused
-            .iter()
-            .filter(|(mail, _)| mail.write.op_id.is_some())
-            .map(|(mail, _)| mail.operation())
-            .collect();
-        let mut known = match self.look_up(&operations).await {
-            Ok(known) => known,
+    ) -> Result<Vec<Mail>, (Vec<Mail>, JournalError)> {
+        if refused.is_empty() {
+            return Ok(Vec::new());
+        }
+        let operations: Vec<_> = refused.iter().map(|(mail, _)| mail.operation()).collect();
+        let found = async {
+            let known = self.look_up(&operations).await?;
+            Ok((known, self.is_at_head().await?))
+        };
+        let (mut known, is_at_head) = match found.await {
+            Ok(found) => found,
             Err(error) => {
                 let mails = refused.into_iter().map(|(mail, _)| mail).collect();
                 return Err((mails, error));
             }
         };
+        let mut unanswered = Vec::new();
         for (mail, refusal) in refused {
             match known.remove(&mail.operation()) {
                 Some(entry) => mail.answer_known(entry),
-                None => mail.answer(Err(LiveError::Refused(refusal))),
+                None if is_at_head => mail.answer(Err(LiveError::Refused(refusal))),
+                None => unanswered.push(mail),
             }
         }
-        Ok(())
+        Ok(unanswered)
+    }
+
+    /// Whether the view is what the journal holds.
+    async fn is_at_head(&self) -> Result<bool, JournalError> {
+        let id = self.room.id();
+        let heads = self.room.instance.journal.heads(&[id]).await?;
+        let head = heads.rooms.get(&id).copied().unwrap_or_default().head;
+        Ok(heads.epoch == self.view.epoch && head == self.view.head)
     }
 
     /// Answers those of the waiting writes whose operations are in the journal already.
@@ -359,6 +380,13 @@ impl Mailbox {
         }
         Ok(())
     }
+}
+
+/// Returns writes to the queue's front, in the order in which they came.
+fn put_back(waiting: &mut Vec<Mail>, mails: Vec<Mail>, accepted: Accepted) {
+    waiting.extend(mails);
+    waiting.extend(accepted.into_iter().map(|(mail, _)| mail));
+    waiting.sort_by_key(|mail| mail.queued_at);
 }
 
 /// Waits longer the more often something failed, with full jitter; not at all at first.

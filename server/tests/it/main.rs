@@ -11,6 +11,7 @@ mod config;
 mod graphql;
 mod health;
 mod journal;
+mod mailbox;
 mod members;
 mod outbox;
 mod rooms;
