@@ -26,7 +26,7 @@ const NO_VERSION: Seq = Seq::ZERO;
 #[into_params(parameter_in = Header, names("Idempotency-Key"))]
 pub(super) struct IdempotencyKey(
     /// Names this operation, so that repeating the request has one effect.
-    #[param(value_type = String, required = false, max_length = 66, pattern = r#"^((?!roost\.)[A-Za-z0-9._:-]{1,64}|"(?!roost\.)[A-Za-z0-9._:-]{1,64}")$"#)]
+    #[param(value_type = String, required = false, min_length = 1, max_length = 66, pattern = r#"^((?!roost\.)[A-Za-z0-9._:-]{1,64}|"(?!roost\.)[A-Za-z0-9._:-]{1,64}")$"#)]
     Option<OpId>,
 );
 
@@ -62,7 +62,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
 #[into_params(parameter_in = Header, names("If-Match"))]
 pub(super) struct IfMatch(
     /// The `ETag` the message must still have, or `*`. Compared strongly.
-    #[param(value_type = String, required = false, pattern = r#"^(\*|(W/)?"[!#-~]*")$"#)]
+    #[param(value_type = String, required = false, min_length = 1, pattern = r#"^(\*|(W/)?"[!#-~]*")$"#)]
     pub(super) Option<Seq>,
 );
 

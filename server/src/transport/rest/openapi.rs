@@ -5,7 +5,7 @@ use utoipa::{
     Modify, OpenApi, PartialSchema, ToResponse, ToSchema,
     openapi::{
         Components, OpenApi as Document, Ref, RefOr, Response,
-        path::Operation,
+        path::{Operation, ParameterIn},
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -93,8 +93,11 @@ pub(super) fn complete(document: &mut Document) {
             if path.contains('{') {
                 may_refuse(operation, &["404"]);
             }
-            if operation.parameters.is_some() {
+            for parameter in operation.parameters.clone().unwrap_or_default() {
                 may_refuse(operation, &["400"]);
+                if parameter.parameter_in == ParameterIn::Query {
+                    may_refuse(operation, &["422"]);
+                }
             }
             if operation.request_body.is_some() {
                 may_refuse(operation, WITH_BODY);

@@ -34,7 +34,7 @@ struct UserList {
 
 /// Find people by exact e-mail address or by the beginning of their name.
 #[utoipa::path(get, path = "/users/search", operation_id = "searchUsers", tag = "users", params(UserQuery),
-    responses((status = OK, description = "At most 20 people, by name.", body = UserList), (status = UNPROCESSABLE_ENTITY, response = Problem)))]
+    responses((status = OK, description = "At most 20 people, by name.", body = UserList)))]
 async fn search_users(
     State(app): State<App>,
     actor: Actor,
