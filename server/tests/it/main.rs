@@ -14,6 +14,7 @@ mod journal;
 mod mailbox;
 mod members;
 mod outbox;
+mod rest;
 mod rooms;
 mod serve;
 mod sessions;

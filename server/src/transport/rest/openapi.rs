@@ -95,7 +95,7 @@ pub(super) fn complete(document: &mut Document) {
             }
             for parameter in operation.parameters.clone().unwrap_or_default() {
                 may_refuse(operation, &["400"]);
-                if parameter.parameter_in == ParameterIn::Query {
+                if matches!(parameter, RefOr::T(it) if it.parameter_in == ParameterIn::Query) {
                     may_refuse(operation, &["422"]);
                 }
             }

@@ -1,5 +1,6 @@
 //! People: an account, a session, and what they do by the name of the use case.
 
+use reqwest::{Method, RequestBuilder};
 use roost_client::{Client, Endpoint, Socket};
 use roost_schema::{
     CreateBoard, InviteMember, Register, Role, Room, RoomId, Secret, SendMessage, UserId,
@@ -61,6 +62,13 @@ impl Person {
 
     pub(crate) fn id(&self) -> UserId {
         self.client.user_id()
+    }
+
+    /// A request by hand, signed in as this person; `path` begins with a slash.
+    pub(crate) async fn ask(&self, method: Method, path: &str) -> RequestBuilder {
+        let token = self.client.access_token().await.unwrap();
+        let request = self.client.endpoint().request(method, path);
+        request.bearer_auth(token.expose())
     }
 
     pub(crate) const fn client(&self) -> &Client {
