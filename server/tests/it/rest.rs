@@ -46,11 +46,11 @@ fn answered(request: RequestBuilder, status: u16) -> impl Future<Output = Respon
     let caller = std::panic::Location::caller();
     async move {
         let answer = request.send().await.unwrap();
-        let given = answer.status().as_u16();
-        if given != status {
-            panic!("{caller}: {given} {}", answer.text().await.unwrap());
+        if answer.status().as_u16() == status {
+            return answer;
         }
-        answer
+        let given = answer.status();
+        panic!("{caller}: {given} {}", answer.text().await.unwrap());
     }
 }
 

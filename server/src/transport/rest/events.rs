@@ -125,7 +125,7 @@ impl<S: Send + Sync> FromRequestParts<S> for LastEventId {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let id = only(&parts.headers, HeaderName::from_static("last-event-id"))?;
+        let id = only(&parts.headers, &HeaderName::from_static("last-event-id"))?;
         // An `EventSource` that saw no event yet sends nothing, or nothing in it.
         let position = id
             .filter(|text| !text.is_empty())
@@ -149,6 +149,8 @@ impl FromRequestParts<Rest> for Reader {
             return Actor::from_request_parts(parts, rest).await.map(Self);
         };
         let Path(room) = Path::<RoomId>::from_request_parts(parts, rest).await?;
-        rest.tickets.redeem(&ticket, room, Instant::now()).map(Self)
+        let actor = rest.tickets.redeem(&ticket, room, Instant::now())?;
+        rest.shared.limits.check_account(actor.user_id)?;
+        Ok(Self(actor))
     }
 }

@@ -21,7 +21,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
             let sentence = "the body must be application/json";
             return Err(Problem::new(ErrorCode::UnsupportedMediaType, sentence));
         }
-        let body = Bytes::from_request(request, state).await.map_err(unread)?;
+        let body = Bytes::from_request(request, state)
+            .await
+            .map_err(|rejection| unread(&rejection))?;
         serde_json::from_slice(&body)
             .map(Self)
             .map_err(|error| malformed(format!("the body cannot be read: {error}")))
@@ -41,7 +43,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// A body that did not arrive whole: longer than the limit, or cut off.
-fn unread(rejection: BytesRejection) -> Problem {
+fn unread(rejection: &BytesRejection) -> Problem {
     if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
         return Problem::new(ErrorCode::TooLarge, "the body is larger than its limit");
     }

@@ -46,7 +46,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let Some(text) = only(&parts.headers, HeaderName::from_static(IDEMPOTENCY_KEY))? else {
+        let Some(text) = only(&parts.headers, &HeaderName::from_static(IDEMPOTENCY_KEY))? else {
             return Ok(Self(None));
         };
         unquoted(text)
@@ -70,7 +70,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        match only(&parts.headers, IF_MATCH)? {
+        match only(&parts.headers, &IF_MATCH)? {
             // Whatever version it has: whether it exists at all is the use case's answer.
             None | Some("*") => Ok(Self(None)),
             Some(text) => version(text).map(|seq| Self(Some(seq))).ok_or_else(|| {
@@ -147,8 +147,11 @@ pub(super) fn created<T: Serialize>(location: String, body: T) -> impl IntoRespo
 }
 
 /// The header's one value; twice the same header, or bytes outside ASCII, cannot be read.
-pub(super) fn only(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, Problem> {
-    let mut values = headers.get_all(&name).iter();
+pub(super) fn only<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'a str>, Problem> {
+    let mut values = headers.get_all(name).iter();
     let unreadable = || malformed(format!("{name} cannot be read"));
     match (values.next(), values.next()) {
         (None, _) => Ok(None),

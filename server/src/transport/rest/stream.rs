@@ -11,7 +11,7 @@ use axum::response::{
 use chrono::Utc;
 use futures::{StreamExt, future::BoxFuture, stream};
 use roost_schema::ErrorCode;
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// How often a quiet stream says that it is alive; proxies close what is silent for 30 s or more.
@@ -40,9 +40,9 @@ pub(super) fn end(
 /// first frame is an error still: the answer has not begun.
 pub(super) async fn answer(
     mut feed: Feed,
-    end: BoxFuture<'static, Error>,
+    mut end: BoxFuture<'static, Error>,
 ) -> Result<impl IntoResponse> {
-    let first = feed.next().await?.ok_or(REMOVED)?;
+    let first = pull(&mut feed, &mut end).await?;
     let first = changes(&first).retry(RECONNECT_AFTER);
     let events = stream::iter([first]).chain(stream::unfold(Some((feed, end)), next));
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
@@ -55,16 +55,19 @@ type Open = (Feed, BoxFuture<'static, Error>);
 
 async fn next(open: Option<Open>) -> Option<(Event, Option<Open>)> {
     let (mut feed, mut end) = open?;
-    let outcome = tokio::select! {
-        // The right to read is looked at before there is anything to read.
-        biased;
-        reason = &mut end => Err(reason),
-        frame = feed.next() => frame.map_err(Error::from).and_then(|it| it.ok_or(REMOVED)),
-    };
-    Some(match outcome {
+    Some(match pull(&mut feed, &mut end).await {
         Ok(frame) => (changes(&frame), Some((feed, end))),
         Err(reason) => (closed(&reason), None),
     })
+}
+
+/// The next frame, unless the right to read it has ended, which is looked at first.
+async fn pull(feed: &mut Feed, end: &mut BoxFuture<'static, Error>) -> Result<Arc<Frame>> {
+    tokio::select! {
+        biased;
+        reason = end => Err(reason),
+        frame = feed.next() => frame?.ok_or(REMOVED),
+    }
 }
 
 fn changes(frame: &Frame) -> Event {

@@ -232,9 +232,10 @@ impl Operation {
             }),
             _ => json!({}),
         };
-        match self.has_body {
-            true => request.json(&body),
-            false => request,
+        if self.has_body {
+            request.json(&body)
+        } else {
+            request
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{answered, header, json, refused};
 use crate::support::{Person, Server, World, message};
 use reqwest::{Method, RequestBuilder};
-use roost_schema::{ErrorCode, Message, RoomId};
+use roost_schema::{Direction, ErrorCode, Message, PageQuery, RoomId};
 use serde_json::json;
 
 async fn scene() -> (World, Server, Person, RoomId) {
@@ -100,9 +100,10 @@ async fn every_write_takes_a_key() {
         for _ in 0..2 {
             let request = alice.ask(method.clone(), &path).await;
             let request = request.header("idempotency-key", format!("w-{number}"));
-            let request = match body.is_null() {
-                true => request,
-                false => request.json(&body),
+            let request = if body.is_null() {
+                request
+            } else {
+                request.json(&body)
             };
             let answer = request.send().await.unwrap();
             assert!(
@@ -190,7 +191,7 @@ async fn what_the_reader_has_already_is_not_sent_again() {
 
 async fn texts(person: &Person, room: RoomId) -> Vec<String> {
     let page = person
-        .list_messages(room, Default::default(), &Default::default())
+        .list_messages(room, Direction::default(), &PageQuery::default())
         .await
         .unwrap();
     page.items.into_iter().map(|message| message.text).collect()

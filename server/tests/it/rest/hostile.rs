@@ -3,7 +3,7 @@
 use super::{answered, refused};
 use crate::support::{Person, Server, World};
 use reqwest::Method;
-use roost_schema::{ErrorCode, RoomId, SessionId};
+use roost_schema::{ErrorCode, PageQuery, RoomId, SessionId};
 use serde_json::json;
 
 async fn scene() -> (World, Server, Person, RoomId) {
@@ -92,13 +92,16 @@ async fn a_value_that_breaks_a_rule_has_no_effect() {
         let request = alice.ask(Method::POST, &messages).await.json(&body);
         assert_eq!(refused(request).await, code);
     }
-    let rooms = alice.list_rooms(&Default::default()).await.unwrap();
+    let rooms = alice.list_rooms(&PageQuery::default()).await.unwrap();
     for title in ["", " ", "a\u{7}b", &"x".repeat(201)] {
         let request = alice.ask(Method::POST, "/api/v1/boards").await;
         let request = request.json(&json!({ "title": title }));
         assert_eq!(refused(request).await, ErrorCode::Invalid, "{title:?}");
     }
-    assert_eq!(alice.list_rooms(&Default::default()).await.unwrap(), rooms);
+    assert_eq!(
+        alice.list_rooms(&PageQuery::default()).await.unwrap(),
+        rooms
+    );
     assert_eq!(alice.list_events(room, None).await.unwrap(), before);
 }
 
