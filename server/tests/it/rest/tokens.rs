@@ -59,7 +59,7 @@ async fn only_a_living_token_of_ours_opens_anything() {
         "x".repeat(7_000),
         // Expired, by more than clocks may differ.
         reissued(token, &key, |claims| {
-            claims["exp"] = json!(seconds_from_now(-60))
+            claims["exp"] = json!(seconds_from_now(-60));
         }),
         // Forged: another key, another payload under the same signature, no signature.
         reissued(token, &stranger, |_| {}),
