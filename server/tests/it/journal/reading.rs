@@ -7,10 +7,11 @@ use super::{
 use chrono::Duration;
 use roost_schema::{Direction, Epoch, ItemId, Kind, RoomId, Seq};
 use roost_server::store::journal::{Entry, HistoryQuery, Journal, Page, RoomHead, Trim};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 on!([sqlite, postgres, mongo] contract:
     heads_of_many_rooms_come_with_the_epoch,
+    heads_follow_other_instances_and_a_restore,
     a_page_ends_at_its_bytes,
     a_page_ends_at_its_entries,
     changes_agree_with_a_plain_list,
@@ -65,6 +66,29 @@ mod contract {
             };
             assert_eq!(heads.rooms[room], expected);
         }
+    }
+
+    pub(super) async fn heads_follow_other_instances_and_a_restore(store: &Store) {
+        let (one, two) = (store.open().await, store.open().await);
+        let (room, quiet) = (RoomId::generate(), RoomId::generate());
+        let head = async |journal: &Arc<dyn Journal>| {
+            let heads = journal.heads(&[room, quiet]).await.unwrap();
+            assert_eq!(heads.rooms[&quiet], RoomHead::default());
+            heads.rooms[&room].head.0
+        };
+        assert_eq!((head(&one).await, head(&two).await), (0, 0));
+        append(&*one, &run(room, 1, 3)).await;
+        assert_eq!((head(&one).await, head(&two).await), (3, 3));
+        append(&*two, &run(room, 4, 1)).await;
+        assert_eq!((head(&one).await, head(&two).await), (4, 4));
+        append(&*one, &run(room, 5, 7)).await;
+        assert_eq!((head(&one).await, head(&two).await), (11, 11));
+        store.take_back(room, Seq(2)).await;
+        assert_eq!((head(&one).await, head(&two).await), (2, 2));
+        append(&*two, &run(room, 3, 1)).await;
+        assert_eq!((head(&one).await, head(&two).await), (3, 3));
+        store.take_back(room, Seq(0)).await;
+        assert_eq!((head(&one).await, head(&two).await), (0, 0));
     }
 
     pub(super) async fn a_page_ends_at_its_bytes(store: &Store) {

@@ -142,25 +142,34 @@ impl Store {
 
     async fn plant_document(&self, entry: &Entry) {
         let entries = self.mongo_database().await.collection("journal");
-        let mut document = bson::doc! {
+        let operation = match &entry.op_id {
+            Some(op_id) => format!("{}/{op_id}", entry.actor).into(),
+            None => bson::Bson::Int64(signed(entry.seq)),
+        };
+        let generic = |bytes| bson::Binary {
+            subtype: bson::spec::BinarySubtype::Generic,
+            bytes,
+        };
+        let slot = [
+            &entry.room.as_uuid().as_bytes()[..],
+            &entry.seq.0.to_be_bytes(),
+        ]
+        .concat();
+        let document = bson::doc! {
+            "_id": generic(slot),
             "room": bson::Uuid::from(entry.room.as_uuid()),
             "seq": signed(entry.seq),
             "item": bson::Uuid::from(entry.item.as_uuid()),
             "kind": entry.kind.as_str(),
             "op": if entry.op == Op::Put { "put" } else { "delete" },
             "actor": bson::Uuid::from(entry.actor.as_uuid()),
-            "hash": bson::Binary {
-                subtype: bson::spec::BinarySubtype::Generic,
-                bytes: entry.request_hash.0.to_vec(),
-            },
+            "operation": operation,
+            "hash": generic(entry.request_hash.0.to_vec()),
             "at": entry.at.timestamp_millis(),
             "born": signed(entry.born),
             "current": true,
             "body": entry.body.as_str(),
         };
-        if let Some(op_id) = &entry.op_id {
-            document.insert("opId", op_id.to_string());
-        }
         entries.insert_one(document).await.unwrap();
     }
 
@@ -169,7 +178,23 @@ impl Store {
         let values = [room.as_uuid().into(), signed(seq).into()];
         let statement = Statement::from_sql_and_values(sql.backend(), text, values);
         let changed = sql.write.execute_raw(statement).await.unwrap();
-        assert_eq!(changed.rows_affected(), 1);
+        assert!(changed.rows_affected() > 0);
+    }
+
+    /// Takes the entries after a seq away, as a restore from a backup does.
+    pub(crate) async fn take_back(&self, room: RoomId, after: Seq) {
+        if self.is_sql() {
+            let text = "DELETE FROM journal WHERE room = $1 AND seq > $2";
+            self.execute(text, room, after).await;
+            return;
+        }
+        let entries = self
+            .mongo_database()
+            .await
+            .collection::<bson::Document>("journal");
+        let room = bson::Uuid::from(room.as_uuid());
+        let filter = bson::doc! { "room": room, "seq": { "$gt": signed(after) } };
+        entries.delete_many(filter).await.unwrap();
     }
 
     pub(crate) async fn drop_index(&self, index: &str) {

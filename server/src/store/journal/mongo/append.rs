@@ -34,6 +34,9 @@ pub(super) async fn append(
         Err(failure) => committed_prefix(failure)?,
     };
     let committed = batch.get(..appended.committed).unwrap_or(batch);
+    if let Some(last) = committed.last() {
+        journal.known.insert(room, last.seq);
+    }
     if let Err(error) = clear_older(journal, room, committed).await {
         // The entries are durable; readers tolerate two current ones until the item's next write.
         tracing::warn!(room.id = %room, %error, "older journal entries stay marked current");
@@ -105,15 +108,14 @@ fn stop(code: i32, message: &str, details: Option<&Document>) -> Option<Stop> {
     if code != DUPLICATE_KEY {
         return None;
     }
+    let keys = details.and_then(|details| details.get_document("keyPattern").ok());
     let is_on = |name: &str, key: &str| {
-        message.contains(name)
-            || details
-                .and_then(|details| details.get_document("keyPattern").ok())
-                .is_some_and(|pattern| pattern.contains_key(key))
+        message.contains(&format!("index: {name} "))
+            || keys.is_some_and(|keys| keys.contains_key(key))
     };
-    if is_on("journal_operation", "opId") {
+    if is_on("journal_operation", "operation") {
         Some(Stop::OperationKnown)
-    } else if is_on("journal_slot", "seq") {
+    } else if is_on("journal_slot", "seq") || is_on("_id_", "_id") {
         Some(Stop::SlotTaken)
     } else {
         None

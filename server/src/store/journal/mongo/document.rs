@@ -6,37 +6,61 @@ use crate::store::journal::{
 };
 use bson::{Binary, Bson, Document, doc, spec::BinarySubtype};
 use chrono::DateTime;
-use roost_schema::{Body, ItemId, Op, OpId, RoomId, UserId};
+use roost_schema::{Body, ItemId, Op, OpId, RoomId, Seq, UserId};
 use uuid::Uuid;
 
-/// The document of an entry, always current: older ones are cleared after it is there. A missing op
-/// id is a missing field, because the unique index covers only documents that have one.
+/// Stands in neither a UUID nor an op id.
+const OPERATION_SEPARATOR: char = '/';
+
+/// The document of an entry, always current: older ones are cleared after it is there. The slot
+/// doubles as `_id`, and an absent operation is the seq: a number no operation of anybody can equal.
 pub(super) fn document(entry: &Entry) -> Document {
-    let mut document = doc! {
+    let operation = match &entry.op_id {
+        Some(op_id) => operation(entry.actor, op_id).into(),
+        None => Bson::Int64(signed(entry.seq.0)),
+    };
+    doc! {
+        "_id": slot(entry.room, entry.seq),
         "room": uuid(entry.room.as_uuid()),
         "seq": signed(entry.seq.0),
         "item": uuid(entry.item.as_uuid()),
         "kind": entry.kind.as_str(),
         "op": op_text(entry.op),
         "actor": uuid(entry.actor.as_uuid()),
-        "hash": Binary { subtype: BinarySubtype::Generic, bytes: entry.request_hash.0.to_vec() },
+        "operation": operation,
+        "hash": generic(entry.request_hash.0.to_vec()),
         "at": entry.at.timestamp_millis(),
         "born": signed(entry.born.0),
         "current": true,
         "body": entry.body.as_str(),
-    };
-    if let Some(op_id) = &entry.op_id {
-        document.insert("opId", op_id.to_string());
     }
-    document
+}
+
+/// The room's id and the seq, most significant byte first.
+pub(super) fn slot(room: RoomId, seq: Seq) -> Binary {
+    generic([room.as_uuid().as_bytes().as_slice(), &seq.0.to_be_bytes()].concat())
+}
+
+/// Actor and op id in one field, so that any number of operations is looked up by one `$in`.
+pub(super) fn operation(actor: UserId, op_id: &OpId) -> String {
+    format!("{actor}{OPERATION_SEPARATOR}{op_id}")
+}
+
+fn op_id_of(operation: &str) -> Option<OpId> {
+    let (_, op_id) = operation.split_once(OPERATION_SEPARATOR)?;
+    Some(OpId::from_kept(op_id.to_owned()))
+}
+
+fn generic(bytes: Vec<u8>) -> Binary {
+    let subtype = BinarySubtype::Generic;
+    Binary { subtype, bytes }
 }
 
 /// Reads a document. One without a body was emptied: a deletion, and not current.
 pub(super) fn entry(room: RoomId, document: &Document) -> Result<Entry> {
     let seq = |field| seq_from(document.get_i64(field).map_err(unsound)?);
     let text = |field| document.get_str(field).map_err(unsound);
-    let optional = |field| document.get_str(field).ok().map(str::to_owned);
-    let body = optional("body");
+    let body = document.get_str("body").ok().map(str::to_owned);
     let hash = document.get_binary_generic("hash").map_err(unsound)?;
     let is_put = body.is_some() && text("op")? == op_text(Op::Put);
     Ok(Entry {
@@ -49,7 +73,7 @@ pub(super) fn entry(room: RoomId, document: &Document) -> Result<Entry> {
             .map_or_else(|| Ok(Body::null()), Body::from_text)
             .map_err(unsound)?,
         actor: UserId::from_uuid(uuid_from(document, "actor")?),
-        op_id: optional("opId").map(OpId::from_kept),
+        op_id: document.get_str("operation").ok().and_then(op_id_of),
         request_hash: RequestHash(hash.as_slice().try_into().map_err(unsound)?),
         at: DateTime::from_timestamp_millis(document.get_i64("at").map_err(unsound)?)
             .ok_or_else(|| unsound("a time is out of range"))?,

@@ -5,21 +5,20 @@
 
 mod append;
 mod document;
+mod heads;
 mod page;
 mod trim;
 mod verify;
 
 use super::{
-    Appended, Entry, Heads, HistoryQuery, Journal, JournalError, Page, Result, RoomHead, Trim,
-    check_batch,
-    encoding::{seq_from, signed, unsound},
+    Appended, Entry, Heads, HistoryQuery, Journal, JournalError, Page, Result, Trim, check_batch,
+    encoding::{signed, unsound},
     new_epoch,
 };
 use anyhow::anyhow;
 use async_trait::async_trait;
 use bson::{Document, doc};
-use document::uuid;
-use futures::TryStreamExt;
+use moka::sync::Cache;
 use mongodb::{
     Client, Collection, Database, IndexModel,
     error::ErrorKind,
@@ -29,13 +28,17 @@ use mongodb::{
     },
 };
 use roost_schema::{Epoch, ItemId, OpId, RoomId, Seq, UserId};
-use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 /// The database when the URL names none.
 const DATABASE: &str = "roost";
 /// The `_id` of the one document that holds the epoch.
 const EPOCH: &str = "epoch";
 const CONNECTIONS_MAX: u32 = 32;
+/// How many values of a list one query names: a query is never larger than 16 MB.
+const LIST_MAX: usize = 8_000;
+/// How many rooms' heads are remembered.
+const KNOWN_ROOMS_MAX: u64 = 100_000;
 const SELECTION_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a majority may take to make a write durable.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -53,6 +56,8 @@ pub struct MongoJournal {
     floors: Collection<Document>,
     /// `{_id: "epoch", epoch}`.
     epochs: Collection<Document>,
+    /// Heads seen here; the true one is never lower unless the store was restored.
+    known: Cache<RoomId, Seq>,
 }
 
 impl MongoJournal {
@@ -83,6 +88,7 @@ impl MongoJournal {
             entries: database.collection("journal"),
             floors: database.collection("journal_floors"),
             epochs: database.collection("journal_epoch"),
+            known: Cache::new(KNOWN_ROOMS_MAX),
             database,
         };
         let created = tokio::time::timeout(CREATE_DEADLINE, journal.create());
@@ -124,18 +130,20 @@ fn indexes() -> Vec<IndexModel> {
             .build();
         IndexModel::builder().keys(keys).options(options).build()
     };
-    let current = Some(doc! { "current": true });
+    let current = || Some(doc! { "current": true });
+    let superseded = doc! { "current": false, "body": { "$exists": true } };
+    let tombstones = doc! { "current": true, "op": "delete" };
     vec![
         index("journal_slot", doc! { "room": 1, "seq": 1 }, true, None),
         index(
             "journal_operation",
-            doc! { "room": 1, "actor": 1, "opId": 1 },
+            doc! { "room": 1, "operation": 1 },
             true,
-            Some(doc! { "opId": { "$exists": true } }),
+            None,
         ),
         index(
             "journal_item",
-            doc! { "room": 1, "item": 1, "seq": 1 },
+            doc! { "room": 1, "current": 1, "item": 1, "seq": 1 },
             false,
             None,
         ),
@@ -143,19 +151,25 @@ fn indexes() -> Vec<IndexModel> {
             "journal_changes",
             doc! { "room": 1, "current": 1, "seq": 1 },
             false,
-            current.clone(),
+            current(),
         ),
         index(
             "journal_history",
-            doc! { "room": 1, "kind": 1, "born": 1 },
+            doc! { "room": 1, "kind": 1, "current": 1, "born": 1 },
             false,
-            current,
+            current(),
         ),
         index(
-            "journal_expiry",
+            "journal_superseded",
+            doc! { "current": 1, "at": 1 },
+            false,
+            Some(superseded),
+        ),
+        index(
+            "journal_tombstones",
             doc! { "current": 1, "op": 1, "at": 1 },
             false,
-            None,
+            Some(tombstones),
         ),
     ]
 }
@@ -167,48 +181,8 @@ impl Journal for MongoJournal {
         append::append(self, room, batch).await
     }
 
-    /// One aggregation from the epoch's document, so that the epoch is read with the heads.
     async fn heads(&self, rooms: &[RoomId]) -> Result<Heads> {
-        let rooms: Vec<_> = rooms.iter().map(|room| uuid(room.as_uuid())).collect();
-        let newest = doc! { "$match": { "$expr": { "$eq": ["$room", "$$asked"] } } };
-        let pipeline = [
-            doc! { "$match": { "_id": EPOCH } },
-            doc! { "$project": { "epoch": 1, "room": rooms } },
-            doc! { "$unwind": { "path": "$room", "preserveNullAndEmptyArrays": true } },
-            doc! { "$lookup": { "from": self.entries.name(), "as": "head",
-                "let": { "asked": "$room" }, "pipeline": [
-                newest,
-                { "$sort": { "seq": -1 } },
-                { "$limit": 1 },
-                { "$project": { "_id": 0, "seq": 1 } },
-            ] } },
-            doc! { "$lookup": { "from": self.floors.name(), "as": "floor",
-            "localField": "room", "foreignField": "_id" } },
-        ];
-        let read = async {
-            let cursor = self.epochs.aggregate(pipeline).await?;
-            cursor.try_collect::<Vec<Document>>().await
-        };
-        let found = within_deadline(read).await.map_err(unavailable)?;
-        let Some(first) = found.first() else {
-            return Err(JournalError::Unsound("it has no epoch".to_owned()));
-        };
-        let epoch = Epoch(seq_from(first.get_i64("epoch").map_err(unsound)?)?.0);
-        let mut rooms = HashMap::with_capacity(found.len());
-        for document in found
-            .iter()
-            .filter(|document| document.contains_key("room"))
-        {
-            let stands = RoomHead {
-                head: joined(document, "head", "seq")?,
-                floor: joined(document, "floor", "floor")?,
-            };
-            rooms.insert(
-                RoomId::from_uuid(document::uuid_from(document, "room")?),
-                stands,
-            );
-        }
-        Ok(Heads { epoch, rooms })
+        heads::heads(self, rooms).await
     }
 
     async fn log(&self, room: RoomId, after: Seq, limit_bytes: usize) -> Result<Page> {
@@ -246,15 +220,6 @@ impl Journal for MongoJournal {
 
     async fn verify(&self) -> Result<()> {
         verify::verify(self).await
-    }
-}
-
-/// A number of the one document that a `$lookup` found; 0 when it found none.
-fn joined(document: &Document, array: &str, field: &str) -> Result<Seq> {
-    let found = document.get_array(array).map_err(unsound)?;
-    match found.first().and_then(bson::Bson::as_document) {
-        Some(found) => seq_from(found.get_i64(field).map_err(unsound)?),
-        None => Ok(Seq::ZERO),
     }
 }
 

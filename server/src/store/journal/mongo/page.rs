@@ -1,6 +1,10 @@
 //! Reading entries: pages cut by bytes, and look-ups.
 
-use super::{MongoJournal, document, document::uuid, unavailable, within_deadline};
+use super::{
+    LIST_MAX, MongoJournal, document,
+    document::{operation, uuid},
+    unavailable, within_deadline,
+};
 use crate::store::journal::{
     Entry, HISTORY_BYTES_MAX, HistoryQuery, PAGE_ENTRIES_MAX, Page, Result, encoding::signed,
 };
@@ -11,8 +15,6 @@ use std::collections::HashMap;
 
 /// Documents fetched at a time; a reply is never larger than 16 MB.
 const FETCH_DOCUMENTS: u32 = 256;
-/// How many values of a list one query names: a query is never larger than 16 MB.
-const LIST_MAX: usize = 8_000;
 
 pub(super) async fn log(
     journal: &MongoJournal,
@@ -20,7 +22,12 @@ pub(super) async fn log(
     after: Seq,
     limit_bytes: usize,
 ) -> Result<Page> {
-    let filter = doc! { "room": uuid(room.as_uuid()), "seq": { "$gt": signed(after.0) } };
+    // There are no holes, so the last seq a page can need is known: one more than it may hold.
+    let last = after.0.saturating_add(PAGE_ENTRIES_MAX as u64 + 1);
+    let filter = doc! {
+        "room": uuid(room.as_uuid()),
+        "seq": { "$gt": signed(after.0), "$lte": signed(last) },
+    };
     let cut = Cut::by_bytes(limit_bytes);
     page(journal, room, filter, cut, |_| true).await
 }
@@ -168,12 +175,10 @@ pub(super) async fn operations(
     for operations in operations.chunks(LIST_MAX) {
         let asked: Vec<_> = operations
             .iter()
-            .map(|(actor, op_id)| {
-                doc! { "room": uuid(room.as_uuid()), "actor": uuid(actor.as_uuid()),
-                "opId": op_id.to_string() }
-            })
+            .map(|(actor, op_id)| operation(*actor, op_id))
             .collect();
-        entries.extend(find(journal, room, doc! { "$or": asked }).await?);
+        let filter = doc! { "room": uuid(room.as_uuid()), "operation": { "$in": asked } };
+        entries.extend(find(journal, room, filter).await?);
     }
     Ok(entries)
 }

@@ -95,10 +95,11 @@ async fn empty(journal: &MongoJournal, found: &[Document]) -> Result<u64> {
         .filter_map(|document| document.get("_id").cloned())
         .collect();
     let filter = doc! { "_id": { "$in": Bson::Array(ids) } };
-    let change = doc! {
-        "$set": { "current": false },
-        "$unset": { "body": "", "opId": "" },
-    };
+    // The seq stands for an absent operation.
+    let change = vec![
+        doc! { "$set": { "current": false, "operation": "$seq" } },
+        doc! { "$unset": "body" },
+    ];
     let emptied = within_deadline(async { journal.entries.update_many(filter, change).await })
         .await
         .map_err(append::failed_write)?;
