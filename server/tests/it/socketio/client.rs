@@ -72,7 +72,7 @@ impl Socket {
     /// Opens a session and says these packets.
     pub(super) async fn open_saying(address: SocketAddr, mode: Mode, first: &[String]) -> Self {
         let (hear, heard) = mpsc::unbounded_channel();
-        let (say, said) = mpsc::unbounded_channel();
+        let (say, to_say) = mpsc::unbounded_channel();
         let (reads, is_reading) = watch::channel(true);
         for packet in first {
             say.send(packet.clone()).unwrap();
@@ -80,7 +80,7 @@ impl Socket {
         let line = Line {
             address,
             hear,
-            said,
+            to_say,
             is_reading,
         };
         let (sid, task) = match mode {
@@ -177,9 +177,9 @@ impl Socket {
     pub(super) async fn end(&mut self, within: Duration) -> Heard {
         let end = async {
             loop {
-                match self.heard.recv().await.unwrap_or(Heard::Closed) {
-                    end @ (Heard::Closed | Heard::Disconnected) => return end,
-                    _ => {}
+                let heard = self.heard.recv().await.unwrap_or(Heard::Closed);
+                if matches!(heard, Heard::Closed | Heard::Disconnected) {
+                    return heard;
                 }
             }
         };
@@ -222,7 +222,7 @@ impl Drop for Socket {
 struct Line {
     address: SocketAddr,
     hear: mpsc::UnboundedSender<Heard>,
-    said: mpsc::UnboundedReceiver<String>,
+    to_say: mpsc::UnboundedReceiver<String>,
     is_reading: watch::Receiver<bool>,
 }
 
@@ -236,7 +236,7 @@ impl Line {
                     Some(text) => self.hear(&text),
                     None => break,
                 },
-                said = self.said.recv() => match said {
+                packet = self.to_say.recv() => match packet {
                     Some(packet) => stream.send(Message::text(packet)).await.unwrap_or(()),
                     None => break,
                 },
@@ -263,7 +263,7 @@ impl Line {
                     }
                     None => break,
                 },
-                said = self.said.recv() => match said {
+                packet = self.to_say.recv() => match packet {
                     Some(packet) => if !post(&http, &url, packet).await { break },
                     None => break,
                 },
@@ -279,7 +279,7 @@ impl Line {
     async fn over_both(mut self, sid: String) {
         let http = reqwest::Client::new();
         let url = polling_url(self.address, &sid);
-        let connect = self.said.recv().await.expect("the connect packet");
+        let connect = self.to_say.recv().await.expect("the connect packet");
         assert!(post(&http, &url, connect).await);
         // The first answer may be a ping; nothing may be said before the server has answered.
         let mut is_connected = false;
@@ -291,7 +291,7 @@ impl Line {
             }
         }
         // What it says next is answered while the session moves: some of it by a poll before.
-        if let Ok(packet) = self.said.try_recv() {
+        if let Ok(packet) = self.to_say.try_recv() {
             assert!(post(&http, &url, packet).await);
             for _ in 0..ROUND_TRIPS {
                 assert!(post(&http, &url, "3".to_owned()).await);

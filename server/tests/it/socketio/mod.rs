@@ -3,6 +3,7 @@
 
 mod client;
 mod commands;
+mod handshakes;
 mod hostile;
 mod house;
 mod proxy;

@@ -46,7 +46,7 @@ struct Pool {
 }
 
 impl Proxy {
-    pub(super) async fn before(upstream: SocketAddr) -> Self {
+    pub(super) fn before(upstream: SocketAddr) -> Self {
         let pool = Arc::new(Pool {
             upstream,
             idle: Mutex::default(),
