@@ -150,7 +150,12 @@ async fn begin(socket: SocketRef, State(sockets): State<Arc<Sockets>>) {
     });
 }
 
-async fn end(socket: SocketRef, reason: DisconnectReason) {
+async fn end(
+    socket: SocketRef,
+    reason: DisconnectReason,
+    io: SocketIo,
+    State(sockets): State<Arc<Sockets>>,
+) {
     let Some(connection) = Connection::of(&socket) else {
         return;
     };
@@ -158,11 +163,14 @@ async fn end(socket: SocketRef, reason: DisconnectReason) {
     connection.end(has_left);
     if has_left {
         // A client that left closes its transport, or connects again; it does not stay for nothing.
-        tokio::time::sleep(CONNECT_TIMEOUT).await;
-        let is_back = Connection::of(&socket).is_some_and(|now| !now.closed().is_cancelled());
-        if !is_back {
-            connection.wire.cut();
-        }
+        let (sid, wire) = (socket.id, Arc::clone(&connection.wire));
+        sockets.connected.spawn(async move {
+            let waiting = tokio::time::sleep(CONNECT_TIMEOUT);
+            let is_open = wire.ended().run_until_cancelled(waiting).await.is_some();
+            if is_open && io.get_socket(sid).is_none() {
+                wire.cut();
+            }
+        });
     }
 }
 

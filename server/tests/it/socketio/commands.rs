@@ -260,6 +260,29 @@ async fn a_socket_renews_its_access_or_closes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_that_left_may_connect_again() {
+    let house = House::build().await;
+    let alice = house.person("alice").await;
+    let room = house.board(&[&alice]).await;
+    let mut socket = house.connect(Mode::WebSocket, &alice).await;
+    join(&mut socket, room).await;
+    socket.say("41");
+    // Its place in the namespace is freed a moment later; until then a connect goes unanswered.
+    let connected = tokio::time::timeout(DEADLINE, async {
+        loop {
+            socket.say(format!("40{}", json!({ "token": alice.token })));
+            let soon = tokio::time::timeout(Duration::from_millis(100), socket.next());
+            if let Ok(Heard::Connected(_)) = soon.await {
+                return;
+            }
+        }
+    });
+    connected.await.expect("an answer");
+    join(&mut socket, room).await;
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_hears_of_logins_and_sessions() {
     let house = House::build().await;
     let alice = house.person("alice").await;
