@@ -49,8 +49,8 @@ fn build() -> Result<PathBuf> {
         "build",
         "--quiet",
         "--locked",
-        "--package",
-        "roost-server",
+        // With the features of the tests, so that nothing is built twice.
+        "--workspace",
         "--bin",
         "roost",
     ]);

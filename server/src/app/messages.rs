@@ -18,9 +18,6 @@ use roost_schema::{
 use serde::{Deserialize, Serialize};
 use std::future::Future;
 
-/// Bytes of texts in one page, unless one message alone has more.
-const PAGE_BYTES_MAX: usize = 1_024 * 1_024;
-
 impl App {
     /// Posts a message. The write takes its place in the room's queue before this returns; await the
     /// answer to know what became of it.
@@ -112,18 +109,10 @@ impl App {
             limit_items,
         };
         let found = self.store.journal.history(room.room_id, query).await?;
-        let mut bytes = 0;
-        let fits = |entry: &&Entry| {
-            let is_first = bytes == 0;
-            bytes += entry.body.as_str().len();
-            is_first || bytes <= PAGE_BYTES_MAX
-        };
-        let entries: Vec<_> = found.entries.iter().take_while(fits).collect();
-        let has_more = found.more || entries.len() < found.entries.len();
-        let last = entries.last().filter(|_| has_more);
+        let last = found.entries.last().filter(|_| found.more);
         Ok(MessagePage {
             next: last.map(|entry| Cursor::new(entry.born, position).to_string()),
-            items: entries.into_iter().map(message_of).collect::<Result<_>>()?,
+            items: found.entries.iter().map(message_of).collect::<Result<_>>()?,
             position,
         })
     }
