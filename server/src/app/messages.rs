@@ -112,7 +112,11 @@ impl App {
         let last = found.entries.last().filter(|_| found.more);
         Ok(MessagePage {
             next: last.map(|entry| Cursor::new(entry.born, position).to_string()),
-            items: found.entries.iter().map(message_of).collect::<Result<_>>()?,
+            items: found
+                .entries
+                .iter()
+                .map(message_of)
+                .collect::<Result<_>>()?,
             position,
         })
     }
