@@ -16,6 +16,7 @@ const STICK_PIXELS = 80;
 const $ = (id) => document.getElementById(id);
 const unsent = new Unsent(sessionStorage);
 const names = new Map(); // person → name
+const sending = new Set(); // messages on their way
 const present = new Map(); // person → "here" | "moving"
 const typing = new Map(); // person → until when it is shown
 
@@ -260,6 +261,7 @@ function closeRoom() {
 /** Takes part in the room from where this tab stands. Runs on every connection. */
 async function join() {
   if (!socket?.connected) return;
+  for (const message of unsent.messages) deliver(message);
   const joining = room;
   if (!joining) return state("live", "connected");
   const { id } = socket;
@@ -275,7 +277,6 @@ async function join() {
     for (const person of joined.presence) present.set(person.userId, person.state);
     showPeople();
     state("live", "live");
-    for (const message of unsent.of(joining.id)) deliver(message);
   } catch (error) {
     if (isStale()) return;
     if (error.code === "reload_required") {
@@ -329,10 +330,11 @@ function compose(form) {
 
 /** Sends a message until it is answered. Its `opId` makes sure that it is written once. */
 async function deliver(message) {
-  const isWaiting = () => unsent.messages.includes(message) && !message.refused;
-  if (!socket?.connected || !isWaiting()) return; // The next connection's join sends it.
+  const isWaiting = unsent.messages.includes(message) && !message.refused;
+  if (!socket?.connected || !isWaiting || sending.has(message)) return; // The next connection's join sends it.
   const { id: connection } = socket;
   const { room: target, id, opId, text } = message;
+  sending.add(message);
   try {
     const sent = await ask("message:send", { room: target, id, opId, text });
     unsent.remove(id);
@@ -347,6 +349,8 @@ async function deliver(message) {
     }
     const isSame = () => socket?.id === connection;
     setTimeout(() => isSame() && deliver(message), error.retryAfterMs ?? RETRY_MS);
+  } finally {
+    sending.delete(message);
   }
 }
 

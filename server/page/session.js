@@ -63,8 +63,17 @@ export function distrust() {
 
 /** Calls REST as the person. Throws `Refused`, or a `TypeError` when there is no connection. */
 export async function api(method, path, body) {
-  const authorization = `Bearer ${await token()}`;
-  return answer(await fetch(`/api/v1${path}`, request(method, body, { authorization })));
+  const call = async () => {
+    const authorization = `Bearer ${await token()}`;
+    return answer(await fetch(`/api/v1${path}`, request(method, body, { authorization })));
+  };
+  try {
+    return await call();
+  } catch (error) {
+    if (error.code !== "unauthenticated") throw error;
+    distrust();
+    return call();
+  }
 }
 
 /** One exchange at a time, as each ends the refresh token it uses. */

@@ -1,5 +1,7 @@
 //! The page at `/` and GraphiQL at `/graphiql`, embedded with everything they need.
 
+use super::problem;
+use crate::app::Error;
 use axum::{
     Router,
     extract::Path,
@@ -69,8 +71,8 @@ fn page(name: &str, bundles: &[&str], policy: &'static str) -> Response {
 }
 
 async fn file(Path(path): Path<String>, headers: HeaderMap) -> Response {
-    let Some(file) = Files::get(&path).filter(|_| !path.ends_with(".html")) else {
-        return StatusCode::NOT_FOUND.into_response();
+    let Some(file) = Files::get(&path) else {
+        return problem(&Error::not_found("the page has no such file"));
     };
     let caching = caching(&file);
     let known = headers.get(header::IF_NONE_MATCH);

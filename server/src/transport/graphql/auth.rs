@@ -39,7 +39,7 @@ fn anyone<'a>(ctx: &Context<'a>) -> (&'a App, &'a Asker) {
 
 impl Asker {
     pub(super) fn of(parts: &Parts) -> Self {
-        let text = |name| Some(parts.headers.get(name)?.to_str().ok()?);
+        let text = |name| parts.headers.get(name)?.to_str().ok();
         let client = parts.extensions.get::<ClientAddress>();
         Self {
             token: text(AUTHORIZATION).and_then(bearer_of),

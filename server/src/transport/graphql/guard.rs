@@ -7,7 +7,7 @@
 use super::error_codes::request_error;
 use crate::app::Error;
 use async_graphql::{
-    Request, ServerError,
+    Name, Request, ServerError,
     parser::types::{
         ExecutableDocument, OperationDefinition, OperationType, Selection, SelectionSet,
     },
@@ -41,7 +41,7 @@ fn operation<'a>(
 ) -> Option<&'a OperationDefinition> {
     let mut operations = document.operations.iter();
     let chosen = match name {
-        Some(_) => operations.find(|(own, _)| own.map(|own| own.as_str()) == name),
+        Some(_) => operations.find(|(own, _)| own.map(Name::as_str) == name),
         None => operations.next().filter(|_| operations.next().is_none()),
     };
     chosen.map(|(_, operation)| &operation.node)
@@ -232,7 +232,10 @@ impl<'a> Measure<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, Instant};
+    use std::{
+        fmt::Write,
+        time::{Duration, Instant},
+    };
 
     fn code(query: &str) -> Option<ErrorCode> {
         let error = check(&mut Request::new(query)).err()?;
@@ -286,21 +289,17 @@ mod tests {
     fn fragments_that_double_are_counted_not_walked() {
         let mut query = "{...f0}".to_owned();
         for n in 0..18 {
-            query += &format!(
-                "fragment f{n} on Query{{...f{next} ...f{next}}}",
-                next = n + 1
-            );
+            let next = n + 1;
+            let _ = write!(query, "fragment f{n} on Query{{...f{next} ...f{next}}}");
         }
         query += "fragment f18 on Query{me{id}}";
         assert_eq!(code(&query), Some(ErrorCode::TooLarge));
 
-        let chain: String = (0..1_000)
-            .map(|n| format!("fragment f{n} on Query{{...f{}}}", n + 1))
-            .collect();
-        assert_eq!(
-            code(&format!("{{...f0}}{chain}")),
-            Some(ErrorCode::TooLarge)
-        );
+        let mut chain = "{...f0}".to_owned();
+        for n in 0..1_000 {
+            let _ = write!(chain, "fragment f{n} on Query{{...f{}}}", n + 1);
+        }
+        assert_eq!(code(&chain), Some(ErrorCode::TooLarge));
 
         let circle = "{...a} fragment a on Query{...b} fragment b on Query{...a}";
         assert_eq!(code(circle), Some(ErrorCode::Malformed));

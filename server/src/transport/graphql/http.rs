@@ -10,7 +10,7 @@ use super::{
 use crate::{app::Error, transport::request::current_id};
 use async_graphql::{Request, Response, ServerError, Variables, parser::types::OperationType};
 use axum::{
-    body::{Body, to_bytes},
+    body::Bytes,
     extract::{Query, State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response as HttpResponse},
@@ -18,8 +18,6 @@ use axum::{
 use roost_schema::ErrorCode;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-
-const BODY_BYTES_MAX: usize = 1_024 * 1_024;
 
 const JSON: &str = "application/json; charset=utf-8";
 const GRAPHQL_JSON: &str = "application/graphql-response+json; charset=utf-8";
@@ -64,8 +62,12 @@ pub(super) async fn get(
     }
 }
 
-pub(super) async fn post(State(graphql): State<Graphql>, parts: Parts, body: Body) -> HttpResponse {
-    match read(&parts.headers, body).await {
+pub(super) async fn post(
+    State(graphql): State<Graphql>,
+    parts: Parts,
+    body: Bytes,
+) -> HttpResponse {
+    match read(&parts.headers, &body) {
         Ok(params) => execute(&graphql, &parts, params).await,
         Err(refusal) => refusal.answer(&parts.headers),
     }
@@ -137,30 +139,21 @@ async fn execute(graphql: &Graphql, parts: &Parts, params: Params) -> HttpRespon
     };
     match refusal {
         Some(refusal) => refusal.answer(&parts.headers),
-        None => answer(graphql.schema.execute(request).await, &parts.headers),
+        None => answer(&graphql.schema.execute(request).await, &parts.headers),
     }
 }
 
-async fn read(headers: &HeaderMap, body: Body) -> Result<Params, Refusal> {
+fn read(headers: &HeaderMap, body: &[u8]) -> Result<Params, Refusal> {
     if !is_json(headers) {
         return Err(refuse(
             ErrorCode::UnsupportedMediaType,
             "the body must be application/json",
         ));
     }
-    let body = to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| {
-        let too_large = std::error::Error::source(&error)
-            .is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>());
-        if too_large {
-            refuse(ErrorCode::TooLarge, "the body has at most 1 MiB")
-        } else {
-            malformed("the body broke off".to_owned())
-        }
-    })?;
     if body.first() == Some(&b'[') {
         return Err(malformed("requests are taken one at a time".to_owned()));
     }
-    serde_json::from_slice(&body).map_err(|error| malformed(error.to_string()))
+    serde_json::from_slice(body).map_err(|error| malformed(error.to_string()))
 }
 
 /// `application/json`, in UTF-8 if it names an encoding.
@@ -187,20 +180,20 @@ fn is_json(headers: &HeaderMap) -> bool {
 /// A request that is not executed.
 struct Refusal {
     status: StatusCode,
-    error: ServerError,
+    error: Box<ServerError>,
 }
 
 fn refuse(code: ErrorCode, sentence: &'static str) -> Refusal {
     Refusal {
         status: StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::BAD_REQUEST),
-        error: request_error(Error::refused(code, sentence)),
+        error: request_error(Error::refused(code, sentence)).into(),
     }
 }
 
 fn malformed(sentence: String) -> Refusal {
     Refusal {
         status: StatusCode::BAD_REQUEST,
-        error: ServerError::new(sentence, None),
+        error: ServerError::new(sentence, None).into(),
     }
 }
 
@@ -209,17 +202,17 @@ impl Refusal {
     fn of_document(error: ServerError) -> Self {
         Self {
             status: StatusCode::OK,
-            error,
+            error: error.into(),
         }
     }
 
     fn answer(mut self, headers: &HeaderMap) -> HttpResponse {
         if self.status == StatusCode::OK {
-            let mut response = Response::from_errors(vec![self.error]);
+            let mut response = Response::from_errors(vec![*self.error]);
             add_codes(&mut response.errors, request_id().as_ref());
-            return answer(response, headers);
+            return answer(&response, headers);
         }
-        let errors = std::slice::from_mut(&mut self.error);
+        let errors = std::slice::from_mut(self.error.as_mut());
         add_codes(errors, request_id().as_ref());
         let body = serde_json::json!({ "errors": errors });
         render(self.status, media_type(headers), &body)
@@ -228,9 +221,9 @@ impl Refusal {
 
 /// §6.4: `application/json` answers every well-formed request with 200; the newer media type answers
 /// 400 to one that was not executed, which shows in errors without a path.
-fn answer(response: Response, headers: &HeaderMap) -> HttpResponse {
+fn answer(response: &Response, headers: &HeaderMap) -> HttpResponse {
     let media_type = media_type(headers);
-    let not_executed = was_not_executed(&response);
+    let not_executed = was_not_executed(response);
     let status = if not_executed && media_type == GRAPHQL_JSON {
         StatusCode::BAD_REQUEST
     } else {
@@ -240,7 +233,7 @@ fn answer(response: Response, headers: &HeaderMap) -> HttpResponse {
         let body = serde_json::json!({ "errors": response.errors });
         return render(status, media_type, &body);
     }
-    render(status, media_type, &response)
+    render(status, media_type, response)
 }
 
 /// Whether the request failed before any field was resolved. Its answer then has no `data`.

@@ -33,6 +33,7 @@ impl Loader<UserId> for PeopleLoader {
 
     async fn load(&self, ids: &[UserId]) -> Result<HashMap<UserId, User>, Self::Error> {
         let actor = self.asker.authenticate(&self.app).await?;
+        metrics::counter!("roost_graphql_people_batches_total").increment(1);
         let users = self.app.read_users(&actor, ids).await?;
         Ok(users.into_iter().map(|user| (user.id, user)).collect())
     }

@@ -5,8 +5,8 @@ use crate::app::{Error, Result};
 use async_graphql::{ComplexObject, Context, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use roost_schema::{
-    ChangeRoom, CreateBoard, OpenConversation, PAGE_ITEMS_DEFAULT, PageQuery, Role, Room, RoomId,
-    RoomPage, RoomType, User, UserId,
+    ChangeRoom, CreateBoard, OpenConversation, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, PageQuery, Role,
+    Room, RoomId, RoomPage, RoomType, User, UserId,
 };
 use std::sync::Arc;
 
@@ -101,10 +101,11 @@ async fn list_rooms(
     Ok(page.into())
 }
 
-/// What a page costs: its fields once for each item it may hold.
+/// What a page costs: its fields once for each item it may hold. A page of more is refused later, as
+/// on REST.
 pub(super) fn page_cost(limit: Option<u32>, of_one: usize) -> usize {
-    let items = limit.unwrap_or(PAGE_ITEMS_DEFAULT) as usize;
-    items.saturating_mul(of_one).saturating_add(1)
+    let items = limit.unwrap_or(PAGE_ITEMS_DEFAULT).min(PAGE_ITEMS_MAX);
+    (items as usize).saturating_mul(of_one).saturating_add(1)
 }
 
 /// A room as one of its members sees it.

@@ -44,6 +44,8 @@ use tokio::{
 
 const SUBPROTOCOL: &str = "graphql-transport-ws";
 const MESSAGE_BYTES_MAX: usize = 1_024 * 1_024;
+/// A message up to here is read and refused; a longer one cuts the connection, close code and all.
+const MESSAGE_BYTES_READ: usize = 2 * MESSAGE_BYTES_MAX;
 /// Operations of one socket at a time; as many as the rooms of a Socket.IO socket.
 const OPERATIONS_PER_SOCKET_MAX: usize = 128;
 /// Messages that wait for the socket besides the one each operation holds.
@@ -64,8 +66,8 @@ pub(super) fn open(
     let tasks = graphql.shared.tasks.clone();
     upgrade
         .protocols([SUBPROTOCOL])
-        .max_message_size(MESSAGE_BYTES_MAX)
-        .max_frame_size(MESSAGE_BYTES_MAX)
+        .max_message_size(MESSAGE_BYTES_READ)
+        .max_frame_size(MESSAGE_BYTES_READ)
         .on_upgrade(move |socket| tasks.track_future(serve(graphql, socket, asker, id)))
 }
 
@@ -125,9 +127,13 @@ async fn write(
 async fn next(stream: &mut SplitStream<WebSocket>) -> Result<ClientMessage, Ending> {
     loop {
         match timeout(SILENCE_MAX, stream.next()).await {
-            Ok(Some(Ok(Message::Text(text)))) => return ClientMessage::parse(&text),
+            Ok(Some(Ok(Message::Text(text)))) if text.len() <= MESSAGE_BYTES_MAX => {
+                return ClientMessage::parse(&text);
+            }
             Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
-            Ok(Some(Ok(Message::Binary(_)) | Err(_))) => return Err(Ending::BAD_MESSAGE),
+            Ok(Some(Ok(Message::Text(_) | Message::Binary(_)) | Err(_))) => {
+                return Err(Ending::BAD_MESSAGE);
+            }
             Ok(Some(Ok(Message::Close(_))) | None) | Err(_) => return Err(Ending::GONE),
         }
     }

@@ -1,0 +1,286 @@
+//! Input nobody should send: the documented error, no crash, no effect.
+
+use super::{ask, code, token, websocket::Raw};
+use crate::support::{World, message};
+use roost_schema::{ItemId, RoomId};
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+/// Documents that would cost far more than any honest one.
+fn bombs() -> Vec<(&'static str, String)> {
+    let many = |count: usize, field: &str| -> String {
+        let numbered = (0..count).map(|number| field.replace('#', &number.to_string()));
+        numbered.collect()
+    };
+    let nested = |open: &str, inside: &str, close: &str| {
+        format!("{}{inside}{}", open.repeat(5_000), close.repeat(5_000))
+    };
+    let mut doubling = "{...f0} fragment f18 on Query {me{id}}".to_owned();
+    for n in 0..18 {
+        let next = n + 1;
+        let _ = write!(doubling, "fragment f{n} on Query {{...f{next} ...f{next}}}");
+    }
+    vec![
+        ("lists", format!("{{a(b:{})}}", nested("[", "", "]"))),
+        ("objects", format!("{{a(b:{})}}", nested("{c:", "1", "}"))),
+        ("selections", nested("{a", "", "}")),
+        (
+            "variable types",
+            format!("query($a:{}){{a}}", nested("[", "Int", "]")),
+        ),
+        ("half a list", format!("{{a(b:{}", "[".repeat(60_000))),
+        ("aliases", format!("{{{}}}", many(1_000, "a#:__typename "))),
+        ("root fields", format!("{{{}}}", many(21, "__typename "))),
+        ("fields", format!("{{me{{{}}}}}", many(2_000, "id "))),
+        ("depth", format!("{}a{}", "{a".repeat(25), "}".repeat(25))),
+        (
+            "length",
+            format!("{{__typename}}{}", " ".repeat(64 * 1_024)),
+        ),
+        (
+            "pages in pages of cost",
+            format!(
+                "{{{}}}",
+                many(
+                    10,
+                    "a#:rooms(limit:100){items{id type title archived role createdBy{id name}}} "
+                )
+            ),
+        ),
+        ("doubling fragments", doubling),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bombs_are_refused_on_both_ways_in() {
+    let world = World::on_sqlite().await;
+    let server = world.serve().await;
+    let alice = server.alice().await;
+    let token = token(&alice).await;
+    let mut socket = Raw::signed_in(&server, &alice).await;
+    for (name, bomb) in bombs() {
+        let answer = ask(&server, &token, &bomb, json!({})).await;
+        assert_eq!(code(&answer), "too_large", "{name}: {answer}");
+        socket.subscribe(name, &bomb, json!({})).await;
+        assert_eq!(socket.refusal(name).await, "too_large", "{name}");
+    }
+    for (name, wrong) in [
+        (
+            "a circle",
+            "{...a} fragment a on Query{...b} fragment b on Query{...a}",
+        ),
+        ("an open string", "{a(b:\"\"\"[[[[)}"),
+        ("nothing", ""),
+        ("no operation", "fragment a on Query{me{id}}"),
+    ] {
+        let answer = ask(&server, &token, wrong, json!({})).await;
+        assert_eq!(code(&answer), "malformed", "{name}: {answer}");
+        socket.subscribe(name, wrong, json!({})).await;
+        assert_eq!(socket.refusal(name).await, "malformed", "{name}");
+    }
+    // Neither the server nor the socket took harm.
+    socket.subscribe("after", "{me{name}}", json!({})).await;
+    assert_eq!(
+        socket.hear().await.unwrap()["payload"]["data"]["me"]["name"],
+        "alice"
+    );
+}
+
+#[tokio::test]
+async fn deep_variables_are_refused() {
+    let world = World::on_sqlite().await;
+    let server = world.serve().await;
+    let nested = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
+    let body =
+        format!(r#"{{"query":"query($a: Json){{__typename}}","variables":{{"a":{nested}}}}}"#);
+    let request = server.graphql().header("content-type", "application/json");
+    let response = request.body(body).send().await.unwrap();
+    assert_eq!(response.status(), 400);
+    assert_eq!(code(&response.json().await.unwrap()), "malformed");
+}
+
+#[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
+async fn what_is_wrong_is_named_and_changes_nothing() {
+    let world = World::on_sqlite().await;
+    let server = world.serve().await;
+    let (alice, eve) = (server.alice().await, server.stranger().await);
+    let board = alice.board("Plan").await;
+    let hello = alice
+        .send_message(board.id, &message("hello"))
+        .await
+        .unwrap();
+    let before = alice.list_events(board.id, None).await.unwrap();
+    let (alices, eves) = (token(&alice).await, token(&eve).await);
+    let send = "mutation($room: RoomId!, $input: SendMessage!) { sendMessage(room: $room, input: $input) {id} }";
+    let edit = "mutation($room: RoomId!, $message: ItemId!, $input: EditMessage!) {
+        editMessage(room: $room, message: $message, input: $input) {id} }";
+    let (here, nowhere) = (board.id, RoomId::generate());
+    let of = |room: Value, input: Value| json!({ "room": room, "input": input });
+    let text = || json!({ "text": "hi" });
+    for (token, query, variables, expected) in [
+        (&alices, "{nothing}", json!({}), "malformed"),
+        (&alices, "{me{password}}", json!({}), "malformed"),
+        (&alices, "{me}", json!({}), "malformed"),
+        (&alices, "{room{id}}", json!({}), "malformed"),
+        (&alices, "{room(room: 7){id}}", json!({}), "malformed"),
+        (&alices, send, json!({}), "malformed"),
+        (&alices, send, of(json!(7), text()), "malformed"),
+        (&alices, send, of(json!("plan"), text()), "malformed"),
+        (&alices, send, of(json!(here), json!("hi")), "malformed"),
+        (
+            &alices,
+            send,
+            of(json!(here), json!({ "text": 7 })),
+            "malformed",
+        ),
+        (
+            &alices,
+            send,
+            of(json!(here), json!({ "text": "hi", "as": "eve" })),
+            "malformed",
+        ),
+        (
+            &alices,
+            send,
+            of(json!(here), json!({ "text": "hi", "opId": "roost.1" })),
+            "malformed",
+        ),
+        (
+            &alices,
+            send,
+            of(json!(here), json!({ "text": " " })),
+            "invalid",
+        ),
+        (
+            &alices,
+            send,
+            of(json!(here), json!({ "text": "x".repeat(40_000) })),
+            "too_large",
+        ),
+        (&alices, send, of(json!(nowhere), text()), "not_found"),
+        (&eves, send, of(json!(here), text()), "not_found"),
+        (
+            &eves,
+            "query($room: RoomId!) {messages(room: $room) {next}}",
+            json!({ "room": here }),
+            "not_found",
+        ),
+        (
+            &eves,
+            "query($room: RoomId!) {events(room: $room) {live}}",
+            json!({ "room": here }),
+            "not_found",
+        ),
+        (
+            &eves,
+            "query($room: RoomId!) {presence(room: $room) {userId}}",
+            json!({ "room": here }),
+            "not_found",
+        ),
+        (
+            &alices,
+            edit,
+            json!({ "room": here, "message": ItemId::generate(), "input": text() }),
+            "not_found",
+        ),
+        (
+            &eves,
+            edit,
+            json!({ "room": here, "message": hello.id, "input": text() }),
+            "not_found",
+        ),
+        (
+            &alices,
+            edit,
+            json!({ "room": here, "message": hello.id, "input": { "text": "hi", "ifMatch": 1 } }),
+            "stale",
+        ),
+        (
+            &alices,
+            "{messages(room: \"x\", limit: 1000000){next}}",
+            json!({}),
+            "malformed",
+        ),
+        (
+            &alices,
+            "query($room: RoomId!) {messages(room: $room, limit: 101) {next}}",
+            json!({ "room": here }),
+            "invalid",
+        ),
+        (
+            &alices,
+            "query($room: RoomId!) {messages(room: $room, limit: 0) {next}}",
+            json!({ "room": here }),
+            "invalid",
+        ),
+        (
+            &alices,
+            "query($room: RoomId!) {messages(room: $room, limit: 4000000) {items{id}}}",
+            json!({ "room": here }),
+            "invalid",
+        ),
+        (
+            &alices,
+            "query($room: RoomId!) {messages(room: $room, cursor: \"x\") {next}}",
+            json!({ "room": here }),
+            "invalid",
+        ),
+    ] {
+        let answer = ask(&server, token, query, variables.clone()).await;
+        assert_eq!(code(&answer), expected, "{query} {answer:.300}");
+        assert!(answer["errors"][0]["extensions"]["requestId"].is_string());
+    }
+    assert_eq!(alice.list_events(board.id, None).await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn tokens_that_are_not_good_are_refused() {
+    let world = World::on_sqlite().await;
+    let server = world.serve_with(&[("access_token_lifetime", "10s")]).await;
+    let alice = server.alice().await;
+    let phone = alice.sign_in().await;
+    let (good, revoked) = (
+        alice.signed_in().access_token,
+        phone.signed_in().access_token,
+    );
+    phone.logout().await.unwrap();
+    for (token, expected) in [
+        ("", "unauthenticated"),
+        ("forged", "unauthenticated"),
+        ("eyJhbGciOiJub25lIn0.e30.", "unauthenticated"),
+        (&good.expose()[..good.expose().len() - 2], "unauthenticated"),
+        (revoked.expose(), "session_revoked"),
+    ] {
+        let answer = ask(&server, token, "{me{id}}", json!({})).await;
+        assert_eq!(code(&answer), expected, "{token}");
+        let made = "mutation{createBoard(input:{title:\"x\"}){id}}";
+        assert_eq!(code(&ask(&server, token, made, json!({})).await), expected);
+    }
+    let nobody = server.graphql().json(&json!({ "query": "{me{id}}" }));
+    let answer: Value = nobody.send().await.unwrap().json().await.unwrap();
+    assert_eq!(code(&answer), "unauthenticated");
+    assert_eq!(
+        ask(&server, good.expose(), "{me{name}}", json!({})).await,
+        json!({ "data": { "me": { "name": "alice" } } })
+    );
+    crate::support::eventually(async || {
+        let answer = ask(&server, good.expose(), "{me{name}}", json!({})).await;
+        answer.get("errors").is_some() && code(&answer) == "unauthenticated"
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_root_field_counts_as_a_request_of_its_account() {
+    let world = World::on_sqlite().await;
+    let server = world
+        .serve_with(&[("account_requests_per_second", "10")])
+        .await;
+    let alice = server.alice().await;
+    let token = token(&alice).await;
+    let fields = "me{id} ".repeat(20);
+    let answer = ask(&server, &token, &format!("{{{fields}}}"), json!({})).await;
+    assert_eq!(code(&answer), "rate_limited");
+    assert!(answer["errors"][0]["extensions"]["retryAfterMs"].is_u64());
+}

@@ -1,0 +1,88 @@
+//! The people of rooms, members and messages: joined, without a read for each.
+
+use super::ask;
+use crate::support::{World, message};
+use roost_schema::Role;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn fifty_messages_cost_one_read_of_their_authors() {
+    let world = World::on_sqlite().await;
+    let metrics = free_port();
+    let program = world
+        .start_program(&[
+            ("metrics_listen", metrics.as_str()),
+            ("address_requests_per_second", "1000"),
+            ("account_requests_per_second", "1000"),
+        ])
+        .await;
+    let alice = crate::support::Person::register(&program.endpoint, "alice").await;
+    let bob = crate::support::Person::register(&program.endpoint, "bob").await;
+    let room = alice.board("Plan").await.id;
+    alice.invite(room, &bob, Role::Editor).await;
+    for number in 0..50 {
+        let author = if number % 2 == 0 { &alice } else { &bob };
+        let sent = author.send_message(room, &message("hello")).await;
+        sent.unwrap();
+    }
+
+    let before = batches(&metrics).await;
+    let query = "query($room: RoomId!) {
+        messages(room: $room, limit: 50) { items { authorId author { id name } } }
+    }";
+    let data: Value = alice.query(query, json!({ "room": room })).await.unwrap();
+    assert_eq!(batches(&metrics).await - before, 1);
+
+    let items = data["messages"]["items"].as_array().unwrap();
+    assert_eq!(items.len(), 50);
+    for item in items {
+        assert_eq!(item["author"]["id"], item["authorId"]);
+        let name = if item["authorId"] == json!(alice.id()) {
+            "alice"
+        } else {
+            "bob"
+        };
+        assert_eq!(item["author"]["name"], name);
+    }
+}
+
+#[tokio::test]
+async fn rooms_and_members_are_joined_with_their_people() {
+    let world = World::on_sqlite().await;
+    let server = world.serve().await;
+    let (alice, bob) = (server.alice().await, server.bob().await);
+    let room = alice.board("Plan").await.id;
+    alice.invite(room, &bob, Role::Viewer).await;
+    let query = "query($room: RoomId!) {
+        boards { items { id title role createdById createdBy { name } } next }
+        members(room: $room) { items { userId role user { id name } } }
+    }";
+    let token = super::token(&bob).await;
+    let answer = ask(&server, &token, query, json!({ "room": room })).await;
+    assert_eq!(
+        answer["data"]["boards"],
+        json!({ "items": [{
+            "id": room, "title": "Plan", "role": "VIEWER",
+            "createdById": alice.id(), "createdBy": { "name": "alice" },
+        }], "next": null })
+    );
+    let members = answer["data"]["members"]["items"].as_array().unwrap();
+    assert_eq!(members.len(), 2);
+    for member in members {
+        assert_eq!(member["user"]["id"], member["userId"]);
+    }
+}
+
+fn free_port() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+async fn batches(metrics: &str) -> u64 {
+    let page = reqwest::get(format!("http://{metrics}/metrics")).await;
+    let page = page.unwrap().text().await.unwrap();
+    let line = page
+        .lines()
+        .find_map(|line| line.strip_prefix("roost_graphql_people_batches_total "));
+    line.map_or(0, |count| count.trim().parse().unwrap())
+}
