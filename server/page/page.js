@@ -3,28 +3,24 @@
 // The whole of resuming is in `join`: on every connection it joins the room with the last position
 // it has, applies what comes, and sends again what was not answered.
 
+import { People } from "./people.js";
 import { Room, Unsent, byBirth } from "./room.js";
 import * as session from "./session.js";
+import { $, element, keepInView, notice, showLines, state } from "./view.js";
 
 const ACK_TIMEOUT_MS = 10_000;
 const RETRY_MS = 1_000;
 const TYPING_EVERY_MS = 2_000;
-const TYPING_SHOWN_MS = 4_000;
 const ROOMS_EVERY_MS = 15_000;
-const STICK_PIXELS = 80;
 
-const $ = (id) => document.getElementById(id);
 const unsent = new Unsent(sessionStorage);
-const names = new Map(); // person → name
+const people = new People();
 const sending = new Set(); // messages on their way
-const present = new Map(); // person → "here" | "moving"
-const typing = new Map(); // person → until when it is shown
 
 let me = null;
 let socket = null;
 let room = null;
 let rooms = [];
-let presenceVersion = null;
 let typedAt = 0;
 
 start();
@@ -112,7 +108,7 @@ async function submitSignIn(form) {
 
 function enter(person) {
   me = person;
-  names.set(me.id, me.name);
+  people.name(me.id, me.name);
   $("my-name").textContent = me.name;
   $("welcome").hidden = true;
   $("app").hidden = false;
@@ -134,7 +130,6 @@ function leave(text) {
   socket = null;
   me = null;
   closeRoom();
-  names.clear();
   showWelcome(text);
 }
 
@@ -146,7 +141,7 @@ function connect() {
   socket.on("connect", join);
   socket.on("connect_error", refused);
   socket.on("disconnect", (reason) => {
-    present.clear();
+    people.leave();
     showPeople();
     if (reason === "io server disconnect") return leave("You were signed out.");
     state("connecting", "connection lost, trying again…");
@@ -249,9 +244,7 @@ async function openRoom(id) {
 function closeRoom() {
   if (room && socket?.connected) socket.emit("room:leave", { room: room.id });
   room = null;
-  presenceVersion = null;
-  present.clear();
-  typing.clear();
+  people.leave();
   $("messages").replaceChildren();
   $("chat").hidden = true;
   $("app").classList.remove("in-room");
@@ -272,9 +265,8 @@ async function join() {
     if (isStale()) return;
     const joined = await ask("room:join", { room: joining.id, after: joining.position });
     if (isStale()) return;
-    present.clear();
-    presenceVersion = null;
-    for (const person of joined.presence) present.set(person.userId, person.state);
+    people.leave();
+    people.replace(joined.presence);
     showPeople();
     state("live", "live");
   } catch (error) {
@@ -300,9 +292,7 @@ async function loadEarlier() {
   const cursor = encodeURIComponent(target.earlier);
   target.applyPage(await session.api("GET", `/rooms/${target.id}/messages?limit=50&cursor=${cursor}`));
   if (target !== room) return;
-  const { scrollHeight, scrollTop } = $("scroll");
-  showMessages();
-  $("scroll").scrollTop = scrollTop + $("scroll").scrollHeight - scrollHeight;
+  keepInView(showMessages);
 }
 
 function applyFrame(frame) {
@@ -311,7 +301,7 @@ function applyFrame(frame) {
   for (const { item, kind, actor } of frame.events) {
     if (kind === "message") {
       unsent.remove(item);
-      typing.delete(actor);
+      people.stopTyping(actor);
     }
   }
   if (changed === null || changed.length > 0) showMessages();
@@ -356,45 +346,16 @@ async function deliver(message) {
 
 function showMessages(mustScroll = false) {
   if (!room) return;
-  const scroll = $("scroll");
-  const isAtEnd = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < STICK_PIXELS;
   const waiting = unsent.of(room.id).filter(({ id }) => !room.items.has(id));
   const pending = waiting.map((message) => ({ ...message, authorId: me.id, isPending: true }));
-  const messages = [...room.messages(), ...pending.sort(byBirth)];
-  const list = $("messages");
-  const shown = new Map([...list.children].map((line) => [line.dataset.key, line]));
-  const lines = messages.map((message) => {
-    const who = names.get(message.authorId);
-    const key = [message.id, message.editedAt, message.isPending, message.refused, who].join();
-    return shown.get(key) ?? showMessage(message, key, who);
-  });
-  const kept = new Set(lines);
-  for (const line of [...list.children]) if (!kept.has(line)) line.remove();
-  lines.forEach((line, at) => list.children[at] !== line && list.insertBefore(line, list.children[at] ?? null));
+  const messages = [...room.messages(), ...pending.sort(byBirth)].map((message) => ({
+    ...message,
+    author: people.nameOf(message.authorId),
+    isMine: message.authorId === me.id,
+  }));
   $("earlier").hidden = !room.earlier;
-  if (isAtEnd || mustScroll) scroll.scrollTop = scroll.scrollHeight;
-  if (messages.some(({ authorId }) => !names.has(authorId))) learnNames();
-}
-
-function showMessage(message, key, who) {
-  const time = new Date(message.createdAt).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-  const notes = [who ?? "…", time];
-  if (message.editedAt) notes.push("edited");
-  if (message.refused) notes.push(`not sent: ${message.refused}`);
-  else if (message.isPending) notes.push("sending…");
-  const by = element("span", { className: "by", textContent: `${notes.join(" · ")} ` });
-  const isMine = message.authorId === me.id;
-  if (isMine && (message.refused || !message.isPending)) {
-    const remove = element("button", { type: "button", className: "quiet", textContent: "delete" });
-    remove.addEventListener("click", () => attempt(() => deleteMessage(message)));
-    by.append(remove);
-  }
-  const line = element("li", {}, by, message.text);
-  line.dataset.key = key;
-  line.classList.toggle("mine", isMine);
-  line.classList.toggle("pending", Boolean(message.isPending && !message.refused));
-  line.classList.toggle("refused", Boolean(message.refused));
-  return line;
+  showLines(messages, { mustScroll, remove: (message) => attempt(() => deleteMessage(message)) });
+  if (messages.some(({ author }) => !author)) learnNames();
 }
 
 async function deleteMessage(message) {
@@ -410,7 +371,7 @@ async function deleteMessage(message) {
 async function invite(form) {
   const { email, role } = Object.fromEntries(new FormData(form));
   const member = await session.api("POST", `/rooms/${room.id}/members`, { email, role });
-  names.set(member.userId, member.name);
+  people.name(member.userId, member.name);
   form.reset();
   notice(`${member.name} is a member now. Send them the room's link.`);
 }
@@ -430,9 +391,9 @@ function learnNames() {
   const target = room;
   learning ??= session.api("GET", `/rooms/${target.id}/members?limit=100`).then(
     ({ items }) => {
-      for (const { userId, name } of items) names.set(userId, name);
-      for (const { authorId } of target.messages()) if (!names.has(authorId)) names.set(authorId, "someone who left");
-      for (const id of present.keys()) if (!names.has(id)) names.set(id, "someone");
+      for (const { userId, name } of items) people.name(userId, name);
+      const others = [...target.messages().map(({ authorId }) => authorId), ...people.present().map(([id]) => id)];
+      for (const id of others) if (!people.nameOf(id)) people.name(id, "someone who left");
       learning = null;
       showMessages();
       showPeople();
@@ -441,29 +402,26 @@ function learnNames() {
   );
 }
 
-async function presenceChanged({ room: id, version, userId, state: now }) {
+async function presenceChanged(change) {
+  const { room: id, version } = change;
   if (id !== room?.id) return;
-  const isGap = presenceVersion !== null && version > presenceVersion + 1;
-  presenceVersion = version;
-  if (now === "gone") present.delete(userId);
-  else present.set(userId, now);
-  if (isGap) {
+  if (!people.change(change)) {
     const { items } = await session.api("GET", `/rooms/${id}/presence`);
-    if (id !== room?.id || version !== presenceVersion) return;
-    present.clear();
-    for (const person of items) present.set(person.userId, person.state);
+    if (id !== room?.id || !people.isAt(version)) return;
+    people.replace(items);
   }
   showPeople();
 }
 
 function showPeople() {
-  $("people").replaceChildren(...[...present].map(([id, how]) => {
-    const name = id === me?.id ? `${names.get(id)} (you)` : names.get(id) ?? "…";
+  const present = people.present();
+  $("people").replaceChildren(...present.map(([id, how]) => {
+    const name = `${people.nameOf(id) ?? "…"}${id === me?.id ? " (you)" : ""}`;
     const line = element("li", { textContent: how === "moving" ? `${name}, connection lost` : name });
     line.dataset.state = how;
     return line;
   }));
-  if (room && [...present.keys()].some((id) => !names.has(id))) learnNames();
+  if (room && present.some(([id]) => !people.nameOf(id))) learnNames();
 }
 
 function showTyping() {
@@ -472,35 +430,15 @@ function showTyping() {
   socket.emit("typing:start", { room: room.id });
 }
 
-function awarenessChanged({ room: id, people }) {
+function awarenessChanged({ room: id, people: aware }) {
   if (id !== room?.id) return;
-  for (const { userId, typing: isTyping } of people) {
-    if (isTyping && userId !== me.id) typing.set(userId, Date.now() + TYPING_SHOWN_MS);
+  for (const { userId, typing } of aware) {
+    if (typing && userId !== me.id) setTimeout(showTypers, people.startTyping(userId));
   }
   showTypers();
-  setTimeout(showTypers, TYPING_SHOWN_MS + 100);
 }
 
 function showTypers() {
-  for (const [id, until] of typing) if (until < Date.now()) typing.delete(id);
-  const who = [...typing.keys()].map((id) => names.get(id) ?? "someone");
+  const who = people.typing().map((id) => people.nameOf(id) ?? "someone");
   $("typing").textContent = who.length === 0 ? "" : `${who.join(", ")} ${who.length === 1 ? "is" : "are"} typing…`;
-}
-
-// The document
-
-function state(name, text) {
-  $("connection").dataset.state = name;
-  $("connection").textContent = text;
-}
-
-function notice(text) {
-  $("notice").textContent = text;
-  $("notice").hidden = !text;
-}
-
-function element(name, properties, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
 }

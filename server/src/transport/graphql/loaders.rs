@@ -4,14 +4,14 @@ use super::auth::Asker;
 use crate::app::{App, Error};
 use async_graphql::{
     Context,
-    dataloader::{DataLoader, Loader},
+    dataloader::{DataLoader, HashMapCache, Loader},
 };
 use roost_schema::{User, UserId};
 use std::{collections::HashMap, sync::Arc};
 use tokio_util::task::TaskTracker;
 
 /// The people one request names. Made anew for each request, as it sees with its asker's eyes.
-pub(super) type People = DataLoader<PeopleLoader>;
+pub(super) type People = DataLoader<PeopleLoader, HashMapCache>;
 
 pub(super) struct PeopleLoader {
     app: App,
@@ -19,7 +19,18 @@ pub(super) struct PeopleLoader {
 }
 
 pub(super) fn people(app: App, asker: Asker, tasks: TaskTracker) -> People {
-    DataLoader::new(PeopleLoader { app, asker }, move |batch| tasks.spawn(batch))
+    let loader = PeopleLoader { app, asker };
+    let cache = HashMapCache::default();
+    DataLoader::with_cache(loader, move |batch| tasks.spawn(batch), cache)
+}
+
+/// Reads the people of a page at once, if the query asks for this field of its items. The items would
+/// wait for each other by themselves, but only as long as a timer says.
+pub(super) async fn expect(ctx: &Context<'_>, field: &str, ids: impl IntoIterator<Item = UserId>) {
+    if ctx.look_ahead().field("items").field(field).exists() {
+        // What goes wrong here goes wrong again where the item asks, and is said there.
+        let _ = ctx.data_unchecked::<People>().load_many(ids).await;
+    }
 }
 
 /// A person by id; `None` when the account is gone.

@@ -25,6 +25,7 @@ impl MemberQuery {
         let (app, actor) = caller(ctx).await?;
         let page = PageQuery { limit, cursor };
         let page = app.list_members(&actor, room, page).await?;
+        loaders::expect(ctx, "user", page.items.iter().map(|item| item.user_id)).await;
         Ok(page.into())
     }
 }

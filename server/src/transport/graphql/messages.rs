@@ -30,6 +30,7 @@ impl MessageQuery {
         let page = app
             .list_messages(&actor, room, direction.unwrap_or_default(), page)
             .await?;
+        loaders::expect(ctx, "author", page.items.iter().map(|item| item.author_id)).await;
         Ok(page.into())
     }
 

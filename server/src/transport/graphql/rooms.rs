@@ -98,6 +98,12 @@ async fn list_rooms(
 ) -> Result<RoomPageNode> {
     let (app, actor) = caller(ctx).await?;
     let page = app.list_rooms(&actor, types, page).await?;
+    loaders::expect(
+        ctx,
+        "createdBy",
+        page.items.iter().map(|item| item.created_by),
+    )
+    .await;
     Ok(page.into())
 }
 
