@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 /// How long a use case waits for its events to reach the journal before it says that it cannot
 /// know.
 const RELAY_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How much longer it waits for each event that it told.
+const EVENT_WAIT_MAX: Duration = Duration::from_millis(100);
 /// How long to wait before asking again for a room that another instance has.
 const CLAIM_PAUSE: Duration = Duration::from_millis(20);
 /// How long to wait before trying again after a store refused.
@@ -39,7 +41,14 @@ impl App {
     ///
     /// Errors: only `outcome_unknown`, because what the events tell is committed already.
     pub(super) async fn relay_room(&self, room: RoomId) -> Result<()> {
-        let deadline = Instant::now() + RELAY_WAIT_MAX;
+        self.relay_events(room, 1).await
+    }
+
+    /// The same for a use case that told many events at once: each is a commit of its own.
+    pub(super) async fn relay_events(&self, room: RoomId, events: usize) -> Result<()> {
+        let events = u32::try_from(events).unwrap_or(u32::MAX);
+        let patience = RELAY_WAIT_MAX + EVENT_WAIT_MAX.saturating_mul(events);
+        let deadline = Instant::now() + patience;
         loop {
             let failure = match timeout_at(deadline, self.relay_until_empty(room)).await {
                 Ok(Ok(())) => return Ok(()),

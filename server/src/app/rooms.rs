@@ -37,6 +37,7 @@ impl App {
     /// One other person and no title: the direct conversation of the two, made if need be.
     pub async fn open_conversation(&self, actor: &Actor, input: OpenConversation) -> Result<Room> {
         let others = parse_others(actor, input.user_ids)?;
+        let events = others.len();
         let title = input.title.as_deref().map(parse_title).transpose()?;
         let request = (&others, &title);
         let operation = operation(actor, input.op_id, "open_conversation", &request);
@@ -63,7 +64,7 @@ impl App {
                 self.store.rooms.create(operation.as_ref(), &new).await?
             }
         };
-        self.relay_room(room.id).await?;
+        self.relay_events(room.id, events).await?;
         Ok(room)
     }
 
