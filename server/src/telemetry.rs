@@ -76,4 +76,9 @@ fn describe() {
         "roost_connections_refused_total",
         "Connections closed because too many were open."
     );
+    metrics::describe_gauge!("roost_sockets", "Socket.IO sockets that are connected now.");
+    metrics::describe_counter!(
+        "roost_sockets_given_up_total",
+        "Socket.IO sockets closed because they did not read."
+    );
 }

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::process::{self, DeathSignal, tied};
-use crate::{assets, interrupt, repository, schema, test, tools, workspace};
+use crate::{assets, conformance, interrupt, repository, schema, test, tools, workspace};
 
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
 type Stage = (&'static str, fn() -> Result<()>);
 
 /// In this order: what is quick and often wrong comes first.
-const STAGES: [Stage; 7] = [
+const STAGES: [Stage; 8] = [
     ("formatting", formatting),
     ("lock files", repository::check_lock_files),
     ("page assets", assets::run),
@@ -20,6 +20,7 @@ const STAGES: [Stage; 7] = [
     ("licences, bans and sources", cargo_deny),
     ("generated files", generated_files),
     ("tests and snapshots", tests_and_snapshots),
+    ("conformance", conformance),
 ];
 
 /// Runs every stage, also after one failed, and prints how long each took.
@@ -81,6 +82,11 @@ fn tests_and_snapshots() -> Result<()> {
     let references_variable = ("INSTA_SNAPSHOT_REFERENCES_FILE", references.as_os_str());
     test::run_with(&[], &[references_variable, ("INSTA_UPDATE", "no".as_ref())])?;
     repository::check_snapshots(&references)
+}
+
+/// With the server that the tests built.
+fn conformance() -> Result<()> {
+    conformance::run(&conformance::Arguments::default())
 }
 
 fn cargo(arguments: &[&str]) -> Result<()> {

@@ -4,11 +4,13 @@
 
 pub mod assets;
 pub mod ci;
+pub mod conformance;
 pub mod interrupt;
 pub mod ports;
 pub mod process;
 pub mod prove;
 pub mod repository;
+mod roost;
 pub mod schema;
 pub mod servers;
 pub mod test;

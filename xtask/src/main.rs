@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{assets, ci, interrupt, prove, schema, servers, test, up};
+use xtask::{assets, ci, conformance, interrupt, prove, schema, servers, test, up};
 
 #[derive(Parser)]
 #[command(about = "Every developer command of Roost; CI calls only these.")]
@@ -32,6 +32,8 @@ enum Command {
     /// Proves a promise of the README with real clients and real faults.
     #[command(subcommand)]
     Prove(prove::Proof),
+    /// Drives the server with clients nobody here wrote.
+    Conformance(conformance::Arguments),
     /// Installs the browser bundles of the page and of GraphiQL.
     Assets,
     /// Runs everything that CI runs.
@@ -56,6 +58,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Test { arguments } => test::run(&arguments),
         Command::Schema { check } => schema::run(check),
         Command::Prove(proof) => prove::run(&proof),
+        Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Assets => assets::run(),
         Command::Ci => ci::run(),
     }

@@ -9,19 +9,18 @@ mod journal;
 mod ledger;
 mod node;
 mod reader;
-mod roost;
 mod sender;
 mod verdict;
 
 use crate::{
     interrupt,
+    roost::{self, Roost},
     servers::{mongodb, postgres},
 };
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use ledger::Ledger;
 use node::Node;
-use roost::Roost;
 use roost_client::{Client, Endpoint};
 use roost_schema::{OpenConversation, Register, RoomId, Secret, Seq};
 use std::{
@@ -120,7 +119,7 @@ fn prove_on(order: Order, store: Store, program: &std::path::Path) -> Result<()>
     let runtime = tokio::runtime::Runtime::new()?;
     let evidence = runtime.block_on(gather(order, &mut roost))?;
     roost.stop()?;
-    let kept = roost.read_journal(&evidence.rooms)?;
+    let kept = journal::read(&roost, &evidence.rooms)?;
     verdict::judge(&evidence, &kept)
 }
 

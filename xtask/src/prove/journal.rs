@@ -1,5 +1,7 @@
 //! What the journal kept, and how bodies are compared whichever way they travelled.
 
+use crate::roost::Roost;
+use anyhow::{Context, Result};
 use roost_schema::{ItemId, Op, RoomId, Seq};
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,6 +16,17 @@ pub(super) struct Kept {
     pub(super) op: Op,
     pub(super) op_id: Option<String>,
     pub(super) body: Value,
+}
+
+/// Every entry of these rooms, read by the server's own program once it has stopped.
+pub(super) fn read(roost: &Roost, rooms: &[RoomId]) -> Result<Vec<Kept>> {
+    let rooms: Vec<_> = rooms.iter().map(ToString::to_string).collect();
+    let mut arguments = vec!["journal", "dump"];
+    arguments.extend(rooms.iter().map(String::as_str));
+    let text = roost.ask(&arguments)?;
+    text.lines()
+        .map(|line| serde_json::from_str(line).context("an entry cannot be read"))
+        .collect()
 }
 
 /// JSON with the keys of every object in order: clients keep, sort or shuffle them.

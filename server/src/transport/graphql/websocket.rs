@@ -95,13 +95,9 @@ async fn serve(graphql: Graphql, socket: WebSocket, asker: Asker, id: Option<Req
     };
     // The client may be gone, or may not answer: it had its time.
     let farewell = async {
-        if sink
-            .send(Message::Close(Some(ending.frame())))
-            .await
-            .is_ok()
-        {
-            while let Some(Ok(_)) = stream.next().await {}
-        }
+        // Refused when the client closed first; its close is answered as the rest is read.
+        let _ = sink.send(Message::Close(Some(ending.frame()))).await;
+        while let Some(Ok(_)) = stream.next().await {}
     };
     let _ = timeout(CLOSE_TIMEOUT, farewell).await;
 }

@@ -1,16 +1,16 @@
-//! The server under proof: built, started, killed with -9, started again, and its journal read.
+//! The server under proof: built, started, stopped or killed, started again, and its own commands run.
 
-use super::journal::Kept;
 use crate::{
     ports,
     process::{self, DeathSignal, tied},
     workspace,
 };
 use anyhow::{Context, Result, bail};
-use roost_schema::RoomId;
 use rustix::process::Signal;
 use std::{
     fs::File,
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command},
     thread,
@@ -20,7 +20,7 @@ use std::{
 const READY_PATIENCE: Duration = Duration::from_mins(1);
 
 /// Builds the server and gives its path.
-pub(super) fn build(debug: bool) -> Result<PathBuf> {
+pub(crate) fn build(debug: bool) -> Result<PathBuf> {
     let mut command = tied("cargo", DeathSignal::Terminate, None);
     // With the whole workspace selected its features are those of the tests: nothing is built twice.
     command.args(["build", "--locked", "--workspace", "--bin", "roost"]);
@@ -34,16 +34,17 @@ pub(super) fn build(debug: bool) -> Result<PathBuf> {
 }
 
 /// A server whose data outlives it.
-pub(super) struct Roost {
+pub(crate) struct Roost {
     program: PathBuf,
     folder: PathBuf,
     environment: Vec<(&'static str, String)>,
     port: u16,
+    metrics_port: u16,
     child: Child,
 }
 
 impl Roost {
-    pub(super) fn start(
+    pub(crate) fn start(
         program: &Path,
         folder: &Path,
         database_url: &str,
@@ -63,26 +64,27 @@ impl Roost {
             folder: folder.to_owned(),
             environment,
             port,
+            metrics_port,
             child,
         })
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    pub(super) fn kill_nine(&mut self) -> Result<()> {
+    pub(crate) fn kill_nine(&mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
 
-    pub(super) fn restart(&mut self) -> Result<()> {
+    pub(crate) fn restart(&mut self) -> Result<()> {
         self.child = spawn(&self.program, &self.folder, &self.environment, self.port)?;
         Ok(())
     }
 
-    pub(super) fn stop(&mut self) -> Result<()> {
+    pub(crate) fn stop(&mut self) -> Result<()> {
         let status = process::stop(&mut self.child, Signal::TERM)?;
         if !status.success() {
             bail!(
@@ -93,17 +95,25 @@ impl Roost {
         Ok(())
     }
 
-    /// Every entry of these rooms, read by the server's own program once it has stopped.
-    pub(super) fn read_journal(&self, rooms: &[RoomId]) -> Result<Vec<Kept>> {
+    /// What one of the program's other commands prints, with the server's own configuration.
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.program);
-        command.args(["journal", "dump"]);
-        command.args(rooms.iter().map(ToString::to_string));
+        command.args(arguments);
         command.envs(self.environment.iter().cloned());
         command.current_dir(&self.folder);
-        let text = process::output(&mut command)?;
-        text.lines()
-            .map(|line| serde_json::from_str(line).context("an entry cannot be read"))
-            .collect()
+        process::output(&mut command)
+    }
+
+    /// The body of `/metrics`, from its private listener.
+    pub(crate) fn metrics(&self) -> Result<String> {
+        let answer = get(self.metrics_port, "/metrics")?;
+        let (head, body) = answer
+            .split_once("\r\n\r\n")
+            .context("an answer without a head")?;
+        if !head.starts_with(OK) {
+            bail!("/metrics answered {head}");
+        }
+        Ok(body.to_owned())
     }
 }
 
@@ -153,15 +163,21 @@ fn spawn(
 }
 
 fn is_ready(port: u16) -> bool {
-    use std::io::{Read, Write};
-    let ask = || -> std::io::Result<bool> {
-        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        stream
-            .write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer.starts_with("HTTP/1.1 200"))
-    };
-    ask().unwrap_or(false)
+    get(port, "/readyz").is_ok_and(|answer| answer.starts_with(OK))
+}
+
+const OK: &str = "HTTP/1.1 200";
+const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
+
+/// An answer as it came, head and body.
+fn get(port: u16, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(ANSWER_PATIENCE))?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }

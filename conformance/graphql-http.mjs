@@ -1,0 +1,22 @@
+// graphql-http's audits of a GraphQL server over HTTP: no error; warnings are printed.
+
+import { serverAudits } from "graphql-http";
+import { register, URL } from "./house.mjs";
+
+const { token } = await register("alice");
+const authorized = (address, options = {}) => {
+  const headers = new Headers(options.headers);
+  headers.set("authorization", `Bearer ${token}`);
+  return fetch(address, { ...options, headers });
+};
+
+const counts = { ok: 0, notice: 0, warn: 0, error: 0 };
+for (const fetchFn of [fetch, authorized]) {
+  for (const audit of serverAudits({ url: `${URL}/graphql`, fetchFn })) {
+    const { status, name, reason } = await audit.fn();
+    counts[status] += 1;
+    if (status !== "ok") console.log(`${status}: ${name}: ${reason}`);
+  }
+}
+console.log(`${counts.ok} passed, ${counts.notice} notices, ${counts.warn} warnings, ${counts.error} errors`);
+process.exit(counts.error === 0 && counts.ok > 0 ? 0 : 1);

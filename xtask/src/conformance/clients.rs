@@ -1,0 +1,46 @@
+//! Checks that are one program each: Redocly on the `OpenAPI` document, promtool on the metrics.
+
+use super::{House, scripts};
+use crate::{
+    process::{self, DeathSignal, tied},
+    tools, workspace,
+};
+use anyhow::{Context, Result, bail};
+use std::{fs, fs::File, process::Command};
+
+const DOCUMENT: &str = "schema/openapi.json";
+
+/// Redocly's recommended rules, without asking the internet anything. Its warnings are shown.
+pub(super) fn openapi() -> Result<String> {
+    let mut lint = tied("node", DeathSignal::Kill, None);
+    lint.arg(scripts().join("node_modules/@redocly/cli/bin/cli.js"));
+    lint.args(["lint", "--extends=recommended", DOCUMENT]);
+    lint.env("REDOCLY_TELEMETRY", "off");
+    lint.env("REDOCLY_SUPPRESS_UPDATE_NOTICE", "true");
+    process::run(lint.current_dir(workspace::root()))?;
+    let document = fs::read_to_string(workspace::root().join(DOCUMENT))?;
+    let document: serde_json::Value = serde_json::from_str(&document)?;
+    let paths = document["paths"].as_object().context("no paths")?;
+    Ok(format!("{} paths, 0 errors", paths.len()))
+}
+
+/// promtool's opinion of what Prometheus would read.
+pub(super) fn metrics(house: &House) -> Result<String> {
+    let promtool = tools::apt_program("promtool", "prometheus")?;
+    let metrics = house.roost.metrics()?;
+    let families = metrics.lines().filter(|line| line.starts_with("# TYPE "));
+    let families = families.count();
+    if !metrics.contains("roost_http_requests_total{") {
+        bail!("the metrics tell of no request:\n{metrics}");
+    }
+    let path = house.folder.join("metrics.txt");
+    fs::write(&path, metrics)?;
+    let mut check = Command::new(promtool);
+    check.args(["check", "metrics"]).stdin(File::open(path)?);
+    let output = check.output().context("cannot start promtool")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() || !said.trim().is_empty() {
+        bail!("promtool: {}", said.trim());
+    }
+    Ok(format!("{families} metrics, 0 problems"))
+}

@@ -1,0 +1,92 @@
+//! schemathesis on every REST operation: no failure, and each operation really done at least once.
+
+use super::{House, scripts};
+use crate::{
+    process::{self, DeathSignal, tied},
+    workspace,
+};
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::{collections::BTreeMap, fs, path::Path};
+
+/// For each operation and each phase.
+const EXAMPLES_MAX: &str = "10";
+/// It has no end, so schemathesis may or may not see it begin.
+const STREAM: &str = "GET /api/v1/rooms/{roomId}/stream";
+
+/// How often an operation was answered with which status.
+type Answers = BTreeMap<String, BTreeMap<String, u64>>;
+
+pub(super) fn run(house: &House) -> Result<String> {
+    let path = house.folder.join("answers.json");
+    let mut command = tied(
+        house.python.join("schemathesis"),
+        DeathSignal::Terminate,
+        None,
+    );
+    command.arg("--config-file");
+    command.arg(scripts().join("schemathesis.toml"));
+    command.args(["run", "--checks=all", "--max-examples", EXAMPLES_MAX]);
+    command.arg("--no-color").arg("--continue-on-failure");
+    command.arg(format!("{}/api/v1/openapi.json", house.roost.url()));
+    command.env("ROOST_URL", house.roost.url());
+    command.env("ROOST_ANSWERS", &path);
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    command.env("PYTHONPATH", scripts());
+    process::run(command.current_dir(&house.folder))?;
+    let text = fs::read_to_string(&path).context("the hooks wrote down no answers")?;
+    judge(&operations()?, &serde_json::from_str(&text)?)
+}
+
+/// Every operation of the committed document, as `GET /api/v1/me`.
+fn operations() -> Result<Vec<String>> {
+    let document = fs::read_to_string(workspace::root().join(Path::new("schema/openapi.json")))?;
+    let document: Value = serde_json::from_str(&document)?;
+    let paths = document["paths"].as_object().context("no paths")?;
+    let mut operations = Vec::new();
+    for (path, item) in paths {
+        let methods = item.as_object().into_iter().flatten();
+        let described = methods.filter(|(_, operation)| operation.get("operationId").is_some());
+        operations.extend(described.map(|(method, _)| format!("{} {path}", method.to_uppercase())));
+    }
+    Ok(operations)
+}
+
+fn judge(operations: &[String], answers: &Answers) -> Result<String> {
+    let was_done = |operation: &&String| {
+        let statuses = answers.get(*operation);
+        statuses.is_some_and(|statuses| statuses.keys().any(|status| status.starts_with('2')))
+    };
+    let undone: Vec<_> = operations
+        .iter()
+        .filter(|operation| *operation != STREAM && !was_done(operation))
+        .map(String::as_str)
+        .collect();
+    if !undone.is_empty() {
+        bail!("never answered with success: {}", undone.join(", "));
+    }
+    let requests: u64 = answers.values().flat_map(BTreeMap::values).sum();
+    let done = operations.iter().filter(was_done).count();
+    Ok(format!(
+        "{requests} requests, {done} of {} operations done, 0 failures",
+        operations.len()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_that_was_only_refused_is_found() {
+        let operations = ["GET /a".to_owned(), STREAM.to_owned()];
+        let answered = |status: &str| {
+            let statuses = BTreeMap::from([("404".to_owned(), 2), (status.to_owned(), 1)]);
+            Answers::from([("GET /a".to_owned(), statuses)])
+        };
+        let count = judge(&operations, &answered("204")).unwrap();
+        assert_eq!(count, "3 requests, 1 of 2 operations done, 0 failures");
+        assert!(judge(&operations, &answered("401")).is_err());
+        assert!(judge(&operations, &Answers::new()).is_err());
+    }
+}
