@@ -1,6 +1,6 @@
 //! Accounts: register, sign in and out, refresh, change the password.
 
-use super::{Actor, App, Error, Origin, Result, items::request_hash, sessions::session_view};
+use super::{Actor, App, Error, Origin, Result, operations::request_hash, sessions::session_view};
 use crate::store::{
     Account, Created, Exchange, Known, NewSession, NewUser, Opened, Operation, Owner, TokenHash,
 };

@@ -3,7 +3,7 @@
 use super::{
     Actor, App, Error, Permission, Result,
     access::permit,
-    items::{Operation, request_hash},
+    operations::{Operation, request_hash},
     page::{Cursor, page_limit},
 };
 use crate::{

@@ -7,6 +7,7 @@ mod events;
 mod items;
 mod members;
 mod messages;
+mod operations;
 mod outbox;
 mod page;
 mod passwords;

@@ -1,7 +1,7 @@
 //! The relay: carries what the relational side has to tell into the journal, per room strictly in
 //! the order of the outbox ids, one relay of a room at a time.
 
-use super::{App, Error, Result, items::request_hash};
+use super::{App, Error, Result, operations::request_hash};
 use crate::{
     live::{Change, LiveError, Write},
     store::{Claim, OutboxEvent, OutboxRow, StoreError},

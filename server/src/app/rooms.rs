@@ -3,7 +3,7 @@
 use super::{
     Actor, App, Error, Permission, Result,
     access::{NO_SUCH_ROOM, RoomAccess},
-    items::request_hash,
+    operations::request_hash,
     page::{BROKEN_CURSOR, page_limit},
 };
 use crate::store::{ActingMember, NewRoom, Operation, Owner, RoomError};

@@ -5,7 +5,7 @@
 //! * `delivered` rises one by one: an entry that is not delivered+1 is never delivered from memory.
 //! * An event is a hint, the journal is the truth: whoever stands before the ring reads the journal.
 
-use super::{Frame, room::RoomView};
+use super::{Frame, view::RoomView};
 use roost_schema::{Position, RoomEvent, Seq};
 use std::{collections::VecDeque, sync::Arc};
 

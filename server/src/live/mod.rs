@@ -8,12 +8,14 @@ mod presence;
 mod revocations;
 mod room;
 mod sweep;
+mod view;
 mod write;
 
 pub use feed::{Feed, Frame};
 pub use presence::{Ephemera, Ephemeral, Here};
 pub use revocations::{REVOCATION_KEPT, Revocations};
-pub use room::{LiveRoom, MAILBOX_CAPACITY_BYTES, MAILBOX_CAPACITY_WRITES, Refusal, RoomView};
+pub use room::{LiveRoom, MAILBOX_CAPACITY_BYTES, MAILBOX_CAPACITY_WRITES};
+pub use view::{Refusal, RoomView};
 pub use write::{Change, Judge, Write, Written};
 
 use crate::store::journal::{Entry, HistoryQuery, Journal, JournalError};
