@@ -1,6 +1,6 @@
 //! Following a room: what changed since a position, and everything from then on.
 
-use super::{Actor, App, Permission, Result};
+use super::{Actor, App, Permission, Result, access::NO_SUCH_ROOM};
 use crate::live::Feed;
 use roost_schema::{Position, RoomEvents, RoomId, Seq};
 
@@ -21,7 +21,8 @@ impl App {
         };
         let after = after.unwrap_or(from_the_start);
         let mut feed = room.watch(access.user_id, Some(after)).await?;
-        Ok(feed.page().await?.content())
+        let page = feed.page().await?.ok_or(NO_SUCH_ROOM)?;
+        Ok(page.content())
     }
 
     /// Frames without end: first what changed after the position (none: from now on), then live.

@@ -69,8 +69,13 @@ impl Delivery {
         });
     }
 
-    /// The next frame after a seq, if memory still holds what follows it.
-    pub(super) fn frame_after(&self, cursor: Seq) -> Option<Arc<Frame>> {
+    /// The next frame after a position, if memory still holds what follows it. Of another epoch it
+    /// holds nothing.
+    pub(super) fn frame_after(&self, cursor: Position) -> Option<Arc<Frame>> {
+        if cursor.epoch != self.view.epoch {
+            return None;
+        }
+        let cursor = cursor.seq;
         if let Some((before, frame)) = &self.newest
             && *before == cursor
         {

@@ -1,6 +1,10 @@
 //! How a mailbox learns what the journal holds: loading the room, and reading what it missed.
 
-use super::{RoomView, bus::Delivery, mailbox::Mailbox};
+use super::{
+    RoomView,
+    bus::Delivery,
+    mailbox::{ITEMS_KEPT_MAX, Mailbox},
+};
 use crate::store::journal::{Entry, JournalError};
 use roost_schema::{Epoch, ItemId, Kind, RoomEvent, Seq};
 use std::sync::Arc;
@@ -78,6 +82,9 @@ impl Mailbox {
             if let Err(error) = self.view.learn(entry) {
                 tracing::error!(room.id = %self.room.id(), entry.seq = %entry.seq, %error,
                     "an entry's body cannot be read");
+            }
+            if self.view.items.len() > ITEMS_KEPT_MAX {
+                self.view.items.clear();
             }
             self.view.items.insert(entry.item, entry.clone());
         }

@@ -4,7 +4,10 @@
 //! next frame comes from memory; else from the journal by `changes(cursor)`. So the journal is the
 //! long queue, and nobody needs a queue of their own: a reader that pulls late gets more at once.
 
-use super::{LiveError, LiveRoom, bus::FRAME_BYTES_MAX};
+use super::{
+    LiveError, LiveRoom,
+    bus::{Delivery, FRAME_BYTES_MAX},
+};
 use crate::store::journal::{Entry, RoomHead};
 use roost_schema::{ItemId, Kind, Op, Position, RoomEvent, RoomEvents, RoomId, Seq, UserId};
 use serde_json::value::RawValue;
@@ -126,6 +129,10 @@ impl Feed {
             if now.epoch != self.cursor.epoch {
                 return Err(LiveError::ReloadRequired);
             }
+            if self.is_past_removal() {
+                self.is_ended = true;
+                return Ok(None);
+            }
             if now.seq > self.cursor.seq || !self.is_told {
                 let frame = match self.recall() {
                     Some(frame) => frame,
@@ -139,18 +146,31 @@ impl Feed {
         }
     }
 
-    /// One page of what changed after the cursor, for readers who ask instead of watching.
-    pub async fn page(&mut self) -> Result<Arc<Frame>, LiveError> {
+    /// One page of what changed after the cursor, for readers who ask instead of watching; `None` for
+    /// one who was removed before that.
+    pub async fn page(&mut self) -> Result<Option<Arc<Frame>>, LiveError> {
+        if self.is_past_removal() {
+            return Ok(None);
+        }
         let frame = match self.recall() {
             Some(frame) => frame,
             None => self.read_journal().await?,
         };
-        Ok(self.advance(frame))
+        Ok(Some(self.advance(frame)))
+    }
+
+    /// The right to read and the cursor are looked at in two moments: a removal between them is in no
+    /// frame that this reader will get.
+    fn is_past_removal(&self) -> bool {
+        let delivery = self.room.delivery();
+        let ended_at = |delivery: &Delivery| delivery.view().ended_at(self.reader);
+        let ended_at = delivery.as_ref().and_then(ended_at);
+        ended_at.is_some_and(|seq| seq <= self.cursor.seq)
     }
 
     fn recall(&self) -> Option<Arc<Frame>> {
         let delivery = self.room.delivery();
-        delivery.as_ref()?.frame_after(self.cursor.seq)
+        delivery.as_ref()?.frame_after(self.cursor)
     }
 
     async fn read_journal(&mut self) -> Result<Arc<Frame>, LiveError> {

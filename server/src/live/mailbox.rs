@@ -7,7 +7,7 @@
 use super::{Instance, LiveError, LiveRoom, Refusal, RoomView, Written, write::Mail};
 use crate::store::journal::{Appended, Entry, JournalError, Stop};
 use chrono::{SubsecRound, Utc};
-use roost_schema::{Epoch, Kind, OpId, Seq, UserId};
+use roost_schema::{Epoch, ItemId, Kind, OpId, Seq, UserId};
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -23,7 +23,7 @@ const BATCH_BYTES_MAX: usize = 1_024 * 1_024;
 /// Writes that go into the journal at once.
 const BATCH_WRITES_MAX: usize = 256;
 /// Items kept so that their next change needs no read.
-const ITEMS_KEPT_MAX: usize = 256;
+pub(super) const ITEMS_KEPT_MAX: usize = 256;
 /// How long a write waits for a journal that does not answer before it is refused.
 const WRITE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How often a write may lose the race for a slot before it is refused.
@@ -34,6 +34,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(5);
 const RETRY_RACES: Duration = Duration::from_millis(500);
 /// How long a room stays loaded without readers and writes.
 const IDLE_MAX: Duration = Duration::from_secs(30);
+/// The same for a room without entries, which nobody has made.
+const EMPTY_MAX: Duration = Duration::from_secs(1);
 
 /// Writes judged good, in order, with the entries they make.
 type Accepted = Vec<(Mail, Entry)>;
@@ -71,6 +73,7 @@ impl Mailbox {
         loop {
             let has_failed = self.is_behind && !self.try_catch_up(failures).await;
             failures = if has_failed { failures + 1 } else { 0 };
+            let idle_max = self.idle_max();
             tokio::select! {
                 biased;
                 () = instance.cancel.cancelled() => break,
@@ -80,7 +83,7 @@ impl Mailbox {
                     let batch = self.gather(mail);
                     self.commit(batch).await;
                 },
-                () = sleep(IDLE_MAX) => if instance.forget_idle(&self.room, &self.inbox) {
+                () = sleep(idle_max) => if instance.forget_idle(&self.room, &self.inbox) {
                     return;
                 },
             }
@@ -91,6 +94,14 @@ impl Mailbox {
             self.commit(batch).await;
         }
         instance.forget(self.room.id());
+    }
+
+    /// A room that has no entries does not exist: nobody can ask for many of those at a time.
+    fn idle_max(&self) -> Duration {
+        match self.view.head {
+            Seq::ZERO => EMPTY_MAX,
+            _ => IDLE_MAX,
+        }
     }
 
     async fn try_catch_up(&mut self, failures: u32) -> bool {
@@ -262,6 +273,11 @@ impl Mailbox {
                 return (accepted, refused, later);
             }
             match (mail.write.judge)(&self.view) {
+                // Refused, it may be, by what this batch has not committed: judged again after it.
+                Err(_) if touches(&accepted, mail.write.item) => {
+                    let later = std::iter::once(mail).chain(waiting).collect();
+                    return (accepted, refused, later);
+                }
                 Err(refusal) => refused.push((mail, refusal)),
                 Ok(change) => {
                     seq = seq.next();
@@ -380,6 +396,10 @@ impl Mailbox {
         }
         Ok(())
     }
+}
+
+fn touches(accepted: &Accepted, item: ItemId) -> bool {
+    accepted.iter().any(|(_, entry)| entry.item == item)
 }
 
 /// Returns writes to the queue's front, in the order in which they came.

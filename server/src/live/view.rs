@@ -46,6 +46,16 @@ impl RoomView {
         self.members.get(&ItemId::of_member(user))?.1
     }
 
+    /// Where a reader's right to read ended; `None` while they are a member.
+    pub(super) fn ended_at(&self, reader: ItemId) -> Option<Seq> {
+        match self.members.get(&reader) {
+            Some((_, Some(_))) => None,
+            Some((seq, None)) => Some(*seq),
+            // Removed before the room was loaded here.
+            None => Some(Seq::ZERO),
+        }
+    }
+
     pub fn is_archived(&self) -> bool {
         self.state.as_ref().is_some_and(|(_, state)| state.archived)
     }
