@@ -4,10 +4,19 @@ use super::{Actor, App, Error, Result, accounts::parse};
 use crate::{live::REVOCATION_KEPT, store::KeptSession};
 use chrono::TimeDelta;
 use roost_schema::{Name, NameSession, RoomId, Session, SessionId, UserId};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 use tokio_util::sync::CancellationToken;
 
+/// A token is accepted a moment longer than its lifetime, and so its revocation matters longer.
+const REVOCATION_SLACK: Duration = Duration::from_mins(1);
+
 impl App {
+    /// How long what proved this person is still good for, by the clock of the database.
+    pub fn time_left(&self, actor: &Actor) -> Duration {
+        let left = actor.expires_at - self.store.now();
+        left.to_std().unwrap_or(Duration::ZERO)
+    }
+
     /// The person's sessions, the one used last first.
     pub async fn list_sessions(&self, actor: &Actor) -> Result<Vec<Session>> {
         let kept = self.store.sessions.list(actor.user_id).await?;
@@ -61,7 +70,8 @@ impl App {
 
     /// Learns which sessions ended while this instance was away; before it serves.
     pub async fn load_revocations(&self) -> Result<()> {
-        let within = TimeDelta::from_std(REVOCATION_KEPT).unwrap_or(TimeDelta::MAX);
+        let within =
+            TimeDelta::from_std(REVOCATION_KEPT + REVOCATION_SLACK).unwrap_or(TimeDelta::MAX);
         let ended = self.store.revocations.list(within).await?;
         self.end_here(&ended);
         Ok(())

@@ -24,7 +24,6 @@ use axum::{
     },
     response::Response as HttpResponse,
 };
-use chrono::Utc;
 use futures::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
@@ -157,7 +156,7 @@ impl Connection {
         };
         let app = self.graphql.app.clone();
         let session_end = app.session_end(actor.session_id);
-        let lifetime = (actor.expires_at - Utc::now()).to_std().unwrap_or_default();
+        let lifetime = self.graphql.app.time_left(&actor);
         send(&self.outbox, ServerMessage::ConnectionAck).await;
         tokio::select! {
             ending = self.operate(stream) => ending,

@@ -86,7 +86,7 @@ async fn stream_events(
     let (app, actor) = (&rest.app, reader.0);
     let feed = app.watch_room(&actor, room, last.0.or(query.after)).await?;
     let end = stream::end(
-        actor,
+        app.time_left(&actor),
         app.session_end(actor.session_id),
         rest.shared.closing,
     );

@@ -1,14 +1,13 @@
 //! A room's feed as server-sent events. The feed pulls: a slow reader costs the others nothing.
 
 use crate::{
-    app::{Actor, Error, Result},
+    app::{Error, Result},
     live::{Feed, Frame},
 };
 use axum::response::{
     IntoResponse,
     sse::{Event, KeepAlive, Sse},
 };
-use chrono::Utc;
 use futures::{StreamExt, future::BoxFuture, stream};
 use roost_schema::ErrorCode;
 use std::{convert::Infallible, sync::Arc, time::Duration};
@@ -22,11 +21,10 @@ const RECONNECT_AFTER: Duration = Duration::from_secs(1);
 
 /// Resolves with the reason when nothing more may be sent, whatever the room does.
 pub(super) fn end(
-    actor: Actor,
+    left: Duration,
     revoked: CancellationToken,
     closing: CancellationToken,
 ) -> BoxFuture<'static, Error> {
-    let left = (actor.expires_at - Utc::now()).to_std().unwrap_or_default();
     Box::pin(async move {
         tokio::select! {
             () = revoked.cancelled_owned() => SESSION_REVOKED,

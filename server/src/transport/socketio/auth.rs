@@ -8,7 +8,6 @@ use super::{
     wire::Wire,
 };
 use crate::app::{Error, Result};
-use chrono::{DateTime, Utc};
 use roost_schema::{AuthExpiring, ErrorCode, Failure, RenewSocket, Secret};
 use serde::Deserialize;
 use socketioxide::extract::{SocketRef, State, TryData};
@@ -38,6 +37,10 @@ pub(super) async fn admit(
     let Ok(handshake) = handshake else {
         return Err(Refusal::of(&Error::unauthenticated()));
     };
+    if !wire.takes_connect() {
+        wire.cut();
+        return Err(Refusal::of(&TOO_MANY_CONNECTS));
+    }
     match sockets.app.authenticate(handshake.token.expose()).await {
         Ok(actor) => {
             wire.name(socket.id);
@@ -56,6 +59,12 @@ pub(super) async fn admit(
         }
     }
 }
+
+const TOO_MANY_CONNECTS: Error = Error::Later {
+    code: ErrorCode::RateLimited,
+    sentence: "this connection has signed in too often; open another",
+    retry_after: Duration::from_secs(1),
+};
 
 /// Why a socket is not admitted, as the message of its `connect_error`: JSON, as it carries no data.
 pub(super) struct Refusal(Failure);
@@ -105,11 +114,12 @@ pub(super) async fn watch(connection: &Connection, socket: SocketRef) {
     let mut is_told = false;
     loop {
         let expires_at = connection.actor().expires_at;
-        let left = time_until(expires_at);
+        let left = connection.app.time_left(&connection.actor());
         let until_next = if is_told {
             left
         } else {
-            left.saturating_sub(EXPIRY_NOTICE)
+            // A token that is short-lived as a whole would else be renewed without a pause.
+            left.saturating_sub(EXPIRY_NOTICE.min(left / 2))
         };
         tokio::select! {
             () = connection.closed().cancelled() => return,
@@ -133,8 +143,4 @@ pub(super) async fn watch(connection: &Connection, socket: SocketRef) {
             }
         }
     }
-}
-
-fn time_until(time: DateTime<Utc>) -> Duration {
-    (time - Utc::now()).to_std().unwrap_or(Duration::ZERO)
 }

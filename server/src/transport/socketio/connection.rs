@@ -6,7 +6,6 @@ use super::{
     wire::{Wire, lock},
 };
 use crate::app::{Actor, App, Error};
-use chrono::Utc;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock};
 use roost_schema::{ErrorCode, Failure, ServerClosing};
 use socketioxide::extract::SocketRef;
@@ -95,7 +94,7 @@ impl Connection {
                 Error::refused(ErrorCode::SessionRevoked, "the session was ended").report(),
             );
         }
-        if actor.expires_at <= Utc::now() {
+        if self.app.time_left(&actor).is_zero() {
             return Err(Error::unauthenticated().report());
         }
         self.budget.check().map_err(|not_until| {

@@ -12,7 +12,7 @@ use axum::{
     extract::{Request, State},
     http::{
         HeaderValue, Method, StatusCode, Uri,
-        header::{CONTENT_LENGTH, SEC_WEBSOCKET_VERSION, UPGRADE},
+        header::{CONTENT_LENGTH, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE},
     },
     middleware::Next,
     response::{IntoResponse, Response},
@@ -110,7 +110,9 @@ fn check_upgrade(request: &Request) -> Result<(), Refusal> {
     let is_websocket = headers
         .get(UPGRADE)
         .is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    if !is_websocket || request.extensions().get::<OnUpgrade>().is_none() {
+    // A request the engine does not answer with 101 must not bind the session to its connection.
+    let has_key = headers.contains_key(SEC_WEBSOCKET_KEY);
+    if !is_websocket || !has_key || request.extensions().get::<OnUpgrade>().is_none() {
         return Err(Refusal::BadRequest);
     }
     let version = headers.get(SEC_WEBSOCKET_VERSION);

@@ -7,7 +7,10 @@ use socketioxide::{SendError, SocketError, socket::Sid};
 use std::{
     collections::{HashMap, VecDeque},
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +21,10 @@ const LAGGING_BYTES: u64 = 1 << 20;
 
 /// Replies and control events go on up to here; the rest of the engine's buffer stays for its pings.
 const REPLY_PACKETS_MAX: usize = 120;
+
+/// How often one session may connect to the namespace. A stock client does so once; each time begins
+/// a new budget of events, so more would escape it.
+const CONNECTS_MAX: u32 = 3;
 
 /// What a packet is, and so how much of the buffer it may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +54,7 @@ pub(super) struct Wire {
     /// A place among the sessions that are not connected to the namespace yet.
     newcomer: Mutex<Option<OwnedSemaphorePermit>>,
     _seat: OwnedSemaphorePermit,
+    connects: AtomicU32,
 }
 
 struct Flow {
@@ -66,6 +74,11 @@ enum Link {
 }
 
 impl Wire {
+    /// Counts one connect to the namespace; `false` when there were too many.
+    pub(super) fn takes_connect(&self) -> bool {
+        self.connects.fetch_add(1, Ordering::Relaxed) < CONNECTS_MAX
+    }
+
     /// `connection`: the WebSocket's own; `None` for a session that polls. The two permits are its
     /// seat among all sessions and among those that are not connected yet.
     pub(super) fn open(
@@ -86,6 +99,7 @@ impl Wire {
             sid: OnceLock::new(),
             newcomer: Mutex::new(Some(newcomer)),
             _seat: seat,
+            connects: AtomicU32::new(0),
         })
     }
 
