@@ -6,6 +6,7 @@
 import atexit
 import json
 import os
+import time
 import uuid
 from collections import Counter
 
@@ -33,6 +34,9 @@ http.mount("http://", FromAddress())
 def ask(method, path, body=None, token=None):
     headers = {"authorization": f"Bearer {token}"} if token else {}
     answer = http.request(method, f"{URL}/api/v1{path}", json=body, headers=headers, timeout=20)
+    while answer.status_code == 429:
+        time.sleep(float(answer.headers["retry-after"]))
+        answer = http.request(method, f"{URL}/api/v1{path}", json=body, headers=headers, timeout=20)
     answer.raise_for_status()
     return answer.json() if answer.content else None
 

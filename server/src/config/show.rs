@@ -49,7 +49,12 @@ fn mask(key: &Key, text: &str) -> String {
 
 /// Hides what stands between the user's name and the host, and any password given as a parameter.
 fn mask_password(url: &str) -> String {
-    let (address, parameters) = url.split_once('?').unwrap_or((url, ""));
+    // A password may hold a question mark: the parameters begin after the host's.
+    let host_begin = url.rfind('@').unwrap_or(0);
+    let (address, parameters) = match url[host_begin..].find('?') {
+        Some(at) => (&url[..host_begin + at], &url[host_begin + at + 1..]),
+        None => (url, ""),
+    };
     let shown = match address.split_once("://").zip(address.rsplit_once('@')) {
         Some(((scheme, _), (credentials, host))) => {
             let user = credentials
@@ -57,6 +62,8 @@ fn mask_password(url: &str) -> String {
                 .map_or("", |(_, rest)| rest.split(':').next().unwrap_or(""));
             format!("{scheme}://{user}:{MASK}@{host}")
         }
+        // Not an address we can read: nothing of it is known to be harmless.
+        None if address.contains('@') => MASK.to_owned(),
         None => address.to_owned(),
     };
     if parameters.is_empty() {

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 pub(super) const BODY_BYTES_MAX: usize = 1_024 * 1_024;
 
 /// However steadily it trickles, a body is not waited for longer than this.
-const BODY_TIMEOUT: Duration = Duration::from_mins(2);
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Hands the request on with its whole body in memory, or answers `too_large` or `timeout`. No
 /// request of ours streams in, and so no extractor needs bounds of its own.

@@ -21,6 +21,7 @@ const IPV6_PREFIX_BITS: u32 = 64;
 
 /// A socket.io-client that reconnects makes several handshakes at once, a page with tabs more.
 const HANDSHAKE_BURST_SECONDS: u32 = 5;
+const SIGN_IN_BURST_SECONDS: u32 = 2;
 
 /// How often addresses and accounts that may ask again are forgotten. It bounds the memory of each
 /// limiter to those that asked within its burst and this period.
@@ -35,6 +36,7 @@ pub struct Limits {
     requests_by_address: Limiter<IpAddr>,
     requests_by_account: Limiter<UserId>,
     handshakes_by_address: Limiter<IpAddr>,
+    sign_ins_by_address: Limiter<IpAddr>,
 }
 
 impl Limits {
@@ -56,6 +58,13 @@ impl Limits {
                 handshakes.saturating_mul(HANDSHAKE_BURST_SECONDS),
                 "too many new connections from this address",
             ),
+            sign_ins_by_address: Limiter::new(
+                config.address_sign_ins_per_second,
+                config
+                    .address_sign_ins_per_second
+                    .saturating_mul(SIGN_IN_BURST_SECONDS),
+                "too many sign-ins from this address",
+            ),
         }
     }
 
@@ -74,6 +83,12 @@ impl Limits {
         self.handshakes_by_address.check(&network(address.0))
     }
 
+    /// Counts one try of an address to register, sign in or refresh: `rate_limited`. Passwords cost
+    /// so much that one address must not take all there is, and nobody may guess fast.
+    pub fn check_sign_in(&self, address: IpAddr) -> Result<()> {
+        self.sign_ins_by_address.check(&network(address))
+    }
+
     /// Forgets, until cancelled, whoever may ask again.
     pub async fn forget_idle(&self, cancel: CancellationToken) {
         let mut tick = tokio::time::interval(FORGET_EVERY);
@@ -81,6 +96,7 @@ impl Limits {
             self.requests_by_address.limiter.retain_recent();
             self.requests_by_account.limiter.retain_recent();
             self.handshakes_by_address.limiter.retain_recent();
+            self.sign_ins_by_address.limiter.retain_recent();
         }
     }
 }
@@ -111,7 +127,8 @@ impl<K: Clone + Hash + Eq> Limiter<K> {
     }
 }
 
-fn network(address: IpAddr) -> IpAddr {
+/// What counts as one place on the network.
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let mask = u128::MAX << (u128::BITS - IPV6_PREFIX_BITS);

@@ -1,20 +1,19 @@
 //! The serving loop. `axum::serve` waits for ever for slow heads and takes any number of
-//! connections, so this builds connections itself, with a bound on everything.
+//! connections, so this builds connections itself, with a bound on everything. HTTP/1.1 only: without
+//! TLS no browser speaks HTTP/2, and a connection of many streams would escape these bounds.
 
-use super::{request::PeerAddress, socketio::listener::Guarded};
+use super::{limits::network, request::PeerAddress, socketio::listener::Guarded};
 use crate::config::Config;
 use axum::{Router, body::Body, http::Request};
-use hyper::body::Incoming;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto::Builder,
-};
+use hyper::{body::Incoming, server::conn::http1};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use ipnet::IpNet;
 use std::{
-    future::pending,
+    collections::HashMap,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -27,12 +26,11 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-/// Bytes of one request's head on HTTP/1, and of a header list on HTTP/2.
+/// Bytes of one request's head.
 const HEAD_BYTES_MAX: usize = 16 * 1_024;
 const HEADERS_MAX: usize = 64;
-const STREAMS_PER_CONNECTION_MAX: u32 = 128;
-const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(20);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// One address may hold one in this many of all connections.
+const ADDRESS_SHARE: u32 = 10;
 /// How many connections beyond the cap are told so at one time; the others are just closed.
 const REFUSALS_MAX: usize = 64;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -40,12 +38,7 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a refused connection is told; the same for everyone, so that it costs nothing.
-const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\n\
-    content-type: application/problem+json\r\n\
-    retry-after: 5\r\n\
-    connection: close\r\n\
-    content-length: 138\r\n\r\n\
-    {\"type\":\"about:blank\",\"title\":\"the server has as many connections as it may\",\"status\":503,\"code\":\"overloaded\",\"retryAfterMs\":5000}       ";
+const REFUSAL: &str = r#"{"type":"about:blank","title":"there are as many connections as there may be","status":503,"code":"overloaded","retryAfterMs":5000}"#;
 
 /// Answers connections until it is cancelled, then finishes what was begun.
 pub struct Serving {
@@ -54,7 +47,7 @@ pub struct Serving {
     header_timeout: Duration,
     write_stall_timeout: Duration,
     drain_timeout: Duration,
-    slots: Arc<Semaphore>,
+    slots: Slots,
     refusals: Arc<Semaphore>,
     tasks: TaskTracker,
     /// Cancelled: take no new connections, finish the requests of the others.
@@ -76,7 +69,7 @@ impl Serving {
             header_timeout: config.header_timeout,
             write_stall_timeout: config.write_stall_timeout,
             drain_timeout: config.drain_timeout,
-            slots: Arc::new(Semaphore::new(config.connections_max as usize)),
+            slots: Slots::new(config),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             tasks: TaskTracker::new(),
             closing,
@@ -113,7 +106,7 @@ impl Serving {
     }
 
     fn take(&self, stream: TcpStream, peer: SocketAddr) {
-        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+        let Some(slot) = self.slots.take(peer.ip()) else {
             metrics::counter!("roost_connections_refused_total").increment(1);
             if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
                 self.tasks.spawn(refuse(stream, permit));
@@ -144,35 +137,27 @@ struct Connection {
 }
 
 impl Connection {
-    async fn serve(self, stream: TcpStream, peer: SocketAddr, slot: OwnedSemaphorePermit) {
-        let builder = self.builder();
+    async fn serve(self, stream: TcpStream, peer: SocketAddr, slot: Slot) {
         let (stream, handle) = Guarded::new(stream, self.write_stall_timeout);
         let stream = TokioIo::new(Occupying::new(stream, slot));
-        // hyper-util waits without end for the bytes that tell HTTP/1 from HTTP/2, hence a deadline
-        // of our own for the first request.
-        let spoke = CancellationToken::new();
         let service = hyper::service::service_fn(|mut request: Request<Incoming>| {
-            spoke.cancel();
             request.extensions_mut().insert(PeerAddress(peer));
             request.extensions_mut().insert(handle.clone());
             self.router.clone().oneshot(request.map(Body::new))
         });
-        let mut connection = pin!(builder.serve_connection_with_upgrades(stream, service));
-        let silence = async {
-            if timeout(self.header_timeout, spoke.cancelled())
-                .await
-                .is_ok()
-            {
-                pending::<()>().await;
-            }
-        };
-        let mut silence = pin!(silence);
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.header_timeout)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .max_headers(HEADERS_MAX)
+            .serve_connection(stream, service)
+            .with_upgrades();
+        let mut connection = pin!(connection);
         let mut is_closing = false;
         loop {
             tokio::select! {
                 // A broken connection is the client's business.
                 _ = connection.as_mut() => break,
-                () = &mut silence => break,
                 () = self.kill.cancelled() => break,
                 () = self.closing.cancelled(), if !is_closing => {
                     is_closing = true;
@@ -181,23 +166,73 @@ impl Connection {
             }
         }
     }
+}
 
-    fn builder(&self) -> Builder<TokioExecutor> {
-        let mut builder = Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.header_timeout)
-            .max_buf_size(HEAD_BYTES_MAX)
-            .max_headers(HEADERS_MAX);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
-            .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
-            .keep_alive_interval(KEEP_ALIVE_EVERY)
-            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
-        builder
+/// The places for connections, of which one address may take a share only.
+struct Slots {
+    all: Arc<Semaphore>,
+    by_address: Arc<Mutex<HashMap<IpAddr, u32>>>,
+    address_max: u32,
+    /// They speak for many clients.
+    trusted_proxies: Vec<IpNet>,
+}
+
+impl Slots {
+    fn new(config: &Config) -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(config.connections_max as usize)),
+            by_address: Arc::default(),
+            address_max: (config.connections_max / ADDRESS_SHARE).max(1),
+            trusted_proxies: config.trusted_proxies.clone(),
+        }
+    }
+
+    fn take(&self, peer: IpAddr) -> Option<Slot> {
+        let permit = Arc::clone(&self.all).try_acquire_owned().ok()?;
+        let peer = peer.to_canonical();
+        let is_proxy = self.trusted_proxies.iter().any(|net| net.contains(&peer));
+        let address = (!is_proxy).then(|| network(peer));
+        if let Some(address) = address {
+            let mut by_address = self
+                .by_address
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let held = by_address.entry(address).or_default();
+            if *held >= self.address_max {
+                return None;
+            }
+            *held += 1;
+        }
+        Some(Slot {
+            address,
+            by_address: Arc::clone(&self.by_address),
+            _permit: permit,
+        })
+    }
+}
+
+/// One connection's place; given back when it is dropped.
+struct Slot {
+    address: Option<IpAddr>,
+    by_address: Arc<Mutex<HashMap<IpAddr, u32>>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let Some(address) = self.address else {
+            return;
+        };
+        let mut by_address = self
+            .by_address
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = by_address.get_mut(&address) {
+            *held -= 1;
+            if *held == 0 {
+                by_address.remove(&address);
+            }
+        }
     }
 }
 
@@ -205,11 +240,11 @@ impl Connection {
 /// request that opened it is answered.
 struct Occupying {
     stream: Guarded,
-    _slot: OwnedSemaphorePermit,
+    _slot: Slot,
 }
 
 impl Occupying {
-    fn new(stream: Guarded, slot: OwnedSemaphorePermit) -> Self {
+    fn new(stream: Guarded, slot: Slot) -> Self {
         metrics::gauge!("roost_connections").increment(1);
         Self {
             stream,
@@ -268,7 +303,13 @@ impl AsyncWrite for Occupying {
 /// unread bytes would reset the connection before the answer is read.
 async fn refuse(mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
     let farewell = async {
-        stream.write_all(REFUSAL.as_bytes()).await?;
+        let head = format!(
+            "HTTP/1.1 503 Service Unavailable\r\n\
+             content-type: application/problem+json\r\nretry-after: 5\r\n\
+             connection: close\r\ncontent-length: {}\r\n\r\n",
+            REFUSAL.len()
+        );
+        stream.write_all((head + REFUSAL).as_bytes()).await?;
         stream.shutdown().await?;
         let mut rest = [0; 1_024];
         while stream.read(&mut rest).await? > 0 {}

@@ -27,10 +27,13 @@ pub(super) async fn caller<'a>(ctx: &Context<'a>) -> Result<(&'a App, Actor)> {
     Ok((app, actor))
 }
 
-/// The use cases that need no account, and where the request comes from.
-pub(super) fn guest<'a>(ctx: &Context<'a>) -> (&'a App, &'a Origin) {
+/// The use cases that need no account, and where the request comes from. Counts as one try to sign
+/// in, as each root field does.
+pub(super) fn guest<'a>(ctx: &Context<'a>) -> Result<(&'a App, &'a Origin)> {
     let (app, asker) = anyone(ctx);
-    (app, &asker.origin)
+    let limits = &ctx.data_unchecked::<Shared>().limits;
+    limits.check_sign_in(asker.origin.address)?;
+    Ok((app, &asker.origin))
 }
 
 fn anyone<'a>(ctx: &Context<'a>) -> (&'a App, &'a Asker) {

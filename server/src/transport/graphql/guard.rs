@@ -127,6 +127,10 @@ fn check_document(document: &ExecutableDocument) -> Result<(), ServerError> {
         if size.roots > ROOT_FIELDS_MAX {
             return Err(too_large("an operation has at most 20 root fields"));
         }
+        // GraphQL §5.2.3.1; each root field would be a feed of its own.
+        if operation.node.ty == OperationType::Subscription && size.roots > 1 {
+            return Err(malformed("a subscription has one root field"));
+        }
         all = all.beside(size);
     }
     for name in document.fragments.keys() {

@@ -12,10 +12,7 @@ use axum::{
         request::Parts,
     },
 };
-use std::{
-    convert::Infallible,
-    net::{IpAddr, Ipv4Addr},
-};
+use std::net::{IpAddr, Ipv4Addr};
 
 impl FromRequestParts<Rest> for Actor {
     type Rejection = Problem;
@@ -41,14 +38,17 @@ fn bearer(parts: &Parts) -> Option<&str> {
         .then(|| token.trim_start())
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Origin {
-    type Rejection = Infallible;
+/// Counts as one try to sign in: only those who have no token yet ask by where they are.
+impl FromRequestParts<Rest> for Origin {
+    type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, rest: &Rest) -> Result<Self, Problem> {
         let client = parts.extensions.get::<ClientAddress>();
+        let address = client.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |client| client.0);
+        rest.shared.limits.check_sign_in(address)?;
         let user_agent = parts.headers.get(USER_AGENT);
         Ok(Self {
-            address: client.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |client| client.0),
+            address,
             user_agent: user_agent.and_then(|value| value.to_str().ok().map(str::to_owned)),
         })
     }

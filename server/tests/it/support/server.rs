@@ -42,6 +42,7 @@ impl World {
             ("address_requests_per_second", "100000"),
             ("account_requests_per_second", "100000"),
             ("address_handshakes_per_second", "10000"),
+            ("address_sign_ins_per_second", "10000"),
         ];
         let variables = defaults
             .iter()
