@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long a test waits for what must come.
-pub(super) const DEADLINE: Duration = Duration::from_secs(25);
+pub(super) const DEADLINE: Duration = Duration::from_secs(45);
 
 pub(super) struct House {
     pub(super) address: SocketAddr,
