@@ -17,6 +17,7 @@ use anyhow::Context;
 use axum::{Router, routing::get};
 use metrics_exporter_prometheus::PrometheusHandle;
 use roost_schema::{RoomId, Secret, Seq};
+use sea_orm::DbBackend;
 use secrecy::ExposeSecret;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, time::timeout};
@@ -29,8 +30,9 @@ const TOKEN_AUDIENCE: &str = "roost";
 const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const EXPIRE_EVERY: Duration = Duration::from_mins(1);
 const TRIM_EVERY: Duration = Duration::from_hours(1);
-/// How long background tasks may take to finish when the last connection is closed.
-const TASKS_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long background tasks may take to finish when the last connection is closed, and then the
+/// stores' own.
+const TASKS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A server that is bound to its address and not yet serving.
 pub struct Server {
@@ -43,11 +45,11 @@ pub struct Server {
     serving: Serving,
     metrics: Option<Serving>,
     drain_delay: Duration,
-    tasks: TaskTracker,
+    background: Background,
+    /// Outlives the rest: whoever ends may have something left to write.
+    stores: Background,
     /// Cancelled: stop, in order.
     stop: CancellationToken,
-    /// Cancelled: background tasks end.
-    cancel: CancellationToken,
     _lock: Option<DataLock>,
 }
 
@@ -55,9 +57,10 @@ pub struct Server {
 pub async fn boot(config: Config) -> anyhow::Result<Server> {
     let metrics = telemetry::metrics()?;
     let lock = lock_data(config.database_url.expose())?;
-    let tasks = TaskTracker::new();
-    let (cancel, closing) = (CancellationToken::new(), CancellationToken::new());
-    let store = open_stores(&config, &tasks, &cancel).await?;
+    let (background, stores) = (Background::default(), Background::default());
+    let Background { tasks, cancel } = background.clone();
+    let closing = CancellationToken::new();
+    let store = open_stores(&config, &stores).await?;
     let app = compose(&config, store, &tasks, &cancel).await?;
     let shared = Shared::new(&config, tasks.clone(), closing.clone());
     let router = transport::router(&app, &shared);
@@ -84,9 +87,9 @@ pub async fn boot(config: Config) -> anyhow::Result<Server> {
         metrics,
         shared,
         drain_delay: config.drain_delay,
-        tasks,
+        background,
+        stores,
         stop: CancellationToken::new(),
-        cancel,
         _lock: lock,
     })
 }
@@ -138,13 +141,28 @@ async fn with_journal<T>(
     work: impl AsyncFnOnce(Arc<dyn Journal>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let _lock = lock_data(config.database_url.expose())?;
-    let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
-    let store = open_stores(config, &tasks, &cancel).await?;
+    let stores = Background::default();
+    let store = open_stores(config, &stores).await?;
     let done = work(store.journal).await;
-    cancel.cancel();
-    tasks.close();
-    tasks.wait().await;
+    stores.end().await;
     done
+}
+
+/// Tasks, and the token that asks them to end.
+#[derive(Clone, Default)]
+struct Background {
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+}
+
+impl Background {
+    async fn end(&self) {
+        self.cancel.cancel();
+        self.tasks.close();
+        if timeout(TASKS_TIMEOUT, self.tasks.wait()).await.is_err() {
+            tracing::warn!(left = self.tasks.len(), "tasks did not finish in time");
+        }
+    }
 }
 
 impl Server {
@@ -170,11 +188,8 @@ impl Server {
             }
         };
         tokio::join!(self.serving.run(), metrics, stopping);
-        self.cancel.cancel();
-        self.tasks.close();
-        if timeout(TASKS_TIMEOUT, self.tasks.wait()).await.is_err() {
-            tracing::warn!(left = self.tasks.len(), "tasks did not finish in time");
-        }
+        self.background.end().await;
+        self.stores.end().await;
         tracing::info!("stopped");
         Ok(())
     }
@@ -190,13 +205,9 @@ async fn open_sql(config: &Config) -> anyhow::Result<Sql> {
     Ok(sql)
 }
 
-async fn open_stores(
-    config: &Config,
-    tasks: &TaskTracker,
-    cancel: &CancellationToken,
-) -> anyhow::Result<Store> {
+async fn open_stores(config: &Config, stores: &Background) -> anyhow::Result<Store> {
     let sql = open_sql(config).await?;
-    let journal = open_journal(config, &sql, tasks, cancel).await?;
+    let journal = open_journal(config, &sql, stores).await?;
     journal.verify().await?;
     let clock = Clock::measured(&sql).await?;
     Ok(Store::new(sql, journal, clock))
@@ -205,14 +216,19 @@ async fn open_stores(
 async fn open_journal(
     config: &Config,
     sql: &Sql,
-    tasks: &TaskTracker,
-    cancel: &CancellationToken,
+    stores: &Background,
 ) -> anyhow::Result<Arc<dyn Journal>> {
     if let Some(url) = &config.journal_url {
         let opened = MongoJournal::open(url.expose()).await;
         return Ok(opened.context("the journal at journal_url cannot be opened")?);
     }
-    Ok(SqlJournal::open(sql.clone(), tasks, cancel.clone()).await?)
+    // PostgreSQL: connections of its own. Who waits for a room's lock holds one of the others, and
+    // who has the lock waits for the journal. SQLite has one writer, which both must share.
+    let sql = match sql.backend() {
+        DbBackend::Sqlite => sql.clone(),
+        _ => Sql::connect(config.database_url.expose()).await?,
+    };
+    Ok(SqlJournal::open(sql, &stores.tasks, stores.cancel.clone()).await?)
 }
 
 async fn compose(

@@ -94,7 +94,16 @@ where
     {
         return Ok(done);
     }
-    let done = work(Arc::clone(&transaction)).await?;
+    let done = match work(Arc::clone(&transaction)).await {
+        // What stood in the way may be this very operation's first try, which ended meanwhile.
+        Err(refusal) if !matches!(refusal, RoomError::Store(_)) => {
+            return match operation {
+                Some(operation) => known(&*transaction, operation).await?.ok_or(refusal),
+                None => Err(refusal),
+            };
+        }
+        done => done?,
+    };
     if let Some(operation) = operation {
         let result = serde_json::to_value(&done).map_err(StoreError::unreadable)?;
         operations::keep(&transaction, operation, &result, now).await?;
