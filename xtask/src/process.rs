@@ -34,8 +34,23 @@ pub fn tied(program: impl AsRef<OsStr>, death_signal: DeathSignal, user: Option<
     command.args(["--pdeathsig", death_signal.name(), "--"]);
     command.arg(program);
     command.process_group(0).stdin(Stdio::null());
+    for name in OF_OUR_OWN_PACKAGE {
+        command.env_remove(name);
+    }
     command
 }
+
+/// What cargo tells xtask of its own package. Build scripts watch these (ring's does): passed on to another cargo,
+/// they would have it build ring, and all that uses it, anew each time.
+const OF_OUR_OWN_PACKAGE: [&str; 7] = [
+    "CARGO_MANIFEST_DIR",
+    "CARGO_MANIFEST_LINKS",
+    "CARGO_PKG_NAME",
+    "CARGO_PKG_VERSION_MAJOR",
+    "CARGO_PKG_VERSION_MINOR",
+    "CARGO_PKG_VERSION_PATCH",
+    "CARGO_PKG_VERSION_PRE",
+];
 
 /// What the kernel sends to a program whose starter died.
 #[derive(Clone, Copy, Debug)]

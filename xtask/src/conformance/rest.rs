@@ -32,7 +32,10 @@ pub(super) fn run(house: &House) -> Result<String> {
     command.env("ROOST_URL", house.roost.url());
     command.env("ROOST_ANSWERS", &path);
     command.env("PYTHONDONTWRITEBYTECODE", "1");
-    command.env("PYTHONPATH", scripts());
+    command.env(
+        "SCHEMATHESIS_HOOKS",
+        scripts().join("schemathesis_hooks.py"),
+    );
     process::run(command.current_dir(&house.folder))?;
     let text = fs::read_to_string(&path).context("the hooks wrote down no answers")?;
     judge(&operations()?, &serde_json::from_str(&text)?)

@@ -68,6 +68,20 @@ struct LastEventId(
     Option<Position>,
 );
 
+/// One event of the stream, by the fields of `text/event-stream`.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it only describes what `stream` writes")]
+struct StreamEvent {
+    /// The position after the frame; absent in `closed`.
+    id: Option<Position>,
+    /// Absent for a frame of changes; `closed` for the last event.
+    event: Option<String>,
+    /// JSON: a frame as `listEvents` answers it, or why the stream ends.
+    data: String,
+    /// How many milliseconds to wait before connecting again.
+    retry: Option<u64>,
+}
+
 /// Follow a room as server-sent events.
 ///
 /// Each event is one frame of changes: its `data` is as `listEvents` answers, its `id` the position
@@ -75,7 +89,7 @@ struct LastEventId(
 /// perhaps `retryAfterMs`. Comments keep the connection open.
 #[utoipa::path(get, path = "/rooms/{roomId}/stream", operation_id = "streamEvents", tag = "events",
     params(("roomId" = RoomId, Path, description = "A board, a conversation, or one's own room."), StreamQuery, LastEventId),
-    responses((status = OK, description = "Events without end.", content_type = "text/event-stream", body = String), (status = GONE, response = Problem)))]
+    responses((status = OK, description = "Events without end.", content_type = "text/event-stream", body = StreamEvent), (status = GONE, response = Problem)))]
 async fn stream_events(
     State(rest): State<Rest>,
     reader: Reader,
