@@ -59,10 +59,9 @@ pub async fn boot(config: Config) -> anyhow::Result<Server> {
     let lock = lock_data(config.database_url.expose())?;
     let (background, stores) = (Background::default(), Background::default());
     let Background { tasks, cancel } = background.clone();
-    let closing = CancellationToken::new();
     let store = open_stores(&config, &stores).await?;
     let app = compose(&config, store, &tasks, &cancel).await?;
-    let shared = Shared::new(&config, tasks.clone(), closing.clone());
+    let shared = Shared::new(&config, tasks.clone());
     let router = transport::router(&app, &shared);
 
     let listener = bind("listen", config.listen).await?;
@@ -73,7 +72,7 @@ pub async fn boot(config: Config) -> anyhow::Result<Server> {
             let bound = listener.local_addr()?;
             tasks.spawn(keep_metrics(metrics.clone(), cancel.clone()));
             let router = metrics_router(metrics);
-            let serving = Serving::new(listener, router, &config, closing.clone());
+            let serving = Serving::new(listener, router, &config, shared.drained.clone());
             (Some(serving), Some(bound))
         }
         None => (None, None),
@@ -83,7 +82,7 @@ pub async fn boot(config: Config) -> anyhow::Result<Server> {
         address,
         metrics_address,
         app,
-        serving: Serving::new(listener, router, &config, closing),
+        serving: Serving::new(listener, router, &config, shared.drained.clone()),
         metrics,
         shared,
         drain_delay: config.drain_delay,
@@ -171,8 +170,8 @@ impl Server {
         self.stop.clone()
     }
 
-    /// Serves until it is stopped: not ready first, then no new connections, then the requests that
-    /// were begun are finished, then the background tasks.
+    /// Serves until it is stopped: not ready first, then sockets are sent elsewhere, then no new
+    /// connections, then the requests that were begun are finished, then the background tasks.
     pub async fn serve(self) -> anyhow::Result<()> {
         tracing::info!(address = %self.address, "serving");
         let stopping = async {

@@ -64,18 +64,21 @@ pub struct Shared {
     pub tasks: TaskTracker,
     /// Cancelled when the server stops: streams end, sockets are told to reconnect elsewhere.
     pub closing: CancellationToken,
+    /// Cancelled when they had the time to hear that: no more connections from here on.
+    pub drained: CancellationToken,
     pub body_stall_timeout: Duration,
 }
 
 impl Shared {
-    pub fn new(config: &Config, tasks: TaskTracker, closing: CancellationToken) -> Self {
+    pub fn new(config: &Config, tasks: TaskTracker) -> Self {
         Self {
             limits: Arc::new(Limits::new(config)),
             origins: Origins::new(&config.allowed_origins),
             trusted_proxies: config.trusted_proxies.clone().into(),
             health: Health::default(),
             tasks,
-            closing,
+            closing: CancellationToken::new(),
+            drained: CancellationToken::new(),
             body_stall_timeout: config.body_stall_timeout,
         }
     }

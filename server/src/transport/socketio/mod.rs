@@ -85,7 +85,7 @@ struct Sockets {
     connected: TaskTracker,
 }
 
-/// The routes, to be merged into the server's. When the server closes, its sockets are drained.
+/// The routes, to be merged into the server's. When the server closes, its sockets are drained first.
 pub fn routes(app: &App, shared: &Shared) -> Router {
     let sockets = Arc::new(Sockets {
         app: app.clone(),
@@ -110,9 +110,12 @@ pub fn routes(app: &App, shared: &Shared) -> Router {
         .build_svc();
     // The last middleware added runs first.
     io.ns(NAMESPACE, begin.with(register).with(auth::admit));
-    let (closing, drained) = (shared.closing.clone(), Arc::clone(&sockets));
-    shared.tasks.spawn(async move {
-        closing.cancelled().await;
+    let (shared, drained) = (shared.clone(), Arc::clone(&sockets));
+    shared.tasks.clone().spawn(async move {
+        // However this ends, the server goes on stopping. Until then it takes connections: a client
+        // that polls hears that the server stops in the answer to a request it has yet to send.
+        let _drained = shared.drained.drop_guard();
+        shared.closing.cancelled().await;
         drain(&io, &drained).await;
     });
     Router::new()
