@@ -152,6 +152,8 @@ def before_call(context, case, kwargs):
         known = path_values(operation)
         case.path_parameters.update({name: known[name] for name in case.path_parameters if name in known})
     if isinstance(case.body, dict):
+        if isinstance(case.body.get("opId"), str):
+            case.body["opId"] = uuid.uuid4().hex
         case.body.update(body_values(operation))
         if operation == "inviteMember":
             case.body.pop("email", None)
