@@ -31,6 +31,8 @@ const HEAD_BYTES_MAX: usize = 16 * 1_024;
 const HEADERS_MAX: usize = 64;
 /// One address may hold one in this many of all connections.
 const ADDRESS_SHARE: u32 = 10;
+/// However few there may be in all, one address may hold this many.
+const ADDRESS_CONNECTIONS_MIN: u32 = 64;
 /// How many connections beyond the cap are told so at one time; the others are just closed.
 const REFUSALS_MAX: usize = 64;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -182,7 +184,7 @@ impl Slots {
         Self {
             all: Arc::new(Semaphore::new(config.connections_max as usize)),
             by_address: Arc::default(),
-            address_max: (config.connections_max / ADDRESS_SHARE).max(1),
+            address_max: (config.connections_max / ADDRESS_SHARE).max(ADDRESS_CONNECTIONS_MIN),
             trusted_proxies: config.trusted_proxies.clone(),
         }
     }

@@ -14,8 +14,7 @@ use utoipa::{
 #[openapi(
     info(
         title = "Roost",
-        description = "A self-hosted realtime collaboration backend: rooms whose changes every member sees, in one order, without gaps.",
-        license(name = "Apache-2.0", identifier = "Apache-2.0")
+        description = "A self-hosted realtime collaboration backend: rooms whose changes every member sees, in one order, without gaps."
     ),
     servers((url = "/", description = "This instance.")),
     security(("bearer" = [])),

@@ -33,7 +33,7 @@ async fn stuck_after_the_upgrade() {
 }
 
 async fn only_the_stuck_one_is_closed(mode: Mode) {
-    let house = House::build_with(&[("write_stall_timeout", "5s")]).await;
+    let house = House::build_with(&[("write_stall_timeout", "10s")]).await;
     let proxy = Proxy::before(house.address);
     let (alice, bob, eve) = (
         house.person("alice").await,
