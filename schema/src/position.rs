@@ -38,16 +38,34 @@ impl fmt::Display for Epoch {
     }
 }
 
-/// A reader's place in a room, opaque to clients; written `epoch.seq`.
+/// A reader's place in a room, opaque to clients; written `epoch.seq`, and `epoch.seq.floor` while a
+/// load of the full state is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Position {
     pub epoch: Epoch,
     pub seq: Seq,
+    /// Tombstones up to here are nothing to a reader whose load began after they were gone. 0 for a
+    /// reader that loads nothing.
+    pub floor: Seq,
+}
+
+impl Position {
+    pub const fn new(epoch: Epoch, seq: Seq) -> Self {
+        Self {
+            epoch,
+            seq,
+            floor: Seq::ZERO,
+        }
+    }
 }
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.epoch, self.seq)
+        write!(f, "{}.{}", self.epoch, self.seq)?;
+        match self.floor {
+            Seq::ZERO => Ok(()),
+            floor => write!(f, ".{floor}"),
+        }
     }
 }
 
@@ -60,16 +78,26 @@ impl FromStr for Position {
     type Err = InvalidPosition;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (epoch, seq) = text.split_once('.').ok_or(InvalidPosition)?;
-        let is_plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !is_plain(epoch) || !is_plain(seq) || seq.len() > 18 {
+        let (epoch, seqs) = text.split_once('.').ok_or(InvalidPosition)?;
+        let (seq, floor) = seqs.split_once('.').unwrap_or((seqs, "0"));
+        if !epoch.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(InvalidPosition);
         }
         Ok(Self {
             epoch: Epoch(u64::from_str_radix(epoch, 16).map_err(|_| InvalidPosition)?),
-            seq: Seq(seq.parse().map_err(|_| InvalidPosition)?),
+            seq: parse_seq(seq)?,
+            floor: parse_seq(floor)?,
         })
     }
+}
+
+/// Seqs are kept as signed 64-bit integers, of which 18 digits are always one.
+fn parse_seq(text: &str) -> Result<Seq, InvalidPosition> {
+    const DIGITS_MAX: usize = 18;
+    if text.len() > DIGITS_MAX || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(InvalidPosition);
+    }
+    text.parse().map(Seq).map_err(|_| InvalidPosition)
 }
 
 impl Serialize for Position {
@@ -86,7 +114,12 @@ impl<'de> Deserialize<'de> for Position {
 }
 
 #[cfg(feature = "openapi")]
-crate::openapi::string!(Position, 3, 35, r"^[0-9a-f]{1,16}\.(0|[1-9][0-9]{0,17})$");
+crate::openapi::string!(
+    Position,
+    3,
+    54,
+    r"^[0-9a-f]{1,16}\.(0|[1-9][0-9]{0,17})(\.[1-9][0-9]{0,17})?$"
+);
 
 #[cfg(feature = "graphql")]
 async_graphql::scalar!(
@@ -107,14 +140,26 @@ mod tests {
 
     #[test]
     fn a_position_reads_back_what_it_wrote() {
-        let position = Position {
-            epoch: Epoch(0x3f2a),
-            seq: Seq(17),
-        };
+        let position = Position::new(Epoch(0x3f2a), Seq(17));
         assert_eq!(position.to_string(), "3f2a.17");
         assert_eq!("3f2a.17".parse::<Position>().unwrap(), position);
+        let loading = Position {
+            floor: Seq(20),
+            ..position
+        };
+        assert_eq!(loading.to_string(), "3f2a.17.20");
+        assert_eq!("3f2a.17.20".parse::<Position>().unwrap(), loading);
         for wrong in [
-            "", "17", ".17", "3f2a.", "3f2a.-1", "+1.1", "3f2a.1f", "zz.1",
+            "3f2a.17.",
+            "3f2a.17.1.2",
+            "",
+            "17",
+            ".17",
+            "3f2a.",
+            "3f2a.-1",
+            "+1.1",
+            "3f2a.1f",
+            "zz.1",
         ] {
             assert!(wrong.parse::<Position>().is_err(), "{wrong}");
         }

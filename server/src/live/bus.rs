@@ -102,10 +102,7 @@ impl Delivery {
             // A reader fed from the journal may be ahead of what was delivered here.
             _ => self.view.head.max(cursor),
         };
-        let position = Position {
-            epoch: self.view.epoch,
-            seq,
-        };
+        let position = Position::new(self.view.epoch, seq);
         Some(Arc::new(Frame::new(
             self.view.id(),
             events,

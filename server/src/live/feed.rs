@@ -98,7 +98,7 @@ impl Feed {
             room,
             reader: ItemId::of_member(reader),
             cursor,
-            floor_seen: cursor.seq,
+            floor_seen: cursor.floor.max(cursor.seq),
             is_reset: false,
             is_told: false,
             is_ended: false,
@@ -197,10 +197,11 @@ impl Feed {
             } else {
                 last.max(before.head)
             };
-            let position = Position {
-                epoch: self.cursor.epoch,
-                seq,
-            };
+            let mut position = Position::new(self.cursor.epoch, seq);
+            if seq < self.floor_seen {
+                // Whoever goes on from here goes on with this load, and does not begin another.
+                position.floor = self.floor_seen;
+            }
             let events = newest_of_each(page.entries);
             let mut frame = Frame::new(self.room.id(), events, position, false);
             frame.reset = std::mem::take(&mut self.is_reset);
@@ -232,10 +233,7 @@ impl Feed {
             None => frame,
             Some(at) => {
                 self.is_ended = true;
-                let position = Position {
-                    epoch: frame.position.epoch,
-                    seq: frame.events[at].seq,
-                };
+                let position = Position::new(frame.position.epoch, frame.events[at].seq);
                 let events = frame.events[..=at].to_vec();
                 let mut cut = Frame::new(frame.room, events, position, frame.live);
                 cut.reset = frame.reset;

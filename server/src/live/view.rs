@@ -66,10 +66,7 @@ impl RoomView {
     }
 
     pub(super) fn position(&self) -> Position {
-        Position {
-            epoch: self.epoch,
-            seq: self.head,
-        }
+        Position::new(self.epoch, self.head)
     }
 
     /// Takes in what an entry says of members and room; the newest entry of an item wins.

@@ -8,6 +8,7 @@ mod access;
 mod accounts;
 mod architecture;
 mod config;
+mod feed;
 mod graphql;
 mod health;
 mod journal;

@@ -1,0 +1,174 @@
+//! The feed at its edges: a floor above the reader, and a reader who was removed between two looks.
+
+use chrono::{TimeDelta, Utc};
+use roost_schema::{Body, ItemId, Kind, MemberState, Op, Position, Role, RoomId, Seq, UserId};
+use roost_server::{
+    live::{Change, Live, Write},
+    store::{
+        Sql,
+        journal::{Journal, RequestHash, SqlJournal, Trim},
+    },
+};
+use std::{collections::BTreeSet, sync::Arc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// So long that a frame holds one item.
+const LONG_TEXT_BYTES: usize = 200 * 1_024;
+/// Many more than the room needs.
+const PAGES_MAX: usize = 20;
+
+struct World {
+    journal: Arc<SqlJournal>,
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+    live: Arc<Live>,
+    room: RoomId,
+    reader: UserId,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+impl World {
+    /// A room with one member.
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}/journal.db?mode=rwc", folder.path().display());
+        let sql = Sql::connect(&url).await.unwrap();
+        sql.migrate().await.unwrap();
+        let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+        let journal = SqlJournal::open(sql, &tasks, cancel.clone()).await.unwrap();
+        let world = Self {
+            live: Live::new(journal.clone(), tasks.clone(), cancel.clone()),
+            journal,
+            tasks,
+            cancel,
+            room: RoomId::generate(),
+            reader: UserId::generate(),
+            _folder: folder,
+        };
+        world.write_membership(Op::Put).await;
+        world
+    }
+
+    async fn write_membership(&self, op: Op) {
+        let state = MemberState {
+            room_id: self.room,
+            user_id: self.reader,
+            role: Role::Viewer,
+        };
+        let body = match op {
+            Op::Put => Body::encode(&state).unwrap(),
+            Op::Delete => Body::null(),
+        };
+        let item = ItemId::of_member(self.reader);
+        self.write(item, Kind::Member, op, body).await;
+    }
+
+    async fn put(&self, text: &str) -> ItemId {
+        let item = ItemId::generate();
+        let body = Body::encode(&text).unwrap();
+        self.write(item, Kind::Message, Op::Put, body).await;
+        item
+    }
+
+    async fn write(&self, item: ItemId, kind: Kind, op: Op, body: Body) {
+        let write = Write {
+            actor: self.reader,
+            op_id: None,
+            request_hash: RequestHash([0; 32]),
+            item,
+            is_new: false,
+            bytes: 0,
+            judge: Box::new(move |_| {
+                Ok(Change {
+                    item,
+                    kind,
+                    op,
+                    body: body.clone(),
+                })
+            }),
+        };
+        self.live.room(self.room).write(write).await.unwrap();
+    }
+
+    /// The same journal, served by an instance that remembers nothing.
+    fn restart(&mut self) {
+        self.live = Live::new(
+            self.journal.clone(),
+            self.tasks.clone(),
+            self.cancel.clone(),
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_load_in_pages_from_below_the_floor_ends() {
+    let mut world = World::new().await;
+    let mut living = BTreeSet::from([ItemId::of_member(world.reader)]);
+    let long = "x".repeat(LONG_TEXT_BYTES);
+    for _ in 0..3 {
+        living.insert(world.put(&long).await);
+    }
+    let gone = world.put("soon gone").await;
+    let early = world.live.room(world.room).position().await.unwrap();
+    world
+        .write(gone, Kind::Message, Op::Delete, Body::null())
+        .await;
+    living.insert(world.put("after it").await);
+    let soon = Utc::now() + TimeDelta::hours(1);
+    let bounds = Trim {
+        superseded_before: soon,
+        tombstones_before: soon,
+    };
+    assert!(world.journal.trim(bounds).await.unwrap() > 0);
+    world.restart();
+
+    // Each page by a feed of its own, as REST reads them.
+    let (mut after, mut held, mut resets) = (early, BTreeSet::from([gone]), 0);
+    for page in 0.. {
+        assert!(page < PAGES_MAX, "the load does not end: at {after}");
+        let room = world.live.room(world.room);
+        let mut feed = room.watch(world.reader, Some(after)).await.unwrap();
+        let frame = feed.page().await.unwrap().unwrap();
+        if frame.reset {
+            resets += 1;
+            held.clear();
+        }
+        held.extend(frame.events.iter().map(|event| event.item));
+        after = frame.position.to_string().parse().unwrap();
+        if frame.live {
+            break;
+        }
+    }
+    assert_eq!((resets, held), (1, living));
+    assert_eq!(after.floor, Seq::ZERO);
+}
+
+/// The right to join is looked at first, the position after it: a removal may come between the two.
+#[tokio::test]
+async fn who_was_removed_before_the_feed_began_gets_nothing() {
+    let world = World::new().await;
+    world.write_membership(Op::Delete).await;
+    let room = world.live.room(world.room);
+    let mut from_now_on = Arc::clone(&room).watch(world.reader, None).await.unwrap();
+    world.put("not for the reader").await;
+    assert!(from_now_on.next().await.unwrap().is_none());
+
+    let stranger = UserId::generate();
+    let mut never_in = Arc::clone(&room).watch(stranger, None).await.unwrap();
+    assert!(never_in.next().await.unwrap().is_none());
+
+    // What was said before the removal may still be caught up with, up to the removal and no further.
+    let head = room.position().await.unwrap();
+    let early = Position::new(head.epoch, Seq(1));
+    let mut from_early = room.watch(world.reader, Some(early)).await.unwrap();
+    let frame = from_early.next().await.unwrap().unwrap();
+    assert_eq!(frame.events.len(), 1);
+    assert_eq!(frame.events[0].op, Op::Delete);
+    assert!(from_early.next().await.unwrap().is_none());
+}
