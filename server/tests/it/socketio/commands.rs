@@ -224,7 +224,9 @@ async fn a_revoked_session_ends_its_sockets_for_good() {
             .unwrap();
         // C7 says 1 s; tests wait five times as long.
         let end = socket.end(Duration::from_secs(5)).await;
-        assert_eq!(end, Heard::Disconnected, "{mode:?}");
+        // In the middle of an upgrade the word may be lost with the poll that was to carry it.
+        let is_moving = mode == Mode::Upgrade && end == Heard::Closed;
+        assert!(end == Heard::Disconnected || is_moving, "{mode:?}: {end:?}");
         let auth = json!({ "token": person.token });
         let mut again = Socket::open(house.address, mode, Some(&auth)).await;
         let Heard::Refused(refusal) = again.next().await else {
