@@ -287,6 +287,9 @@ impl Line {
             let payload = get(http.clone(), url.clone()).await.expect("an answer");
             for packet in payload.split('\x1e') {
                 is_connected |= packet.starts_with("40") || packet.starts_with("44");
+                if packet == "2" {
+                    assert!(post(&http, &url, "3".to_owned()).await);
+                }
                 self.hear(packet);
             }
         }
@@ -307,10 +310,14 @@ impl Line {
         let poll = get(http, url);
         let (payload, probed) = tokio::join!(poll, next_text(&mut stream));
         assert_eq!(probed.as_deref(), Some("3probe"));
-        for packet in payload.expect("an answer").split('\x1e') {
+        let payload = payload.expect("an answer");
+        stream.send(Message::text("5")).await.unwrap();
+        for packet in payload.split('\x1e') {
+            if packet == "2" {
+                stream.send(Message::text("3")).await.unwrap();
+            }
             self.hear(packet);
         }
-        stream.send(Message::text("5")).await.unwrap();
         self.over_websocket(stream).await;
     }
 
