@@ -162,10 +162,13 @@ impl Feed {
     /// The right to read and the cursor are looked at in two moments: a removal between them is in no
     /// frame that this reader will get.
     fn is_past_removal(&self) -> bool {
+        self.ended_at().is_some_and(|seq| seq <= self.cursor.seq)
+    }
+
+    fn ended_at(&self) -> Option<Seq> {
         let delivery = self.room.delivery();
         let ended_at = |delivery: &Delivery| delivery.view().ended_at(self.reader);
-        let ended_at = delivery.as_ref().and_then(ended_at);
-        ended_at.is_some_and(|seq| seq <= self.cursor.seq)
+        delivery.as_ref().and_then(ended_at)
     }
 
     fn recall(&self) -> Option<Arc<Frame>> {
@@ -227,9 +230,11 @@ impl Feed {
             .unwrap_or_default())
     }
 
-    /// Moves the cursor; a removed reader gets nothing that came after the removal.
+    /// Moves the cursor; a removed reader gets nothing that came after the removal. One who was invited
+    /// again goes on over it: members may read the whole room.
     fn advance(&mut self, frame: Arc<Frame>) -> Arc<Frame> {
-        let frame = match frame.removal_of(self.reader) {
+        let removal = self.ended_at().and_then(|_| frame.removal_of(self.reader));
+        let frame = match removal {
             None => frame,
             Some(at) => {
                 self.is_ended = true;

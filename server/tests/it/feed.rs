@@ -172,3 +172,23 @@ async fn who_was_removed_before_the_feed_began_gets_nothing() {
     assert_eq!(frame.events[0].op, Op::Delete);
     assert!(from_early.next().await.unwrap().is_none());
 }
+
+/// What lies between a removal and a new invitation is no end for who is a member now.
+#[tokio::test]
+async fn who_was_invited_again_goes_on_over_the_removal() {
+    let world = World::new().await;
+    let room = world.live.room(world.room);
+    let early = room.position().await.unwrap();
+    world.write_membership(Op::Delete).await;
+    world.put("while away").await;
+    world.write_membership(Op::Put).await;
+    let last = world.put("back again").await;
+
+    let mut feed = room.watch(world.reader, Some(early)).await.unwrap();
+    let frame = feed.next().await.unwrap().unwrap();
+    assert_eq!(frame.events.last().unwrap().item, last);
+    assert!(frame.live);
+    let next = world.put("and on").await;
+    let frame = feed.next().await.unwrap().unwrap();
+    assert_eq!(frame.events[0].item, next);
+}
