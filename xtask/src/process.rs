@@ -120,6 +120,8 @@ pub fn stop(child: &mut Child, politely: Signal) -> Result<ExitStatus> {
         return Ok(status);
     }
     signal(child, politely);
+    // One that was paused would never hear it.
+    signal(child, Signal::CONT);
     wait_or_kill(child)
 }
 
@@ -167,7 +169,8 @@ pub fn display(command: &Command) -> String {
     words[own.map_or(0, |separator| separator + 1)..].join(" ")
 }
 
-fn signal(child: &Child, signal: Signal) {
+/// Sends a signal and does not wait for what comes of it.
+pub fn signal(child: &Child, signal: Signal) {
     // A child that has ended but was not waited for is a zombie: its id cannot have been given to another process.
     if let Some(id) = id(child) {
         let _ = rustix::process::kill_process(id, signal);

@@ -114,24 +114,13 @@ fn prove_on(order: Order, store: Store, program: &std::path::Path) -> Result<()>
         .map_or(sqlite, |server| server.url.clone() + "postgres");
     let journal_url = mongodb
         .as_ref()
-        .map_or(Ok(String::new()), |server| with_database(server.url()))?;
+        .map_or(Ok(String::new()), |server| server.database_url("prove"))?;
     let mut roost = Roost::start(program, folder.path(), &database_url, &journal_url)?;
     let runtime = tokio::runtime::Runtime::new()?;
     let evidence = runtime.block_on(gather(order, &mut roost))?;
     roost.stop()?;
     let kept = journal::read(&roost, &evidence.rooms)?;
     verdict::judge(&evidence, &kept)
-}
-
-/// Names a database of this run's own in a server's URL.
-fn with_database(url: &str) -> Result<String> {
-    let (scheme, rest) = url
-        .split_once("://")
-        .context("a MongoDB URL has a scheme")?;
-    let (server, options) = rest.split_once('?').unwrap_or((rest, ""));
-    let server = server.split('/').next().unwrap_or(server);
-    let name = format!("roost_prove_{}", std::process::id());
-    Ok(format!("{scheme}://{server}/{name}?{options}"))
 }
 
 /// What the run saw, to be held against the journal.

@@ -1,7 +1,7 @@
 //! The server under proof: built, started, stopped or killed, started again, and its own commands run.
 
 use crate::{
-    ports,
+    interrupt, ports,
     process::{self, DeathSignal, tied},
     workspace,
 };
@@ -20,7 +20,7 @@ use std::{
 const READY_PATIENCE: Duration = Duration::from_mins(1);
 
 /// Builds the server and gives its path.
-pub(crate) fn build(debug: bool) -> Result<PathBuf> {
+pub fn build(debug: bool) -> Result<PathBuf> {
     let mut command = tied("cargo", DeathSignal::Terminate, None);
     // With the whole workspace selected its features are those of the tests: nothing is built twice.
     command.args(["build", "--locked", "--workspace", "--bin", "roost"]);
@@ -34,7 +34,7 @@ pub(crate) fn build(debug: bool) -> Result<PathBuf> {
 }
 
 /// A server whose data outlives it.
-pub(crate) struct Roost {
+pub struct Roost {
     program: PathBuf,
     folder: PathBuf,
     environment: Vec<(&'static str, String)>,
@@ -50,14 +50,23 @@ impl Roost {
         database_url: &str,
         journal_url: &str,
     ) -> Result<Self> {
-        let port = ports::free_port()?;
-        let metrics_port = ports::free_port()?;
-        let environment = vec![
-            ("ROOST_LISTEN", format!("127.0.0.1:{port}")),
-            ("ROOST_METRICS_LISTEN", format!("127.0.0.1:{metrics_port}")),
+        let stores = vec![
             ("ROOST_DATABASE_URL", database_url.to_owned()),
             ("ROOST_JOURNAL_URL", journal_url.to_owned()),
         ];
+        Self::start_with(program, folder, stores)
+    }
+
+    /// With these variables, and two free ports of its own.
+    pub fn start_with(
+        program: &Path,
+        folder: &Path,
+        mut environment: Vec<(&'static str, String)>,
+    ) -> Result<Self> {
+        let port = ports::free_port()?;
+        let metrics_port = ports::free_port()?;
+        environment.push(("ROOST_LISTEN", format!("127.0.0.1:{port}")));
+        environment.push(("ROOST_METRICS_LISTEN", format!("127.0.0.1:{metrics_port}")));
         let child = spawn(program, folder, &environment, port)?;
         Ok(Self {
             program: program.to_owned(),
@@ -69,22 +78,49 @@ impl Roost {
         })
     }
 
-    pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address())
     }
 
-    pub(crate) fn kill_nine(&mut self) -> Result<()> {
+    /// Where it listens, as a proxy is told of it.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    pub fn metrics_url(&self) -> String {
+        format!("http://127.0.0.1:{}/metrics", self.metrics_port)
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.folder.join("roost.log")
+    }
+
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal and does not wait for what comes of it: STOP and CONT, or TERM before `stop`.
+    pub fn signal(&self, signal: Signal) {
+        process::signal(&self.child, signal);
+    }
+
+    /// How it ended, when it has.
+    pub fn ending(&mut self) -> Result<Option<String>> {
+        Ok(self.child.try_wait()?.map(process::describe))
+    }
+
+    pub fn kill_nine(&mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
 
-    pub(crate) fn restart(&mut self) -> Result<()> {
+    pub fn restart(&mut self) -> Result<()> {
         self.child = spawn(&self.program, &self.folder, &self.environment, self.port)?;
         Ok(())
     }
 
-    pub(crate) fn stop(&mut self) -> Result<()> {
+    pub fn stop(&mut self) -> Result<()> {
         let status = process::stop(&mut self.child, Signal::TERM)?;
         if !status.success() {
             bail!(
@@ -96,7 +132,7 @@ impl Roost {
     }
 
     /// What one of the program's other commands prints, with the server's own configuration.
-    pub(crate) fn ask(&self, arguments: &[&str]) -> Result<String> {
+    pub fn ask(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.program);
         command.args(arguments);
         command.envs(self.environment.iter().cloned());
@@ -105,7 +141,7 @@ impl Roost {
     }
 
     /// The body of `/metrics`, from its private listener.
-    pub(crate) fn metrics(&self) -> Result<String> {
+    pub fn metrics(&self) -> Result<String> {
         let answer = get(self.metrics_port, "/metrics")?;
         let (head, body) = answer
             .split_once("\r\n\r\n")
@@ -141,6 +177,11 @@ fn spawn(
     let mut child = command.spawn().context("cannot start the server")?;
     let deadline = Instant::now() + READY_PATIENCE;
     while !(ports::is_owned_by(port, child.id()) && is_ready(port)) {
+        if interrupt::requested() {
+            let _ = child.kill();
+            let _ = child.wait();
+            bail!("interrupted");
+        }
         if let Some(status) = child.try_wait()? {
             let text = std::fs::read_to_string(folder.join("roost.log")).unwrap_or_default();
             let tail: Vec<_> = text.lines().rev().take(10).collect();
@@ -166,11 +207,11 @@ fn is_ready(port: u16) -> bool {
     get(port, "/readyz").is_ok_and(|answer| answer.starts_with(OK))
 }
 
-const OK: &str = "HTTP/1.1 200";
+pub(crate) const OK: &str = "HTTP/1.1 200";
 const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// An answer as it came, head and body.
-fn get(port: u16, path: &str) -> std::io::Result<String> {
+pub(crate) fn get(port: u16, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(ANSWER_PATIENCE))?;
     write!(

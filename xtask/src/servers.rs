@@ -2,8 +2,10 @@
 //!
 //! Whatever ends us ends them: `Drop` stops them, and the kernel does when we are killed with -9.
 
+pub mod caddy;
 pub mod mongodb;
 pub mod postgres;
+pub mod redis;
 mod wire;
 
 use std::fs::{self, File};
@@ -24,11 +26,15 @@ const READY_PATIENCE: Duration = Duration::from_secs(30);
 /// How much of a server's log goes into the error when it does not start.
 const LOG_TAIL_LINES: usize = 15;
 const FOLDER_PREFIX: &str = "roost-server-";
+const LOG_FILE: &str = "server.log";
 
 /// What `cargo xtask test` hands to the tests.
 pub struct Servers {
     pub postgres: Server,
     pub mongodb: mongodb::MongoDb,
+    pub redis: Server,
+    /// A program only: tests start their own, before instances of their own.
+    pub caddy: String,
 }
 
 impl Servers {
@@ -36,20 +42,29 @@ impl Servers {
         Ok(Self {
             postgres: postgres::start()?,
             mongodb: mongodb::start()?,
+            redis: redis::start()?,
+            caddy: caddy::program()?.display().to_string(),
         })
     }
 
     /// The variables that tell tests where the servers are.
-    pub fn environment(&self) -> [(&'static str, &str); 2] {
+    pub fn environment(&self) -> [(&'static str, &str); 4] {
         [
             ("ROOST_TEST_POSTGRES_URL", &self.postgres.url),
             (mongodb::URL_VARIABLE, self.mongodb.url()),
+            (redis::URL_VARIABLE, &self.redis.url),
+            (caddy::PROGRAM_VARIABLE, &self.caddy),
         ]
     }
 
     /// One line for people.
     pub fn describe(&self) -> String {
-        format!("{}; {}", self.postgres.describe(), self.mongodb.describe())
+        let servers = [
+            self.postgres.describe(),
+            self.mongodb.describe(),
+            self.redis.describe(),
+        ];
+        servers.join("; ")
     }
 }
 
@@ -63,6 +78,7 @@ pub fn run_until_interrupted() -> Result<()> {
     while !interrupt::requested() {
         servers.postgres.check_alive()?;
         servers.mongodb.check_alive()?;
+        servers.redis.check_alive()?;
         thread::sleep(process::POLL);
     }
     Ok(())
@@ -73,7 +89,7 @@ struct Launch {
     name: &'static str,
     command: StartCommand,
     /// Whether the server on this port answers.
-    is_ready: Box<dyn Fn(u16) -> bool + Send>,
+    is_ready: ReadyCheck,
     stop_signal: Signal,
     /// Ends the server at once when its data is thrown away with it.
     discard_signal: Signal,
@@ -81,6 +97,8 @@ struct Launch {
 
 /// The command that starts a server in the foreground, for a port and a folder.
 type StartCommand = Box<dyn Fn(u16, &TempDir) -> Command + Send>;
+/// Asks whether the server on a port answers.
+type ReadyCheck = Box<dyn Fn(u16) -> bool + Send>;
 
 /// A running server of ours. Dropping it stops it and removes its folder.
 pub struct Server {
@@ -95,6 +113,10 @@ pub struct Server {
 impl Server {
     fn start(launch: Launch, folder: TempDir) -> Result<Self> {
         let port = ports::free_port()?;
+        Self::start_on(launch, folder, port)
+    }
+
+    fn start_on(launch: Launch, folder: TempDir, port: u16) -> Result<Self> {
         let child = spawn(&launch, port, &folder)?;
         Ok(Self {
             url: String::new(),
@@ -137,6 +159,21 @@ impl Server {
         Ok(())
     }
 
+    /// Stops the server in its tracks, as a machine that hangs: its connections stay, and nothing is answered.
+    pub fn pause(&self) {
+        process::signal(&self.child, Signal::STOP);
+    }
+
+    /// Lets it go on after `pause`.
+    pub fn resume(&self) {
+        process::signal(&self.child, Signal::CONT);
+    }
+
+    /// What it printed, for whoever looks for a cause.
+    pub fn log(&self) -> PathBuf {
+        self.folder.path().join(LOG_FILE)
+    }
+
     /// An error when the server has ended by itself.
     pub fn check_alive(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
@@ -156,7 +193,7 @@ impl Drop for Server {
 }
 
 fn spawn(launch: &Launch, port: u16, folder: &TempDir) -> Result<Child> {
-    let log = folder.path().join("server.log");
+    let log = folder.path().join(LOG_FILE);
     let output = File::create(&log)?;
     let mut command = (launch.command)(port, folder);
     command.stdout(output.try_clone()?).stderr(output);
@@ -197,7 +234,7 @@ fn wait_until_ready(launch: &Launch, port: u16, child: &mut Child) -> Result<()>
 /// A temporary folder that another user's server can reach into, named after us.
 ///
 /// Folders whose xtask was killed with -9 are removed here, on the next start.
-fn temporary_folder() -> Result<TempDir> {
+pub(crate) fn temporary_folder() -> Result<TempDir> {
     remove_stale_folders();
     let folder = tempfile::Builder::new()
         .prefix(&format!("{FOLDER_PREFIX}{}-", std::process::id()))

@@ -107,6 +107,38 @@ pub fn cargo_program(program: &str, version: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// A program that `go install` builds once into the tools folder: its module's path, with the folder of the program.
+pub fn go_program(program: &str, module: &str, version: &str) -> Result<PathBuf> {
+    let folder = workspace::tools_folder().join(format!("{program}-{version}/bin"));
+    let path = folder.join(program);
+    let _lock = lock(program)?;
+    if process::is_executable(&path) {
+        return Ok(path);
+    }
+    let go = find_go().with_context(|| {
+        format!("building {program} {version} needs Go {GO_VERSION_MIN} or newer, which Debian 12 does not have: install it from go.dev, or put a {program} on PATH")
+    })?;
+    let mut install = tied(go, DeathSignal::Terminate, None);
+    install.args(["install", &format!("{module}@v{version}")]);
+    install.env("GOBIN", &folder);
+    process::run(&mut install).with_context(|| {
+        format!("cannot build {program} {version}; it needs Go {GO_VERSION_MIN} or newer")
+    })?;
+    Ok(path)
+}
+
+/// An older one does not know how to fetch the toolchain that a module asks for.
+const GO_VERSION_MIN: &str = "1.21";
+/// Where Go's own archive is unpacked by its instructions, which PATH may not know.
+const GO_FOLDER: &str = "/usr/local/go/bin";
+
+fn find_go() -> Option<PathBuf> {
+    process::find_on_path("go").or_else(|| {
+        let go = Path::new(GO_FOLDER).join("go");
+        process::is_executable(&go).then_some(go)
+    })
+}
+
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }

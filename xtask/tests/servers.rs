@@ -14,14 +14,14 @@ use std::{env, fs, thread};
 
 use xtask::ports;
 use xtask::process::{DeathSignal, tied};
-use xtask::servers::postgres;
+use xtask::servers::{postgres, redis};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// `cargo xtask servers`, seen from outside.
 struct Run {
     xtask: Child,
-    /// The ports and process ids of the two servers.
+    /// The ports and process ids of the servers.
     servers: Vec<(u16, u32)>,
 }
 
@@ -35,7 +35,7 @@ impl Run {
             .spawn()
             .unwrap();
         let lines = BufReader::new(xtask.stdout.take().unwrap()).lines();
-        let lines: Vec<_> = lines.map(Result::unwrap).take(3).collect();
+        let lines: Vec<_> = lines.map(Result::unwrap).take(5).collect();
         assert!(
             lines[1].starts_with("export ROOST_TEST_POSTGRES_URL='postgres://"),
             "{lines:?}"
@@ -44,7 +44,15 @@ impl Run {
             lines[2].starts_with("export ROOST_TEST_MONGODB_URL='mongodb://"),
             "{lines:?}"
         );
-        let servers = lines[1..].iter().map(|line| {
+        assert!(
+            lines[3].starts_with("export ROOST_TEST_REDIS_URL='redis://"),
+            "{lines:?}"
+        );
+        assert!(
+            lines[4].starts_with("export ROOST_TEST_CADDY='/"),
+            "{lines:?}"
+        );
+        let servers = lines[1..4].iter().map(|line| {
             let port = line.rsplit(':').next().unwrap().split('/').next().unwrap();
             let port = port.parse().unwrap();
             (port, ports::owner(port).unwrap())
@@ -117,6 +125,37 @@ fn a_killed_server_comes_back_with_its_data_on_its_port() {
     assert_eq!(sql(&server.url, "select number from kept"), "7");
     let last = server.process_id();
     drop(server);
+    assert!(has_ended(last));
+}
+
+#[test]
+fn redis_speaks_tls_when_it_is_asked_to_and_can_be_paused() {
+    require_xtask_test();
+    let redis = redis::start_with_tls().unwrap();
+    let port = redis.server.port().to_string();
+    let ask = |seconds: &str| {
+        let mut command = Command::new("timeout");
+        command.args([
+            seconds,
+            "redis-cli",
+            "-h",
+            "localhost",
+            "-p",
+            &port,
+            "--tls",
+        ]);
+        command.arg("--cacert").arg(&redis.authority).arg("ping");
+        let output = command.output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(ask("5"), "PONG");
+
+    redis.server.pause();
+    assert_eq!(ask("0.3"), "");
+    redis.server.resume();
+    assert_eq!(ask("5"), "PONG");
+    let last = redis.server.process_id();
+    drop(redis);
     assert!(has_ended(last));
 }
 

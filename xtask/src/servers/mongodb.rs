@@ -33,6 +33,18 @@ impl MongoDb {
         }
     }
 
+    /// The URL of a database of this process's own: a given server may have others' data.
+    pub fn database_url(&self, purpose: &str) -> Result<String> {
+        let (scheme, rest) = self
+            .url()
+            .split_once("://")
+            .context("a MongoDB URL has a scheme")?;
+        let (server, options) = rest.split_once('?').unwrap_or((rest, ""));
+        let server = server.split('/').next().unwrap_or(server);
+        let name = format!("roost_{purpose}_{}", std::process::id());
+        Ok(format!("{scheme}://{server}/{name}?{options}"))
+    }
+
     pub fn describe(&self) -> String {
         match self {
             Self::Given { url } => format!("the MongoDB-wire server given as {url}"),
