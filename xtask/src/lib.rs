@@ -4,13 +4,14 @@
 
 pub mod assets;
 pub mod ci;
+pub mod cluster;
 pub mod conformance;
 pub mod interrupt;
 pub mod ports;
 pub mod process;
 pub mod prove;
 pub mod repository;
-mod roost;
+pub mod roost;
 pub mod schema;
 pub mod servers;
 pub mod test;

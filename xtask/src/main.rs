@@ -15,8 +15,8 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Builds the server with its page, serves it with its data in ./data, and prints where to look.
-    Up,
-    /// Starts PostgreSQL and a MongoDB-wire server for tests and keeps them until Ctrl-C.
+    Up(up::Arguments),
+    /// Starts PostgreSQL, a MongoDB-wire server and Redis for tests and keeps them until Ctrl-C.
     Servers,
     /// Runs every test of the workspace against real servers; further arguments go to `cargo test`.
     Test {
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Up => up::run(),
+        Command::Up(arguments) => up::run(&arguments),
         Command::Servers => servers::run_until_interrupted(),
         Command::Test { arguments } => test::run(&arguments),
         Command::Schema { check } => schema::run(check),

@@ -41,6 +41,13 @@ pub fn is_owned_by(port: u16, process_id: u32) -> bool {
     inodes.any(|inode| holds_socket(process_id, inode))
 }
 
+/// Whether anybody listens on `port`, of any address.
+pub fn is_listened_on(port: u16) -> bool {
+    tables()
+        .iter()
+        .any(|table| listening_inodes(table, port).next().is_some())
+}
+
 /// The process that listens on `port`, as far as we may look.
 pub fn owner(port: u16) -> Option<u32> {
     let processes = fs::read_dir("/proc").ok()?;

@@ -1,4 +1,6 @@
-//! `cargo xtask up`: from a fresh clone to a running server, with its data in `./data`.
+//! `cargo xtask up`: from a fresh clone to a running server, with its data in `./data`; or to a whole cluster.
+
+mod cluster;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,16 +10,34 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use rustix::process::Signal;
 
+use crate::cluster::INSTANCES;
 use crate::process::{self, DeathSignal, tied};
 use crate::{assets, interrupt, ports, workspace};
 
 /// How long the server may take to become ready: it may wait out another instance's lease first.
 const READY_PATIENCE: Duration = Duration::from_mins(1);
 
+#[derive(Args)]
+pub struct Arguments {
+    /// Several instances behind Caddy, with real PostgreSQL, MongoDB wire and Redis in a temporary folder.
+    #[arg(long)]
+    cluster: bool,
+    /// How many instances.
+    #[arg(long, requires = "cluster", default_value_t = INSTANCES)]
+    instances: usize,
+    /// Uses the unoptimised server.
+    #[arg(long, requires = "cluster")]
+    debug: bool,
+}
+
 /// Builds everything, serves until Ctrl-C and prints where to look.
-pub fn run() -> Result<()> {
+pub fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.cluster {
+        return cluster::run(arguments.instances, arguments.debug);
+    }
     assets::run()?;
     let mut build = tied("cargo", DeathSignal::Terminate, None);
     build.args([

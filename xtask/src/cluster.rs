@@ -1,0 +1,243 @@
+//! A whole cluster on this machine: Caddy, N instances, PostgreSQL, a MongoDB wire and Redis, all real, on private
+//! ports, with their data in temporary folders. `up --cluster`, the conformance suites and the proofs stand on it.
+//!
+//! Start it from a thread that lives as long as it should: the kernel ends every program of it with that thread.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::roost::Roost;
+use crate::servers::caddy::{self, Caddy};
+use crate::servers::mongodb::{self, MongoDb};
+use crate::servers::{Server, postgres, redis, temporary_folder};
+use crate::{interrupt, ports};
+
+pub const INSTANCES: usize = 3;
+/// Longer than Caddy takes to notice that an instance is not ready, so that nothing reaches one that is gone.
+const DRAIN_DELAY: &str = "3s";
+/// Caddy.
+const TRUSTED_PROXIES: &str = "127.0.0.1";
+/// The database that the server of ours brings.
+const DATABASE: &str = "roost";
+
+/// What a cluster is made of.
+pub struct Options {
+    /// From `roost::build`.
+    pub program: PathBuf,
+    pub instances: usize,
+    /// Without it the journal is kept in PostgreSQL.
+    pub mongodb: bool,
+    pub redis: Redis,
+    /// Where clients connect; any free port when there is none.
+    pub caddy_port: Option<u16>,
+    /// Further variables for every instance, beyond its stores. Limits are at their defaults.
+    pub environment: Vec<(&'static str, String)>,
+}
+
+/// Whether what instances are told of is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redis {
+    Running,
+    /// They are told of one, and nothing listens there.
+    Off,
+    /// They are told of none.
+    Unknown,
+}
+
+impl Options {
+    /// Three instances with everything.
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        Self {
+            program: program.into(),
+            instances: INSTANCES,
+            mongodb: true,
+            redis: Redis::Unknown,
+            caddy_port: None,
+            environment: Vec::new(),
+        }
+    }
+}
+
+/// A running cluster. Dropping it ends everything at once; `stop` lets the instances finish first.
+///
+/// Its fields are dropped in this order: the stores after those who use them.
+pub struct Cluster {
+    instances: Vec<Roost>,
+    caddy: Caddy,
+    redis: Option<Server>,
+    mongodb: Option<MongoDb>,
+    postgres: Server,
+    program: PathBuf,
+    environment: Vec<(&'static str, String)>,
+    folder: TempDir,
+}
+
+impl Cluster {
+    /// Returns when every instance is ready and Caddy answers.
+    pub fn start(options: Options) -> Result<Self> {
+        let folder = temporary_folder()?;
+        let postgres = postgres::start()?;
+        let mongodb = options.mongodb.then(mongodb::start).transpose()?;
+        let redis = (options.redis == Redis::Running)
+            .then(redis::start)
+            .transpose()?;
+        let redis_url = match (&redis, options.redis) {
+            (Some(server), _) => server.url.clone(),
+            (None, Redis::Off) => format!("redis://127.0.0.1:{}/", ports::free_port()?),
+            (None, _) => String::new(),
+        };
+        let journal_url = mongodb.as_ref().map_or_else(
+            || Ok(String::new()),
+            |server| server.database_url("cluster"),
+        )?;
+        let mut environment = vec![
+            ("ROOST_DATABASE_URL", format!("{}{DATABASE}", postgres.url)),
+            ("ROOST_JOURNAL_URL", journal_url),
+            ("ROOST_REDIS_URL", redis_url),
+            ("ROOST_TRUSTED_PROXIES", TRUSTED_PROXIES.to_owned()),
+            ("ROOST_DRAIN_DELAY", DRAIN_DELAY.to_owned()),
+        ];
+        environment.extend(options.environment);
+        // One after the other: the first makes the tables and the signing key.
+        let instances = (0..options.instances)
+            .map(|index| start_instance(&options.program, folder.path(), index, &environment))
+            .collect::<Result<Vec<_>>>()?;
+        let caddy = Caddy::start(&caddy::Options {
+            upstreams: instances.iter().map(Roost::address).collect(),
+            port: options.caddy_port,
+            trusted_proxies: String::new(),
+        })?;
+        Ok(Self {
+            instances,
+            caddy,
+            redis,
+            mongodb,
+            postgres,
+            program: options.program,
+            environment,
+            folder,
+        })
+    }
+
+    /// Where clients connect: Caddy.
+    pub fn url(&self) -> &str {
+        self.caddy.url()
+    }
+
+    /// The instances, in the order they were started.
+    pub fn instances(&self) -> &[Roost] {
+        &self.instances
+    }
+
+    /// Counted from 0, as everywhere here.
+    pub fn instance(&mut self, index: usize) -> Result<&mut Roost> {
+        let count = self.instances.len();
+        self.instances
+            .get_mut(index)
+            .with_context(|| format!("no instance {index}: there are {count}, counted from 0"))
+    }
+
+    /// Ends an instance as a power cut would.
+    pub fn kill_nine(&mut self, index: usize) -> Result<()> {
+        self.instance(index)?.kill_nine()
+    }
+
+    /// Asks an instance to stop and waits until it has; an error when it did not stop in order.
+    pub fn terminate(&mut self, index: usize) -> Result<()> {
+        self.instance(index)?.stop()
+    }
+
+    /// Starts an instance that has ended, on its ports, and waits until it is ready. Caddy finds it within 1 s.
+    pub fn restart(&mut self, index: usize) -> Result<()> {
+        self.instance(index)?.restart()
+    }
+
+    /// Starts one more and tells Caddy of it; gives its index. Open sockets stay where they are.
+    pub fn add_instance(&mut self) -> Result<usize> {
+        let index = self.instances.len();
+        let added = start_instance(&self.program, self.folder.path(), index, &self.environment)?;
+        self.instances.push(added);
+        let upstreams: Vec<_> = self.instances.iter().map(Roost::address).collect();
+        self.caddy.reload(&upstreams)?;
+        Ok(index)
+    }
+
+    /// The body of an instance's `/metrics`.
+    pub fn metrics(&self, index: usize) -> Result<String> {
+        let instance = self.instances.get(index);
+        instance.context("no such instance")?.metrics()
+    }
+
+    pub fn caddy(&mut self) -> &mut Caddy {
+        &mut self.caddy
+    }
+
+    /// To be killed, restarted or paused. None unless it was asked for.
+    pub fn redis(&mut self) -> Option<&mut Server> {
+        self.redis.as_mut()
+    }
+
+    pub fn postgres(&mut self) -> &mut Server {
+        &mut self.postgres
+    }
+
+    pub fn mongodb(&mut self) -> Option<&mut MongoDb> {
+        self.mongodb.as_mut()
+    }
+
+    /// The ports, processes and versions, one line each.
+    pub fn describe(&self) -> String {
+        let mut lines = vec![self.caddy.server.describe(), self.postgres.describe()];
+        lines.extend(self.mongodb.as_ref().map(MongoDb::describe));
+        lines.extend(self.redis.as_ref().map(Server::describe));
+        lines.join("\n")
+    }
+
+    /// Starts again whichever instance has ended; gives its index and how it ended.
+    pub fn revive(&mut self) -> Result<Vec<(usize, String)>> {
+        let mut ended = Vec::new();
+        for (index, instance) in self.instances.iter_mut().enumerate() {
+            if let Some(ending) = instance.ending()? {
+                instance.restart()?;
+                ended.push((index, ending));
+            }
+        }
+        Ok(ended)
+    }
+
+    /// An error when Caddy or a store has ended by itself.
+    pub fn check_alive(&mut self) -> Result<()> {
+        self.caddy.server.check_alive()?;
+        self.postgres.check_alive()?;
+        self.mongodb.as_mut().map_or(Ok(()), MongoDb::check_alive)?;
+        self.redis.as_mut().map_or(Ok(()), Server::check_alive)
+    }
+
+    /// Lets all instances finish at the same time, then ends the rest.
+    pub fn stop(mut self) -> Result<()> {
+        for instance in &self.instances {
+            instance.signal(Signal::TERM);
+        }
+        for instance in &mut self.instances {
+            instance.stop()?;
+        }
+        Ok(())
+    }
+}
+
+fn start_instance(
+    program: &Path,
+    folder: &Path,
+    index: usize,
+    environment: &[(&'static str, String)],
+) -> Result<Roost> {
+    interrupt::check()?;
+    let folder = folder.join(format!("roost-{}", index + 1));
+    fs::create_dir_all(&folder)?;
+    Roost::start_with(program, &folder, environment.to_vec())
+        .with_context(|| format!("instance {index}"))
+}
