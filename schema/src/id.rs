@@ -50,6 +50,7 @@ macro_rules! id {
 id!(/** Identifies a room: a board, a conversation, or a person's own room. */ RoomId);
 id!(/** Identifies a person. */ UserId);
 id!(/** Identifies a session: one device that signed in. */ SessionId);
+id!(/** Identifies one run of one instance: a restart is another one. */ InstanceId);
 id!(/** Identifies an item within its room. A client may choose one, as a `UUIDv7`. */ ItemId);
 
 impl RoomId {

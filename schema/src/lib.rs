@@ -24,7 +24,7 @@ pub use event::{
     AuthExpiring, Awareness, Cursor, InRoom, JoinRoom, JoinedRoom, MoveCursor, PersonAwareness,
     Presence, PresenceChanged, PresenceState, RenewSocket, RoomClosed, RoomEvents, ServerClosing,
 };
-pub use id::{ItemId, RoomId, SessionId, UserId};
+pub use id::{InstanceId, ItemId, RoomId, SessionId, UserId};
 pub use item::{Body, DeleteItem, Kind, Op, PutItem, RoomEvent, UnknownKind};
 pub use member::{ChangeRole, InviteMember, Member, MemberState, Role};
 pub use message::{

@@ -29,7 +29,8 @@ impl fmt::Display for Seq {
 
 /// Names one life of a journal. A restore from a backup starts another, so that positions handed
 /// out before it are told apart from the same numbers handed out after it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Epoch(pub u64);
 
 impl fmt::Display for Epoch {

@@ -4,7 +4,7 @@ mod show;
 mod values;
 
 pub use show::{example, show};
-pub use values::{DatabaseUrl, JournalUrl, LogFormat, WebOrigin};
+pub use values::{DatabaseUrl, JournalUrl, LogFormat, RedisUrl, WebOrigin};
 
 use figment::{
     Figment,
@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 use tracing_subscriber::EnvFilter;
-use values::{Later, Setting};
+use values::Setting;
 
 /// Read when it is there and no other file is named.
 const FILE_DEFAULT: &str = "roost.toml";
@@ -66,8 +66,10 @@ keys! {
     database_url: DatabaseUrl = "sqlite:data/roost.db?mode=rwc", Url;
     /// Where the room journal is kept: `mongodb:`. Empty: in the database above.
     journal_url: Option<JournalUrl> = "", Url;
-    /// Carries events between instances. Not in this version: leave it empty.
-    redis_url: Later = "", Url;
+    /// Carries events between instances: `redis:` or `rediss:`. Empty: this instance runs alone.
+    redis_url: Option<RedisUrl> = "", Url;
+    /// Begins the name of every key and channel in Redis, so that systems can share one.
+    redis_prefix: String = "roost", Open;
     /// Web origins besides the server's own that may call it from a browser, such as
     /// `https://app.example.org`, separated by commas. No patterns.
     allowed_origins: Vec<WebOrigin> = "", Open;

@@ -71,22 +71,33 @@ impl Setting for JournalUrl {
     }
 }
 
-/// A key whose time has not come: any value is refused, because it would be ignored in silence.
-#[derive(Clone, Copy, Debug)]
-pub struct Later;
+/// Where Redis is: one server, or one endpoint that stands for several.
+#[derive(Clone, Debug)]
+pub struct RedisUrl(SecretString);
 
-impl Setting for Later {
+impl RedisUrl {
+    /// The whole address, password included.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl Setting for RedisUrl {
     fn parse(text: &str) -> Result<Self, String> {
-        match text.split(':').next() {
-            Some("") | None => Ok(Self),
-            Some("redis" | "rediss") => Err(
-                "must be empty: this version runs alone; Redis comes with running several instances"
-                    .into(),
-            ),
-            Some(_) => Err(
-                "must be empty: this version runs alone, and Sentinel and Cluster are not supported"
-                    .into(),
-            ),
+        match text.split_once("://") {
+            Some(("redis" | "rediss", rest)) if !rest.is_empty() && !rest.contains(',') => {
+                Ok(Self(text.into()))
+            }
+            Some(("redis" | "rediss", _)) => {
+                Err("must name one host; Sentinel and Cluster are not supported".into())
+            }
+            Some((scheme, _)) if scheme.starts_with("redis") || scheme.starts_with("valkey") => {
+                Err(
+                    "must begin with redis:// or rediss://; Sentinel and Cluster are not supported"
+                        .into(),
+                )
+            }
+            _ => Err("must begin with redis:// or rediss://, or be empty".into()),
         }
     }
 }
