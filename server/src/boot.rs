@@ -4,7 +4,7 @@
 use crate::{
     app::{App, Passwords, TokenSettings, Tokens},
     config::Config,
-    live::Live,
+    live::{Live, Place, Redis, RedisBackplane},
     store::{
         Clock, DataLock, Sql, Store,
         journal::{Journal, MongoJournal, SqlJournal},
@@ -60,7 +60,8 @@ pub async fn boot(config: Config) -> anyhow::Result<Server> {
     let (background, stores) = (Background::default(), Background::default());
     let Background { tasks, cancel } = background.clone();
     let store = open_stores(&config, &stores).await?;
-    let app = compose(&config, store, &tasks, &cancel).await?;
+    let redis = open_redis(&config)?;
+    let app = compose(&config, store, redis.as_ref(), &tasks, &cancel).await?;
     let shared = Shared::new(&config, tasks.clone());
     let router = transport::router(&app, &shared);
 
@@ -233,10 +234,13 @@ async fn open_journal(
 async fn compose(
     config: &Config,
     store: Store,
+    redis: Option<&Redis>,
     tasks: &TaskTracker,
     cancel: &CancellationToken,
 ) -> anyhow::Result<App> {
-    let live = Live::new(Arc::clone(&store.journal), tasks.clone(), cancel.clone());
+    let place = take_place(redis, tasks, cancel);
+    let journal = Arc::clone(&store.journal);
+    let live = Live::new(journal, place, tasks.clone(), cancel.clone());
     let (clock, sql, until) = (store.clock.clone(), store.sql.clone(), cancel.clone());
     tasks.spawn(async move { clock.keep_measured(&sql, &until).await });
     let settings = TokenSettings {
@@ -253,6 +257,22 @@ async fn compose(
     let app = App::new(store, live, tokens, Passwords::new(cores));
     app.load_revocations().await?;
     Ok(app)
+}
+
+/// Redis need not be there; only its address must be one.
+fn open_redis(config: &Config) -> anyhow::Result<Option<Redis>> {
+    let Some(url) = &config.redis_url else {
+        return Ok(None);
+    };
+    let opened = Redis::open(url.expose(), &config.redis_prefix);
+    Ok(Some(opened.context("redis_url cannot be used")?))
+}
+
+fn take_place(redis: Option<&Redis>, tasks: &TaskTracker, cancel: &CancellationToken) -> Place {
+    let mut place = Place::alone();
+    let id = place.id;
+    place.backplane = redis.map(|redis| RedisBackplane::start(redis.clone(), id, tasks, cancel));
+    place
 }
 
 fn spawn_chores(app: &App, shared: &Shared, cancel: &CancellationToken) {

@@ -3,6 +3,7 @@
 use super::{
     RoomView,
     bus::Delivery,
+    deliveries::Way,
     mailbox::{ITEMS_KEPT_MAX, Mailbox},
 };
 use crate::store::journal::{Entry, JournalError};
@@ -14,7 +15,7 @@ const CATCH_UP_BYTES: usize = 1_024 * 1_024;
 
 impl Mailbox {
     /// Reads what the journal holds beyond the view, entry by entry, and delivers it.
-    pub(super) async fn catch_up(&mut self) -> Result<(), JournalError> {
+    pub(super) async fn catch_up(&mut self, way: Way) -> Result<(), JournalError> {
         let journal = Arc::clone(&self.room.instance.journal);
         let id = self.room.id();
         // Noted before the read is sent: only a head below this can mean a journal taken back.
@@ -29,12 +30,17 @@ impl Mailbox {
         self.heads_below = 0;
         loop {
             let page = journal.log(id, self.view.head, CATCH_UP_BYTES).await?;
-            self.take_in(&page.entries);
+            self.take_in(&page.entries, way);
+            if self.tells_what_it_finds {
+                self.tell_others(&page.entries);
+            }
             if !page.more {
                 break;
             }
         }
-        self.is_behind = false;
+        self.tells_what_it_finds = false;
+        self.behind = None;
+        self.hole = None;
         Ok(())
     }
 
@@ -74,10 +80,12 @@ impl Mailbox {
     }
 
     /// Moves the view over entries that are in the journal and tells the room's readers.
-    pub(super) fn take_in(&mut self, entries: &[Entry]) {
+    pub(super) fn take_in(&mut self, entries: &[Entry], way: Way) {
         let Some(newest) = entries.last() else {
             return;
         };
+        let instance = &self.room.instance;
+        instance.deliveries.count(way, self.room.id(), entries);
         for entry in entries {
             if let Err(error) = self.view.learn(entry) {
                 tracing::error!(room.id = %self.room.id(), entry.seq = %entry.seq, %error,

@@ -7,6 +7,7 @@
 use super::{
     LiveError, LiveRoom,
     bus::{Delivery, FRAME_BYTES_MAX},
+    deliveries::Way,
 };
 use crate::store::journal::{Entry, RoomHead};
 use roost_schema::{ItemId, Kind, Op, Position, RoomEvent, RoomEvents, RoomId, Seq, UserId};
@@ -193,6 +194,9 @@ impl Feed {
             if self.read_head().await?.floor > self.floor_seen.max(since) {
                 continue;
             }
+            instance
+                .deliveries
+                .count(Way::Feed, self.room.id(), &page.entries);
             let last = page.entries.last().map_or(since, |entry| entry.seq);
             // Whatever this page leaves out up to the head was superseded by something in it.
             let seq = if page.more {

@@ -4,7 +4,10 @@
 //! The journal's unique (room, seq) is the sequencer: another writer may take the slot first. Then
 //! the mailbox reads what it missed, judges again on the new state, and tries again.
 
-use super::{Instance, LiveError, LiveRoom, Refusal, RoomView, Written, write::Mail};
+use super::{
+    Instance, LiveError, LiveRoom, Refusal, RoomView, Written, deliveries::Way,
+    hearsay::hole_is_due, write::Mail,
+};
 use crate::store::journal::{Appended, Entry, JournalError, Stop};
 use chrono::{SubsecRound, Utc};
 use roost_schema::{Epoch, ItemId, Kind, OpId, Seq, UserId};
@@ -32,6 +35,8 @@ const RACES_MAX: u32 = 32;
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 /// When to come back after too many lost races.
 const RETRY_RACES: Duration = Duration::from_millis(500);
+/// A writer elsewhere that was heard of this recently is a rival.
+const RIVAL_RECENT: Duration = Duration::from_millis(250);
 /// How long a room stays loaded without readers and writes.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 /// The same for a room without entries, which nobody has made.
@@ -46,8 +51,14 @@ pub(super) struct Mailbox {
     inbox: mpsc::Receiver<Mail>,
     pub(super) view: RoomView,
     pub(super) is_loaded: bool,
-    /// The journal may hold more than the view: it is read before the next write.
-    pub(super) is_behind: bool,
+    /// The journal may hold more than the view, and why: it is read before the next write.
+    pub(super) behind: Option<Way>,
+    /// Until when what is missing may still come by itself, and why it is read then.
+    pub(super) hole: Option<(Instant, Way)>,
+    /// An outcome of ours is unknown: nobody else will tell of it.
+    pub(super) tells_what_it_finds: bool,
+    /// When another instance was last seen to write here.
+    pub(super) rival_seen: Option<Instant>,
     /// Reads in a row that showed a head below what was delivered before them.
     pub(super) heads_below: u32,
     /// How long the last commit took: what a winner waits so that the loser gets its turn.
@@ -61,7 +72,10 @@ impl Mailbox {
             room,
             inbox,
             is_loaded: false,
-            is_behind: true,
+            behind: Some(Way::Sweep),
+            hole: None,
+            tells_what_it_finds: false,
+            rival_seen: None,
             heads_below: 0,
             last_commit: Duration::ZERO,
         }
@@ -71,18 +85,21 @@ impl Mailbox {
     pub(super) async fn run(mut self, instance: Arc<Instance>) {
         let mut failures = 0;
         loop {
-            let has_failed = self.is_behind && !self.try_catch_up(failures).await;
+            self.take_heard();
+            let has_failed = !self.try_catch_up(failures).await;
             failures = if has_failed { failures + 1 } else { 0 };
             let idle_max = self.idle_max();
             tokio::select! {
                 biased;
                 () = instance.cancel.cancelled() => break,
                 () = pause(failures), if has_failed => {}
-                () = self.room.hint.notified() => self.is_behind = true,
+                () = self.room.hint.notified() => self.behind = Some(Way::Sweep),
                 mail = self.inbox.recv() => if let Some(mail) = mail {
                     let batch = self.gather(mail);
                     self.commit(batch).await;
                 },
+                () = self.room.news.notified() => {}
+                () = hole_is_due(self.hole) => self.behind = self.hole.map(|(_, way)| way),
                 () = sleep(idle_max) => if instance.forget_idle(&self.room, &self.inbox) {
                     return;
                 },
@@ -105,7 +122,8 @@ impl Mailbox {
     }
 
     async fn try_catch_up(&mut self, failures: u32) -> bool {
-        match self.catch_up().await {
+        let Some(way) = self.behind else { return true };
+        match self.catch_up(way).await {
             Ok(()) => true,
             Err(error) => {
                 if failures == 0 {
@@ -134,12 +152,13 @@ impl Mailbox {
         let mut failures = 0;
         let mut races = 0;
         while !waiting.is_empty() {
-            if self.is_behind {
+            if self.behind.is_some() {
                 pause(failures + races).await;
             }
+            self.take_heard();
             if let Err(error) = self.try_commit(&mut waiting, races).await {
                 tracing::warn!(room.id = %self.room.id(), %error, "journal slow, retrying");
-                self.fall_behind();
+                self.fall_behind(Way::Repair);
                 failures += 1;
                 let is_overdue = |mail: &mut Mail| mail.queued_at.elapsed() > WRITE_WAIT_MAX;
                 for mail in waiting.extract_if(.., is_overdue) {
@@ -147,7 +166,7 @@ impl Mailbox {
                 }
                 continue;
             }
-            races += u32::from(self.is_behind);
+            races += u32::from(self.behind.is_some());
             if races > RACES_MAX {
                 let retry_after = RETRY_RACES;
                 for mail in waiting.drain(..) {
@@ -158,8 +177,8 @@ impl Mailbox {
     }
 
     /// The view may not be what the journal holds: read the head, and the items, before judging.
-    fn fall_behind(&mut self) {
-        self.is_behind = true;
+    fn fall_behind(&mut self, way: Way) {
+        self.behind = Some(way);
         self.view.items.clear();
     }
 
@@ -169,8 +188,8 @@ impl Mailbox {
         waiting: &mut Vec<Mail>,
         races: u32,
     ) -> Result<(), JournalError> {
-        if self.is_behind {
-            self.catch_up().await?;
+        if let Some(way) = self.behind {
+            self.catch_up(way).await?;
         }
         self.read_items(waiting).await?;
         let (accepted, refused, later) = self.judge(std::mem::take(waiting));
@@ -185,7 +204,7 @@ impl Mailbox {
         };
         if !unanswered.is_empty() {
             put_back(waiting, unanswered, accepted);
-            self.fall_behind();
+            self.fall_behind(Way::Race);
             return Ok(());
         }
         if accepted.is_empty() {
@@ -207,7 +226,8 @@ impl Mailbox {
             Ok(appended) => appended,
             Err(JournalError::OutcomeUnknown(error)) => {
                 tracing::warn!(room.id = %self.room.id(), %error, "outcome of a batch unknown");
-                self.fall_behind();
+                self.fall_behind(Way::Repair);
+                self.tells_what_it_finds = true;
                 for mail in mails {
                     mail.answer(Err(LiveError::OutcomeUnknown));
                 }
@@ -223,16 +243,22 @@ impl Mailbox {
         waiting.splice(0..0, rest);
         match appended.stop {
             Some(stop) => {
-                self.fall_behind();
+                self.rival_seen = Some(Instant::now());
+                self.fall_behind(Way::Race);
                 if stop == Stop::OperationKnown {
                     self.answer_repeated(waiting).await?;
                 }
             }
             // Won against another writer: leave it the next turn, or it would starve.
-            None if races > 0 => sleep(self.last_commit).await,
+            None if races > 0 || self.has_rival() => sleep(self.last_commit).await,
             None => {}
         }
         Ok(())
+    }
+
+    fn has_rival(&self) -> bool {
+        self.rival_seen
+            .is_some_and(|seen| seen.elapsed() < RIVAL_RECENT)
     }
 
     /// Delivers and answers what is durable now; gives back the writes that are not.
@@ -244,7 +270,8 @@ impl Mailbox {
     ) -> Vec<Mail> {
         let rest = mails.split_off(appended.committed.min(mails.len()));
         entries.truncate(appended.committed);
-        self.take_in(&entries);
+        self.take_in(&entries, Way::Local);
+        self.tell_others(&entries);
         for (mail, entry) in mails.into_iter().zip(entries) {
             mail.answer(Ok(Written {
                 entry,

@@ -1,25 +1,37 @@
 //! What exists only while people are connected. Nothing here survives a restart.
 
+mod backplane;
 mod bus;
 mod catch_up;
+mod deliveries;
 mod feed;
+mod hearsay;
+mod inbound;
 mod mailbox;
+mod message;
+mod peers;
 mod presence;
+mod redis;
+mod reorder;
 mod revocations;
 mod room;
 mod sweep;
 mod view;
 mod write;
 
+pub use backplane::{Arrival, Arrivals, Backplane, Bucket, Channel, Link};
 pub use feed::{Feed, Frame};
+pub use peers::{BEACON_EVERY, Beacon, Peers, SILENT_AFTER};
 pub use presence::{Ephemera, Ephemeral, Here};
+pub use redis::{REQUEST_PATIENCE, Redis, RedisBackplane, RedisDown};
 pub use revocations::{REVOCATION_KEPT, Revocations};
 pub use room::{LiveRoom, MAILBOX_CAPACITY_BYTES, MAILBOX_CAPACITY_WRITES};
 pub use view::{Refusal, RoomView};
 pub use write::{Change, Judge, Write, Written};
 
 use crate::store::journal::{Entry, HistoryQuery, Journal, JournalError};
-use roost_schema::{Direction, Kind, RoomId};
+use deliveries::Deliveries;
+use roost_schema::{Direction, InstanceId, Kind, RoomId};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -57,10 +69,28 @@ impl From<JournalError> for LiveError {
     }
 }
 
-/// The rooms that are active on this instance, and who is cut off from it.
+/// The rooms that are active on this instance, who is cut off from it, and the way to the others.
 pub struct Live {
     pub revocations: Revocations,
+    pub peers: Arc<Peers>,
     instance: Arc<Instance>,
+}
+
+/// What this instance is to the others.
+pub struct Place {
+    pub id: InstanceId,
+    /// None: there are no others.
+    pub backplane: Option<(Arc<dyn Backplane>, Arrivals)>,
+}
+
+impl Place {
+    /// The only instance there is.
+    pub fn alone() -> Self {
+        Self {
+            id: InstanceId::generate(),
+            backplane: None,
+        }
+    }
 }
 
 impl Live {
@@ -68,11 +98,17 @@ impl Live {
     /// mailboxes answer what is queued and end.
     pub fn new(
         journal: Arc<dyn Journal>,
+        place: Place,
         tasks: TaskTracker,
         cancel: CancellationToken,
     ) -> Arc<Self> {
+        let (backplane, arrivals) = place.backplane.unzip();
         let instance = Arc::new(Instance {
+            id: place.id,
             journal,
+            backplane,
+            peers: Arc::default(),
+            deliveries: Deliveries::default(),
             tasks,
             cancel,
             rooms: Mutex::default(),
@@ -80,10 +116,28 @@ impl Live {
             feed_reads: Semaphore::new(FEED_READS_MAX),
         });
         instance.tasks.spawn(sweep::run(Arc::clone(&instance)));
-        Arc::new(Self {
+        let live = Arc::new(Self {
             revocations: Revocations::default(),
+            peers: Arc::clone(&instance.peers),
             instance,
-        })
+        });
+        if let Some(arrivals) = arrivals {
+            let tasks = live.instance.tasks.clone();
+            tasks.spawn(inbound::run(Arc::clone(&live), arrivals));
+            tasks.spawn(inbound::send_beacons(Arc::clone(&live)));
+        }
+        live
+    }
+
+    /// This run of this instance.
+    pub fn instance_id(&self) -> InstanceId {
+        self.instance.id
+    }
+
+    /// How the way to the other instances is; `None` when this one is meant to be alone.
+    pub fn link(&self) -> Option<Link> {
+        let backplane = self.instance.backplane.as_ref()?;
+        Some(*backplane.link().borrow())
     }
 
     /// The room, loaded in the background when it is not active yet.
@@ -107,7 +161,11 @@ impl Live {
 
 /// What the rooms of this instance share.
 pub(crate) struct Instance {
+    id: InstanceId,
     journal: Arc<dyn Journal>,
+    backplane: Option<Arc<dyn Backplane>>,
+    peers: Arc<Peers>,
+    deliveries: Deliveries,
     tasks: TaskTracker,
     cancel: CancellationToken,
     rooms: Mutex<HashMap<RoomId, Arc<LiveRoom>>>,
@@ -134,6 +192,16 @@ impl Instance {
 
     fn forget(&self, room: RoomId) {
         self.rooms().remove(&room);
+    }
+
+    /// Whether what is committed elsewhere may not be told here.
+    fn is_deaf(&self) -> bool {
+        let is_up = |backplane: &Arc<dyn Backplane>| backplane.link().borrow().is_up();
+        let is_down = self
+            .backplane
+            .as_ref()
+            .is_some_and(|backplane| !is_up(backplane));
+        is_down || self.peers.is_any_silent()
     }
 }
 

@@ -2,13 +2,16 @@
 
 use super::{
     Feed, Instance, LiveError,
+    backplane::{Backplane, Bucket},
     bus::Delivery,
     mailbox::Mailbox,
     presence::PresenceBoard,
+    reorder::Reorder,
     view::RoomView,
     write::{Mail, Write, Written},
 };
-use roost_schema::{Position, RoomId, Seq, UserId};
+use crate::store::journal::Entry;
+use roost_schema::{Epoch, Position, RoomId, Seq, UserId};
 use std::{
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -37,13 +40,45 @@ pub struct LiveRoom {
     pub(super) delivered: watch::Sender<Option<Position>>,
     /// The journal may hold more than was delivered: read it.
     pub(super) hint: Notify,
+    /// What other instances told of, and how far their journal is known to go.
+    hearsay: Mutex<Hearsay>,
+    /// Something was heard.
+    pub(super) news: Notify,
     pub(super) presence: PresenceBoard,
+    _served: Option<Served>,
+}
+
+#[derive(Default)]
+struct Hearsay {
+    reorder: Reorder,
+    /// The journal holds entries up to here.
+    expected: Seq,
+}
+
+/// Keeps a room's bucket heard while the room is active.
+struct Served {
+    backplane: Arc<dyn Backplane>,
+    bucket: Bucket,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.backplane.release(self.bucket);
+    }
 }
 
 impl LiveRoom {
     /// Makes the room and the mailbox that will serve it once it runs.
     pub(super) fn open(id: RoomId, instance: Arc<Instance>) -> (Arc<Self>, Mailbox) {
         let (mail, inbox) = mpsc::channel(MAILBOX_CAPACITY_WRITES);
+        let served = instance.backplane.as_ref().map(|backplane| {
+            let bucket = Bucket::of(id);
+            backplane.serve(bucket);
+            Served {
+                backplane: Arc::clone(backplane),
+                bucket,
+            }
+        });
         let room = Arc::new(Self {
             id,
             mail,
@@ -52,7 +87,10 @@ impl LiveRoom {
             delivery: Mutex::new(None),
             delivered: watch::Sender::new(None),
             hint: Notify::new(),
+            hearsay: Mutex::default(),
+            news: Notify::new(),
             presence: PresenceBoard::new(id),
+            _served: served,
         });
         (Arc::clone(&room), Mailbox::new(room, inbox))
     }
@@ -142,6 +180,43 @@ impl LiveRoom {
         }
     }
 
+    /// Takes entries that another instance told of.
+    pub(super) fn hear(&self, epoch: Epoch, entries: Vec<Entry>) {
+        self.hearsay().reorder.insert(epoch, entries);
+        self.news.notify_one();
+    }
+
+    /// The journal was seen to hold entries up to here.
+    pub(super) fn expect(&self, head: Seq) {
+        let mut hearsay = self.hearsay();
+        hearsay.expected = hearsay.expected.max(head);
+        self.news.notify_one();
+    }
+
+    /// What was heard and follows `head`; and whether there is more than that, and of which kind.
+    pub(super) fn take_heard(&self, epoch: Epoch, head: Seq) -> (Vec<Entry>, Beyond) {
+        let mut hearsay = self.hearsay();
+        match hearsay.reorder.epoch() {
+            Some(other) if other != epoch => {
+                hearsay.reorder.clear();
+                return (Vec::new(), Beyond::Epoch);
+            }
+            _ => {}
+        }
+        let run = hearsay.reorder.take_after(head);
+        let head = run.last().map_or(head, |entry| entry.seq);
+        let beyond = match hearsay.reorder.epoch() {
+            Some(_) => Beyond::Hole,
+            None if hearsay.expected > head => Beyond::Expected,
+            None => Beyond::Nothing,
+        };
+        (run, beyond)
+    }
+
+    fn hearsay(&self) -> MutexGuard<'_, Hearsay> {
+        self.hearsay.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The room's delivery lock. Held for a moment and never across an await.
     pub(super) fn delivery(&self) -> MutexGuard<'_, Option<Delivery>> {
         self.delivery.lock().unwrap_or_else(PoisonError::into_inner)
@@ -151,4 +226,16 @@ impl LiveRoom {
     pub(super) fn announce(&self, position: Position) {
         self.delivered.send_replace(Some(position));
     }
+}
+
+/// What there is besides the entries that follow the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beyond {
+    Nothing,
+    /// Entries with a hole before them.
+    Hole,
+    /// Entries that the sweep has seen and nobody told of.
+    Expected,
+    /// Entries of another epoch.
+    Epoch,
 }

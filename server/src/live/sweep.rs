@@ -1,32 +1,42 @@
 //! The sweep: one batched query each second for the heads of the rooms that are active here. It
-//! finds what was committed and never announced.
+//! finds what was committed and never announced; it runs twice as often while this instance may be
+//! deaf, for then it is how people on different instances see each other's changes.
 
 use super::Instance;
+use roost_schema::RoomId;
 use std::{sync::Arc, time::Duration};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::sleep;
 
 /// How often the heads are read.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// The same while the backplane is down, or a registered instance says nothing on it.
+const SWEEP_EVERY_DEAF: Duration = Duration::from_millis(500);
 
 /// Hints every room whose journal has another head or epoch than was delivered, until cancelled.
 pub(super) async fn run(instance: Arc<Instance>) {
-    let mut ticks = interval(SWEEP_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            () = instance.cancel.cancelled() => return,
-            _ = ticks.tick() => sweep(&instance).await,
+        let pause = if instance.is_deaf() {
+            SWEEP_EVERY_DEAF
+        } else {
+            SWEEP_EVERY
+        };
+        let pause = instance.cancel.run_until_cancelled(sleep(pause));
+        if pause.await.is_none() {
+            return;
         }
+        let rooms: Vec<_> = instance.rooms().keys().copied().collect();
+        look_at(&instance, &rooms).await;
     }
 }
 
-async fn sweep(instance: &Instance) {
+/// Looks at the heads of these rooms now.
+pub(super) async fn look_at(instance: &Instance, rooms: &[RoomId]) {
     // Noted before the query is sent: only a head below this can mean a journal taken back.
     let active: Vec<_> = {
-        let rooms = instance.rooms();
+        let active = instance.rooms();
         let delivered = rooms
             .iter()
-            .filter_map(|(id, room)| Some((*id, (*room.delivered.borrow())?)));
+            .filter_map(|id| Some((*id, (*active.get(id)?.delivered.borrow())?)));
         delivered.collect()
     };
     if active.is_empty() {
@@ -37,6 +47,7 @@ async fn sweep(instance: &Instance) {
         Ok(heads) => heads,
         Err(error) => return tracing::warn!(%error, "the sweep cannot read the heads"),
     };
+    let is_deaf = instance.is_deaf();
     let rooms = instance.rooms();
     for (id, noted) in active {
         let head = heads.rooms.get(&id).copied().unwrap_or_default().head;
@@ -44,9 +55,11 @@ async fn sweep(instance: &Instance) {
             continue;
         };
         let delivered = room.delivered.borrow().map_or(noted, |position| position);
-        let is_ahead = head > delivered.seq;
-        if is_ahead || head < noted.seq || heads.epoch != delivered.epoch {
+        if head < noted.seq || heads.epoch != delivered.epoch || (is_deaf && head > delivered.seq) {
             room.hint.notify_one();
+        } else if head > delivered.seq {
+            // It may be on its way.
+            room.expect(head);
         }
     }
 }

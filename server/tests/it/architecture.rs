@@ -32,9 +32,11 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 /// Libraries that a layer never names: they belong to another one.
 const FOREIGN: &[(&str, &[&str])] = &[
     ("transport", &["sea_orm", "sqlx", "mongodb", "fred"]),
+    ("store", &["fred"]),
     (
         "app",
         &[
+            "fred",
             "axum",
             "async_graphql",
             "async_graphql_axum",
@@ -44,7 +46,12 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ),
 ];
 
-const BACKENDS: &[&str] = &["SqlJournal", "MongoJournal"];
+/// Where each backend is made; besides there, only boot.rs names it.
+const BACKENDS: &[(&str, &str)] = &[
+    ("SqlJournal", "store/journal/"),
+    ("MongoJournal", "store/journal/"),
+    ("RedisBackplane", "live/"),
+];
 
 #[test]
 fn the_layers_look_only_down() {
@@ -106,6 +113,7 @@ fn planted_violations_are_caught() {
             "app/rooms.rs",
             "use crate::store::journal as j; fn f(_: j::MongoJournal) {}",
         ),
+        ("app/rooms.rs", "use crate::live::RedisBackplane;"),
         (
             "main.rs",
             "fn main() { roost_server::store::journal::SqlJournal; }",
@@ -190,8 +198,8 @@ fn problem(file: &str, place: &str, module_depth: usize, path: &[&str]) -> Optio
     if foreign.is_some_and(|(_, names)| path.first().is_some_and(|first| names.contains(first))) {
         return Some("belongs to another layer");
     }
-    let is_backend = path.iter().any(|segment| BACKENDS.contains(segment));
-    if is_backend && file != "boot.rs" && !file.starts_with("store/journal/") {
+    let is_elsewhere = |(name, home): &(&str, &str)| path.contains(name) && !file.starts_with(home);
+    if file != "boot.rs" && BACKENDS.iter().any(is_elsewhere) {
         return Some("only boot.rs names a backend");
     }
     let reads_environment = path

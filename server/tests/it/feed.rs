@@ -3,7 +3,7 @@
 use chrono::{TimeDelta, Utc};
 use roost_schema::{Body, ItemId, Kind, MemberState, Op, Position, Role, RoomId, Seq, UserId};
 use roost_server::{
-    live::{Change, Live, Write},
+    live::{Change, Live, Place, Write},
     store::{
         Sql,
         journal::{Journal, RequestHash, SqlJournal, Trim},
@@ -43,7 +43,12 @@ impl World {
         let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
         let journal = SqlJournal::open(sql, &tasks, cancel.clone()).await.unwrap();
         let world = Self {
-            live: Live::new(journal.clone(), tasks.clone(), cancel.clone()),
+            live: Live::new(
+                journal.clone(),
+                Place::alone(),
+                tasks.clone(),
+                cancel.clone(),
+            ),
             journal,
             tasks,
             cancel,
@@ -100,6 +105,7 @@ impl World {
     fn restart(&mut self) {
         self.live = Live::new(
             self.journal.clone(),
+            Place::alone(),
             self.tasks.clone(),
             self.cancel.clone(),
         );

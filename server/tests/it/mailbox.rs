@@ -6,7 +6,7 @@ use roost_schema::{
     Body, ErrorCode, ItemId, Kind, MemberState, Op, OpId, Role, RoomId, Seq, UserId,
 };
 use roost_server::{
-    live::{Change, Live, LiveError, Refusal, Write},
+    live::{Change, Live, LiveError, Place, Refusal, Write},
     store::{
         Sql,
         journal::{Entry, Journal, RequestHash, SqlJournal},
@@ -90,7 +90,14 @@ impl World {
         let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
         let journal = SqlJournal::open(sql, &tasks, cancel.clone()).await.unwrap();
         let instances = (0..INSTANCES)
-            .map(|_| Live::new(journal.clone(), tasks.clone(), cancel.clone()))
+            .map(|_| {
+                Live::new(
+                    journal.clone(),
+                    Place::alone(),
+                    tasks.clone(),
+                    cancel.clone(),
+                )
+            })
             .collect();
         let world = Self {
             journal,

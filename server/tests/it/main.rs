@@ -7,6 +7,7 @@
 mod access;
 mod accounts;
 mod architecture;
+mod backplane;
 mod config;
 mod feed;
 mod graphql;

@@ -21,6 +21,7 @@ use anyhow::anyhow;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use roost_schema::{Body, Direction, Epoch, ItemId, Kind, Op, OpId, RoomId, Seq, UserId};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
 /// A page of `log` and `changes` ends here even when its bodies are small.
@@ -29,11 +30,11 @@ pub const PAGE_ENTRIES_MAX: usize = 1_024;
 pub const HISTORY_BYTES_MAX: usize = 1 << 20;
 
 /// A fingerprint (SHA-256) of what an operation asked for; tells a retry from a reused op id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RequestHash(pub [u8; 32]);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestHash(#[serde(with = "hex::serde")] pub [u8; 32]);
 
-/// One change of one item, holding the item's full new state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One change of one item, holding the item's full new state. As JSON, instances tell it each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     pub room: RoomId,
     pub seq: Seq,

@@ -1,6 +1,7 @@
 //! Worlds for tests: a database of their own; upon it instances of the application, whole servers,
 //! and the real program; and people who use them.
 
+mod cable;
 mod person;
 mod program;
 mod server;
@@ -8,6 +9,7 @@ mod via;
 
 #[expect(unused_imports, reason = "stories take what they need")]
 pub(crate) use {
+    cable::Cable,
     person::{PASSWORD, Person, message},
     program::Program,
     server::Server,
@@ -20,7 +22,7 @@ use roost_schema::{
 };
 use roost_server::{
     app::{Actor, App, Origin, Passwords, Result, TokenSettings, Tokens},
-    live::Live,
+    live::{Live, Place},
     store::{
         Clock, Sql, Store,
         journal::{Entry, SqlJournal},
@@ -151,7 +153,7 @@ impl World {
             .await
             .unwrap();
         let store = Store::new(sql, journal.clone(), clock);
-        let live = Live::new(journal, tasks.clone(), cancel.clone());
+        let live = Live::new(journal, Place::alone(), tasks.clone(), cancel.clone());
         let settings = TokenSettings {
             issuer: "roost".into(),
             audience: "roost".into(),
@@ -301,4 +303,13 @@ fn postgres_url() -> String {
 fn mongodb_url() -> String {
     std::env::var("ROOST_TEST_MONGODB_URL")
         .expect("ROOST_TEST_MONGODB_URL is not set: run the tests by `cargo xtask test`")
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests are told their servers by cargo xtask test"
+)]
+pub(crate) fn redis_url() -> String {
+    std::env::var("ROOST_TEST_REDIS_URL")
+        .expect("ROOST_TEST_REDIS_URL is not set: run the tests by `cargo xtask test`")
 }

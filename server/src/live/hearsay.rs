@@ -1,0 +1,60 @@
+//! What a mailbox hears of other instances' writes, and tells them of its own. Hearsay only saves a
+//! read: what does not follow the view without a hole is read from the journal, a moment later.
+
+use super::{deliveries::Way, mailbox::Mailbox, message, room::Beyond};
+use crate::store::journal::Entry;
+use std::{ops::RangeInclusive, time::Duration};
+use tokio::time::{Instant, sleep_until};
+
+/// How long a hole may wait for what fills it: from the first to the longest, so that instances do
+/// not all read at once.
+const HOLE_WAIT_MS: RangeInclusive<u64> = 50..=100;
+
+impl Mailbox {
+    /// Delivers what other instances told of, as far as it follows the view without a hole.
+    pub(super) fn take_heard(&mut self) {
+        if !self.is_loaded {
+            return;
+        }
+        let (run, beyond) = self.room.take_heard(self.view.epoch, self.view.head);
+        if !run.is_empty() {
+            self.rival_seen = Some(Instant::now());
+            self.take_in(&run, Way::Backplane);
+            if self.behind == Some(Way::Race) {
+                // Whoever won the slot has told of it: the next one is tried without a read.
+                self.behind = None;
+            }
+        }
+        let way = match beyond {
+            Beyond::Nothing => {
+                self.hole = None;
+                return;
+            }
+            Beyond::Epoch => {
+                self.behind = Some(Way::Repair);
+                return;
+            }
+            Beyond::Hole => Way::Repair,
+            Beyond::Expected => Way::Sweep,
+        };
+        if self.hole.is_none() || !run.is_empty() {
+            let wait = rand::random_range(HOLE_WAIT_MS);
+            self.hole = Some((Instant::now() + Duration::from_millis(wait), way));
+        }
+    }
+
+    /// Tells the other instances what is in the journal now. Local readers have it already.
+    pub(super) fn tell_others(&self, entries: &[Entry]) {
+        if let Some(backplane) = &self.room.instance.backplane {
+            let (room, epoch) = (self.room.id(), self.view.epoch);
+            message::send_entries(backplane.as_ref(), room, epoch, entries);
+        }
+    }
+}
+
+pub(super) async fn hole_is_due(hole: Option<(Instant, Way)>) {
+    match hole {
+        Some((due, _)) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,85 @@
+//! What the backplane brings, handed to those it is for; and this instance's beacon to the others.
+
+use super::{
+    Live,
+    backplane::{Arrival, Arrivals, Bucket, Channel},
+    message::Message,
+    peers::{BEACON_EVERY, Beacon},
+    sweep,
+};
+use roost_schema::RoomId;
+use std::{collections::HashSet, sync::Arc};
+use tokio::time::{MissedTickBehavior, interval};
+
+/// Takes what arrives, until cancelled. Nothing here waits: what needs time is handed on.
+pub(super) async fn run(live: Arc<Live>, mut arrivals: Arrivals) {
+    let cancel = live.instance.cancel.clone();
+    while let Some(Some(arrival)) = cancel.run_until_cancelled(arrivals.recv()).await {
+        match arrival {
+            Arrival::Message(bytes) => {
+                if let Some(message) = Message::decode(&bytes) {
+                    live.take(message);
+                }
+            }
+            // What was told before these were heard is found in the journal.
+            Arrival::Confirmed(buckets) => {
+                let buckets: HashSet<_> = buckets.into_iter().collect();
+                live.look_again(|room| buckets.contains(&Bucket::of(room)));
+            }
+            Arrival::Missed => live.look_again(|_| true),
+        }
+    }
+}
+
+/// Says each second that this instance lives, until cancelled.
+pub(super) async fn send_beacons(live: Arc<Live>) {
+    let cancel = live.instance.cancel.clone();
+    let mut ticks = interval(BEACON_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
+        let beacon = Beacon {
+            instance: live.instance.id,
+            revocations_age_ms: None,
+        };
+        live.tell(Channel::Everyone, &Message::Beacon(beacon));
+    }
+}
+
+impl Live {
+    fn take(&self, message: Message) {
+        match message {
+            Message::Events {
+                room,
+                epoch,
+                entries,
+            } => {
+                if let Some(active) = self.active_room(room) {
+                    active.hear(epoch, entries);
+                }
+            }
+            Message::Presence(_) | Message::Awareness(_) => {}
+            Message::Revoked(sessions) => {
+                for session in sessions {
+                    self.revocations.revoke(session);
+                }
+            }
+            Message::Beacon(beacon) => self.peers.hear(beacon),
+        }
+    }
+
+    /// Tells other instances something, if there are any.
+    pub(super) fn tell(&self, channel: Channel, message: &Message) {
+        if let Some(backplane) = &self.instance.backplane {
+            message.send(backplane.as_ref(), channel);
+        }
+    }
+
+    fn look_again(&self, is_meant: impl Fn(RoomId) -> bool) {
+        let mut rooms: Vec<_> = self.instance.rooms().keys().copied().collect();
+        rooms.retain(|room| is_meant(*room));
+        let instance = Arc::clone(&self.instance);
+        self.instance
+            .tasks
+            .spawn(async move { sweep::look_at(&instance, &rooms).await });
+    }
+}

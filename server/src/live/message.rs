@@ -1,0 +1,82 @@
+//! What instances tell each other, as JSON. A release that does not know a message passes it over, so
+//! that instances of two releases can run side by side.
+
+use super::{
+    backplane::{Backplane, Bucket, Channel},
+    peers::Beacon,
+};
+use crate::store::journal::Entry;
+use bytes::Bytes;
+use roost_schema::{Awareness, Epoch, PresenceChanged, RoomId, SessionId};
+use serde::{Deserialize, Serialize};
+
+/// Bytes of event bodies in one message, unless one event alone has more.
+const MESSAGE_BYTES_MAX: usize = 256 * 1_024;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Message {
+    /// Entries that are in the journal, ascending without holes.
+    Events {
+        room: RoomId,
+        epoch: Epoch,
+        entries: Vec<Entry>,
+    },
+    Presence(PresenceChanged),
+    Awareness(Awareness),
+    /// Sessions that ended.
+    Revoked(Vec<SessionId>),
+    /// An instance lives.
+    Beacon(Beacon),
+}
+
+impl Message {
+    /// `None` for what another release says.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        match serde_json::from_slice(bytes) {
+            Ok(message) => Some(message),
+            Err(error) => {
+                tracing::debug!(%error, "a message of another release is passed over");
+                None
+            }
+        }
+    }
+
+    pub(super) fn send(&self, backplane: &dyn Backplane, channel: Channel) {
+        match serde_json::to_vec(self) {
+            Ok(bytes) => backplane.send(channel, Bytes::from(bytes)),
+            Err(error) => tracing::error!(%error, "a message cannot be encoded"),
+        }
+    }
+}
+
+/// Tells the other instances what was committed in a room, in messages of bounded size.
+pub(super) fn send_entries(
+    backplane: &dyn Backplane,
+    room: RoomId,
+    epoch: Epoch,
+    entries: &[Entry],
+) {
+    let channel = Channel::Bucket(Bucket::of(room));
+    let mut rest = entries;
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(count_that_fits(rest));
+        rest = later;
+        let message = Message::Events {
+            room,
+            epoch,
+            entries: now.to_vec(),
+        };
+        message.send(backplane, channel);
+    }
+}
+
+/// At least one.
+fn count_that_fits(entries: &[Entry]) -> usize {
+    let mut bytes = 0;
+    let fits = |entry: &&Entry| {
+        bytes += entry.body.as_str().len();
+        bytes <= MESSAGE_BYTES_MAX
+    };
+    entries.iter().take_while(fits).count().max(1)
+}

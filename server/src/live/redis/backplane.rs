@@ -1,0 +1,433 @@
+//! The backplane on Redis: publish and subscribe, on channels that buckets of rooms share.
+//!
+//! Sending and hearing are two clients. One task owns the hearing one: it subscribes to what is
+//! wanted, and each second sends itself a canary; when two of them do not come back it throws the
+//! client away and makes another, with back-off. A library that resubscribed by itself was seen to
+//! stay deaf, and a half-open connection shows in nothing but silence.
+
+use super::{COMMAND_TIMEOUT, MESSAGES_WAITING_MAX, Redis};
+use crate::live::backplane::{Arrival, Arrivals, Backplane, Bucket, Channel, Link};
+use anyhow::{Context, bail};
+use bytes::{BufMut, Bytes, BytesMut};
+use fred::{
+    clients::Client,
+    interfaces::{ClientLike, EventInterface, PubsubInterface},
+    types::Message,
+};
+use roost_schema::InstanceId;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast::error::RecvError, mpsc, watch},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Bytes of messages that may wait to leave.
+const OUTGOING_BYTES_MAX: usize = 16 * 1_024 * 1_024;
+/// Messages that may wait to leave.
+const OUTGOING_MAX: usize = 16_384;
+/// Messages that leave in one round trip.
+const OUTGOING_BATCH: usize = 128;
+/// Arrivals that may wait to be taken.
+const ARRIVALS_MAX: usize = MESSAGES_WAITING_MAX;
+/// Channels that one command subscribes to.
+const SUBSCRIBE_BATCH: usize = 256;
+/// How long a bucket without users is still heard: rooms come back.
+const LINGER: Duration = Duration::from_secs(30);
+const CANARY_EVERY: Duration = Duration::from_secs(1);
+/// Canaries in a row that may be missing.
+const CANARIES_MISSED_MAX: u32 = 2;
+/// How long subscribing may take, reconnecting included.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(4);
+/// Pauses before another try: from the first to the longest, doubling, with jitter.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// The sender's id begins each message.
+const ENVELOPE_BYTES: usize = 16;
+
+/// See the file's head.
+pub struct RedisBackplane {
+    instance: InstanceId,
+    redis: Redis,
+    outgoing: Outgoing,
+    wanted: Arc<Wanted>,
+}
+
+impl RedisBackplane {
+    /// Starts its tasks on `tasks`; they end when `cancel` fires.
+    pub fn start(
+        redis: Redis,
+        instance: InstanceId,
+        tasks: &TaskTracker,
+        cancel: &CancellationToken,
+    ) -> (Arc<dyn Backplane>, Arrivals) {
+        let (queue, leaving) = mpsc::channel(OUTGOING_MAX);
+        let outgoing = Outgoing {
+            queue,
+            budget: Arc::new(Semaphore::new(OUTGOING_BYTES_MAX)),
+        };
+        let (arrived, arrivals) = mpsc::channel(ARRIVALS_MAX);
+        let wanted = Arc::new(Wanted::default());
+        let (until, publishing) = (cancel.clone(), redis.clone());
+        tasks.spawn(async move {
+            until
+                .run_until_cancelled(publish(publishing, leaving))
+                .await;
+        });
+        let hearing = Hearing {
+            own: redis.name(&format!("canary:{instance}")),
+            instance,
+            redis: redis.clone(),
+            outgoing: outgoing.clone(),
+            wanted: Arc::clone(&wanted),
+            arrived,
+            has_missed: false,
+        };
+        let until = cancel.clone();
+        tasks.spawn(async move { until.run_until_cancelled(Box::pin(hearing.run())).await });
+        let backplane = Self {
+            instance,
+            redis,
+            outgoing,
+            wanted,
+        };
+        (Arc::new(backplane), arrivals)
+    }
+}
+
+impl Backplane for RedisBackplane {
+    fn send(&self, channel: Channel, bytes: Bytes) {
+        let mut envelope = BytesMut::with_capacity(ENVELOPE_BYTES + bytes.len());
+        envelope.put_slice(self.instance.as_uuid().as_bytes());
+        envelope.put_slice(&bytes);
+        let name = channel_name(&self.redis, channel);
+        self.outgoing.push(name, envelope.freeze());
+    }
+
+    fn serve(&self, bucket: Bucket) {
+        self.wanted.add(bucket);
+    }
+
+    fn release(&self, bucket: Bucket) {
+        self.wanted.remove(bucket);
+    }
+
+    fn link(&self) -> watch::Receiver<Link> {
+        self.redis.link()
+    }
+}
+
+fn channel_name(redis: &Redis, channel: Channel) -> String {
+    match channel {
+        Channel::Everyone => redis.name("everyone"),
+        Channel::Bucket(bucket) => redis.name(&format!("bucket:{}", bucket.number())),
+    }
+}
+
+/// What waits to leave.
+#[derive(Clone)]
+struct Outgoing {
+    queue: mpsc::Sender<Leaving>,
+    budget: Arc<Semaphore>,
+}
+
+struct Leaving {
+    channel: String,
+    bytes: Bytes,
+    _budget: OwnedSemaphorePermit,
+}
+
+impl Outgoing {
+    fn push(&self, channel: String, bytes: Bytes) {
+        let weight = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let budget = Arc::clone(&self.budget).try_acquire_many_owned(weight);
+        let is_queued = budget.is_ok_and(|budget| {
+            let leaving = Leaving {
+                channel,
+                bytes,
+                _budget: budget,
+            };
+            self.queue.try_send(leaving).is_ok()
+        });
+        if !is_queued {
+            dropped(1);
+        }
+    }
+}
+
+fn dropped(messages: usize) {
+    metrics::counter!("roost_backplane_dropped_total").increment(messages as u64);
+}
+
+/// Sends what waits, in order, many messages in one round trip.
+async fn publish(redis: Redis, mut leaving: mpsc::Receiver<Leaving>) {
+    let mut batch = Vec::with_capacity(OUTGOING_BATCH);
+    while leaving.recv_many(&mut batch, OUTGOING_BATCH).await > 0 {
+        // Kept for later they would be stale, and nobody misses them: the journal has it all.
+        let has_left = redis.commands().is_connected() && publish_batch(&redis, &batch).await;
+        if !has_left {
+            dropped(batch.len());
+        }
+        batch.clear();
+    }
+}
+
+async fn publish_batch(redis: &Redis, batch: &[Leaving]) -> bool {
+    let pipeline = redis.commands().pipeline();
+    let publishing = async {
+        for message in batch {
+            let () = pipeline
+                .publish(message.channel.clone(), message.bytes.clone())
+                .await?;
+        }
+        let _: Vec<i64> = pipeline.all().await?;
+        Ok::<_, fred::error::Error>(())
+    };
+    match timeout(COMMAND_TIMEOUT, publishing).await {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "messages did not leave");
+            false
+        }
+        Err(_) => false,
+    }
+}
+
+/// How many users each bucket has, and since when it has none.
+#[derive(Default)]
+struct Wanted {
+    buckets: Mutex<HashMap<Bucket, Users>>,
+    changed: Notify,
+}
+
+#[derive(Clone, Copy)]
+enum Users {
+    Some(usize),
+    NoneSince(Instant),
+}
+
+impl Wanted {
+    fn buckets(&self) -> MutexGuard<'_, HashMap<Bucket, Users>> {
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, bucket: Bucket) {
+        let mut buckets = self.buckets();
+        let before = buckets.insert(bucket, Users::Some(1));
+        match before {
+            Some(Users::Some(users)) => {
+                buckets.insert(bucket, Users::Some(users + 1));
+            }
+            Some(Users::NoneSince(_)) => {}
+            None => self.changed.notify_one(),
+        }
+    }
+
+    fn remove(&self, bucket: Bucket) {
+        let mut buckets = self.buckets();
+        let after = match buckets.get(&bucket) {
+            Some(Users::Some(users)) if *users > 1 => Users::Some(users - 1),
+            _ => Users::NoneSince(Instant::now()),
+        };
+        buckets.insert(bucket, after);
+    }
+
+    /// The buckets that are to be heard now.
+    fn current(&self) -> HashSet<Bucket> {
+        let mut buckets = self.buckets();
+        buckets.retain(|_, users| match users {
+            Users::Some(_) => true,
+            Users::NoneSince(since) => since.elapsed() < LINGER,
+        });
+        buckets.keys().copied().collect()
+    }
+}
+
+/// The task that hears.
+struct Hearing {
+    /// The channel of this instance's canaries.
+    own: String,
+    instance: InstanceId,
+    redis: Redis,
+    outgoing: Outgoing,
+    wanted: Arc<Wanted>,
+    arrived: mpsc::Sender<Arrival>,
+    /// Something did not fit, and nobody was told yet.
+    has_missed: bool,
+}
+
+impl Hearing {
+    async fn run(mut self) {
+        let mut failures = 0;
+        loop {
+            let began = Instant::now();
+            if let Err(error) = self.hear().await {
+                tracing::debug!(
+                    error = format!("{error:#}"),
+                    "the backplane is not heard, trying again"
+                );
+            }
+            self.redis.set_link(Link::Down);
+            // A link that held for a while was a good one.
+            failures = if began.elapsed() > PAUSE_MAX * 4 {
+                0
+            } else {
+                failures + 1
+            };
+            let longest = PAUSE_MIN
+                .saturating_mul(1 << failures.min(6))
+                .min(PAUSE_MAX);
+            sleep(longest.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
+        }
+    }
+
+    /// Connects, subscribes and takes what comes, until something is wrong.
+    async fn hear(&mut self) -> anyhow::Result<()> {
+        let client = self.redis.subscriber()?;
+        let mut messages = client.message_rx();
+        let heard = self.hear_on(&client, &mut messages).await;
+        // Half-open or not: it is not waited for.
+        let _ = timeout(PAUSE_MAX, client.quit()).await;
+        heard
+    }
+
+    async fn hear_on(
+        &mut self,
+        client: &Client,
+        messages: &mut tokio::sync::broadcast::Receiver<Message>,
+    ) -> anyhow::Result<()> {
+        let connecting = async {
+            let connection = client.init().await?;
+            let fixed = vec![
+                channel_name(&self.redis, Channel::Everyone),
+                self.own.clone(),
+            ];
+            client.subscribe(fixed).await?;
+            anyhow::Ok(connection)
+        };
+        let mut connection = timeout(CONNECT_PATIENCE, connecting).await??;
+        let mut confirmed = HashSet::new();
+        self.reconcile(client, &mut confirmed).await?;
+        self.pass_on(Arrival::Missed);
+        let mut canary = Canary::default();
+        let mut ticks = interval(CANARY_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                message = messages.recv() => match message {
+                    Ok(message) if *message.channel == *self.own => {
+                        if let Some(lag) = canary.came_back(&message) {
+                            metrics::gauge!("roost_backplane_canary_lag_seconds").set(lag.as_secs_f64());
+                            self.redis.set_link(Link::Up { lag });
+                        }
+                    }
+                    Ok(message) => self.take(&message),
+                    Err(RecvError::Lagged(_)) => self.pass_on(Arrival::Missed),
+                    Err(RecvError::Closed) => bail!("the connection is closed"),
+                },
+                () = self.wanted.changed.notified() => self.reconcile(client, &mut confirmed).await?,
+                _ = ticks.tick() => {
+                    if canary.missed() >= CANARIES_MISSED_MAX {
+                        bail!("the canaries do not come back");
+                    }
+                    self.outgoing.push(self.own.clone(), canary.next());
+                    self.reconcile(client, &mut confirmed).await?;
+                }
+                ended = &mut connection => {
+                    ended.context("the connection's task failed")??;
+                    bail!("the connection ended");
+                }
+            }
+        }
+    }
+
+    /// Subscribes to what is wanted and not confirmed, and unsubscribes from the rest.
+    async fn reconcile(
+        &mut self,
+        client: &Client,
+        confirmed: &mut HashSet<Bucket>,
+    ) -> anyhow::Result<()> {
+        let wanted = self.wanted.current();
+        let redis = self.redis.clone();
+        let names = |buckets: &[Bucket]| -> Vec<String> {
+            let name = |bucket: &Bucket| channel_name(&redis, Channel::Bucket(*bucket));
+            buckets.iter().map(name).collect()
+        };
+        let surplus: Vec<_> = confirmed.difference(&wanted).copied().collect();
+        for buckets in surplus.chunks(SUBSCRIBE_BATCH) {
+            client.unsubscribe(names(buckets)).await?;
+        }
+        confirmed.retain(|bucket| wanted.contains(bucket));
+        let missing: Vec<_> = wanted.difference(confirmed).copied().collect();
+        for buckets in missing.chunks(SUBSCRIBE_BATCH) {
+            client.subscribe(names(buckets)).await?;
+            // The library throws the confirmations away. Redis answers a connection in order, so
+            // the answer to what is asked next confirms them.
+            let () = client.ping(None).await?;
+            confirmed.extend(buckets);
+            self.pass_on(Arrival::Confirmed(buckets.to_vec()));
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, message: &Message) {
+        let Some(bytes) = message.value.clone().into_bytes() else {
+            return;
+        };
+        let Some((sender, body)) = bytes.split_at_checked(ENVELOPE_BYTES) else {
+            return;
+        };
+        if sender != self.instance.as_uuid().as_bytes() {
+            self.pass_on(Arrival::Message(bytes.slice_ref(body)));
+        }
+    }
+
+    fn pass_on(&mut self, arrival: Arrival) {
+        if self.has_missed {
+            self.has_missed = self.arrived.try_send(Arrival::Missed).is_err();
+        }
+        if self.arrived.try_send(arrival).is_err() {
+            self.has_missed = true;
+        }
+    }
+}
+
+/// What this instance sends itself, the way it sends to others.
+#[derive(Default)]
+struct Canary {
+    number: u64,
+    sent: Option<Instant>,
+    missed: u32,
+}
+
+impl Canary {
+    /// How many in a row are missing now.
+    fn missed(&mut self) -> u32 {
+        if self.sent.take().is_some() {
+            self.missed += 1;
+            metrics::counter!("roost_backplane_canaries_missed_total").increment(1);
+        }
+        self.missed
+    }
+
+    fn next(&mut self) -> Bytes {
+        self.number += 1;
+        self.sent = Some(Instant::now());
+        self.number.to_string().into()
+    }
+
+    /// How long the newest one took; `None` for an older one.
+    fn came_back(&mut self, message: &Message) -> Option<Duration> {
+        let number: u64 = message.value.as_string()?.parse().ok()?;
+        if number != self.number {
+            return None;
+        }
+        self.missed = 0;
+        self.sent.take().map(|sent| sent.elapsed())
+    }
+}

@@ -1,0 +1,159 @@
+//! The way to Redis: how its clients are set up, and how long anyone waits for it.
+//!
+//! Redis is never needed. Whoever asks it has a fallback of its own, and uses it at once while the
+//! link is known to be down; a link is up again when its canary has come back (see `backplane`).
+
+mod backplane;
+
+pub use backplane::RedisBackplane;
+
+use super::backplane::Link;
+use anyhow::Context;
+use fred::{
+    clients::Client,
+    interfaces::ClientLike,
+    types::{
+        Builder, RespVersion,
+        config::{Config, ReconnectPolicy, TlsConnector, UnresponsiveConfig},
+    },
+};
+use std::{future::Future, sync::Arc, time::Duration};
+use tokio::{sync::watch, time::timeout};
+
+/// How long a request may wait for Redis before the local fallback serves it.
+pub const REQUEST_PATIENCE: Duration = Duration::from_millis(50);
+
+/// How long a command may take when nobody's request waits for it.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A connection that owes an answer for this long is given up; half-open ones are found no other way.
+const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(2);
+/// Pauses between tries to connect: exponential, with jitter, without end.
+const RECONNECT_MIN_MS: u32 = 50;
+const RECONNECT_MAX_MS: u32 = 2_000;
+const RECONNECT_JITTER_MS: u32 = 100;
+/// Messages that may wait for the task that takes them. The library's own 32 lose a burst.
+const MESSAGES_WAITING_MAX: usize = 65_536;
+/// Commands that may wait for the connection.
+const COMMANDS_WAITING_MAX: usize = 16_384;
+
+/// Redis did not answer in time, or is known to be down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("redis does not answer")]
+pub struct RedisDown;
+
+/// One Redis, as this instance's commands reach it. Cheap to clone.
+#[derive(Clone)]
+pub struct Redis {
+    commands: Client,
+    settings: Arc<Settings>,
+    link: watch::Sender<Link>,
+}
+
+struct Settings {
+    config: Config,
+    prefix: String,
+}
+
+impl Redis {
+    /// Starts to connect, and goes on trying. Every name of ours in it begins with `prefix`.
+    ///
+    /// Errors: only when the address cannot be understood; Redis itself need not be there.
+    pub fn open(url: &str, prefix: &str) -> anyhow::Result<Self> {
+        let mut config = Config::from_url(url).context("it is not an address of Redis")?;
+        config.version = RespVersion::RESP3;
+        config.fail_fast = false;
+        if url.starts_with("rediss:") {
+            // Trusts what the host trusts; `SSL_CERT_FILE` names another set.
+            config.tls = Some(TlsConnector::default_rustls()?.into());
+        }
+        let mut policy = ReconnectPolicy::new_exponential(0, RECONNECT_MIN_MS, RECONNECT_MAX_MS, 2);
+        policy.set_jitter(RECONNECT_JITTER_MS);
+        let commands = builder(&config).set_policy(policy).build()?;
+        commands.connect();
+        Ok(Self {
+            commands,
+            settings: Arc::new(Settings {
+                config,
+                prefix: prefix.to_owned(),
+            }),
+            link: watch::Sender::new(Link::Connecting),
+        })
+    }
+
+    /// The name of a key or channel.
+    pub fn name(&self, rest: &str) -> String {
+        format!("{}:{rest}", self.settings.prefix)
+    }
+
+    /// For background work; each command waits a second at most.
+    pub fn commands(&self) -> &Client {
+        &self.commands
+    }
+
+    /// How the way to the other instances is; Redis answers requests while it is up.
+    pub fn link(&self) -> watch::Receiver<Link> {
+        self.link.subscribe()
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.link.borrow().is_up()
+    }
+
+    /// Asks for a request that waits: 50 ms at most, and not at all while the link is down. When
+    /// Redis is late, the link counts as down until its canary is back.
+    pub async fn ask<T>(
+        &self,
+        question: impl Future<Output = Result<T, fred::error::Error>>,
+    ) -> Result<T, RedisDown> {
+        if !self.is_up() {
+            return Err(RedisDown);
+        }
+        match timeout(REQUEST_PATIENCE, question).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => tracing::warn!(%error, "redis refuses, going on without it"),
+            Err(_) => tracing::warn!("redis is late, going on without it"),
+        }
+        self.set_link(Link::Down);
+        Err(RedisDown)
+    }
+
+    fn set_link(&self, link: Link) {
+        self.link.send_if_modified(|known| {
+            if known.is_up() != link.is_up() {
+                tracing::info!(from = ?known, to = ?link, "the link to the other instances changed");
+            }
+            let is_other = *known != link;
+            *known = link;
+            is_other
+        });
+    }
+
+    /// A client for subscriptions only. It does not reconnect: who uses it makes another.
+    fn subscriber(&self) -> anyhow::Result<Client> {
+        let mut config = self.settings.config.clone();
+        config.fail_fast = true;
+        Ok(builder(&config).build()?)
+    }
+}
+
+/// What both kinds of client have in common. The library's defaults wait for ever.
+fn builder(config: &Config) -> Builder {
+    let mut builder = Builder::from_config(config.clone());
+    builder.with_connection_config(|connection| {
+        connection.connection_timeout = CONNECT_TIMEOUT;
+        connection.internal_command_timeout = CONNECT_TIMEOUT;
+        // A message that was sent again could arrive twice.
+        connection.max_command_attempts = 1;
+        connection.max_command_buffer_len = COMMANDS_WAITING_MAX;
+        connection.unresponsive = UnresponsiveConfig {
+            max_timeout: Some(UNRESPONSIVE_AFTER),
+            interval: UNRESPONSIVE_AFTER / 4,
+        };
+    });
+    builder.with_performance_config(|performance| {
+        performance.default_command_timeout = COMMAND_TIMEOUT;
+        performance.broadcast_channel_capacity = MESSAGES_WAITING_MAX;
+    });
+    builder
+}

@@ -1,0 +1,115 @@
+//! Entries of a room that other instances told of, waiting for those before them. Bounded: what does
+//! not fit is forgotten, and read from the journal when its turn comes.
+
+use crate::store::journal::Entry;
+use roost_schema::{Epoch, Seq};
+use std::collections::BTreeMap;
+
+/// Entries that may wait in one room.
+const WAITING_ENTRIES_MAX: usize = 1_024;
+/// Bytes of their bodies.
+const WAITING_BYTES_MAX: usize = 1_024 * 1_024;
+
+#[derive(Debug, Default)]
+pub(super) struct Reorder {
+    /// Of the entries that wait.
+    epoch: Option<Epoch>,
+    waiting: BTreeMap<Seq, Entry>,
+    bytes: usize,
+}
+
+impl Reorder {
+    pub(super) fn insert(&mut self, epoch: Epoch, entries: Vec<Entry>) {
+        if self.epoch != Some(epoch) {
+            *self = Self {
+                epoch: Some(epoch),
+                ..Self::default()
+            };
+        }
+        for entry in entries {
+            let bytes = entry.body.as_str().len();
+            let fits =
+                self.waiting.len() < WAITING_ENTRIES_MAX && self.bytes + bytes <= WAITING_BYTES_MAX;
+            if fits && !self.waiting.contains_key(&entry.seq) {
+                self.bytes += bytes;
+                self.waiting.insert(entry.seq, entry);
+            }
+        }
+    }
+
+    /// The epoch of what waits, if anything does.
+    pub(super) fn epoch(&self) -> Option<Epoch> {
+        self.epoch.filter(|_| !self.waiting.is_empty())
+    }
+
+    /// Takes the entries that follow `head` without a hole, and forgets those up to it.
+    pub(super) fn take_after(&mut self, head: Seq) -> Vec<Entry> {
+        let mut head = head;
+        let mut run = Vec::new();
+        while let Some(first) = self.waiting.first_entry() {
+            if *first.key() > head.next() {
+                break;
+            }
+            let entry = first.remove();
+            self.bytes -= entry.body.as_str().len();
+            if entry.seq == head.next() {
+                head = entry.seq;
+                run.push(entry);
+            }
+        }
+        run
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::journal::RequestHash;
+    use chrono::DateTime;
+    use roost_schema::{Body, ItemId, Kind, Op, RoomId, UserId};
+
+    fn entry(seq: u64) -> Entry {
+        Entry {
+            room: RoomId::generate(),
+            seq: Seq(seq),
+            item: ItemId::generate(),
+            kind: Kind::Message,
+            op: Op::Put,
+            body: Body::encode(&"x".repeat(1_000)).unwrap(),
+            actor: UserId::generate(),
+            op_id: None,
+            request_hash: RequestHash([0; 32]),
+            at: DateTime::UNIX_EPOCH,
+            born: Seq(seq),
+            current: true,
+        }
+    }
+
+    fn seqs(entries: &[Entry]) -> Vec<u64> {
+        entries.iter().map(|entry| entry.seq.0).collect()
+    }
+
+    #[test]
+    fn a_hole_holds_back_what_follows_it() {
+        let mut reorder = Reorder::default();
+        reorder.insert(Epoch(1), vec![entry(5), entry(3), entry(3), entry(2)]);
+        assert_eq!(seqs(&reorder.take_after(Seq(2))), [3]);
+        assert!(reorder.take_after(Seq(3)).is_empty());
+        reorder.insert(Epoch(1), vec![entry(4)]);
+        assert_eq!(seqs(&reorder.take_after(Seq(3))), [4, 5]);
+        assert_eq!((reorder.bytes, reorder.epoch()), (0, None));
+    }
+
+    #[test]
+    fn another_epoch_empties_it_and_its_size_is_bounded() {
+        let mut reorder = Reorder::default();
+        reorder.insert(Epoch(1), (2..3_000).map(entry).collect());
+        assert!(reorder.waiting.len() <= WAITING_ENTRIES_MAX && reorder.bytes <= WAITING_BYTES_MAX);
+        reorder.insert(Epoch(2), vec![entry(1)]);
+        assert_eq!(seqs(&reorder.take_after(Seq(0))), [1]);
+    }
+}

@@ -1,0 +1,181 @@
+//! The contract of the backplane, on a real Redis: instances hear each other at most once, in order,
+//! and know from when on they do.
+
+use crate::support::{Cable, DEADLINE, redis_url};
+use bytes::Bytes;
+use roost_schema::{InstanceId, RoomId};
+use roost_server::live::{
+    Arrival, Arrivals, Backplane, Bucket, Channel, Link, Redis, RedisBackplane,
+};
+use std::sync::Arc;
+use tokio::time::timeout;
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+
+/// One instance's end of the backplane.
+struct End {
+    backplane: Arc<dyn Backplane>,
+    arrivals: Arrivals,
+    _stop: DropGuard,
+}
+
+impl End {
+    async fn open(url: &str, prefix: &str) -> Self {
+        let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+        let redis = Redis::open(url, prefix).unwrap();
+        let (backplane, arrivals) =
+            RedisBackplane::start(redis, InstanceId::generate(), &tasks, &cancel);
+        let end = Self {
+            backplane,
+            arrivals,
+            _stop: cancel.drop_guard(),
+        };
+        end.until(Link::is_up).await;
+        end
+    }
+
+    async fn until(&self, is_so: impl Fn(Link) -> bool) {
+        let mut link = self.backplane.link();
+        let wanted = timeout(DEADLINE, link.wait_for(|link| is_so(*link))).await;
+        wanted.expect("the link changes in time").unwrap();
+    }
+
+    /// Serves a bucket and waits until it is heard.
+    async fn serve(&mut self, bucket: Bucket) {
+        self.backplane.serve(bucket);
+        self.confirmed(bucket).await;
+    }
+
+    async fn confirmed(&mut self, bucket: Bucket) {
+        loop {
+            if let Arrival::Confirmed(buckets) = self.next().await
+                && buckets.contains(&bucket)
+            {
+                return;
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Arrival {
+        let arrival = timeout(DEADLINE, self.arrivals.recv()).await;
+        arrival.expect("something arrives").expect("it goes on")
+    }
+
+    /// The next message, past whatever else arrives.
+    async fn message(&mut self) -> Bytes {
+        loop {
+            if let Arrival::Message(bytes) = self.next().await {
+                return bytes;
+            }
+        }
+    }
+}
+
+fn fresh() -> (String, Bucket) {
+    let room = RoomId::generate();
+    (format!("test-{room}"), Bucket::of(room))
+}
+
+fn other_than(bucket: Bucket) -> Bucket {
+    std::iter::repeat_with(|| Bucket::of(RoomId::generate()))
+        .find(|other| *other != bucket)
+        .unwrap()
+}
+
+#[tokio::test]
+async fn what_is_sent_reaches_those_who_serve_it_once_and_in_order() {
+    const MESSAGES: usize = 5_000;
+    let (prefix, bucket) = fresh();
+    let mut one = End::open(&redis_url(), &prefix).await;
+    let mut two = End::open(&redis_url(), &prefix).await;
+    let mut three = End::open(&redis_url(), &prefix).await;
+    one.serve(bucket).await;
+    two.serve(bucket).await;
+    three.serve(other_than(bucket)).await;
+    for number in 0..MESSAGES {
+        one.backplane
+            .send(Channel::Bucket(bucket), number.to_string().into());
+    }
+    one.backplane.send(Channel::Everyone, "end".into());
+    for number in 0..MESSAGES {
+        assert_eq!(two.message().await, number.to_string().as_bytes());
+    }
+    // Nothing twice, nothing to who does not serve the bucket, nothing to oneself.
+    assert_eq!(two.message().await, "end");
+    assert_eq!(three.message().await, "end");
+    two.backplane.send(Channel::Everyone, "over".into());
+    assert_eq!(one.message().await, "over");
+}
+
+#[tokio::test]
+async fn systems_with_different_prefixes_do_not_hear_each_other() {
+    let ((prefix, bucket), (other_prefix, _)) = (fresh(), fresh());
+    let mut one = End::open(&redis_url(), &prefix).await;
+    let mut two = End::open(&redis_url(), &prefix).await;
+    let stranger = End::open(&redis_url(), &other_prefix).await;
+    two.serve(bucket).await;
+    one.serve(bucket).await;
+    stranger
+        .backplane
+        .send(Channel::Bucket(bucket), "theirs".into());
+    stranger.backplane.send(Channel::Everyone, "theirs".into());
+    one.backplane.send(Channel::Bucket(bucket), "ours".into());
+    assert_eq!(two.message().await, "ours");
+}
+
+#[tokio::test]
+async fn a_link_that_broke_is_made_anew_and_says_so() {
+    let (prefix, bucket) = fresh();
+    let cable = Cable::to(&redis_url()).await;
+    let mut one = End::open(&redis_url(), &prefix).await;
+    let mut two = End::open(&cable.url(), &prefix).await;
+    two.serve(bucket).await;
+    cable.cut();
+    // Whoever was cut off hears of it: the bucket is confirmed again, on another connection.
+    two.confirmed(bucket).await;
+    one.backplane.send(Channel::Bucket(bucket), "again".into());
+    assert_eq!(two.message().await, "again");
+    // Heard in both directions, though the sending client was cut off as well.
+    one.serve(bucket).await;
+    two.until(Link::is_up).await;
+    two.backplane.send(Channel::Bucket(bucket), "back".into());
+    assert_eq!(one.message().await, "back");
+}
+
+#[tokio::test]
+async fn a_silent_connection_is_found_by_the_canary() {
+    let (prefix, bucket) = fresh();
+    let cable = Cable::to(&redis_url()).await;
+    let mut two = End::open(&cable.url(), &prefix).await;
+    two.serve(bucket).await;
+    cable.freeze();
+    two.until(|link| link == Link::Down).await;
+    cable.mend();
+    two.until(Link::is_up).await;
+    two.confirmed(bucket).await;
+    let one = End::open(&redis_url(), &prefix).await;
+    one.backplane.send(Channel::Bucket(bucket), "heard".into());
+    assert_eq!(two.message().await, "heard");
+}
+
+#[tokio::test]
+async fn without_redis_sending_costs_nothing_and_the_link_is_down() {
+    let (prefix, bucket) = fresh();
+    let cable = Cable::to(&redis_url()).await;
+    let mut one = End::open(&cable.url(), &prefix).await;
+    one.serve(bucket).await;
+    cable.refuse();
+    one.until(|link| link == Link::Down).await;
+    for _ in 0..100_000 {
+        one.backplane.send(Channel::Bucket(bucket), "lost".into());
+    }
+    cable.mend();
+    one.until(Link::is_up).await;
+    let mut two = End::open(&redis_url(), &prefix).await;
+    two.serve(bucket).await;
+    one.backplane.send(Channel::Bucket(bucket), "kept".into());
+    // What waited all that time was thrown away; it would be stale.
+    assert_eq!(two.message().await, "kept");
+}
