@@ -1,6 +1,9 @@
 //! Following a room: what changed since a position, and everything from then on.
 
-use super::{Actor, App, Permission, Result, access::NO_SUCH_ROOM};
+use super::{
+    Actor, App, Permission, Result,
+    access::{NO_SUCH_ROOM, RoomAccess},
+};
 use crate::live::Feed;
 use roost_schema::{Position, RoomEvents, RoomId, Seq};
 
@@ -15,6 +18,10 @@ impl App {
     ) -> Result<RoomEvents> {
         let access = self.enter_room(actor, room, Permission::Read).await?;
         let room = self.live.room(access.room_id);
+        // Whoever asks instead of watching finds what was acknowledged before, on any instance.
+        if self.live.link().is_some() {
+            room.refresh().await?;
+        }
         let from_the_start = Position {
             seq: Seq::ZERO,
             ..room.position().await?
@@ -34,7 +41,19 @@ impl App {
         after: Option<Position>,
     ) -> Result<Feed> {
         let access = self.enter_room(actor, room, Permission::Read).await?;
+        self.follow_room(&access, after).await
+    }
+
+    /// From now on means after what was acknowledged until now, also elsewhere.
+    pub(super) async fn follow_room(
+        &self,
+        access: &RoomAccess,
+        after: Option<Position>,
+    ) -> Result<Feed> {
         let room = self.live.room(access.room_id);
+        if after.is_none() && self.live.is_deaf() {
+            room.refresh().await?;
+        }
         Ok(room.watch(access.user_id, after).await?)
     }
 }

@@ -21,8 +21,8 @@ impl App {
     /// Joins a room: its feed, its ephemera, and the person's presence.
     pub async fn join_room(&self, actor: &Actor, input: JoinRoom) -> Result<Joined> {
         let access = self.enter_room(actor, input.room, Permission::Read).await?;
+        let feed = self.follow_room(&access, input.after).await?;
         let room = self.live.room(access.room_id);
-        let feed = Arc::clone(&room).watch(access.user_id, input.after).await?;
         let (here, ephemera) = Arc::clone(&room).arrive(access.user_id);
         let answer = JoinedRoom {
             position: feed.position(),

@@ -140,6 +140,11 @@ impl Live {
         Some(*backplane.link().borrow())
     }
 
+    /// Whether what is committed elsewhere may come here late.
+    pub fn is_deaf(&self) -> bool {
+        self.instance.is_deaf()
+    }
+
     /// The room, loaded in the background when it is not active yet.
     pub fn room(&self, id: RoomId) -> Arc<LiveRoom> {
         let mut rooms = self.instance.rooms();

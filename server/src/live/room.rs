@@ -147,6 +147,27 @@ impl LiveRoom {
         self.loaded().await
     }
 
+    /// Waits until what is delivered here is what the journal holds now. While others write, too, an
+    /// instance may be a moment behind them.
+    pub async fn refresh(&self) -> Result<(), LiveError> {
+        let delivered = self.loaded().await?;
+        let heads = self.instance.journal.heads(&[self.id]).await?;
+        let head = heads.rooms.get(&self.id).copied().unwrap_or_default().head;
+        if heads.epoch == delivered.epoch && head <= delivered.seq {
+            return Ok(());
+        }
+        self.hint.notify_one();
+        let mut delivered = self.delivered.subscribe();
+        let is_there = |position: &Option<Position>| {
+            position.is_some_and(|it| it.epoch == heads.epoch && it.seq >= head)
+        };
+        let waited = tokio::time::timeout(LOAD_WAIT_MAX, delivered.wait_for(is_there)).await;
+        match waited {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(LiveError::Unavailable),
+        }
+    }
+
     /// Starts a feed for a reader; `None`: from now on.
     ///
     /// Errors: `ReloadRequired` for a position this journal cannot have given.
