@@ -1,7 +1,7 @@
 //! The people of rooms, members and messages: joined, without a read for each.
 
 use super::ask;
-use crate::support::{World, message};
+use crate::support::{World, alone_and_on_clusters, message};
 use roost_schema::Role;
 use serde_json::{Value, json};
 
@@ -46,9 +46,9 @@ async fn fifty_messages_cost_one_read_of_their_authors() {
     }
 }
 
-#[tokio::test]
-async fn rooms_and_members_are_joined_with_their_people() {
-    let world = World::on_sqlite().await;
+alone_and_on_clusters!(rooms_and_members_are_joined_with_their_people);
+
+async fn rooms_and_members_are_joined_with_their_people(world: World) {
     let server = world.serve().await;
     let (alice, bob) = (server.alice().await, server.bob().await);
     let room = alice.board("Plan").await.id;

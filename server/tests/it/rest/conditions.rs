@@ -1,22 +1,28 @@
 //! Doing a thing once, and only if it is still as it was: `Idempotency-Key`, `ETag`, `If-Match`.
 
 use super::{answered, header, json, refused};
-use crate::support::{Person, Server, World, message};
+use crate::support::{Person, Server, World, alone_and_on_clusters, message};
 use reqwest::{Method, RequestBuilder};
 use roost_schema::{Direction, ErrorCode, Message, PageQuery, RoomId};
 use serde_json::json;
 
-async fn scene() -> (World, Server, Person, RoomId) {
-    let world = World::on_sqlite().await;
+alone_and_on_clusters!(
+    what_is_made_says_where_it_is,
+    a_key_has_one_effect,
+    every_write_takes_a_key,
+    a_change_is_made_only_on_the_version_that_was_read,
+    what_the_reader_has_already_is_not_sent_again,
+);
+
+async fn scene(world: &World) -> (Server, Person, RoomId) {
     let server = world.serve().await;
     let alice = server.alice().await;
     let room = alice.board("Plan").await.id;
-    (world, server, alice, room)
+    (server, alice, room)
 }
 
-#[tokio::test]
-async fn what_is_made_says_where_it_is() {
-    let (_world, _server, alice, room) = scene().await;
+async fn what_is_made_says_where_it_is(world: World) {
+    let (_server, alice, room) = scene(&world).await;
     let messages = format!("/api/v1/rooms/{room}/messages");
     let made = [
         (messages.as_str(), json!({ "text": "hello" })),
@@ -31,9 +37,8 @@ async fn what_is_made_says_where_it_is() {
     }
 }
 
-#[tokio::test]
-async fn a_key_has_one_effect() {
-    let (_world, _server, alice, room) = scene().await;
+async fn a_key_has_one_effect(world: World) {
+    let (_server, alice, room) = scene(&world).await;
     let messages = format!("/api/v1/rooms/{room}/messages");
     let send = async |key: &str, body: serde_json::Value| {
         let request = alice.ask(Method::POST, &messages).await;
@@ -64,9 +69,8 @@ async fn a_key_has_one_effect() {
     assert_eq!(texts(&alice, room).await, ["hello"]);
 }
 
-#[tokio::test]
-async fn every_write_takes_a_key() {
-    let (_world, server, alice, room) = scene().await;
+async fn every_write_takes_a_key(world: World) {
+    let (server, alice, room) = scene(&world).await;
     let bob = server.bob().await;
     let message = alice.send_message(room, &message("hello")).await.unwrap();
     let room = format!("/api/v1/rooms/{room}");
@@ -117,9 +121,8 @@ async fn every_write_takes_a_key() {
     }
 }
 
-#[tokio::test]
-async fn a_change_is_made_only_on_the_version_that_was_read() {
-    let (_world, _server, alice, room) = scene().await;
+async fn a_change_is_made_only_on_the_version_that_was_read(world: World) {
+    let (_server, alice, room) = scene(&world).await;
     let sent = alice.send_message(room, &message("hello")).await.unwrap();
     let path = format!("/api/v1/rooms/{room}/messages/{}", sent.id);
     let edit = async |tag: &str| -> RequestBuilder {
@@ -161,9 +164,8 @@ async fn a_change_is_made_only_on_the_version_that_was_read() {
     assert_eq!(refused(edit("*").await).await, ErrorCode::NotFound);
 }
 
-#[tokio::test]
-async fn what_the_reader_has_already_is_not_sent_again() {
-    let (_world, _server, alice, room) = scene().await;
+async fn what_the_reader_has_already_is_not_sent_again(world: World) {
+    let (_server, alice, room) = scene(&world).await;
     let sent = alice.send_message(room, &message("hello")).await.unwrap();
     let path = format!("/api/v1/rooms/{room}/messages/{}", sent.id);
     let answer = answered(alice.ask(Method::GET, &path).await, 200).await;

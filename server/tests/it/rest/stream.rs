@@ -1,18 +1,27 @@
 //! A room as server-sent events: live, resumed, by ticket, and how it ends.
 
 use super::{json, refused, tokens};
-use crate::support::{Person, Server, World, in_time, message};
+use crate::support::{Person, Server, World, alone_and_on_clusters, in_time, message};
 use futures::StreamExt;
 use reqwest::{Method, RequestBuilder, Response};
 use roost_schema::{ErrorCode, MessageState, Role, RoomEvents, RoomId};
 use serde_json::{Value, json};
 
-async fn scene() -> (World, Server, Person, RoomId) {
-    let world = World::on_sqlite().await;
+alone_and_on_clusters!(
+    a_reader_sees_what_happens_and_resumes_after_what_it_saw,
+    a_ticket_opens_one_stream_once,
+    a_ticket_is_worth_nothing_once_its_session_has_ended,
+    what_is_wrong_before_the_first_event_is_an_error,
+    it_ends_when_its_reader_is_removed,
+    it_ends_when_its_session_is_revoked,
+    it_ends_when_the_server_stops_and_says_when_to_come_back,
+);
+
+async fn scene(world: &World) -> (Server, Person, RoomId) {
     let server = world.serve().await;
     let alice = server.alice().await;
     let room = alice.board("Plan").await.id;
-    (world, server, alice, room)
+    (server, alice, room)
 }
 
 /// A stream of events as a browser reads it.
@@ -120,9 +129,8 @@ async fn say(person: &Person, room: RoomId, text: &str) {
     person.send_message(room, &message(text)).await.unwrap();
 }
 
-#[tokio::test]
-async fn a_reader_sees_what_happens_and_resumes_after_what_it_saw() {
-    let (_world, _server, alice, room) = scene().await;
+async fn a_reader_sees_what_happens_and_resumes_after_what_it_saw(world: World) {
+    let (_server, alice, room) = scene(&world).await;
     let mut reader = EventSource::open(stream(&alice, room).await).await;
     // The first frame says where the reader stands, and how soon to reconnect.
     let first = reader.next().await.unwrap();
@@ -147,9 +155,8 @@ async fn a_reader_sees_what_happens_and_resumes_after_what_it_saw() {
     assert_eq!(after.texts(4).await, ["one", "two", "three", "four"]);
 }
 
-#[tokio::test]
-async fn a_ticket_opens_one_stream_once() {
-    let (_world, server, alice, room) = scene().await;
+async fn a_ticket_opens_one_stream_once(world: World) {
+    let (server, alice, room) = scene(&world).await;
     let issue = format!("/api/v1/rooms/{room}/stream-tickets");
     let ticket = json(alice.ask(Method::POST, &issue).await, 201).await;
     let ticket = ticket["ticket"].as_str().unwrap().to_owned();
@@ -179,9 +186,8 @@ async fn a_ticket_opens_one_stream_once() {
     );
 }
 
-#[tokio::test]
-async fn a_ticket_is_worth_nothing_once_its_session_has_ended() {
-    let (_world, server, alice, room) = scene().await;
+async fn a_ticket_is_worth_nothing_once_its_session_has_ended(world: World) {
+    let (server, alice, room) = scene(&world).await;
     let other = alice.sign_in().await;
     let issue = format!("/api/v1/rooms/{room}/stream-tickets");
     let ticket = json(other.ask(Method::POST, &issue).await, 201).await;
@@ -191,9 +197,8 @@ async fn a_ticket_is_worth_nothing_once_its_session_has_ended() {
     assert_eq!(refused(request).await, ErrorCode::SessionRevoked);
 }
 
-#[tokio::test]
-async fn what_is_wrong_before_the_first_event_is_an_error() {
-    let (_world, server, alice, room) = scene().await;
+async fn what_is_wrong_before_the_first_event_is_an_error(world: World) {
+    let (server, alice, room) = scene(&world).await;
     let stranger = server.stranger().await;
     let request = stream(&stranger, room).await;
     assert_eq!(refused(request).await, ErrorCode::NotFound);
@@ -207,9 +212,8 @@ async fn what_is_wrong_before_the_first_event_is_an_error() {
     assert_eq!(refused(request).await, ErrorCode::Malformed);
 }
 
-#[tokio::test]
-async fn it_ends_when_its_reader_is_removed() {
-    let (_world, server, alice, room) = scene().await;
+async fn it_ends_when_its_reader_is_removed(world: World) {
+    let (server, alice, room) = scene(&world).await;
     let bob = server.bob().await;
     alice.invite(room, &bob, Role::Viewer).await;
     let mut reader = EventSource::open(stream(&bob, room).await).await;
@@ -218,9 +222,8 @@ async fn it_ends_when_its_reader_is_removed() {
     assert_eq!(refused(stream(&bob, room).await).await, ErrorCode::NotFound);
 }
 
-#[tokio::test]
-async fn it_ends_when_its_session_is_revoked() {
-    let (_world, _server, alice, room) = scene().await;
+async fn it_ends_when_its_session_is_revoked(world: World) {
+    let (_server, alice, room) = scene(&world).await;
     let other = alice.sign_in().await;
     let mut reader = EventSource::open(stream(&other, room).await).await;
     alice.revoke_other_sessions().await.unwrap();
@@ -240,9 +243,8 @@ async fn it_ends_when_its_token_expires() {
     assert_eq!(reader.closed().await["code"], "unauthenticated");
 }
 
-#[tokio::test]
-async fn it_ends_when_the_server_stops_and_says_when_to_come_back() {
-    let (_world, server, alice, room) = scene().await;
+async fn it_ends_when_the_server_stops_and_says_when_to_come_back(world: World) {
+    let (server, alice, room) = scene(&world).await;
     let mut reader = EventSource::open(stream(&alice, room).await).await;
     server.begin_stopping();
     let closed = reader.closed().await;

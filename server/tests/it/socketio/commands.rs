@@ -4,15 +4,30 @@ use super::{
     client::{Heard, Mode, Socket},
     house::{DEADLINE, House, join},
 };
+use crate::support::{World, alone_and_on_clusters};
 use roost_schema::{ItemId, RoomId};
 use serde_json::{Value, json};
 use std::{collections::VecDeque, time::Duration};
 
+alone_and_on_clusters!(
+    alice_sends_and_bob_watches,
+    messages_of_one_socket_keep_their_order,
+    an_event_right_after_connecting_is_heard,
+    a_member_resumes_where_it_left,
+    items_are_put_and_deleted,
+    people_see_each_other_come_move_and_go,
+    a_removed_member_is_told_and_gets_nothing_more,
+    a_revoked_session_ends_its_sockets_for_good,
+    a_socket_renews_its_access_or_closes,
+    a_socket_that_left_may_connect_again,
+    a_person_hears_of_logins_and_sessions,
+    a_stopping_server_sends_its_sockets_elsewhere,
+);
+
 const MODES: [Mode; 3] = [Mode::WebSocket, Mode::Polling, Mode::Upgrade];
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn alice_sends_and_bob_watches() {
-    let house = House::build().await;
+async fn alice_sends_and_bob_watches(world: World) {
+    let house = House::upon(world, &[]).await;
     let (alice, bob) = (house.person("alice").await, house.person("bob").await);
     let room = house.board(&[&alice, &bob]).await;
     for mode in MODES {
@@ -29,12 +44,11 @@ async fn alice_sends_and_bob_watches() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_of_one_socket_keep_their_order() {
+async fn messages_of_one_socket_keep_their_order(world: World) {
     const COUNT: usize = 2_000;
     /// Fewer than the room's mailbox holds.
     const WINDOW: usize = 400;
-    let house = House::build().await;
+    let house = House::upon(world, &[]).await;
     let alice = house.person("alice").await;
     let room = house.board(&[&alice]).await;
     let mut socket = house.connect(Mode::WebSocket, &alice).await;
@@ -69,9 +83,8 @@ async fn acknowledged(socket: &mut Socket, number: Option<u64>) {
 
 /// The connect packet and an event in one go: whoever registers handlers after the client was told
 /// that it is connected loses such events.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_right_after_connecting_is_heard() {
-    let house = House::build().await;
+async fn an_event_right_after_connecting_is_heard(world: World) {
+    let house = House::upon(world, &[]).await;
     let alice = house.person("alice").await;
     let room = house.board(&[&alice]).await;
     for round in 0..100 {
@@ -85,9 +98,8 @@ async fn an_event_right_after_connecting_is_heard() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_member_resumes_where_it_left() {
-    let house = House::build().await;
+async fn a_member_resumes_where_it_left(world: World) {
+    let house = House::upon(world, &[]).await;
     let alice = house.person("alice").await;
     let room = house.board(&[&alice]).await;
     for mode in MODES {
@@ -109,9 +121,8 @@ async fn a_member_resumes_where_it_left() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn items_are_put_and_deleted() {
-    let house = House::build().await;
+async fn items_are_put_and_deleted(world: World) {
+    let house = House::upon(world, &[]).await;
     let alice = house.person("alice").await;
     let room = house.board(&[&alice]).await;
     let mut socket = house.connect(Mode::WebSocket, &alice).await;
@@ -129,9 +140,8 @@ async fn items_are_put_and_deleted() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn people_see_each_other_come_move_and_go() {
-    let house = House::build().await;
+async fn people_see_each_other_come_move_and_go(world: World) {
+    let house = House::upon(world, &[]).await;
     let (alice, bob) = (house.person("alice").await, house.person("bob").await);
     let room = house.board(&[&alice, &bob]).await;
     let mut watcher = house.connect(Mode::WebSocket, &alice).await;
@@ -177,9 +187,8 @@ async fn expect_presence(socket: &mut Socket, user: &impl ToString, state: &str)
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_removed_member_is_told_and_gets_nothing_more() {
-    let house = House::build().await;
+async fn a_removed_member_is_told_and_gets_nothing_more(world: World) {
+    let house = House::upon(world, &[]).await;
     let (alice, bob) = (house.person("alice").await, house.person("bob").await);
     let room = house.board(&[&alice, &bob]).await;
     for mode in MODES {
@@ -210,9 +219,8 @@ async fn a_removed_member_is_told_and_gets_nothing_more() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_revoked_session_ends_its_sockets_for_good() {
-    let house = House::build().await;
+async fn a_revoked_session_ends_its_sockets_for_good(world: World) {
+    let house = House::upon(world, &[]).await;
     for (mode, name) in MODES.into_iter().zip(["ann", "ben", "cem"]) {
         let person = house.person(name).await;
         let mut socket = house.connect(mode, &person).await;
@@ -238,9 +246,8 @@ async fn a_revoked_session_ends_its_sockets_for_good() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_socket_renews_its_access_or_closes() {
-    let house = House::build_with(&[("access_token_lifetime", "10s")]).await;
+async fn a_socket_renews_its_access_or_closes(world: World) {
+    let house = House::upon(world, &[("access_token_lifetime", "10s")]).await;
     let (alice, bob) = (house.person("alice").await, house.person("bob").await);
     let mut socket = house.connect(Mode::WebSocket, &alice).await;
     let expiring = socket.event("auth:expiring").await;
@@ -261,9 +268,8 @@ async fn a_socket_renews_its_access_or_closes() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_socket_that_left_may_connect_again() {
-    let house = House::build().await;
+async fn a_socket_that_left_may_connect_again(world: World) {
+    let house = House::upon(world, &[]).await;
     let alice = house.person("alice").await;
     let room = house.board(&[&alice]).await;
     let mut socket = house.connect(Mode::WebSocket, &alice).await;
@@ -284,9 +290,8 @@ async fn a_socket_that_left_may_connect_again() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_person_hears_of_logins_and_sessions() {
-    let house = House::build().await;
+async fn a_person_hears_of_logins_and_sessions(world: World) {
+    let house = House::upon(world, &[]).await;
     let alice = house.person("alice").await;
     let mut socket = house.connect(Mode::WebSocket, &alice).await;
     // Following the own room begins by itself; this answer comes after a round trip.
@@ -320,9 +325,8 @@ async fn a_person_hears_of_logins_and_sessions() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stopping_server_sends_its_sockets_elsewhere() {
-    let house = House::build().await;
+async fn a_stopping_server_sends_its_sockets_elsewhere(world: World) {
+    let house = House::upon(world, &[]).await;
     let alice = house.person("alice").await;
     let mut sockets = Vec::new();
     for mode in MODES {

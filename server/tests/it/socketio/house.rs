@@ -1,30 +1,24 @@
 //! A running server with people in it.
 
 use super::client::{Mode, Socket};
+use crate::support::{Server, World};
 use roost_schema::{CreateBoard, InviteMember, Register, Role, RoomId, Secret, SendMessage};
-use roost_server::{
-    app::{Actor, App, Origin},
-    boot::boot,
-    config,
-};
+use roost_server::app::{Actor, App, Origin};
 use serde_json::json;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
-use tempfile::TempDir;
-use tokio::task::JoinHandle;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long a test waits for what must come.
 pub(super) const DEADLINE: Duration = Duration::from_secs(45);
 
 pub(super) struct House {
+    /// Of the first server.
     pub(super) address: SocketAddr,
     pub(super) app: App,
-    stop: CancellationToken,
-    serving: JoinHandle<()>,
-    _folder: TempDir,
+    server: Server,
+    _world: World,
 }
 
 pub(super) struct Person {
@@ -39,29 +33,17 @@ impl House {
 
     /// With some keys of the configuration set otherwise.
     pub(super) async fn build_with(keys: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let database = format!("sqlite:{}/roost.db?mode=rwc", folder.path().display());
-        let defaults = [
-            ("listen", "127.0.0.1:0"),
-            ("metrics_listen", ""),
-            ("database_url", database.as_str()),
-            ("address_handshakes_per_second", "1000"),
-            ("address_requests_per_second", "10000"),
-        ];
-        let variables = defaults
-            .iter()
-            .chain(keys)
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        let config = config::load_from(None, variables).unwrap().config;
-        let server = boot(config).await.unwrap();
-        let (address, app, stop) = (server.address, server.app.clone(), server.stopper());
-        let serving = TaskTracker::new().spawn(async move { server.serve().await.unwrap() });
+        Self::upon(World::on_sqlite().await, keys).await
+    }
+
+    /// The server, or the cluster, of a world.
+    pub(super) async fn upon(world: World, keys: &[(&str, &str)]) -> Self {
+        let server = world.serve_with(keys).await;
         Self {
-            address,
-            app,
-            stop,
-            serving,
-            _folder: folder,
+            address: server.address,
+            app: server.app.clone(),
+            server,
+            _world: world,
         }
     }
 
@@ -102,9 +84,9 @@ impl House {
         room
     }
 
-    /// Connects straight to the server.
+    /// Connects straight to the server; in a cluster each connection is at the next one.
     pub(super) async fn connect(&self, mode: Mode, person: &Person) -> Socket {
-        Socket::connect(self.address, mode, &person.token).await
+        Socket::connect(self.server.next().address, mode, &person.token).await
     }
 
     pub(super) async fn send(&self, person: &Person, room: RoomId, text: &str) {
@@ -113,14 +95,17 @@ impl House {
             id: None,
             op_id: None,
         };
-        let sent = self.app.send_message(&person.actor, room, message);
+        let sent = self
+            .server
+            .next()
+            .app
+            .send_message(&person.actor, room, message);
         sent.await.unwrap();
     }
 
-    /// Stops the server as a signal would, and waits for its end.
+    /// Stops as a signal would, and waits for the end.
     pub(super) async fn stop(self) {
-        self.stop.cancel();
-        self.serving.await.unwrap();
+        self.server.stop().await;
     }
 }
 

@@ -64,9 +64,12 @@ macro_rules! on_each_database {
 }
 pub(crate) use on_each_database;
 
-/// Tells each story of whole servers on `SQLite`, on `PostgreSQL`, and with the journal on `MongoDB`.
+/// Tells each story of whole servers on `SQLite`, on `PostgreSQL`, and with the journal on `MongoDB`;
+/// and on clusters.
 macro_rules! on_each_store {
     ($($story:ident),+ $(,)?) => {
+        $crate::support::on_clusters!($($story),+);
+
         mod sqlite {
             $(#[tokio::test]
             async fn $story() {
@@ -91,11 +94,57 @@ macro_rules! on_each_store {
 }
 pub(crate) use on_each_store;
 
+/// Tells each story on one server, and on clusters.
+macro_rules! alone_and_on_clusters {
+    ($($story:ident),+ $(,)?) => {
+        $crate::support::on_clusters!($($story),+);
+
+        mod alone {
+            $(#[tokio::test]
+            async fn $story() {
+                super::$story($crate::support::World::on_sqlite().await).await;
+            })+
+        }
+    };
+}
+pub(crate) use alone_and_on_clusters;
+
+/// Tells each story on three servers on `PostgreSQL` and `MongoDB`, its people spread over them:
+/// once with Redis, and once with a Redis that does not answer.
+macro_rules! on_clusters {
+    ($($story:ident),+ $(,)?) => {
+        mod cluster {
+            $(#[tokio::test]
+            async fn $story() {
+                super::$story($crate::support::World::on_cluster().await).await;
+            })+
+        }
+
+        mod cluster_without_redis {
+            $(#[tokio::test]
+            async fn $story() {
+                super::$story($crate::support::World::on_cluster_without_redis().await).await;
+            })+
+        }
+    };
+}
+pub(crate) use on_clusters;
+
+/// Servers of a cluster.
+const CLUSTER_INSTANCES: usize = 3;
+/// Nothing listens on the port of the discard protocol.
+const NO_REDIS_URL: &str = "redis://127.0.0.1:9/";
+
 /// A migrated database that no other test uses.
 pub(crate) struct World {
     url: String,
     /// Empty: the journal is in the database above. Only whole servers look at it.
     journal_url: String,
+    /// Empty: none. Only whole servers look at it.
+    redis_url: String,
+    redis_prefix: String,
+    /// How many servers serve it.
+    instances: usize,
     pub(crate) sql: Sql,
     _folder: TempDir,
 }
@@ -118,14 +167,27 @@ impl World {
 
     /// An `SQLite` database, and a `MongoDB` one for the journal.
     pub(crate) async fn on_mongodb() -> Self {
-        let name = format!("roost_{}", Uuid::now_v7().simple());
-        let server = mongodb_url();
-        let (address, options) = server.split_once('?').unwrap_or((&server, ""));
-        let address = address.trim_end_matches('/');
         Self {
-            journal_url: format!("{address}/{name}?{options}"),
+            journal_url: mongodb_database_url(),
             ..Self::on_sqlite().await
         }
+    }
+
+    /// `PostgreSQL`, `MongoDB` and Redis, for three servers.
+    pub(crate) async fn on_cluster() -> Self {
+        Self {
+            redis_url: redis_url(),
+            ..Self::on_cluster_without_redis().await
+        }
+    }
+
+    /// The same with a Redis that does not answer.
+    pub(crate) async fn on_cluster_without_redis() -> Self {
+        let mut world = Self::on_postgres().await;
+        world.journal_url = mongodb_database_url();
+        NO_REDIS_URL.clone_into(&mut world.redis_url);
+        world.instances = CLUSTER_INSTANCES;
+        world
     }
 
     async fn migrated(url: String, folder: TempDir) -> Self {
@@ -134,6 +196,9 @@ impl World {
         Self {
             url,
             journal_url: String::new(),
+            redis_url: String::new(),
+            redis_prefix: format!("test-{}", Uuid::now_v7().simple()),
+            instances: 1,
             sql,
             _folder: folder,
         }
@@ -303,6 +368,15 @@ fn postgres_url() -> String {
 fn mongodb_url() -> String {
     std::env::var("ROOST_TEST_MONGODB_URL")
         .expect("ROOST_TEST_MONGODB_URL is not set: run the tests by `cargo xtask test`")
+}
+
+/// A database of its own on the `MongoDB` server.
+fn mongodb_database_url() -> String {
+    let name = format!("roost_{}", Uuid::now_v7().simple());
+    let server = mongodb_url();
+    let (address, options) = server.split_once('?').unwrap_or((&server, ""));
+    let address = address.trim_end_matches('/');
+    format!("{address}/{name}?{options}")
 }
 
 #[expect(

@@ -25,6 +25,8 @@ impl World {
             ("metrics_listen", ""),
             ("database_url", self.url.as_str()),
             ("journal_url", self.journal_url.as_str()),
+            ("redis_url", self.redis_url.as_str()),
+            ("redis_prefix", self.redis_prefix.as_str()),
         ];
         let environment: Vec<(String, String)> = own
             .iter()

@@ -1,20 +1,29 @@
-//! A whole server in this process, on a real port, booted as the program boots it.
+//! Whole servers in this process, on real ports, booted as the program boots them.
 
 use super::{DEADLINE, Person, World};
 use roost_client::Endpoint;
 use roost_server::{
+    app::App,
     boot::{self, boot},
     config::{self, Config},
 };
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-/// A running server. Dropped, it is gone at once, as after kill -9 but for its memory.
+/// A running server, or the first of a cluster. Dropped, it is gone at once, as after kill -9 but for
+/// its memory.
 pub(crate) struct Server {
     pub(crate) endpoint: Endpoint,
     pub(crate) address: SocketAddr,
     pub(crate) metrics_address: Option<SocketAddr>,
+    pub(crate) app: App,
+    /// The other servers of the cluster.
+    pub(crate) others: Vec<Server>,
+    arrivals: AtomicUsize,
     stop: CancellationToken,
     task: JoinSet<anyhow::Result<()>>,
 }
@@ -27,8 +36,16 @@ impl World {
 
     /// The same with some keys set: `("connections_max", "3")`.
     pub(crate) async fn serve_with(&self, keys: &[(&str, &str)]) -> Server {
-        let server = boot(self.config(keys)).await.unwrap();
-        Server::run(server)
+        let mut server = self.serve_one_with(keys).await;
+        while server.others.len() + 1 < self.instances {
+            server.others.push(self.serve_one_with(keys).await);
+        }
+        server
+    }
+
+    /// One server, also of a cluster.
+    pub(crate) async fn serve_one_with(&self, keys: &[(&str, &str)]) -> Server {
+        Server::run(boot(self.config(keys)).await.unwrap())
     }
 
     /// Configuration as a server of this world reads it: any free port, and no limit that a quick
@@ -39,6 +56,8 @@ impl World {
             ("metrics_listen", ""),
             ("database_url", self.url.as_str()),
             ("journal_url", self.journal_url.as_str()),
+            ("redis_url", self.redis_url.as_str()),
+            ("redis_prefix", self.redis_prefix.as_str()),
             ("address_requests_per_second", "100000"),
             ("account_requests_per_second", "100000"),
             ("address_handshakes_per_second", "10000"),
@@ -55,6 +74,7 @@ impl World {
 impl Server {
     fn run(server: boot::Server) -> Self {
         let (address, metrics_address) = (server.address, server.metrics_address);
+        let app = server.app.clone();
         let stop = server.stopper();
         let mut task = JoinSet::new();
         task.spawn(server.serve());
@@ -63,14 +83,25 @@ impl Server {
             endpoint,
             address,
             metrics_address,
+            app,
+            others: Vec::new(),
+            arrivals: AtomicUsize::new(0),
             stop,
             task,
         }
     }
 
-    /// A person with an account, signed in: `name@example.org`.
+    /// A person with an account, signed in: `name@example.org`. In a cluster each is on the next server.
     pub(crate) async fn person(&self, name: &str) -> Person {
-        Person::register(&self.endpoint, name).await
+        Person::register(&self.next().endpoint, name).await
+    }
+
+    /// The server whose turn it is.
+    pub(crate) fn next(&self) -> &Self {
+        let number = self.arrivals.fetch_add(1, Ordering::Relaxed) % (self.others.len() + 1);
+        number
+            .checked_sub(1)
+            .map_or(self, |number| &self.others[number])
     }
 
     pub(crate) async fn alice(&self) -> Person {
@@ -86,15 +117,22 @@ impl Server {
         self.person("stranger").await
     }
 
-    /// Stops as after SIGTERM, and waits until it has.
+    /// Stops as after SIGTERM, and waits until it has; a cluster as a whole.
     pub(crate) async fn stop(mut self) {
         self.begin_stopping();
-        let ended = timeout(DEADLINE, self.task.join_next()).await;
-        ended.expect("it stops in time").unwrap().unwrap().unwrap();
+        for server in
+            std::iter::once(&mut self.task).chain(self.others.iter_mut().map(|it| &mut it.task))
+        {
+            let ended = timeout(DEADLINE, server.join_next()).await;
+            ended.expect("it stops in time").unwrap().unwrap().unwrap();
+        }
     }
 
-    /// As a signal to stop does; the server drains meanwhile.
+    /// As a signal to stop does; the servers drain meanwhile.
     pub(crate) fn begin_stopping(&self) {
         self.stop.cancel();
+        for server in &self.others {
+            server.stop.cancel();
+        }
     }
 }
