@@ -1,0 +1,129 @@
+//! docker-compose.yml as compose reads it, with the secrets that its own first command makes.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{process, workspace};
+
+pub(super) const FILE: &str = "docker-compose.yml";
+const SECRETS_FILE: &str = ".env";
+/// How the line ends, in the file's head, that makes the secrets.
+const MAKES_SECRETS: &str = "> .env)";
+/// What only their owner may read.
+const PRIVATE_MODE: u32 = 0o600;
+
+/// The project, and the secrets it was read with.
+pub(super) struct Project {
+    /// As compose prints it: every service, with its variables filled in.
+    pub(super) json: Value,
+    /// Names and values.
+    pub(super) secrets: Vec<(String, String)>,
+}
+
+impl Project {
+    /// Reads the file of this folder with fresh secrets.
+    pub(super) fn read(root: &Path) -> Result<Self> {
+        let (folder, secrets) = prepare(root)?;
+        Ok(Self {
+            json: read(folder.path())?,
+            secrets,
+        })
+    }
+
+    pub(super) fn services(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.json["services"].as_object().into_iter().flatten()
+    }
+
+    /// The services that run the image built here.
+    pub(super) fn instances(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.services()
+            .filter(|(_, service)| service["build"].is_object())
+    }
+}
+
+/// The command in the file's head makes the secrets that the file demands, all of them and no others, for nobody
+/// else to read; without any one of them compose refuses.
+pub(super) fn check_secrets(root: &Path) -> Result<String> {
+    let (folder, secrets) = prepare(root)?;
+    let path = folder.path().join(SECRETS_FILE);
+    let mode = fs::metadata(&path)?.permissions().mode() & 0o777;
+    if mode != PRIVATE_MODE {
+        bail!("the first command leaves .env readable to others ({mode:o})");
+    }
+    read(folder.path()).context("with the secrets of the first command")?;
+    for (missing, _) in &secrets {
+        let others = secrets.iter().filter(|(name, _)| name != missing);
+        let others: Vec<_> = others.map(|(name, value)| format!("{name}={value}\n")).collect();
+        fs::write(&path, others.concat())?;
+        match read(folder.path()) {
+            Err(error) if error.to_string().contains(missing) => {}
+            Err(error) => return Err(error.context(format!("without {missing}"))),
+            Ok(_) => bail!("compose starts without {missing}"),
+        }
+    }
+    Ok(format!("{} secrets, none of them defaulted", secrets.len()))
+}
+
+/// A folder with a copy of the file and the secrets beside it.
+fn prepare(root: &Path) -> Result<(TempDir, Vec<(String, String)>)> {
+    let text = fs::read_to_string(root.join(FILE)).with_context(|| format!("cannot read {FILE}"))?;
+    let command = first_command(&text)?;
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join(FILE), &text)?;
+    process::output(
+        Command::new("sh")
+            .args(["-c", command])
+            .current_dir(folder.path()),
+    )
+    .context("the first command of the head fails")?;
+    let made = fs::read_to_string(folder.path().join(SECRETS_FILE))?;
+    let secrets = made.lines().filter_map(|line| line.split_once('='));
+    let secrets = secrets
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    Ok((folder, secrets))
+}
+
+fn first_command(text: &str) -> Result<&str> {
+    let head = text.lines().map_while(|line| line.strip_prefix('#'));
+    head.map(str::trim)
+        .find(|line| line.ends_with(MAKES_SECRETS))
+        .with_context(|| format!("no line in the head of {FILE} ends with `{MAKES_SECRETS}`"))
+}
+
+/// What compose makes of the file in a folder, with no variables but those of `.env`.
+fn read(folder: &Path) -> Result<Value> {
+    let mut reader = Command::new(reader()?);
+    reader.arg(FILE).current_dir(folder).env_clear();
+    Ok(serde_json::from_str(&process::output(&mut reader)?)?)
+}
+
+/// Docker Compose's own reading of the file, without the engine. Go knows by itself whether it is built already.
+fn reader() -> Result<PathBuf> {
+    let go = process::find_on_path("go").context("go is missing: install Go 1.24 or newer")?;
+    let program = workspace::tools_folder().join("compose-reader");
+    let mut build = Command::new(go);
+    build.args(["build", "-o"]).arg(&program).arg(".");
+    process::output(build.current_dir(super::folder()))?;
+    Ok(program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_command_is_found_in_the_head_only() {
+        let text = "# To start:\n#\n#   (echo A=1 > .env)\nname: a\n";
+        assert_eq!(first_command(text).unwrap(), "(echo A=1 > .env)");
+        assert!(first_command("name: a\n# (echo A=1 > .env)\n").is_err());
+    }
+}
