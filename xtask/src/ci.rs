@@ -5,20 +5,23 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::process::{self, DeathSignal, tied};
-use crate::{assets, conformance, interrupt, repository, schema, test, tools, workspace};
+use crate::{
+    assets, conformance, containers, interrupt, repository, schema, test, tools, workspace,
+};
 
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
 type Stage = (&'static str, fn() -> Result<()>);
 
 /// In this order: what is quick and often wrong comes first.
-const STAGES: [Stage; 8] = [
+const STAGES: [Stage; 9] = [
     ("formatting", formatting),
     ("lock files", repository::check_lock_files),
     ("page assets", assets::run),
     ("clippy", clippy),
     ("licences, bans and sources", cargo_deny),
     ("generated files", generated_files),
+    ("containers", containers::run),
     ("tests and snapshots", tests_and_snapshots),
     ("conformance", conformance),
 ];

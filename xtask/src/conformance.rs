@@ -11,7 +11,7 @@ use crate::{
     roost::{self, Roost},
     tools, workspace,
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use std::{
     fs,
@@ -124,14 +124,7 @@ fn scripts() -> PathBuf {
 }
 
 fn python() -> Result<PathBuf> {
-    let path = scripts().join("requirements.txt");
-    let text =
-        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let requirements: Vec<_> = text
-        .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .collect();
-    tools::python_venv("conformance", &requirements)
+    tools::python_requirements("conformance", &scripts().join("requirements.txt"))
 }
 
 fn line(name: &str, time: Duration, note: &str) -> String {

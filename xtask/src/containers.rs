@@ -23,13 +23,14 @@ use crate::{interrupt, tools, workspace};
 type Check = fn(&Path) -> Result<String>;
 
 /// In this order: what is quick comes first.
-const CHECKS: [(&str, Check); 9] = [
+const CHECKS: [(&str, Check); 10] = [
     ("dockerfile", dockerfile::check),
     ("hadolint", validators::hadolint),
     ("compose-schema", validators::compose_schema),
     ("secrets", compose::check_secrets),
     ("compose-rules", rules::check),
     ("prometheus", validators::prometheus),
+    ("caddy", validators::caddy),
     ("environment", instances::check_environment),
     ("health", instances::check_health),
     ("stages", rehearsal::check),
@@ -100,7 +101,11 @@ mod tests {
 
     #[test]
     fn an_image_is_pinned_by_a_version() {
-        for pinned in ["caddy:2.11", "prom/prometheus:v3.13.3", "postgres:17-bookworm"] {
+        for pinned in [
+            "caddy:2.11",
+            "prom/prometheus:v3.13.3",
+            "postgres:17-bookworm",
+        ] {
             assert!(is_pinned(pinned), "{pinned}");
         }
         for loose in [

@@ -6,6 +6,7 @@ pub mod assets;
 pub mod ci;
 pub mod cluster;
 pub mod conformance;
+pub mod containers;
 pub mod interrupt;
 pub mod ports;
 pub mod process;

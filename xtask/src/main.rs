@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{assets, ci, conformance, interrupt, prove, schema, servers, test, up};
+use xtask::{assets, ci, conformance, containers, interrupt, prove, schema, servers, test, up};
 
 #[derive(Parser)]
 #[command(about = "Every developer command of Roost; CI calls only these.")]
@@ -34,6 +34,8 @@ enum Command {
     Prove(prove::Proof),
     /// Drives the server with clients nobody here wrote.
     Conformance(conformance::Arguments),
+    /// Checks the Dockerfile and docker-compose.yml as far as one can without a container engine.
+    Containers,
     /// Installs the browser bundles of the page and of GraphiQL.
     Assets,
     /// Runs everything that CI runs.
@@ -59,6 +61,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Schema { check } => schema::run(check),
         Command::Prove(proof) => prove::run(&proof),
         Command::Conformance(arguments) => conformance::run(&arguments),
+        Command::Containers => containers::run(),
         Command::Assets => assets::run(),
         Command::Ci => ci::run(),
     }

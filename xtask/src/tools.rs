@@ -63,6 +63,17 @@ pub fn python_venv(name: &str, requirements: &[&str]) -> Result<PathBuf> {
     Ok(bin)
 }
 
+/// The same, of a file with one requirement a line.
+pub fn python_requirements(name: &str, path: &Path) -> Result<PathBuf> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let requirements: Vec<_> = text
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect();
+    python_venv(name, &requirements)
+}
+
 /// Installs exactly what `package-lock.json` in this folder says, unless that was done before.
 pub fn npm_ci(folder: &Path) -> Result<()> {
     let npm = apt_program("npm", "npm")?;

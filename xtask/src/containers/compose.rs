@@ -61,7 +61,9 @@ pub(super) fn check_secrets(root: &Path) -> Result<String> {
     read(folder.path()).context("with the secrets of the first command")?;
     for (missing, _) in &secrets {
         let others = secrets.iter().filter(|(name, _)| name != missing);
-        let others: Vec<_> = others.map(|(name, value)| format!("{name}={value}\n")).collect();
+        let others: Vec<_> = others
+            .map(|(name, value)| format!("{name}={value}\n"))
+            .collect();
         fs::write(&path, others.concat())?;
         match read(folder.path()) {
             Err(error) if error.to_string().contains(missing) => {}
@@ -74,7 +76,8 @@ pub(super) fn check_secrets(root: &Path) -> Result<String> {
 
 /// A folder with a copy of the file and the secrets beside it.
 fn prepare(root: &Path) -> Result<(TempDir, Vec<(String, String)>)> {
-    let text = fs::read_to_string(root.join(FILE)).with_context(|| format!("cannot read {FILE}"))?;
+    let text =
+        fs::read_to_string(root.join(FILE)).with_context(|| format!("cannot read {FILE}"))?;
     let command = first_command(&text)?;
     let folder = tempfile::tempdir()?;
     fs::write(folder.path().join(FILE), &text)?;

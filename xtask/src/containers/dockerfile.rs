@@ -76,7 +76,8 @@ impl Instruction {
 
 /// The stages of a folder's Dockerfile.
 pub(super) fn read(root: &Path) -> Result<Vec<Stage>> {
-    let text = fs::read_to_string(root.join(FILE)).with_context(|| format!("cannot read {FILE}"))?;
+    let text =
+        fs::read_to_string(root.join(FILE)).with_context(|| format!("cannot read {FILE}"))?;
     parse(&text)
 }
 
@@ -119,14 +120,19 @@ fn problems(stages: &[Stage], rust: &str) -> Vec<String> {
         return problems;
     };
     if !builder.image.starts_with(&format!("rust:{rust}-")) {
-        problems.push(format!("FROM {}: rust-toolchain.toml says {rust}", builder.image));
+        problems.push(format!(
+            "FROM {}: rust-toolchain.toml says {rust}",
+            builder.image
+        ));
     }
-    let same_debian = DEBIAN.iter().any(|(name, image)| {
-        builder.image.ends_with(name) && last.image.starts_with(image)
-    });
+    let same_debian = DEBIAN
+        .iter()
+        .any(|(name, image)| builder.image.ends_with(name) && last.image.starts_with(image));
     if !same_debian {
         let (built, runs) = (&builder.image, &last.image);
-        problems.push(format!("{runs} may lack the C library that {built} links against"));
+        problems.push(format!(
+            "{runs} may lack the C library that {built} links against"
+        ));
     }
     problems.extend(last_stage_problems(last));
     problems
@@ -136,7 +142,10 @@ fn problems(stages: &[Stage], rust: &str) -> Vec<String> {
 fn last_stage_problems(stage: &Stage) -> Vec<String> {
     let mut problems = Vec::new();
     let user = stage.last("USER").and_then(|user| user.split(':').next());
-    if user.and_then(|user| user.parse().ok()).is_none_or(|user: u32| user == 0) {
+    if user
+        .and_then(|user| user.parse().ok())
+        .is_none_or(|user: u32| user == 0)
+    {
         problems.push("USER must be a number other than 0".to_owned());
     }
     if stage.last("STOPSIGNAL") != Some("SIGTERM") {
@@ -145,21 +154,31 @@ fn last_stage_problems(stage: &Stage) -> Vec<String> {
     for keyword in ["ENTRYPOINT", "CMD"] {
         let words = stage.last(keyword).map(serde_json::from_str::<Vec<String>>);
         if !matches!(words, Some(Ok(_))) {
-            problems.push(format!("{keyword} must be a list of words: a shell would get the signals"));
+            problems.push(format!(
+                "{keyword} must be a list of words: a shell would get the signals"
+            ));
         }
     }
     if let Err(error) = stage.health_command() {
         problems.push(format!("{error:#}"));
     }
-    let exposed: BTreeSet<_> = stage.last("EXPOSE").unwrap_or_default().split(' ').collect();
+    let exposed: BTreeSet<_> = stage
+        .last("EXPOSE")
+        .unwrap_or_default()
+        .split(' ')
+        .collect();
     let environment = stage.environment();
-    let listens = environment.iter().filter(|(name, _)| name.ends_with("LISTEN"));
+    let listens = environment
+        .iter()
+        .filter(|(name, _)| name.ends_with("LISTEN"));
     let listens: BTreeSet<_> = listens
         .filter_map(|(_, address)| address.rsplit_once(':'))
         .map(|(_, port)| port)
         .collect();
     if exposed != listens {
-        problems.push(format!("EXPOSE names {exposed:?}, but the server listens on {listens:?}"));
+        problems.push(format!(
+            "EXPOSE names {exposed:?}, but the server listens on {listens:?}"
+        ));
     }
     problems
 }
@@ -243,9 +262,15 @@ mod tests {
         let copied = stages[1].instructions[0].copied().unwrap();
         assert_eq!(copied.sources, ["schema", "server"]);
         assert_eq!(copied.target, "./");
-        assert_eq!(stages[2].instructions[0].copied().unwrap().from, Some("builder"));
+        assert_eq!(
+            stages[2].instructions[0].copied().unwrap().from,
+            Some("builder")
+        );
         assert_eq!(stages[2].health_command().unwrap(), ["roost", "health"]);
-        assert_eq!(stages[2].environment()[1], ("ROOST_METRICS_LISTEN", "0.0.0.0:9464"));
+        assert_eq!(
+            stages[2].environment()[1],
+            ("ROOST_METRICS_LISTEN", "0.0.0.0:9464")
+        );
         assert!(parse("RUN before").is_err());
     }
 
@@ -254,13 +279,25 @@ mod tests {
         assert_eq!(problems_of(GOOD), Vec::<String>::new());
         let planted = [
             ("node:24.21.0-bookworm-slim", "node", "not pinned"),
-            ("rust:1.95.0-slim", "rust:1.94.0-slim", "rust-toolchain.toml says 1.95.0"),
+            (
+                "rust:1.95.0-slim",
+                "rust:1.94.0-slim",
+                "rust-toolchain.toml says 1.95.0",
+            ),
             ("debian:12.12-slim", "debian:11.9-slim", "C library"),
-            ("FROM rust:1.95.0-slim-bookworm", "FROM gcc:14", "no stage builds"),
+            (
+                "FROM rust:1.95.0-slim-bookworm",
+                "FROM gcc:14",
+                "no stage builds",
+            ),
             ("USER 10001:10001", "USER 0", "USER"),
             ("USER 10001:10001", "USER roost", "USER"),
             ("STOPSIGNAL SIGTERM", "STOPSIGNAL SIGKILL", "STOPSIGNAL"),
-            (r#"CMD ["roost", "health"]"#, "CMD roost health", "needs a shell"),
+            (
+                r#"CMD ["roost", "health"]"#,
+                "CMD roost health",
+                "needs a shell",
+            ),
             (r#"ENTRYPOINT ["roost"]"#, "ENTRYPOINT roost", "ENTRYPOINT"),
             ("EXPOSE 4000 9464", "EXPOSE 4000", "EXPOSE"),
         ];

@@ -45,10 +45,9 @@ mod tests {
 
     #[test]
     fn the_last_line_that_matches_decides() {
-        let ignore = Ignore::parse(
-            "# all but\n*\n!server\n!client/Cargo.toml\n\nserver/tests\n**/*.snap\n",
-        )
-        .unwrap();
+        let ignore =
+            Ignore::parse("# all but\n*\n!server\n!client/Cargo.toml\n\nserver/tests\n**/*.snap\n")
+                .unwrap();
         for seen in ["server", "server/src/lib.rs", "client/Cargo.toml"] {
             assert!(!ignore.excludes(Path::new(seen)), "{seen}");
         }

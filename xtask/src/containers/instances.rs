@@ -57,7 +57,10 @@ pub(super) fn check_health(root: &Path) -> Result<String> {
     server.stop()?;
     for command in &commands {
         if ask(&server, command).is_ok() {
-            bail!("`{}` says yes of a server that has stopped", command.join(" "));
+            bail!(
+                "`{}` says yes of a server that has stopped",
+                command.join(" ")
+            );
         }
     }
     Ok(format!("{} commands", commands.len()))
@@ -81,10 +84,12 @@ fn health_command(service: &Value) -> Result<Vec<String>> {
     }
 }
 
-fn texts(environment: &Value) -> Result<Vec<(&str, &str)>> {
+pub(super) fn texts(environment: &Value) -> Result<Vec<(&str, &str)>> {
     let environment = environment.as_object().context("no environment")?;
     let pairs = environment.iter().map(|(name, value)| {
-        let value = value.as_str().with_context(|| format!("{name} has no value"))?;
+        let value = value
+            .as_str()
+            .with_context(|| format!("{name} has no value"))?;
         Ok((name.as_str(), value))
     });
     pairs.collect()

@@ -47,13 +47,17 @@ pub(super) fn check(root: &Path) -> Result<String> {
         ignore,
         folder,
     };
-    for name in [PAGE, BUILDER] {
+    let perform = |name| {
         let stage = stages.iter().find(|stage| stage.name == name);
-        rehearsal.perform(stage.with_context(|| format!("no stage {name}"))?)?;
-    }
+        rehearsal.perform(stage.with_context(|| format!("no stage {name}"))?)
+    };
+    perform(PAGE)?;
     let bundles = rehearsal.check_page()?;
+    perform(BUILDER)?;
     let checked = rehearsal.check_builder()?;
-    Ok(format!("{bundles} bundles as in the page, {checked} of our crates checked"))
+    Ok(format!(
+        "{bundles} bundles as in the page, {checked} of our crates checked"
+    ))
 }
 
 struct Rehearsal<'a> {
@@ -150,15 +154,21 @@ impl Rehearsal<'_> {
     fn check_page(&self) -> Result<usize> {
         assets::run()?;
         let wanted = contents(&workspace::root().join("server/page/vendor"))?;
-        let made = contents(&self.inside(BUILDER, "/build/server/page/vendor"))?;
+        let made = contents(&self.inside(PAGE, "/page/vendor"))?;
         for (name, content) in &wanted {
-            let same = made.iter().any(|(made, bytes)| made == name && bytes == content);
+            let same = made
+                .iter()
+                .any(|(made, bytes)| made == name && bytes == content);
             if !same {
                 bail!("the stage {PAGE} does not make the {name} that `cargo xtask assets` makes");
             }
         }
         if made.len() != wanted.len() {
-            bail!("the stage {PAGE} makes {} files, not {}", made.len(), wanted.len());
+            bail!(
+                "the stage {PAGE} makes {} files, not {}",
+                made.len(),
+                wanted.len()
+            );
         }
         Ok(made.len())
     }
@@ -173,6 +183,8 @@ impl Rehearsal<'_> {
                 bail!("cargo took the empty {wanted} of the layer before for the real one");
             }
         }
+        // What the server embeds must be where it looks.
+        contents(&self.inside(BUILDER, "/build/server/page/vendor"))?;
         Ok(checked.len())
     }
 }
@@ -186,7 +198,12 @@ fn looked_at_anew(said: &str, folder: &Path) -> Result<Vec<String>> {
         let is_code = message["target"]["kind"] != serde_json::json!(["custom-build"]);
         let is_new = message["fresh"] == false;
         if Path::new(source).starts_with(folder) && is_code && is_new {
-            names.push(message["target"]["name"].as_str().unwrap_or_default().to_owned());
+            names.push(
+                message["target"]["name"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned(),
+            );
         }
     }
     Ok(names)
@@ -216,7 +233,12 @@ mod tests {
         let said = [
             line("roost", "/b/server/src/main.rs", "bin", false),
             line("roost_schema", "/b/schema/src/lib.rs", "lib", true),
-            line("build-script-build", "/b/server/build.rs", "custom-build", false),
+            line(
+                "build-script-build",
+                "/b/server/build.rs",
+                "custom-build",
+                false,
+            ),
             line("serde", "/registry/serde/src/lib.rs", "lib", false),
             r#"{"reason":"build-finished","success":true}"#.to_owned(),
         ];

@@ -22,7 +22,10 @@ pub(super) fn check(root: &Path) -> Result<String> {
     let project = Project::read(root)?;
     none_of(&problems(&project, root))?;
     let services = project.services().count();
-    Ok(format!("{services} services, {} of them instances", project.instances().count()))
+    Ok(format!(
+        "{services} services, {} of them instances",
+        project.instances().count()
+    ))
 }
 
 fn problems(project: &Project, root: &Path) -> Vec<String> {
@@ -55,11 +58,20 @@ fn hardening_problems(service: &Value) -> Vec<String> {
         (service["restart"] == "unless-stopped", "no restart policy"),
         (service["read_only"] == true, "may write to its image"),
         (lists("cap_drop", "ALL"), "keeps capabilities"),
-        (lists("security_opt", "no-new-privileges:true"), "may gain privileges"),
+        (
+            lists("security_opt", "no-new-privileges:true"),
+            "may gain privileges",
+        ),
         (service["privileged"] != true, "is privileged"),
         (!service["mem_limit"].is_null(), "has no memory limit"),
-        (!service["healthcheck"]["test"].is_null(), "has no health check"),
-        (!service["logging"]["options"]["max-size"].is_null(), "may fill the disk with its log"),
+        (
+            !service["healthcheck"]["test"].is_null(),
+            "has no health check",
+        ),
+        (
+            !service["logging"]["options"]["max-size"].is_null(),
+            "may fill the disk with its log",
+        ),
     ];
     let missing = wanted.into_iter().filter(|(holds, _)| !holds);
     missing.map(|(_, problem)| problem.to_owned()).collect()
@@ -86,8 +98,10 @@ fn port_problems(name: &str, service: &Value, project: &Value) -> Vec<String> {
         problems.push("publishes to more than this host".to_owned());
     }
     let is_outside = |network: &String| project["networks"][network]["internal"] != true;
-    if !ports.is_empty() && !networks(service).iter().any(is_outside) {
-        problems.push("publishes on internal networks, which reach no port of the host".to_owned());
+    match (ports.is_empty(), networks(service).iter().any(is_outside)) {
+        (true, true) => problems.push("is on a network that leads outside".to_owned()),
+        (false, false) => problems.push("publishes on networks that lead nowhere".to_owned()),
+        _ => {}
     }
     problems
 }
@@ -114,7 +128,9 @@ fn mount_problems(service: &Value, root: &Path) -> Vec<String> {
         let source = mount["source"].as_str().unwrap_or_default();
         let is_there = relative(source).is_some_and(|path| root.join(path).is_file());
         if !is_there {
-            problems.push(format!("mounts {source}, which is no file of the repository"));
+            problems.push(format!(
+                "mounts {source}, which is no file of the repository"
+            ));
         }
         if mount["read_only"] != true {
             problems.push(format!("may write to {source}"));
@@ -134,7 +150,11 @@ fn relative(source: &str) -> Option<&Path> {
 
 /// Every user of the host can read the words a program was started with.
 fn secret_problems(service: &Value, project: &Project) -> Vec<String> {
-    let words = [&service["command"], &service["entrypoint"], &service["healthcheck"]["test"]];
+    let words = [
+        &service["command"],
+        &service["entrypoint"],
+        &service["healthcheck"]["test"],
+    ];
     let words: String = words.into_iter().map(Value::to_string).collect();
     let secrets = project.secrets.iter();
     let shown = secrets.filter(|(_, value)| words.contains(value));
@@ -148,7 +168,10 @@ fn instance_problems(project: &Project) -> Vec<String> {
     let mut problems = Vec::new();
     let instances: Vec<_> = project.instances().collect();
     if instances.len() < INSTANCES_MIN {
-        problems.push(format!("{} instances, not {INSTANCES_MIN}", instances.len()));
+        problems.push(format!(
+            "{} instances, not {INSTANCES_MIN}",
+            instances.len()
+        ));
     }
     for (name, service) in &instances {
         if Some(service) != instances.first().map(|(_, first)| first) {
@@ -215,9 +238,14 @@ fn proxy_problems(project: &Project) -> Vec<String> {
     }
     let upstreams = front["environment"]["ROOST_UPSTREAMS"].as_str();
     let known: BTreeSet<_> = upstreams.unwrap_or_default().split_whitespace().collect();
-    let instances: Vec<_> = project.instances().map(|(name, _)| format!("{name}:4000")).collect();
+    let instances: Vec<_> = project
+        .instances()
+        .map(|(name, _)| format!("{name}:4000"))
+        .collect();
     if known != instances.iter().map(String::as_str).collect() {
-        problems.push(format!("{FRONT} sends to {known:?}, but the instances are {instances:?}"));
+        problems.push(format!(
+            "{FRONT} sends to {known:?}, but the instances are {instances:?}"
+        ));
     }
     problems
 }

@@ -1,4 +1,4 @@
-//! Checks that other people's programs make: hadolint, the compose specification's schema, promtool.
+//! Checks that other people's programs make: hadolint, the compose specification's schema, promtool, Caddy.
 
 use std::{
     collections::BTreeSet,
@@ -6,24 +6,32 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+
+use serde_json::Value;
 
 use super::{
     compose::{self, Project},
-    dockerfile, python,
+    dockerfile, instances, python,
 };
 use crate::{
     process::{self, DeathSignal, tied},
-    tools,
+    servers, tools, workspace,
 };
 
 const PROMETHEUS_FILE: &str = "deploy/prometheus/prometheus.yml";
+const CADDY_FILE: &str = "caddy/Caddyfile";
 const METRICS_PORT: &str = ":9464";
 
 /// Every remark counts, also one of style.
 pub(super) fn hadolint(root: &Path) -> Result<String> {
     let mut lint = tied(python()?.join("hadolint"), DeathSignal::Kill, None);
-    lint.args(["--no-color", "--failure-threshold", "style", dockerfile::FILE]);
+    lint.args([
+        "--no-color",
+        "--failure-threshold",
+        "style",
+        dockerfile::FILE,
+    ]);
     let said = run(lint, root)?;
     if !said.is_empty() {
         bail!("{said}");
@@ -34,7 +42,12 @@ pub(super) fn hadolint(root: &Path) -> Result<String> {
 /// The schema that the checker brings with it.
 pub(super) fn compose_schema(root: &Path) -> Result<String> {
     let mut check = tied(python()?.join("check-jsonschema"), DeathSignal::Kill, None);
-    check.args(["--color", "never", "--builtin-schema", "vendor.compose-spec"]);
+    check.args([
+        "--color",
+        "never",
+        "--builtin-schema",
+        "vendor.compose-spec",
+    ]);
     check.arg(compose::FILE);
     run(check, root)
 }
@@ -54,9 +67,69 @@ pub(super) fn prometheus(root: &Path) -> Result<String> {
     Ok(format!("valid, {} instances", read.len()))
 }
 
+/// Caddy's opinion of the Caddyfile in the environment that compose gives it, and where it would then listen and send.
+pub(super) fn caddy(root: &Path) -> Result<String> {
+    let project = Project::read(root)?;
+    let service = &project.json["services"]["caddy"];
+    let environment = instances::texts(&service["environment"])?;
+    let folder = tempfile::tempdir()?;
+    let caddy = |command: &str| {
+        let mut caddy = tied(servers::caddy::program()?, DeathSignal::Kill, None);
+        caddy.args([command, "--adapter", "caddyfile", "--config", CADDY_FILE]);
+        caddy.env_clear().envs(environment.iter().copied());
+        // Where it would otherwise leave files in the home folder; and where `setpriv` is found.
+        caddy
+            .env("XDG_DATA_HOME", folder.path())
+            .env("XDG_CONFIG_HOME", folder.path());
+        caddy.env("PATH", workspace::environment("PATH").unwrap_or_default());
+        caddy.current_dir(root);
+        process::output(&mut caddy)
+    };
+    caddy("validate")?;
+    let adapted: Value = serde_json::from_str(&caddy("adapt")?)?;
+    let published = service["ports"][0]["target"].as_u64();
+    let published = published.context("caddy publishes nothing")?;
+    let (mut listens, mut dials) = (Vec::new(), Vec::new());
+    collect(&adapted, "listen", &mut listens);
+    collect(&adapted, "dial", &mut dials);
+    if !listens
+        .iter()
+        .any(|address| address.ends_with(&format!(":{published}")))
+    {
+        bail!("compose publishes port {published}, but Caddy listens on {listens:?}");
+    }
+    for (name, _) in project.instances() {
+        if !dials.contains(&format!("{name}:4000").as_str()) {
+            bail!("Caddy does not send to {name}");
+        }
+    }
+    Ok(format!("valid, listens on {}", listens.join(" and ")))
+}
+
+/// Every text that stands under this key, alone or in a list.
+fn collect<'a>(value: &'a Value, key: &str, found: &mut Vec<&'a str>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, inner) in fields {
+                if name == key {
+                    let list = inner
+                        .as_array()
+                        .map_or_else(|| vec![inner], |list| list.iter().collect());
+                    found.extend(list.into_iter().filter_map(Value::as_str));
+                }
+                collect(inner, key, found);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect(item, key, found)),
+        _ => {}
+    }
+}
+
 /// The hosts of the lines that name an instance's metrics.
 fn targets(text: &str) -> BTreeSet<String> {
-    let lines = text.lines().filter_map(|line| line.trim().strip_prefix("- "));
+    let lines = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- "));
     let hosts = lines.filter_map(|target| target.trim().strip_suffix(METRICS_PORT));
     hosts.map(str::to_owned).collect()
 }
@@ -80,5 +153,14 @@ mod tests {
     fn the_instances_that_prometheus_reads_are_found() {
         let text = "- targets:\n    - a:9464\n    # - b:9464\n    - c:9464\n    - caddy:2020\n";
         assert_eq!(targets(text), BTreeSet::from(["a".into(), "c".into()]));
+    }
+
+    #[test]
+    fn addresses_are_found_at_any_depth() {
+        let adapted = serde_json::json!({"a": [{"listen": [":1", ":2"]}, {"b": {"dial": "x:3"}}]});
+        let (mut listens, mut dials) = (Vec::new(), Vec::new());
+        collect(&adapted, "listen", &mut listens);
+        collect(&adapted, "dial", &mut dials);
+        assert_eq!((listens, dials), (vec![":1", ":2"], vec!["x:3"]));
     }
 }

@@ -1,0 +1,286 @@
+//! Mistakes planted in copies of the Dockerfile, docker-compose.yml and their configurations are all noticed.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test a panic with its place is the report"
+)]
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use tempfile::TempDir;
+use xtask::{containers, workspace};
+
+/// The repository, with one text replaced in one file.
+fn planted(file: &str, good: &str, bad: &str) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    let root = workspace::root();
+    link_all(&root, copy.path());
+    // The folders above the file become real ones, with links in them.
+    let mut folder = copy.path().to_path_buf();
+    let mut original = root.clone();
+    for part in Path::new(file).parent().unwrap() {
+        folder.push(part);
+        original.push(part);
+        fs::remove_file(&folder).unwrap();
+        fs::create_dir(&folder).unwrap();
+        link_all(&original, &folder);
+    }
+    let text = fs::read_to_string(root.join(file)).unwrap();
+    assert!(text.contains(good), "{file} has no `{good}` to replace");
+    let path = copy.path().join(file);
+    fs::remove_file(&path).unwrap();
+    fs::write(path, text.replace(good, bad)).unwrap();
+    copy
+}
+
+fn link_all(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        symlink(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// Each: the check, what is replaced, and what its complaint must contain.
+fn assert_noticed(file: &str, plants: &[(&str, &str, &str, &str)]) {
+    for (check, good, bad, complaint) in plants {
+        let copy = planted(file, good, bad);
+        let outcome = containers::check(check, copy.path());
+        let said = match outcome {
+            Ok(note) => panic!("{check} did not notice `{bad}`: {note}"),
+            Err(error) => format!("{error:#}"),
+        };
+        assert!(said.contains(complaint), "{check}, `{bad}`: {said}");
+    }
+}
+
+#[test]
+fn mistakes_in_the_dockerfile_are_noticed() {
+    assert_noticed(
+        "Dockerfile",
+        &[
+            ("hadolint", "USER 10001:10001\n", "USER root\n", "DL3002"),
+            ("hadolint", "node:24.21.0-bookworm-slim", "node", "DL3006"),
+            (
+                "dockerfile",
+                "rust:1.95.0-",
+                "rust:1.80.0-",
+                "rust-toolchain",
+            ),
+            (
+                "dockerfile",
+                "COPY schema schema",
+                "COPY docs docs",
+                "excludes",
+            ),
+            (
+                "dockerfile",
+                "COPY schema schema",
+                "COPY nothing x",
+                "excludes",
+            ),
+            ("dockerfile", "EXPOSE 4000 9464", "EXPOSE 4000", "EXPOSE"),
+            (
+                "environment",
+                "ROOST_LISTEN=",
+                "ROOST_LISTN=",
+                "did you mean listen",
+            ),
+            (
+                "health",
+                r#"CMD ["roost", "health"]"#,
+                r#"CMD ["curl", "-f"]"#,
+                "needs more",
+            ),
+        ],
+    );
+    let hidden = [(
+        "dockerfile",
+        "!migrations",
+        "#",
+        "COPY migrations/Cargo.toml",
+    )];
+    assert_noticed(".dockerignore", &hidden);
+}
+
+#[test]
+fn mistakes_in_the_stages_are_noticed() {
+    let touch = "RUN touch schema/src/lib.rs migrations/src/lib.rs server/build.rs \
+        server/src/lib.rs server/src/main.rs \\\n    && cargo";
+    assert_noticed(
+        "Dockerfile",
+        &[
+            (
+                "stages",
+                "        graphiql/graphiql.min.css \\\n",
+                "",
+                "graphiql.min.css",
+            ),
+            ("stages", touch, "RUN cargo", "could not compile"),
+        ],
+    );
+}
+
+#[test]
+fn mistakes_in_the_services_are_noticed() {
+    assert_noticed(
+        "docker-compose.yml",
+        &[
+            (
+                "compose-schema",
+                "    hostname: mongodb",
+                "    hostnam: mongodb",
+                "hostnam",
+            ),
+            (
+                "secrets",
+                "${MONGODB_PASSWORD:?",
+                "${MONGODB_PASSWORD:-",
+                "without MONGODB_PASSWORD",
+            ),
+            ("secrets", "REDIS_PASSWORD CADDY", "CADDY", "REDIS_PASSWORD"),
+            ("secrets", "umask 077", "umask 022", "readable to others"),
+            ("compose-rules", "caddy:2.11", "caddy:latest", "not pinned"),
+            (
+                "compose-rules",
+                "127.0.0.1:9090",
+                "9090",
+                "more than this host",
+            ),
+            (
+                "compose-rules",
+                "    profiles: [monitoring]\n",
+                "",
+                "only caddy publishes",
+            ),
+            (
+                "compose-rules",
+                "    shm_size: 128m\n",
+                "    ports: [\"5432:5432\"]\n",
+                "only caddy publishes",
+            ),
+            (
+                "compose-rules",
+                "  read_only: true\n",
+                "",
+                "may write to its image",
+            ),
+            (
+                "compose-rules",
+                "  restart: unless-stopped\n",
+                "",
+                "no restart policy",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn mistakes_between_the_services_are_noticed() {
+    assert_noticed(
+        "docker-compose.yml",
+        &[
+            (
+                "compose-rules",
+                "stop_grace_period: 35s",
+                "stop_grace_period: 10s",
+                "drained",
+            ),
+            (
+                "compose-rules",
+                "ROOST_TRUSTED_PROXIES: 172.30.40.2",
+                "ROOST_TRUSTED_PROXIES: 172.30.40.0/24",
+                "believes",
+            ),
+            (
+                "compose-rules",
+                "ipv4_address: 172.30.40.2",
+                "ipv4_address: 172.30.40.200",
+                "its own",
+            ),
+            (
+                "compose-rules",
+                "networks: [stores]",
+                "networks: [stores, public]",
+                "leads outside",
+            ),
+            (
+                "compose-rules",
+                "  roost-3: *roost\n",
+                "  roost-3: *roost\n  roost-4: *roost\n",
+                "sends to",
+            ),
+            (
+                "compose-rules",
+                "      public: {}\n",
+                "      public: {}\n      stores: {}\n",
+                "reaches the stores",
+            ),
+            (
+                "compose-rules",
+                "requirepass $$REDISCLI_AUTH",
+                "requirepass ${REDIS_PASSWORD}",
+                "command line",
+            ),
+            (
+                "compose-rules",
+                "./deploy/mongodb/health.js",
+                "./deploy/mongodb/helth.js",
+                "no file",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn mistakes_in_what_the_services_read_are_noticed() {
+    assert_noticed(
+        "docker-compose.yml",
+        &[
+            (
+                "caddy",
+                "\"${PUBLIC_PORT:-8080}:8080\"",
+                "\"8080:80\"",
+                "listens on",
+            ),
+            (
+                "caddy",
+                "roost-1:4000 roost-2:4000 roost-3:4000\n      ROOST",
+                "roost-1:4000 roost-2:4000\n      ROOST",
+                "does not send to roost-3",
+            ),
+            (
+                "environment",
+                "ROOST_DRAIN_DELAY: 3s",
+                "ROOST_DRAIN_DELAY: soon",
+                "drain_delay",
+            ),
+            (
+                "environment",
+                "mongodb://roost",
+                "mongodb+srv://roost",
+                "journal_url",
+            ),
+            (
+                "health",
+                "\"roost\", \"health\"",
+                "\"roost\", \"healthy\"",
+                "healthy",
+            ),
+        ],
+    );
+    let forgotten = "          - roost-3:9464\n";
+    let wrong = [
+        ("prometheus", "job_name: roost", "job: roost", "job"),
+        ("prometheus", forgotten, "", "the instances are"),
+    ];
+    assert_noticed("deploy/prometheus/prometheus.yml", &wrong);
+    let typo = [(
+        "caddy",
+        "lb_try_duration",
+        "lb_try_durations",
+        "lb_try_durations",
+    )];
+    assert_noticed("caddy/Caddyfile", &typo);
+}
