@@ -138,6 +138,19 @@ pub fn go_program(program: &str, module: &str, version: &str) -> Result<PathBuf>
     Ok(path)
 }
 
+/// A program of this repository in Go, built into the tools folder. Go knows by itself whether that was done.
+pub fn own_go_program(program: &str, source: &Path) -> Result<PathBuf> {
+    let path = workspace::tools_folder().join(program);
+    let _lock = lock(program)?;
+    let go = find_go().with_context(|| {
+        format!("building {program} needs Go {GO_VERSION_MIN} or newer: install it from go.dev")
+    })?;
+    let mut build = tied(go, DeathSignal::Terminate, None);
+    build.args(["build", "-o"]).arg(&path).arg(".");
+    process::output(build.current_dir(source))?;
+    Ok(path)
+}
+
 /// An older one does not know how to fetch the toolchain that a module asks for.
 const GO_VERSION_MIN: &str = "1.21";
 /// Where Go's own archive is unpacked by its instructions, which PATH may not know.

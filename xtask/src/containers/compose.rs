@@ -1,17 +1,12 @@
 //! docker-compose.yml as compose reads it, with the secrets that its own first command makes.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{process, workspace};
+use crate::{process, tools};
 
 pub(super) const FILE: &str = "docker-compose.yml";
 const SECRETS_FILE: &str = ".env";
@@ -102,21 +97,12 @@ fn first_command(text: &str) -> Result<&str> {
         .with_context(|| format!("no line in the head of {FILE} ends with `{MAKES_SECRETS}`"))
 }
 
-/// What compose makes of the file in a folder, with no variables but those of `.env`.
+/// What Docker Compose's own library makes of the file in a folder, with no variables but those of `.env`.
 fn read(folder: &Path) -> Result<Value> {
-    let mut reader = Command::new(reader()?);
+    let reader = tools::own_go_program("compose-reader", &super::folder())?;
+    let mut reader = Command::new(reader);
     reader.arg(FILE).current_dir(folder).env_clear();
     Ok(serde_json::from_str(&process::output(&mut reader)?)?)
-}
-
-/// Docker Compose's own reading of the file, without the engine. Go knows by itself whether it is built already.
-fn reader() -> Result<PathBuf> {
-    let go = process::find_on_path("go").context("go is missing: install Go 1.24 or newer")?;
-    let program = workspace::tools_folder().join("compose-reader");
-    let mut build = Command::new(go);
-    build.args(["build", "-o"]).arg(&program).arg(".");
-    process::output(build.current_dir(super::folder()))?;
-    Ok(program)
 }
 
 #[cfg(test)]
