@@ -5,20 +5,27 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::roost::Roost;
+use crate::roost::{self, Roost};
 use crate::servers::caddy::{self, Caddy};
 use crate::servers::mongodb::{self, MongoDb};
 use crate::servers::{Server, postgres, redis, temporary_folder};
-use crate::{interrupt, ports};
+use crate::{interrupt, ports, process};
 
 pub const INSTANCES: usize = 3;
+/// As many as the Caddyfile names beyond the first three.
+const SPARES: usize = 2;
 /// Longer than Caddy takes to notice that an instance is not ready, so that nothing reaches one that is gone.
 const DRAIN_DELAY: &str = "3s";
+const CADDY_PATIENCE: Duration = Duration::from_secs(20);
+/// Enough that each instance Caddy takes for ready would be asked.
+const CADDY_PROBES: usize = 30;
 /// Caddy.
 const TRUSTED_PROXIES: &str = "127.0.0.1";
 /// The database that the server of ours brings.
@@ -29,6 +36,8 @@ pub struct Options {
     /// From `roost::build`.
     pub program: PathBuf,
     pub instances: usize,
+    /// How many more Caddy knows by name and finds when they are started.
+    pub spares: usize,
     /// Without it the journal is kept in PostgreSQL.
     pub mongodb: bool,
     pub redis: Redis,
@@ -42,10 +51,8 @@ pub struct Options {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Redis {
     Running,
-    /// They are told of one, and nothing listens there.
+    /// Nothing listens where they are told to look.
     Off,
-    /// They are told of none.
-    Unknown,
 }
 
 impl Options {
@@ -54,8 +61,9 @@ impl Options {
         Self {
             program: program.into(),
             instances: INSTANCES,
+            spares: SPARES,
             mongodb: true,
-            redis: Redis::Unknown,
+            redis: Redis::Running,
             caddy_port: None,
             environment: Vec::new(),
         }
@@ -72,6 +80,8 @@ pub struct Cluster {
     mongodb: Option<MongoDb>,
     postgres: Server,
     program: PathBuf,
+    /// Of all instances that Caddy knows, those that are not there yet included.
+    ports: Vec<u16>,
     environment: Vec<(&'static str, String)>,
     folder: TempDir,
 }
@@ -85,10 +95,9 @@ impl Cluster {
         let redis = (options.redis == Redis::Running)
             .then(redis::start)
             .transpose()?;
-        let redis_url = match (&redis, options.redis) {
-            (Some(server), _) => server.url.clone(),
-            (None, Redis::Off) => format!("redis://127.0.0.1:{}/", ports::free_port()?),
-            (None, _) => String::new(),
+        let redis_url = match &redis {
+            Some(server) => server.url.clone(),
+            None => format!("redis://127.0.0.1:{}/", ports::free_port()?),
         };
         let journal_url = mongodb.as_ref().map_or_else(
             || Ok(String::new()),
@@ -102,25 +111,47 @@ impl Cluster {
             ("ROOST_DRAIN_DELAY", DRAIN_DELAY.to_owned()),
         ];
         environment.extend(options.environment);
+        let ports = (0..options.instances + options.spares)
+            .map(|_| ports::free_port())
+            .collect::<Result<Vec<_>>>()?;
         // One after the other: the first makes the tables and the signing key.
-        let instances = (0..options.instances)
-            .map(|index| start_instance(&options.program, folder.path(), index, &environment))
+        let places = ports.iter().take(options.instances).enumerate();
+        let instances = places
+            .map(|(index, port)| {
+                start_instance(&options.program, &folder, index, *port, &environment)
+            })
             .collect::<Result<Vec<_>>>()?;
         let caddy = Caddy::start(&caddy::Options {
-            upstreams: instances.iter().map(Roost::address).collect(),
+            upstreams: addresses(&ports),
             port: options.caddy_port,
             trusted_proxies: String::new(),
         })?;
-        Ok(Self {
+        let cluster = Self {
             instances,
             caddy,
             redis,
             mongodb,
             postgres,
             program: options.program,
+            ports,
             environment,
             folder,
-        })
+        };
+        cluster.wait_for_caddy()?;
+        Ok(cluster)
+    }
+
+    /// At first Caddy takes all instances it knows for ready, those that are not there too.
+    fn wait_for_caddy(&self) -> Result<()> {
+        let deadline = Instant::now() + CADDY_PATIENCE;
+        while !(0..CADDY_PROBES).all(|_| self.caddy.answers_at_once()) {
+            interrupt::check()?;
+            if Instant::now() > deadline {
+                bail!("Caddy does not find the instances");
+            }
+            thread::sleep(process::POLL);
+        }
+        Ok(())
     }
 
     /// Where clients connect: Caddy.
@@ -156,13 +187,20 @@ impl Cluster {
         self.instance(index)?.restart()
     }
 
-    /// Starts one more and tells Caddy of it; gives its index. Open sockets stay where they are.
+    /// Starts one more; gives its index. Caddy finds a spare one within 1 s, and is told of others: then it may cut
+    /// off whoever is just connecting. Open sockets stay where they are.
     pub fn add_instance(&mut self) -> Result<usize> {
         let index = self.instances.len();
-        let added = start_instance(&self.program, self.folder.path(), index, &self.environment)?;
+        let is_known = index < self.ports.len();
+        if !is_known {
+            self.ports.push(ports::free_port()?);
+        }
+        let port = self.ports[index];
+        let added = start_instance(&self.program, &self.folder, index, port, &self.environment)?;
         self.instances.push(added);
-        let upstreams: Vec<_> = self.instances.iter().map(Roost::address).collect();
-        self.caddy.reload(&upstreams)?;
+        if !is_known {
+            self.caddy.reload(&addresses(&self.ports))?;
+        }
         Ok(index)
     }
 
@@ -219,11 +257,11 @@ impl Cluster {
 
     /// Lets all instances finish at the same time, then ends the rest.
     pub fn stop(mut self) -> Result<()> {
-        for instance in &self.instances {
-            instance.signal(Signal::TERM);
+        for instance in &mut self.instances {
+            instance.signal(Signal::TERM)?;
         }
         for instance in &mut self.instances {
-            instance.stop()?;
+            instance.wait_until_stopped()?;
         }
         Ok(())
     }
@@ -231,13 +269,18 @@ impl Cluster {
 
 fn start_instance(
     program: &Path,
-    folder: &Path,
+    folder: &TempDir,
     index: usize,
+    port: u16,
     environment: &[(&'static str, String)],
 ) -> Result<Roost> {
     interrupt::check()?;
-    let folder = folder.join(format!("roost-{}", index + 1));
+    let folder = folder.path().join(format!("roost-{}", index + 1));
     fs::create_dir_all(&folder)?;
-    Roost::start_with(program, &folder, environment.to_vec())
+    Roost::start_on(port, program, &folder, environment.to_vec())
         .with_context(|| format!("instance {index}"))
+}
+
+fn addresses(ports: &[u16]) -> Vec<String> {
+    ports.iter().copied().map(roost::address_on).collect()
 }

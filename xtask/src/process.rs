@@ -115,17 +115,14 @@ pub fn wait(child: &mut Child) -> Result<ExitStatus> {
 
 /// Asks a child to end, waits for it, and kills it when it does not.
 pub fn stop(child: &mut Child, politely: Signal) -> Result<ExitStatus> {
-    // Once a child was waited for, its id may belong to another process.
-    if let Some(status) = child.try_wait()? {
-        return Ok(status);
-    }
-    signal(child, politely);
+    signal(child, politely)?;
     // One that was paused would never hear it.
-    signal(child, Signal::CONT);
+    signal(child, Signal::CONT)?;
     wait_or_kill(child)
 }
 
-fn wait_or_kill(child: &mut Child) -> Result<ExitStatus> {
+/// Waits for a child that was asked to end, and kills it when it does not.
+pub fn wait_or_kill(child: &mut Child) -> Result<ExitStatus> {
     let deadline = Instant::now() + STOP_PATIENCE;
     while Instant::now() < deadline {
         if let Some(status) = child.try_wait()? {
@@ -169,12 +166,15 @@ pub fn display(command: &Command) -> String {
     words[own.map_or(0, |separator| separator + 1)..].join(" ")
 }
 
-/// Sends a signal and does not wait for what comes of it.
-pub fn signal(child: &Child, signal: Signal) {
-    // A child that has ended but was not waited for is a zombie: its id cannot have been given to another process.
-    if let Some(id) = id(child) {
+/// Sends a signal and does not wait for what comes of it. A child that has ended gets none.
+pub fn signal(child: &mut Child, signal: Signal) -> Result<()> {
+    // Once a child was waited for, its id may belong to another process.
+    if child.try_wait()?.is_none()
+        && let Some(id) = id(child)
+    {
         let _ = rustix::process::kill_process(id, signal);
     }
+    Ok(())
 }
 
 fn signal_group(child: &Child, signal: Signal) {

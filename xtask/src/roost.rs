@@ -18,6 +18,8 @@ use std::{
 };
 
 const READY_PATIENCE: Duration = Duration::from_mins(1);
+const LOG_FILE: &str = "roost.log";
+const LOG_TAIL_LINES: usize = 10;
 
 /// Builds the server and gives its path.
 pub fn build(debug: bool) -> Result<PathBuf> {
@@ -54,16 +56,16 @@ impl Roost {
             ("ROOST_DATABASE_URL", database_url.to_owned()),
             ("ROOST_JOURNAL_URL", journal_url.to_owned()),
         ];
-        Self::start_with(program, folder, stores)
+        Self::start_on(ports::free_port()?, program, folder, stores)
     }
 
-    /// With these variables, and two free ports of its own.
-    pub fn start_with(
+    /// On this port, with these variables.
+    pub fn start_on(
+        port: u16,
         program: &Path,
         folder: &Path,
         mut environment: Vec<(&'static str, String)>,
     ) -> Result<Self> {
-        let port = ports::free_port()?;
         let metrics_port = ports::free_port()?;
         environment.push(("ROOST_LISTEN", format!("127.0.0.1:{port}")));
         environment.push(("ROOST_METRICS_LISTEN", format!("127.0.0.1:{metrics_port}")));
@@ -84,7 +86,7 @@ impl Roost {
 
     /// Where it listens, as a proxy is told of it.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        address_on(self.port)
     }
 
     pub fn metrics_url(&self) -> String {
@@ -92,16 +94,16 @@ impl Roost {
     }
 
     pub fn log(&self) -> PathBuf {
-        self.folder.join("roost.log")
+        self.folder.join(LOG_FILE)
     }
 
     pub fn process_id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sends a signal and does not wait for what comes of it: STOP and CONT, or TERM before `stop`.
-    pub fn signal(&self, signal: Signal) {
-        process::signal(&self.child, signal);
+    /// Sends a signal and does not wait for what comes of it: STOP and CONT, or TERM before `wait_until_stopped`.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        process::signal(&mut self.child, signal)
     }
 
     /// How it ended, when it has.
@@ -121,11 +123,18 @@ impl Roost {
     }
 
     pub fn stop(&mut self) -> Result<()> {
-        let status = process::stop(&mut self.child, Signal::TERM)?;
+        self.signal(Signal::TERM)?;
+        self.wait_until_stopped()
+    }
+
+    /// After it was asked to stop: an error when it did not do so in order.
+    pub fn wait_until_stopped(&mut self) -> Result<()> {
+        let status = process::wait_or_kill(&mut self.child)?;
         if !status.success() {
             bail!(
-                "the server did not stop in order: {}",
-                process::describe(status)
+                "the server did not stop in order: {}: {:#?}",
+                process::describe(status),
+                log_tail(&self.folder)
             );
         }
         Ok(())
@@ -153,6 +162,10 @@ impl Roost {
     }
 }
 
+pub(crate) fn address_on(port: u16) -> String {
+    format!("127.0.0.1:{port}")
+}
+
 impl Drop for Roost {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -169,7 +182,7 @@ fn spawn(
     let log = File::options()
         .create(true)
         .append(true)
-        .open(folder.join("roost.log"))?;
+        .open(folder.join(LOG_FILE))?;
     let mut command = tied(program, DeathSignal::Kill, None);
     command.arg("serve").envs(environment.iter().cloned());
     command.current_dir(folder);
@@ -183,11 +196,10 @@ fn spawn(
             bail!("interrupted");
         }
         if let Some(status) = child.try_wait()? {
-            let text = std::fs::read_to_string(folder.join("roost.log")).unwrap_or_default();
-            let tail: Vec<_> = text.lines().rev().take(10).collect();
             bail!(
-                "the server ended with {}: {tail:#?}",
-                process::describe(status)
+                "the server ended with {}: {:#?}",
+                process::describe(status),
+                log_tail(folder)
             );
         }
         if Instant::now() > deadline {
@@ -201,6 +213,13 @@ fn spawn(
         thread::sleep(process::POLL);
     }
     Ok(child)
+}
+
+/// What it said last, the newest first.
+fn log_tail(folder: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(folder.join(LOG_FILE)).unwrap_or_default();
+    let lines = text.lines().rev().take(LOG_TAIL_LINES);
+    lines.map(str::to_owned).collect()
 }
 
 fn is_ready(port: u16) -> bool {

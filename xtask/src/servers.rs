@@ -160,13 +160,13 @@ impl Server {
     }
 
     /// Stops the server in its tracks, as a machine that hangs: its connections stay, and nothing is answered.
-    pub fn pause(&self) {
-        process::signal(&self.child, Signal::STOP);
+    pub fn pause(&mut self) -> Result<()> {
+        process::signal(&mut self.child, Signal::STOP)
     }
 
     /// Lets it go on after `pause`.
-    pub fn resume(&self) {
-        process::signal(&self.child, Signal::CONT);
+    pub fn resume(&mut self) -> Result<()> {
+        process::signal(&mut self.child, Signal::CONT)
     }
 
     /// What it printed, for whoever looks for a cause.

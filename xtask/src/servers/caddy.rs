@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
@@ -17,6 +18,9 @@ const VERSION: &str = "2.11.9";
 const MODULE: &str = "github.com/caddyserver/caddy/v2";
 /// Before it there is no global `metrics`; before 2.8 a reload drops every WebSocket.
 const VERSION_MIN: (u32, u32) = (2, 9);
+
+/// What the Caddyfile has Caddy wait before it tries another instance.
+const TRY_INTERVAL: Duration = Duration::from_millis(100);
 
 type Environment = Vec<(&'static str, String)>;
 
@@ -84,6 +88,13 @@ impl Caddy {
 
     pub fn metrics_url(&self) -> String {
         format!("http://127.0.0.1:{}/metrics", self.metrics_port)
+    }
+
+    /// Whether a request finds an instance without trying one that is not there.
+    pub(crate) fn answers_at_once(&self) -> bool {
+        let started = Instant::now();
+        let answer = roost::get(self.server.port(), "/livez");
+        answer.is_ok_and(|answer| answer.starts_with(roost::OK)) && started.elapsed() < TRY_INTERVAL
     }
 
     /// Writes another list of instances and has Caddy read it, as one does to add an instance.
