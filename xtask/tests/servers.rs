@@ -131,8 +131,9 @@ fn a_killed_server_comes_back_with_its_data_on_its_port() {
 #[test]
 fn redis_speaks_tls_when_it_is_asked_to_and_can_be_paused() {
     require_xtask_test();
-    let redis = redis::start_with_tls().unwrap();
+    let mut redis = redis::start_with_tls().unwrap();
     let port = redis.server.port().to_string();
+    let authority = redis.authority.clone();
     let ask = |seconds: &str| {
         let mut command = Command::new("timeout");
         command.args([
@@ -144,15 +145,15 @@ fn redis_speaks_tls_when_it_is_asked_to_and_can_be_paused() {
             &port,
             "--tls",
         ]);
-        command.arg("--cacert").arg(&redis.authority).arg("ping");
+        command.arg("--cacert").arg(&authority).arg("ping");
         let output = command.output().unwrap();
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
     assert_eq!(ask("5"), "PONG");
 
-    redis.server.pause();
+    redis.server.pause().unwrap();
     assert_eq!(ask("0.3"), "");
-    redis.server.resume();
+    redis.server.resume().unwrap();
     assert_eq!(ask("5"), "PONG");
     let last = redis.server.process_id();
     drop(redis);
