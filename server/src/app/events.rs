@@ -19,7 +19,7 @@ impl App {
         let access = self.enter_room(actor, room, Permission::Read).await?;
         let room = self.live.room(access.room_id);
         // Whoever asks instead of watching finds what was acknowledged before, on any instance.
-        if self.live.link().is_some() {
+        if !self.live.is_alone() {
             room.refresh().await?;
         }
         let from_the_start = Position {
@@ -51,7 +51,7 @@ impl App {
         after: Option<Position>,
     ) -> Result<Feed> {
         let room = self.live.room(access.room_id);
-        if after.is_none() && self.live.is_deaf() {
+        if after.is_none() && !self.live.is_alone() {
             room.refresh().await?;
         }
         Ok(room.watch(access.user_id, after).await?)

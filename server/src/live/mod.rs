@@ -140,9 +140,9 @@ impl Live {
         Some(*backplane.link().borrow())
     }
 
-    /// Whether what is committed elsewhere may come here late.
-    pub fn is_deaf(&self) -> bool {
-        self.instance.is_deaf()
+    /// Whether nothing is committed elsewhere.
+    pub fn is_alone(&self) -> bool {
+        self.instance.backplane.is_none()
     }
 
     /// The room, loaded in the background when it is not active yet.
