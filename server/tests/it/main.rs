@@ -8,6 +8,7 @@ mod access;
 mod accounts;
 mod architecture;
 mod backplane;
+mod cluster;
 mod config;
 mod feed;
 mod graphql;

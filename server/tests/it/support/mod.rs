@@ -25,13 +25,14 @@ use roost_server::{
     live::{Live, Place},
     store::{
         Clock, Sql, Store,
-        journal::{Entry, SqlJournal},
+        journal::{Entry, Journal, MongoJournal, SqlJournal},
     },
 };
 use sea_orm::{ConnectionTrait, Statement, Value};
 use std::{
     future::Future,
     net::{IpAddr, Ipv4Addr},
+    sync::Arc,
     time::Duration,
 };
 use tempfile::TempDir;
@@ -231,6 +232,11 @@ impl World {
             store,
             _stop: cancel.drop_guard(),
         }
+    }
+
+    /// The journal of a world whose journal is on `MongoDB`, past every server.
+    pub(crate) async fn journal(&self) -> Arc<dyn Journal> {
+        MongoJournal::open(&self.journal_url).await.unwrap()
     }
 
     /// A person who is signed in, with the address `name@example.com`.
