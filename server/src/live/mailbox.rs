@@ -6,11 +6,10 @@
 
 use super::{
     Instance, LiveError, LiveRoom, Refusal, RoomView, Written, deliveries::Way,
-    hearsay::hole_is_due, write::Mail,
+    hearsay::hole_is_due, judging::Accepted, write::Mail,
 };
 use crate::store::journal::{Appended, Entry, JournalError, Stop};
-use chrono::{SubsecRound, Utc};
-use roost_schema::{Epoch, ItemId, Kind, OpId, Seq, UserId};
+use roost_schema::{Epoch, OpId, Seq, UserId};
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -41,9 +40,6 @@ const RIVAL_RECENT: Duration = Duration::from_millis(250);
 const IDLE_MAX: Duration = Duration::from_secs(30);
 /// The same for a room without entries, which nobody has made.
 const EMPTY_MAX: Duration = Duration::from_secs(1);
-
-/// Writes judged good, in order, with the entries they make.
-type Accepted = Vec<(Mail, Entry)>;
 
 /// The task behind a room: the only one that writes and delivers in it on this instance.
 pub(super) struct Mailbox {
@@ -281,57 +277,6 @@ impl Mailbox {
         rest
     }
 
-    /// Judges writes in order on the view, each seeing those before it; stops before a write whose
-    /// judgement could depend on what this batch does to roles.
-    fn judge(&mut self, waiting: Vec<Mail>) -> (Accepted, Vec<(Mail, Refusal)>, Vec<Mail>) {
-        let mut accepted: Accepted = Vec::new();
-        let mut refused = Vec::new();
-        let mut operations = HashSet::new();
-        let mut seq = self.view.head;
-        let at = Utc::now().trunc_subsecs(3);
-        let mut waiting = waiting.into_iter();
-        for mail in waiting.by_ref() {
-            let is_repeat = !operations.insert(mail.operation());
-            let changes_roles = accepted
-                .last()
-                .is_some_and(|(_, entry)| matches!(entry.kind, Kind::Member | Kind::Room));
-            if is_repeat || changes_roles {
-                let later = std::iter::once(mail).chain(waiting).collect();
-                return (accepted, refused, later);
-            }
-            match (mail.write.judge)(&self.view) {
-                // Refused, it may be, by what this batch has not committed: judged again after it.
-                Err(_) if touches(&accepted, mail.write.item) => {
-                    let later = std::iter::once(mail).chain(waiting).collect();
-                    return (accepted, refused, later);
-                }
-                Err(refusal) => refused.push((mail, refusal)),
-                Ok(change) => {
-                    seq = seq.next();
-                    let born = self.view.item(change.item).map_or(seq, |known| known.born);
-                    let entry = Entry {
-                        room: self.room.id(),
-                        seq,
-                        item: change.item,
-                        kind: change.kind,
-                        op: change.op,
-                        body: change.body,
-                        actor: mail.write.actor,
-                        op_id: Some(mail.op_id.clone()),
-                        request_hash: mail.write.request_hash,
-                        at,
-                        born,
-                        current: true,
-                    };
-                    // Later writes see it; should it not be committed, the items are read anew.
-                    self.view.items.insert(entry.item, entry.clone());
-                    accepted.push((mail, entry));
-                }
-            }
-        }
-        (accepted, refused, Vec::new())
-    }
-
     /// A refusal stands only at the journal's head, and only if its operation is not in the journal:
     /// a retry of a write that succeeded is often refused by the state that it made itself. Gives
     /// back the writes that must be judged again because the head has moved.
@@ -423,10 +368,6 @@ impl Mailbox {
         }
         Ok(())
     }
-}
-
-fn touches(accepted: &Accepted, item: ItemId) -> bool {
-    accepted.iter().any(|(_, entry)| entry.item == item)
 }
 
 /// Returns writes to the queue's front, in the order in which they came.

@@ -7,6 +7,7 @@ mod deliveries;
 mod feed;
 mod hearsay;
 mod inbound;
+mod judging;
 mod mailbox;
 mod message;
 mod peers;

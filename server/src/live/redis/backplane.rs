@@ -5,7 +5,7 @@
 //! client away and makes another, with back-off. A library that resubscribed by itself was seen to
 //! stay deaf, and a half-open connection shows in nothing but silence.
 
-use super::{COMMAND_TIMEOUT, MESSAGES_WAITING_MAX, Redis};
+use super::{COMMAND_TIMEOUT, MESSAGES_WAITING_MAX, Redis, canary::Canary, wanted::Wanted};
 use crate::live::backplane::{Arrival, Arrivals, Backplane, Bucket, Channel, Link};
 use anyhow::{Context, bail};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -15,13 +15,9 @@ use fred::{
     types::Message,
 };
 use roost_schema::InstanceId;
-use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast::error::RecvError, mpsc, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, broadcast::error::RecvError, mpsc, watch},
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -36,8 +32,6 @@ const OUTGOING_BATCH: usize = 128;
 const ARRIVALS_MAX: usize = MESSAGES_WAITING_MAX;
 /// Channels that one command subscribes to.
 const SUBSCRIBE_BATCH: usize = 256;
-/// How long a bucket without users is still heard: rooms come back.
-const LINGER: Duration = Duration::from_secs(30);
 const CANARY_EVERY: Duration = Duration::from_secs(1);
 /// Canaries in a row that may be missing.
 const CANARIES_MISSED_MAX: u32 = 2;
@@ -198,56 +192,6 @@ async fn publish_batch(redis: &Redis, batch: &[Leaving]) -> bool {
     }
 }
 
-/// How many users each bucket has, and since when it has none.
-#[derive(Default)]
-struct Wanted {
-    buckets: Mutex<HashMap<Bucket, Users>>,
-    changed: Notify,
-}
-
-#[derive(Clone, Copy)]
-enum Users {
-    Some(usize),
-    NoneSince(Instant),
-}
-
-impl Wanted {
-    fn buckets(&self) -> MutexGuard<'_, HashMap<Bucket, Users>> {
-        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn add(&self, bucket: Bucket) {
-        let mut buckets = self.buckets();
-        let before = buckets.insert(bucket, Users::Some(1));
-        match before {
-            Some(Users::Some(users)) => {
-                buckets.insert(bucket, Users::Some(users + 1));
-            }
-            Some(Users::NoneSince(_)) => {}
-            None => self.changed.notify_one(),
-        }
-    }
-
-    fn remove(&self, bucket: Bucket) {
-        let mut buckets = self.buckets();
-        let after = match buckets.get(&bucket) {
-            Some(Users::Some(users)) if *users > 1 => Users::Some(users - 1),
-            _ => Users::NoneSince(Instant::now()),
-        };
-        buckets.insert(bucket, after);
-    }
-
-    /// The buckets that are to be heard now.
-    fn current(&self) -> HashSet<Bucket> {
-        let mut buckets = self.buckets();
-        buckets.retain(|_, users| match users {
-            Users::Some(_) => true,
-            Users::NoneSince(since) => since.elapsed() < LINGER,
-        });
-        buckets.keys().copied().collect()
-    }
-}
-
 /// The task that hears.
 struct Hearing {
     /// The channel of this instance's canaries.
@@ -394,40 +338,5 @@ impl Hearing {
         if self.arrived.try_send(arrival).is_err() {
             self.has_missed = true;
         }
-    }
-}
-
-/// What this instance sends itself, the way it sends to others.
-#[derive(Default)]
-struct Canary {
-    number: u64,
-    sent: Option<Instant>,
-    missed: u32,
-}
-
-impl Canary {
-    /// How many in a row are missing now.
-    fn missed(&mut self) -> u32 {
-        if self.sent.take().is_some() {
-            self.missed += 1;
-            metrics::counter!("roost_backplane_canaries_missed_total").increment(1);
-        }
-        self.missed
-    }
-
-    fn next(&mut self) -> Bytes {
-        self.number += 1;
-        self.sent = Some(Instant::now());
-        self.number.to_string().into()
-    }
-
-    /// How long the newest one took; `None` for an older one.
-    fn came_back(&mut self, message: &Message) -> Option<Duration> {
-        let number: u64 = message.value.as_string()?.parse().ok()?;
-        if number != self.number {
-            return None;
-        }
-        self.missed = 0;
-        self.sent.take().map(|sent| sent.elapsed())
     }
 }

@@ -4,6 +4,8 @@
 //! link is known to be down; a link is up again when its canary has come back (see `backplane`).
 
 mod backplane;
+mod canary;
+mod wanted;
 
 pub use backplane::RedisBackplane;
 
