@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::client::{Client, POLL, WEBSOCKET, read};
 use super::{eventually, require_xtask_test};
-use xtask::cluster::{Cluster, Options};
+use xtask::cluster::{Cluster, Options, Redis};
 use xtask::roost;
 
 /// Each within what one address may ask a second.
@@ -20,11 +20,12 @@ const CALL_EVERY: Duration = Duration::from_millis(50);
 /// How many calls each fault must see before, and after, to mean anything.
 const CALLS_MIN: u64 = 100;
 
-fn start() -> Cluster {
+fn start(redis: Redis) -> Cluster {
     require_xtask_test();
     Cluster::start(Options {
         // Slow, and nothing here depends on where the journal is.
         mongodb: false,
+        redis,
         ..Options::new(roost::build(true).unwrap())
     })
     .unwrap()
@@ -65,7 +66,7 @@ fn on_each(cluster: &Cluster, counter: &str, label: &str) -> Vec<f64> {
 
 #[tokio::test]
 async fn sessions_reach_their_instance_with_and_without_cookies() {
-    let cluster = start();
+    let cluster = start(Redis::Running);
     for number in 1..=16 {
         for keeps_cookies in [true, false] {
             open_session(&mut Client::new(cluster.url(), number), keeps_cookies).await;
@@ -159,7 +160,7 @@ async fn call(client: &Client) -> Option<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_and_a_fourth_instance_fail_no_request() {
-    let mut cluster = start();
+    let mut cluster = start(Redis::Running);
     let traffic = Traffic::start(cluster.url());
     for index in 0..cluster.instances().len() {
         traffic.go_on().await;
@@ -178,8 +179,8 @@ async fn a_rolling_restart_and_a_fourth_instance_fail_no_request() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_instance_is_missed_by_nobody_who_asks_again() {
-    let mut cluster = start();
+async fn a_killed_instance_is_missed_by_nobody_who_asks_again_also_without_redis() {
+    let mut cluster = start(Redis::Off);
     cluster.kill_nine(0).unwrap();
     // From here on every request is new: none was on its way when the instance died.
     let traffic = Traffic::start(cluster.url());
