@@ -1,5 +1,6 @@
 // What the JavaScript suites share: people who register over REST, waiting with a deadline, and a server to stop.
 
+import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import http from "node:http";
 import { createInterface } from "node:readline";
@@ -8,21 +9,40 @@ export const URL = process.env.ROOST_URL;
 const PASSWORD = "correct horse battery";
 const PATIENCE_MS = 15_000;
 
-// Everybody has an address of their own, as the limits are for each address; 127.3.0.1 is for what nobody in particular asks.
-let addresses = 1;
-const newAddress = () => `127.3.${(addresses += 1) >> 8}.${addresses & 255}`;
+// Whether clients keep the cookies they are given.
+export const COOKIES = process.env.ROOST_COOKIES === "kept";
 
-// An http.Agent whose connections come from the person's address.
-export const agentOf = (person) => new http.Agent({ keepAlive: true, localAddress: person.address });
+// Limits are for each address, and so is the instance of a client without cookies: people come from sixteen, in turn.
+const ADDRESSES = Array.from({ length: 16 }, (_, number) => `127.0.1.${number + 1}`);
+let people = 0;
+export const newAddress = () => ADDRESSES[people++ % ADDRESSES.length];
 
-export function ask(method, path, body, person = { address: "127.3.0.1" }) {
+// Those addresses are of IPv4, and a host name may have others.
+const IPV4 = 4;
+
+// Each connection comes from another address, as on a journey: only its cookie leads a client to the instance that knows it.
+class TravellingAgent extends http.Agent {
+  createConnection(options, done) {
+    return super.createConnection({ ...options, localAddress: newAddress() }, done);
+  }
+}
+
+// An http.Agent whose connections come from the person's address, or from anywhere when cookies are kept.
+export const agentOf = (person) =>
+  COOKIES
+    ? new TravellingAgent({ family: IPV4 })
+    : new http.Agent({ keepAlive: true, localAddress: person.address, family: IPV4 });
+
+export function ask(method, path, body, person = { address: newAddress() }) {
   const headers = { "content-type": "application/json" };
   if (person.token) headers.authorization = `Bearer ${person.token}`;
-  const options = { method, headers, localAddress: person.address };
+  const options = { method, headers, localAddress: person.address, family: IPV4 };
   return new Promise((resolve, reject) => {
     const request = http.request(`${URL}/api/v1${path}`, options, async (response) => {
       let text = "";
       for await (const chunk of response.setEncoding("utf8")) text += chunk;
+      // Socket.IO alone needs to be bound to an instance.
+      if (response.headers["set-cookie"]) return reject(new assert.AssertionError({ message: `${path} sets a cookie` }));
       if (response.statusCode < 300) resolve(text && JSON.parse(text));
       else reject(new Error(`${method} ${path} answered ${response.statusCode}: ${text}`));
     });
@@ -83,7 +103,8 @@ export function next(emitter, event, fits = () => true) {
 const lines = createInterface({ input: process.stdin });
 process.stdin.unref?.();
 
-// Has xtask stop the server ("SIGTERM") or kill it ("SIGKILL"), and start it again; `ready` is when it serves.
+// Has xtask stop ("SIGTERM") or kill ("SIGKILL") the instances that hold sockets, and start them again; `ready` is when
+// all serve.
 export function restart(signal) {
   const ready = within("restart", new Promise((resolve) => lines.once("line", resolve)), 60_000);
   process.stdout.write(`\nxtask: restart ${signal}\n`);

@@ -1,8 +1,10 @@
 """PyPI python-socketio: connect, be refused, join, send, receive and resume, on each transport."""
 
 import asyncio
+import itertools
 import json
 import os
+import socket
 import uuid
 
 import aiohttp
@@ -13,14 +15,21 @@ PATIENCE_SECONDS = 15
 MESSAGES = 20
 
 
-def session_from(address):
-    """Everybody has an address of their own, as the limits are for each address."""
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(local_addr=(address, 0)))
+# Limits are for each address, and so is the instance of a client without cookies: clients come from sixteen, in turn.
+addresses = itertools.cycle(f"127.0.1.{number}" for number in range(1, 17))
+
+
+def new_session():
+    """A client with an address of its own, which keeps cookies, those of plain addresses included, or none."""
+    # Those addresses are of IPv4, and a host name may have others.
+    connector = aiohttp.TCPConnector(local_addr=(next(addresses), 0), family=socket.AF_INET)
+    cookies = aiohttp.CookieJar(unsafe=True) if os.environ.get("ROOST_COOKIES") == "kept" else aiohttp.DummyCookieJar()
+    return aiohttp.ClientSession(connector=connector, cookie_jar=cookies)
 
 
 async def ask(path, body, token=None):
     headers = {"authorization": f"Bearer {token}"} if token else {}
-    async with session_from("127.4.0.1") as http:
+    async with new_session() as http:
         async with http.post(f"{URL}/api/v1{path}", json=body, headers=headers) as answer:
             answer.raise_for_status()
             return await answer.json()
@@ -44,7 +53,12 @@ async def ask_socket(client, event, body):
 
 
 async def is_refused(transports):
-    client = socketio.AsyncClient(reconnection=False)
+    async with new_session() as http:
+        await is_refused_from(http, transports)
+
+
+async def is_refused_from(http, transports):
+    client = socketio.AsyncClient(http_session=http, reconnection=False)
     refusals = asyncio.Queue()
     client.on("connect_error", refusals.put_nowait)
     try:
@@ -62,7 +76,7 @@ async def converse(transports):
     bob, bob_token = await register("bob")
     room = (await ask("/boards", {"title": "Python"}, alice_token))["id"]
     await ask(f"/rooms/{room}/members", {"userId": bob, "role": "editor"}, alice_token)
-    async with session_from("127.4.0.2") as alices, session_from("127.4.0.3") as bobs:
+    async with new_session() as alices, new_session() as bobs:
         sender, reader = await connect(transports, alice_token, alices), await connect(transports, bob_token, bobs)
         try:
             await converse_in(room, alice, sender, reader)

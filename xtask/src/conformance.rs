@@ -1,28 +1,31 @@
-//! `cargo xtask conformance`: one instance, driven by clients nobody here wrote.
+//! `cargo xtask conformance`: a cluster behind Caddy, driven by clients nobody here wrote.
 //!
-//! What they do is in `conformance/`, one script for each suite, their versions pinned there.
+//! What they do is in `conformance/`, one script for each suite, their versions pinned there. Clients connect by
+//! address and by host name, with and without cookies, and each suite must reach several instances.
 
 mod clients;
+mod reach;
 mod rest;
 mod script;
+mod system;
 
-use crate::{
-    interrupt,
-    roost::{self, Roost},
-    tools, workspace,
-};
+use crate::{interrupt, roost, tools, workspace};
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
+use reach::{Evidence, Reach};
 use std::{
-    fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
+use system::{System, Way};
 
 #[derive(Args, Default)]
 pub struct Arguments {
     /// Only these; without any, all.
     suites: Vec<Suite>,
+    /// One instance on `SQLite`, with nothing before it.
+    #[arg(long)]
+    alone: bool,
     /// Uses the optimised server.
     #[arg(long)]
     release: bool,
@@ -51,16 +54,36 @@ enum Suite {
 
 impl Suite {
     /// Gives what was run, in numbers.
-    fn run(self, house: &mut House) -> Result<String> {
+    fn run(self, house: &mut House, reach: &mut Reach) -> Result<String> {
+        let ways = self.ways(house.system.ways());
         match self {
             Self::Openapi => clients::openapi(),
-            Self::Example => script::node(house, "example.mjs"),
-            Self::Socketio => script::node(house, "socketio.mjs"),
-            Self::PythonSocketio => script::python(house, "python_socketio.py"),
-            Self::GraphqlWs => script::node(house, "graphql-ws.mjs"),
-            Self::GraphqlHttp => script::node(house, "graphql-http.mjs"),
-            Self::Rest => rest::run(house),
+            Self::Example => script::node(house, reach, "example.mjs", &ways),
+            Self::Socketio => script::node(house, reach, "socketio.mjs", &ways),
+            Self::PythonSocketio => script::python(house, reach, "python_socketio.py", &ways),
+            Self::GraphqlWs => script::node(house, reach, "graphql-ws.mjs", &ways),
+            Self::GraphqlHttp => script::node(house, reach, "graphql-http.mjs", &ways),
+            Self::Rest => rest::run(house, &ways),
             Self::Metrics => clients::metrics(house),
+        }
+    }
+
+    /// Of all ways, those on which the suite sees different things: only Socket.IO is given cookies, and each
+    /// run of schemathesis is as long as all else.
+    fn ways(self, all: Vec<Way>) -> Vec<Way> {
+        let mut without_cookies = all.iter().filter(|way| !way.cookies).copied();
+        match self {
+            Self::Socketio | Self::PythonSocketio => all,
+            Self::Rest => without_cookies.next_back().into_iter().collect(),
+            _ => without_cookies.collect(),
+        }
+    }
+
+    fn evidence(self) -> Evidence {
+        match self {
+            Self::Openapi | Self::Metrics => Evidence::Unneeded,
+            Self::Socketio | Self::PythonSocketio => Evidence::SocketIo,
+            _ => Evidence::AnyRequest,
         }
     }
 
@@ -72,14 +95,14 @@ impl Suite {
 
 /// What the suites share.
 struct House {
-    roost: Roost,
+    system: System,
     /// The programs of the Python packages.
     python: PathBuf,
     /// What suites may write into.
     folder: PathBuf,
 }
 
-/// Runs the suites, also after one failed, and prints what each ran and how long it took.
+/// Runs the suites, also after one failed, and prints what each ran, whom it reached and how long it took.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let all = Suite::value_variants().iter();
     let suites: Vec<_> = all
@@ -89,19 +112,24 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let python = python()?;
     let program = roost::build(!arguments.release)?;
     let folder = tempfile::tempdir()?;
-    let database = format!("sqlite:{}/roost.db?mode=rwc", folder.path().display());
+    let system = if arguments.alone {
+        System::alone(&program, folder.path())
+    } else {
+        System::cluster(&program)
+    };
     let mut house = House {
-        roost: Roost::start(&program, folder.path(), &database, "")?,
+        system: system?,
         python,
         folder: folder.path().to_owned(),
     };
+    println!("{}", house.system.describe());
     let mut lines = Vec::new();
     let mut failed = Vec::new();
     for suite in suites {
         let name = suite.name();
         println!("\n== conformance: {name}");
         let start = Instant::now();
-        let outcome = suite.run(&mut house);
+        let outcome = examine(*suite, &mut house);
         interrupt::check()?;
         let note = outcome.unwrap_or_else(|error| {
             failed.push(name.clone());
@@ -109,13 +137,27 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         });
         lines.push(line(&name, start.elapsed(), &note));
     }
-    let stopped = house.roost.stop();
+    if !failed.is_empty() {
+        house.system.show_logs();
+    }
+    let stopped = house.system.stop();
     println!("\n{}", lines.join("\n"));
     if !failed.is_empty() {
-        show_log(&house.folder);
         bail!("failed: {}", failed.join(", "));
     }
     stopped
+}
+
+/// Gives what was run and whom it reached.
+fn examine(suite: Suite, house: &mut House) -> Result<String> {
+    let mut reach = Reach::begin(&house.system, suite.evidence())?;
+    let passed = suite.run(house, &mut reach)?;
+    let reached = reach.judge(&house.system)?;
+    Ok([Some(passed), reached]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join("; "))
 }
 
 /// Where the scripts and the pinned versions are.
@@ -129,16 +171,4 @@ fn python() -> Result<PathBuf> {
 
 fn line(name: &str, time: Duration, note: &str) -> String {
     format!("{name:<16}{:>7.1} s  {note}", time.as_secs_f64())
-}
-
-/// What the server said that was no news: its warnings and errors.
-fn show_log(folder: &Path) {
-    const LINES_MAX: usize = 30;
-    let log = fs::read_to_string(folder.join("roost.log")).unwrap_or_default();
-    let grave: Vec<_> = log
-        .lines()
-        .filter(|line| line.contains("WARN") || line.contains("ERROR") || line.contains("panicked"))
-        .collect();
-    let from = grave.len().saturating_sub(LINES_MAX);
-    eprintln!("the server's last warnings:\n{}", grave[from..].join("\n"));
 }

@@ -24,23 +24,29 @@ pub(super) fn openapi() -> Result<String> {
     Ok(format!("{} paths, 0 errors", paths.len()))
 }
 
-/// promtool's opinion of what Prometheus would read.
-pub(super) fn metrics(house: &House) -> Result<String> {
+/// promtool's opinion of what Prometheus would read of each instance and of Caddy.
+pub(super) fn metrics(house: &mut House) -> Result<String> {
     let promtool = tools::apt_program("promtool", "prometheus")?;
-    let metrics = house.roost.metrics()?;
-    let families = metrics.lines().filter(|line| line.starts_with("# TYPE "));
-    let families = families.count();
-    if !metrics.contains("roost_http_requests_total{") {
-        bail!("the metrics tell of no request:\n{metrics}");
+    let mut families = Vec::new();
+    let mut problems = Vec::new();
+    for (name, metrics) in house.system.metrics()? {
+        let declared = metrics.lines().filter(|line| line.starts_with("# TYPE "));
+        families.push(declared.count().to_string());
+        if !metrics.contains("_http_requests_total{") {
+            bail!("the metrics of {name} tell of no request:\n{metrics}");
+        }
+        let path = house.folder.join(format!("{name}.txt"));
+        fs::write(&path, metrics)?;
+        let mut check = Command::new(&promtool);
+        check.args(["check", "metrics"]).stdin(File::open(path)?);
+        let output = check.output().context("cannot start promtool")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        if !output.status.success() || !said.trim().is_empty() {
+            problems.push(format!("promtool on {name}: {}", said.trim()));
+        }
     }
-    let path = house.folder.join("metrics.txt");
-    fs::write(&path, metrics)?;
-    let mut check = Command::new(promtool);
-    check.args(["check", "metrics"]).stdin(File::open(path)?);
-    let output = check.output().context("cannot start promtool")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    if !output.status.success() || !said.trim().is_empty() {
-        bail!("promtool: {}", said.trim());
+    if !problems.is_empty() {
+        bail!("{}", problems.join("\n"));
     }
-    Ok(format!("{families} metrics, 0 problems"))
+    Ok(format!("{} metrics, 0 problems", families.join(" + ")))
 }

@@ -1,6 +1,6 @@
 //! schemathesis on every REST operation: no failure, and each operation really done at least once.
 
-use super::{House, scripts};
+use super::{House, Way, scripts};
 use crate::{
     process::{self, DeathSignal, tied},
     workspace,
@@ -17,7 +17,17 @@ const STREAM: &str = "GET /api/v1/rooms/{roomId}/stream";
 /// How often an operation was answered with which status.
 type Answers = BTreeMap<String, BTreeMap<String, u64>>;
 
-pub(super) fn run(house: &House) -> Result<String> {
+pub(super) fn run(house: &House, ways: &[Way]) -> Result<String> {
+    let mut counts = Vec::new();
+    for way in ways {
+        println!("-- {}", way.describe());
+        counts.push(run_on(house, *way)?);
+    }
+    Ok(counts.join("; "))
+}
+
+fn run_on(house: &House, way: Way) -> Result<String> {
+    let url = house.system.url(way);
     let path = house.folder.join("answers.json");
     let mut command = tied(
         house.python.join("schemathesis"),
@@ -28,8 +38,8 @@ pub(super) fn run(house: &House) -> Result<String> {
     command.arg(scripts().join("schemathesis.toml"));
     command.args(["run", "--checks=all", "--max-examples", EXAMPLES_MAX]);
     command.arg("--no-color").arg("--continue-on-failure");
-    command.arg(format!("{}/api/v1/openapi.json", house.roost.url()));
-    command.env("ROOST_URL", house.roost.url());
+    command.arg(format!("{url}/api/v1/openapi.json"));
+    command.env("ROOST_URL", url);
     command.env("ROOST_ANSWERS", &path);
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     command.env(

@@ -1,6 +1,6 @@
-//! Runs one of the scripts, shows what it prints, and restarts the server when it asks.
+//! Runs one of the scripts, shows what it prints, and restarts instances when it asks.
 
-use super::{House, scripts};
+use super::{House, Reach, Way, scripts};
 use crate::{
     interrupt,
     process::{self, DeathSignal, tied},
@@ -13,26 +13,66 @@ use std::{
     thread,
 };
 
-/// A script says this, and which signal it wants, and hears a line back once the server serves again.
+/// A script says this, and which signal it wants, and hears a line back once all instances serve again.
 const RESTART: &str = "xtask: restart ";
 
-pub(super) fn node(house: &mut House, script: &str) -> Result<String> {
-    let mut command = tied("node", DeathSignal::Kill, None);
-    command.args(["--test-reporter=spec", script]);
-    run(house, &mut command)
+/// Once for each way; gives how much passed.
+pub(super) fn node(
+    house: &mut House,
+    reach: &mut Reach,
+    script: &str,
+    ways: &[Way],
+) -> Result<String> {
+    along(ways, |way| {
+        let mut command = tied("node", DeathSignal::Kill, None);
+        command.args(["--test-reporter=spec", script]);
+        run(house, reach, &mut command, way)
+    })
 }
 
-pub(super) fn python(house: &mut House, script: &str) -> Result<String> {
-    let mut command = tied(house.python.join("python"), DeathSignal::Kill, None);
-    command.args(["-B", "-u", script]);
-    run(house, &mut command)
+/// Once for each way; gives how much passed.
+pub(super) fn python(
+    house: &mut House,
+    reach: &mut Reach,
+    script: &str,
+    ways: &[Way],
+) -> Result<String> {
+    let python = house.python.join("python");
+    along(ways, |way| {
+        let mut command = tied(&python, DeathSignal::Kill, None);
+        command.args(["-B", "-u", script]);
+        run(house, reach, &mut command, way)
+    })
+}
+
+/// Also goes the ways after one that failed.
+fn along(ways: &[Way], mut go: impl FnMut(Way) -> Result<u32>) -> Result<String> {
+    let mut counts = Vec::new();
+    let mut failed = Vec::new();
+    for way in ways {
+        println!("-- {}", way.describe());
+        match go(*way) {
+            Ok(count) => counts.push(count),
+            Err(error) => failed.push(format!("{}: {error:#}", way.describe())),
+        }
+        interrupt::check()?;
+    }
+    if !failed.is_empty() {
+        bail!("{}", failed.join("; "));
+    }
+    let all: u32 = counts.iter().sum();
+    Ok(match counts.len() {
+        1 => format!("{all} passed"),
+        ways => format!("{all} passed on {ways} ways"),
+    })
 }
 
 /// Gives the script's own count of what passed.
-fn run(house: &mut House, command: &mut Command) -> Result<String> {
+fn run(house: &mut House, reach: &mut Reach, command: &mut Command, way: Way) -> Result<u32> {
     let shown = process::display(command);
     command
-        .env("ROOST_URL", house.roost.url())
+        .env("ROOST_URL", house.system.url(way))
+        .env("ROOST_COOKIES", if way.cookies { "kept" } else { "" })
         .current_dir(scripts());
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command
@@ -53,8 +93,13 @@ fn run(house: &mut House, command: &mut Command) -> Result<String> {
             Err(RecvTimeoutError::Disconnected) => break,
         };
         if let Some(signal) = line.strip_prefix(RESTART) {
-            restart(house, signal)?;
-            writeln!(orders, "the server serves again")?;
+            let restarted = reach.restart(&mut house.system, signal);
+            if restarted.is_err() {
+                child.kill()?;
+                child.wait()?;
+            }
+            restarted?;
+            writeln!(orders, "all instances serve again")?;
         } else {
             println!("{line}");
         }
@@ -71,25 +116,12 @@ fn run(house: &mut House, command: &mut Command) -> Result<String> {
     }
 }
 
-fn restart(house: &mut House, signal: &str) -> Result<()> {
-    match signal {
-        "SIGTERM" => house.roost.stop()?,
-        "SIGKILL" => house.roost.kill_nine()?,
-        other => bail!("a script asked to restart the server by {other}"),
-    }
-    house.roost.restart()
-}
-
 /// `ℹ pass 12` of Node's test runner, or `12 passed, …`; nothing for none.
-fn passed(line: &str) -> Option<String> {
-    let of_node = line
-        .strip_prefix("ℹ pass ")
-        .map(|n| (n, format!("{n} passed")));
-    let of_others = line
-        .split_once(" passed")
-        .map(|(n, _)| (n, line.to_owned()));
-    let (number, count) = of_node.or(of_others)?;
-    (number.parse::<u32>().ok()? > 0).then_some(count)
+fn passed(line: &str) -> Option<u32> {
+    let of_node = line.strip_prefix("ℹ pass ");
+    let of_others = line.split_once(" passed").map(|(number, _)| number);
+    let number = of_node.or(of_others)?.parse().ok()?;
+    (number > 0).then_some(number)
 }
 
 #[cfg(test)]
@@ -98,11 +130,8 @@ mod tests {
 
     #[test]
     fn what_passed_is_counted() {
-        assert_eq!(passed("ℹ pass 12").unwrap(), "12 passed");
-        assert_eq!(
-            passed("122 passed, 0 errors").unwrap(),
-            "122 passed, 0 errors"
-        );
+        assert_eq!(passed("ℹ pass 12"), Some(12));
+        assert_eq!(passed("122 passed, 0 errors"), Some(122));
         for nothing in ["ℹ pass 0", "0 passed", "ℹ fail 3", "it passed"] {
             assert_eq!(passed(nothing), None, "{nothing}");
         }

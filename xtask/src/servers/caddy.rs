@@ -97,6 +97,16 @@ impl Caddy {
         answer.is_ok_and(|answer| answer.starts_with(roost::OK)) && started.elapsed() < TRY_INTERVAL
     }
 
+    /// The body of its `/metrics`.
+    pub fn metrics(&self) -> Result<String> {
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        let runtime = tokio::runtime::Runtime::new()?;
+        runtime.block_on(async {
+            let answer = client.get(self.metrics_url()).send().await?;
+            Ok(answer.error_for_status()?.text().await?)
+        })
+    }
+
     /// Writes another list of instances and has Caddy read it, as one does to add an instance.
     pub fn reload(&self, upstreams: &[String]) -> Result<()> {
         let environment = {
