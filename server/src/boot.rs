@@ -62,7 +62,7 @@ pub async fn boot(config: Config) -> anyhow::Result<Server> {
     let store = open_stores(&config, &stores).await?;
     let redis = open_redis(&config)?;
     let app = compose(&config, store, redis.as_ref(), &tasks, &cancel).await?;
-    let shared = Shared::new(&config, tasks.clone());
+    let shared = Shared::new(&config, redis.as_ref(), tasks.clone());
     let router = transport::router(&app, &shared);
 
     let listener = bind("listen", config.listen).await?;
@@ -282,7 +282,7 @@ fn spawn_chores(app: &App, shared: &Shared, cancel: &CancellationToken) {
     let (relaying, until) = (app.clone(), cancel.clone());
     tasks.spawn(async move { relaying.run_relay(until).await });
     let (limits, until) = (Arc::clone(&shared.limits), cancel.clone());
-    tasks.spawn(async move { limits.forget_idle(until).await });
+    tasks.spawn(async move { Box::pin(limits.keep(until)).await });
     tasks.spawn(tidy(app.clone(), cancel.clone()));
 }
 

@@ -93,8 +93,9 @@ impl Error {
     }
 }
 
+/// Rounded up: whoever comes back after exactly that long must not be too early.
 fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(duration.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX)
 }
 
 impl From<StoreError> for Error {

@@ -1,7 +1,7 @@
 //! What keeps the whole sound: whether the stores can be reached, and what may be forgotten.
 
 use super::{App, Result};
-use crate::store::journal::Trim;
+use crate::{live::Link, store::journal::Trim};
 use chrono::TimeDelta;
 
 /// Superseded entries may be asked for as long as a retry may come.
@@ -15,6 +15,11 @@ impl App {
         self.store.sql.ping().await?;
         self.store.journal.heads(&[]).await?;
         Ok(())
+    }
+
+    /// How the way to the other instances is; `None` when this one is meant to be alone.
+    pub fn link(&self) -> Option<Link> {
+        self.live.link()
     }
 
     /// Empties journal entries that nobody may ask for any more. For a timer.

@@ -8,6 +8,7 @@ mod feed;
 mod hearsay;
 mod inbound;
 mod judging;
+mod limits;
 mod mailbox;
 mod message;
 mod peers;
@@ -22,6 +23,7 @@ mod write;
 
 pub use backplane::{Arrival, Arrivals, Backplane, Bucket, Channel, Link};
 pub use feed::{Feed, Frame};
+pub use limits::{Limiter, Rate};
 pub use peers::{BEACON_EVERY, Beacon, Peers, SILENT_AFTER};
 pub use presence::{Ephemera, Ephemeral, Here};
 pub use redis::{REQUEST_PATIENCE, Redis, RedisBackplane, RedisDown};

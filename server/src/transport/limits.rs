@@ -3,15 +3,13 @@
 use crate::{
     app::{Error, Result},
     config::Config,
+    live::{Limiter, Rate, Redis},
 };
 use axum::http::HeaderMap;
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
 use ipnet::IpNet;
 use roost_schema::{ErrorCode, UserId};
 use std::{
-    hash::Hash,
     net::{IpAddr, Ipv6Addr},
-    num::NonZeroU32,
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
@@ -23,15 +21,11 @@ const IPV6_PREFIX_BITS: u32 = 64;
 const HANDSHAKE_BURST_SECONDS: u32 = 5;
 const SIGN_IN_BURST_SECONDS: u32 = 2;
 
-/// How often addresses and accounts that may ask again are forgotten. It bounds the memory of each
-/// limiter to those that asked within its burst and this period.
-const FORGET_EVERY: Duration = Duration::from_secs(1);
-
 /// The address a request comes from: the connection's, or what a trusted proxy says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddress(pub IpAddr);
 
-/// The limits of this instance (GCRA: a steady rate with a burst of one second's worth).
+/// The limits on clients, one budget for each over all instances.
 pub struct Limits {
     requests_by_address: Limiter<IpAddr>,
     requests_by_account: Limiter<UserId>,
@@ -40,90 +34,78 @@ pub struct Limits {
 }
 
 impl Limits {
-    pub fn new(config: &Config) -> Self {
-        let handshakes = config.address_handshakes_per_second;
+    /// Without Redis, each instance counts for itself.
+    pub fn new(config: &Config, redis: Option<&Redis>) -> Self {
+        let requests = |per_second| Rate {
+            gap: gap(per_second),
+            burst: per_second,
+            is_strict: false,
+        };
+        let strict = |per_second: u32, burst_seconds| Rate {
+            gap: gap(per_second),
+            burst: per_second.saturating_mul(burst_seconds),
+            is_strict: true,
+        };
+        let addresses = requests(config.address_requests_per_second);
+        let accounts = requests(config.account_requests_per_second);
+        let handshakes = strict(
+            config.address_handshakes_per_second,
+            HANDSHAKE_BURST_SECONDS,
+        );
+        let sign_ins = strict(config.address_sign_ins_per_second, SIGN_IN_BURST_SECONDS);
         Self {
-            requests_by_address: Limiter::new(
-                config.address_requests_per_second,
-                config.address_requests_per_second,
-                "too many requests from this address",
-            ),
-            requests_by_account: Limiter::new(
-                config.account_requests_per_second,
-                config.account_requests_per_second,
-                "too many requests from this account",
-            ),
-            handshakes_by_address: Limiter::new(
-                handshakes,
-                handshakes.saturating_mul(HANDSHAKE_BURST_SECONDS),
-                "too many new connections from this address",
-            ),
-            sign_ins_by_address: Limiter::new(
-                config.address_sign_ins_per_second,
-                config
-                    .address_sign_ins_per_second
-                    .saturating_mul(SIGN_IN_BURST_SECONDS),
-                "too many sign-ins from this address",
-            ),
+            requests_by_address: Limiter::new("address", addresses, redis),
+            requests_by_account: Limiter::new("account", accounts, redis),
+            handshakes_by_address: Limiter::new("handshake", handshakes, redis),
+            sign_ins_by_address: Limiter::new("sign-in", sign_ins, redis),
         }
     }
 
     /// Counts one request of an address: `rate_limited` when there were too many.
-    pub fn check_address(&self, address: ClientAddress) -> Result<()> {
-        self.requests_by_address.check(&network(address.0))
+    pub async fn check_address(&self, address: ClientAddress) -> Result<()> {
+        let checked = self.requests_by_address.check(&network(address.0)).await;
+        checked.map_err(refusal("too many requests from this address"))
     }
 
     /// Counts one request of an account, from whichever address: `rate_limited`.
-    pub fn check_account(&self, user: UserId) -> Result<()> {
-        self.requests_by_account.check(&user)
+    pub async fn check_account(&self, user: UserId) -> Result<()> {
+        let checked = self.requests_by_account.check(&user).await;
+        checked.map_err(refusal("too many requests from this account"))
     }
 
     /// Counts one Socket.IO connection an address opens: `rate_limited`.
-    pub fn check_handshake(&self, address: ClientAddress) -> Result<()> {
-        self.handshakes_by_address.check(&network(address.0))
+    pub async fn check_handshake(&self, address: ClientAddress) -> Result<()> {
+        let checked = self.handshakes_by_address.check(&network(address.0)).await;
+        checked.map_err(refusal("too many new connections from this address"))
     }
 
     /// Counts one try of an address to register, sign in or refresh: `rate_limited`. Passwords cost
     /// so much that one address must not take all there is, and nobody may guess fast.
-    pub fn check_sign_in(&self, address: IpAddr) -> Result<()> {
-        self.sign_ins_by_address.check(&network(address))
+    pub async fn check_sign_in(&self, address: IpAddr) -> Result<()> {
+        let checked = self.sign_ins_by_address.check(&network(address)).await;
+        checked.map_err(refusal("too many sign-ins from this address"))
     }
 
-    /// Forgets, until cancelled, whoever may ask again.
-    pub async fn forget_idle(&self, cancel: CancellationToken) {
-        let mut tick = tokio::time::interval(FORGET_EVERY);
-        while cancel.run_until_cancelled(tick.tick()).await.is_some() {
-            self.requests_by_address.limiter.retain_recent();
-            self.requests_by_account.limiter.retain_recent();
-            self.handshakes_by_address.limiter.retain_recent();
-            self.sign_ins_by_address.limiter.retain_recent();
-        }
+    /// What the limits need to be done beside the requests, until cancelled.
+    pub async fn keep(&self, cancel: CancellationToken) {
+        tokio::join!(
+            self.requests_by_address.keep(&cancel),
+            self.requests_by_account.keep(&cancel),
+            self.handshakes_by_address.keep(&cancel),
+            self.sign_ins_by_address.keep(&cancel),
+        );
     }
 }
 
-struct Limiter<K: Clone + Hash + Eq> {
-    limiter: DefaultKeyedRateLimiter<K>,
-    sentence: &'static str,
+fn gap(per_second: u32) -> Duration {
+    Duration::from_secs(1) / per_second.max(1)
 }
 
-impl<K: Clone + Hash + Eq> Limiter<K> {
-    fn new(per_second: u32, burst: u32, sentence: &'static str) -> Self {
-        let at_least_one = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::per_second(at_least_one(per_second)).allow_burst(at_least_one(burst));
-        Self {
-            limiter: RateLimiter::keyed(quota),
-            sentence,
-        }
-    }
-
-    fn check(&self, key: &K) -> Result<()> {
-        self.limiter
-            .check_key(key)
-            .map_err(|not_until| Error::Later {
-                code: ErrorCode::RateLimited,
-                sentence: self.sentence,
-                retry_after: not_until.wait_time_from(self.limiter.clock().now()),
-            })
+fn refusal(sentence: &'static str) -> impl Fn(Duration) -> Error {
+    move |retry_after| Error::Later {
+        code: ErrorCode::RateLimited,
+        sentence,
+        retry_after,
     }
 }
 

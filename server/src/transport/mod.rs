@@ -23,6 +23,7 @@ pub use rest::openapi_json;
 use crate::{
     app::{App, Error},
     config::Config,
+    live::Redis,
 };
 use axum::{
     Router,
@@ -70,9 +71,9 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn new(config: &Config, tasks: TaskTracker) -> Self {
+    pub fn new(config: &Config, redis: Option<&Redis>, tasks: TaskTracker) -> Self {
         Self {
-            limits: Arc::new(Limits::new(config)),
+            limits: Arc::new(Limits::new(config, redis)),
             origins: Origins::new(&config.allowed_origins),
             trusted_proxies: config.trusted_proxies.clone().into(),
             health: Health::default(),
@@ -128,10 +129,12 @@ async fn limit_address(
     next: Next,
 ) -> Response {
     let client = request.extensions().get::<ClientAddress>();
-    match client.map_or(Ok(()), |client| limits.check_address(*client)) {
-        Ok(()) => next.run(request).await,
-        Err(error) => problem(&error),
+    if let Some(client) = client
+        && let Err(error) = limits.check_address(*client).await
+    {
+        return problem(&error);
     }
+    next.run(request).await
 }
 
 async fn answer_in_time(request: Request, next: Next) -> Response {

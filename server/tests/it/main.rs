@@ -14,6 +14,7 @@ mod feed;
 mod graphql;
 mod health;
 mod journal;
+mod limits;
 mod mailbox;
 mod members;
 mod outbox;

@@ -5,9 +5,11 @@
 
 mod backplane;
 mod canary;
+mod charge;
 mod wanted;
 
 pub use backplane::RedisBackplane;
+pub(super) use charge::{Charge, charge};
 
 use super::backplane::Link;
 use anyhow::Context;

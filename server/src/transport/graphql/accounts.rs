@@ -24,18 +24,18 @@ pub(super) struct AccountMutation;
 impl AccountMutation {
     /// Makes an account and signs in.
     async fn register(&self, ctx: &Context<'_>, input: Register) -> Result<SignedIn> {
-        let (app, origin) = guest(ctx)?;
+        let (app, origin) = guest(ctx).await?;
         app.register(origin, input).await
     }
 
     async fn login(&self, ctx: &Context<'_>, input: Login) -> Result<SignedIn> {
-        let (app, origin) = guest(ctx)?;
+        let (app, origin) = guest(ctx).await?;
         app.login(origin, input).await
     }
 
     /// Exchanges a refresh token for a new pair of tokens.
     async fn refresh(&self, ctx: &Context<'_>, input: Refresh) -> Result<SignedIn> {
-        let (app, origin) = guest(ctx)?;
+        let (app, origin) = guest(ctx).await?;
         app.refresh(origin, input).await
     }
 

@@ -23,16 +23,16 @@ pub(super) async fn caller<'a>(ctx: &Context<'a>) -> Result<(&'a App, Actor)> {
     let (app, asker) = anyone(ctx);
     let actor = asker.authenticate(app).await?;
     let limits = &ctx.data_unchecked::<Shared>().limits;
-    limits.check_account(actor.user_id)?;
+    limits.check_account(actor.user_id).await?;
     Ok((app, actor))
 }
 
 /// The use cases that need no account, and where the request comes from. Counts as one try to sign
 /// in, as each root field does.
-pub(super) fn guest<'a>(ctx: &Context<'a>) -> Result<(&'a App, &'a Origin)> {
+pub(super) async fn guest<'a>(ctx: &Context<'a>) -> Result<(&'a App, &'a Origin)> {
     let (app, asker) = anyone(ctx);
     let limits = &ctx.data_unchecked::<Shared>().limits;
-    limits.check_sign_in(asker.origin.address)?;
+    limits.check_sign_in(asker.origin.address).await?;
     Ok((app, &asker.origin))
 }
 

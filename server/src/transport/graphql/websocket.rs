@@ -224,7 +224,7 @@ impl Connection {
             outbox: self.outbox.clone(),
             running: Arc::clone(&self.running),
         };
-        if let Err(error) = self.admit() {
+        if let Err(error) = self.admit().await {
             operation.fail(vec![error]).await;
             return Ok(());
         }
@@ -236,7 +236,7 @@ impl Connection {
     }
 
     /// An operation counts as a request of the address, and a socket runs so many at a time.
-    fn admit(&self) -> Result<(), ServerError> {
+    async fn admit(&self) -> Result<(), ServerError> {
         if lock(&self.running).len() >= OPERATIONS_PER_SOCKET_MAX {
             return Err(request_error(Error::refused(
                 ErrorCode::LimitReached,
@@ -245,7 +245,7 @@ impl Connection {
         }
         let address = ClientAddress(self.asker.origin.address);
         let limits = &self.graphql.shared.limits;
-        limits.check_address(address).map_err(request_error)
+        limits.check_address(address).await.map_err(request_error)
     }
 }
 

@@ -20,7 +20,7 @@ impl FromRequestParts<Rest> for Actor {
     async fn from_request_parts(parts: &mut Parts, rest: &Rest) -> Result<Self, Problem> {
         let token = bearer(parts).ok_or_else(Error::unauthenticated)?;
         let actor = rest.app.authenticate(token).await?;
-        rest.shared.limits.check_account(actor.user_id)?;
+        rest.shared.limits.check_account(actor.user_id).await?;
         Ok(actor)
     }
 }
@@ -45,7 +45,7 @@ impl FromRequestParts<Rest> for Origin {
     async fn from_request_parts(parts: &mut Parts, rest: &Rest) -> Result<Self, Problem> {
         let client = parts.extensions.get::<ClientAddress>();
         let address = client.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |client| client.0);
-        rest.shared.limits.check_sign_in(address)?;
+        rest.shared.limits.check_sign_in(address).await?;
         let user_agent = parts.headers.get(USER_AGENT);
         Ok(Self {
             address,

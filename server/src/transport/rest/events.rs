@@ -164,7 +164,7 @@ impl FromRequestParts<Rest> for Reader {
         };
         let Path(room) = Path::<RoomId>::from_request_parts(parts, rest).await?;
         let actor = rest.tickets.redeem(&ticket, room, Instant::now())?;
-        rest.shared.limits.check_account(actor.user_id)?;
+        rest.shared.limits.check_account(actor.user_id).await?;
         Ok(Self(actor))
     }
 }

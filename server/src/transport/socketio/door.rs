@@ -128,7 +128,7 @@ async fn open(sockets: &Arc<Sockets>, visit: Visit, mut request: Request, next: 
         return no_room(ErrorCode::Unavailable, "the server is stopping");
     }
     if let Some(client) = request.extensions().get::<ClientAddress>()
-        && let Err(error) = sockets.limits.check_handshake(*client)
+        && let Err(error) = sockets.limits.check_handshake(*client).await
     {
         return problem(&error);
     }
