@@ -7,7 +7,7 @@ use crate::{
     live::{Live, Place, Redis, RedisBackplane},
     store::{
         Clock, DataLock, Sql, Store,
-        journal::{Journal, MongoJournal, SqlJournal},
+        journal::{Journal, MeasuredJournal, MongoJournal, SqlJournal},
         lock_data,
     },
     telemetry,
@@ -33,7 +33,6 @@ const TRIM_EVERY: Duration = Duration::from_hours(1);
 /// How long background tasks may take to finish when the last connection is closed, and then the
 /// stores' own.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// A server that is bound to its address and not yet serving.
 pub struct Server {
     /// Where clients connect; the port is known even when 0 was configured.
@@ -45,6 +44,7 @@ pub struct Server {
     serving: Serving,
     metrics: Option<Serving>,
     drain_delay: Duration,
+    drain_timeout: Duration,
     background: Background,
     /// Outlives the rest: whoever ends may have something left to write.
     stores: Background,
@@ -62,7 +62,13 @@ pub async fn boot(config: Config) -> anyhow::Result<Server> {
     let store = open_stores(&config, &stores).await?;
     let redis = open_redis(&config)?;
     let app = compose(&config, store, redis.as_ref(), &tasks, &cancel).await?;
-    let shared = Shared::new(&config, redis.as_ref(), tasks.clone());
+    telemetry::sign_logs(app.instance_id().to_string());
+    let shared = Shared::new(
+        &config,
+        redis.as_ref(),
+        app.instance_id().to_string().into(),
+        tasks.clone(),
+    );
     let router = transport::router(&app, &shared);
 
     let listener = bind("listen", config.listen).await?;
@@ -72,8 +78,8 @@ pub async fn boot(config: Config) -> anyhow::Result<Server> {
             let listener = bind("metrics_listen", wanted).await?;
             let bound = listener.local_addr()?;
             tasks.spawn(keep_metrics(metrics.clone(), cancel.clone()));
-            let router = metrics_router(metrics);
-            let serving = Serving::new(listener, router, &config, shared.drained.clone());
+            let router = metrics_router(metrics, app.clone(), shared.clone());
+            let serving = Serving::new(listener, router, &config, &shared);
             (Some(serving), Some(bound))
         }
         None => (None, None),
@@ -83,10 +89,11 @@ pub async fn boot(config: Config) -> anyhow::Result<Server> {
         address,
         metrics_address,
         app,
-        serving: Serving::new(listener, router, &config, shared.drained.clone()),
+        serving: Serving::new(listener, router, &config, &shared),
         metrics,
         shared,
         drain_delay: config.drain_delay,
+        drain_timeout: config.drain_timeout,
         background,
         stores,
         stop: CancellationToken::new(),
@@ -181,13 +188,20 @@ impl Server {
             self.shared.health.drain();
             tokio::time::sleep(self.drain_delay).await;
             self.shared.closing.cancel();
+            tokio::time::sleep(self.drain_timeout).await;
+            self.shared.drained.cancel();
+            self.shared.cut.cancel();
+            std::future::pending::<()>().await;
         };
         let metrics = async {
             if let Some(metrics) = self.metrics {
                 metrics.run().await;
             }
         };
-        tokio::join!(self.serving.run(), metrics, stopping);
+        tokio::select! {
+            _ = async { tokio::join!(self.serving.run(), metrics) } => {}
+            () = stopping => {}
+        }
         self.background.end().await;
         self.stores.end().await;
         tracing::info!("stopped");
@@ -220,15 +234,20 @@ async fn open_journal(
 ) -> anyhow::Result<Arc<dyn Journal>> {
     if let Some(url) = &config.journal_url {
         let opened = MongoJournal::open(url.expose()).await;
-        return Ok(opened.context("the journal at journal_url cannot be opened")?);
+        let opened = opened.context("the journal at journal_url cannot be opened")?;
+        return Ok(MeasuredJournal::wrap(opened, "mongodb"));
     }
     // PostgreSQL: connections of its own. Who waits for a room's lock holds one of the others, and
     // who has the lock waits for the journal. SQLite has one writer, which both must share.
-    let sql = match sql.backend() {
-        DbBackend::Sqlite => sql.clone(),
-        _ => Sql::connect(config.database_url.expose()).await?,
+    let (sql, name) = match sql.backend() {
+        DbBackend::Sqlite => (sql.clone(), "sqlite"),
+        _ => (
+            Sql::connect(config.database_url.expose()).await?,
+            "postgres",
+        ),
     };
-    Ok(SqlJournal::open(sql, &stores.tasks, stores.cancel.clone()).await?)
+    let opened = SqlJournal::open(sql, &stores.tasks, stores.cancel.clone()).await?;
+    Ok(MeasuredJournal::wrap(opened, name))
 }
 
 async fn compose(
@@ -279,6 +298,8 @@ fn spawn_chores(app: &App, shared: &Shared, cancel: &CancellationToken) {
     let tasks = &shared.tasks;
     let (health, probed, until) = (shared.health.clone(), app.clone(), cancel.clone());
     tasks.spawn(async move { health.watch(probed, until).await });
+    let (stores, asked, until) = (shared.probes.clone(), app.clone(), cancel.clone());
+    tasks.spawn(async move { stores.watch(asked, until).await });
     let (relaying, until) = (app.clone(), cancel.clone());
     tasks.spawn(async move { relaying.run_relay(until).await });
     let (limits, until) = (Arc::clone(&shared.limits), cancel.clone());
@@ -308,10 +329,11 @@ async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("{key}: {address} cannot be listened on"))
 }
 
-fn metrics_router(handle: PrometheusHandle) -> Router {
+fn metrics_router(handle: PrometheusHandle, app: App, shared: Shared) -> Router {
     let process = metrics_process::Collector::default();
     let render = async move || {
         process.collect();
+        transport::sample(&app, &shared);
         handle.render()
     };
     Router::new().route("/metrics", get(render))

@@ -3,13 +3,22 @@
 use crate::config::{Config, LogFormat};
 use anyhow::Context;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use std::{io::IsTerminal, sync::OnceLock};
-use tracing_subscriber::EnvFilter;
+use std::{fmt, io::IsTerminal, sync::OnceLock};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    registry::LookupSpan,
+};
 
 /// Upper bounds of the histogram buckets for durations, in seconds.
 const DURATION_BUCKETS_SECONDS: [f64; 12] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
 ];
+
+/// Writes in one batch, and upper bounds of its buckets.
+const BATCH_METRIC: &str = "roost_journal_batch_entries";
+const BATCH_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
 /// Every histogram of ours that measures time is named so.
 const DURATION_SUFFIX: &str = "_duration_seconds";
@@ -34,9 +43,18 @@ pub fn init_logs(config: &Config) -> anyhow::Result<()> {
         LogFormat::Pretty => true,
     };
     let started = if is_pretty {
-        builder.compact().try_init()
+        let sign = |format| Signed {
+            format,
+            is_json: false,
+        };
+        builder.compact().map_event_format(sign).try_init()
     } else {
-        builder.json().flatten_event(true).try_init()
+        let sign = |format| Signed {
+            format,
+            is_json: true,
+        };
+        let builder = builder.json().flatten_event(true);
+        builder.map_event_format(sign).try_init()
     };
     started.map_err(|error| anyhow::anyhow!("logs cannot be started: {error}"))
 }
@@ -51,6 +69,7 @@ pub fn metrics() -> anyhow::Result<PrometheusHandle> {
             Matcher::Suffix(DURATION_SUFFIX.into()),
             &DURATION_BUCKETS_SECONDS,
         )?
+        .set_buckets_for_metric(Matcher::Full(BATCH_METRIC.into()), &BATCH_BUCKETS)?
         .build_recorder();
     let handle = recorder.handle();
     if RECORDER.set(handle.clone()).is_ok() {
@@ -63,22 +82,159 @@ pub fn metrics() -> anyhow::Result<PrometheusHandle> {
     Ok(RECORDER.get().cloned().unwrap_or(handle))
 }
 
+/// Names the instance on every line of the log from here on.
+pub fn sign_logs(instance: String) {
+    // Of several servers in one process the first is named; a program runs one.
+    let _ = SIGNATURE.set(instance);
+}
+
+/// The id that stands on every line of this process' log.
+static SIGNATURE: OnceLock<String> = OnceLock::new();
+
+/// Puts the instance before what another format writes.
+struct Signed<F> {
+    format: F,
+    is_json: bool,
+}
+
+impl<S, N, F> FormatEvent<S, N> for Signed<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let Some(instance) = SIGNATURE.get() else {
+            return self.format.format_event(context, writer, event);
+        };
+        if !self.is_json {
+            write!(writer, "{instance} ")?;
+            return self.format.format_event(context, writer, event);
+        }
+        let mut line = String::new();
+        self.format
+            .format_event(context, Writer::new(&mut line), event)?;
+        match line.strip_prefix('{') {
+            // An id: there is nothing in it that JSON would escape.
+            Some(rest) => write!(writer, "{{\"instance\":\"{instance}\",{rest}"),
+            None => writer.write_str(&line),
+        }
+    }
+}
+
+/// Every metric of ours and what it says, by the kind it is of.
+const COUNTERS: &[(&str, &str)] = &[
+    ("roost_http_requests_total", "HTTP requests answered."),
+    (
+        "roost_connections_refused_total",
+        "Connections closed because too many were open.",
+    ),
+    (
+        "roost_sockets_given_up_total",
+        "Socket.IO sockets closed because they did not read.",
+    ),
+    (
+        "roost_writes_total",
+        "Writes acknowledged, by the API they came through.",
+    ),
+    (
+        "roost_refusals_total",
+        "Refusals, by the API they were told through and their code.",
+    ),
+    (
+        "roost_deliveries_total",
+        "Changes that reached this instance's readers, by the path they came on.",
+    ),
+    (
+        "roost_sweeps_total",
+        "Times the journal was asked for the heads of the rooms active here.",
+    ),
+    (
+        "roost_reorder_repairs_total",
+        "Holes in what other instances told that were read from the journal.",
+    ),
+    (
+        "roost_journal_failures_total",
+        "Operations of the journal that failed.",
+    ),
+    (
+        "roost_backplane_canaries_missed_total",
+        "Messages of this instance to itself that did not come back through Redis.",
+    ),
+    (
+        "roost_backplane_dropped_total",
+        "Messages to other instances that were thrown away because they could not leave.",
+    ),
+    (
+        "roost_redis_fallbacks_total",
+        "Questions that Redis did not answer in time and this instance answered by itself.",
+    ),
+    (
+        "roost_graphql_people_batches_total",
+        "Batches in which GraphQL loaded people.",
+    ),
+];
+
+const GAUGES: &[(&str, &str)] = &[
+    ("roost_connections", "Connections that are open now."),
+    ("roost_sockets", "Socket.IO sockets that are connected now."),
+    (
+        "roost_sockets_lagging",
+        "Socket.IO sockets that do not read as fast as they are written to.",
+    ),
+    ("roost_rooms_active", "Rooms that are active here now."),
+    (
+        "roost_mailbox_waiting_writes",
+        "Writes that wait in the mailboxes of their rooms.",
+    ),
+    (
+        "roost_mailbox_waiting_bytes",
+        "Bytes that waiting writes hold.",
+    ),
+    (
+        "roost_backplane_canary_lag_seconds",
+        "How long this instance's last message to itself took through Redis.",
+    ),
+    (
+        "roost_clock_offset_seconds",
+        "How far the database's clock is ahead of this host's.",
+    ),
+    (
+        "roost_build_info",
+        "Always 1; its labels name the version and this run of the instance.",
+    ),
+];
+
+const HISTOGRAMS: &[(&str, &str)] = &[
+    (
+        "roost_http_request_duration_seconds",
+        "Time from a request's head to its answer's head.",
+    ),
+    (
+        "roost_journal_operation_duration_seconds",
+        "Time one operation of the journal takes.",
+    ),
+    (
+        "roost_delivery_lag_duration_seconds",
+        "Age of a change of another instance when it is delivered here, by both hosts' clocks.",
+    ),
+    (BATCH_METRIC, "Writes that went into the journal together."),
+];
+
 fn describe() {
     metrics_process::Collector::default().describe();
-    metrics::describe_counter!("roost_http_requests_total", "HTTP requests answered.");
-    metrics::describe_histogram!(
-        "roost_http_request_duration_seconds",
-        metrics::Unit::Seconds,
-        "Time from a request's head to its answer's head."
-    );
-    metrics::describe_gauge!("roost_connections", "Connections that are open now.");
-    metrics::describe_counter!(
-        "roost_connections_refused_total",
-        "Connections closed because too many were open."
-    );
-    metrics::describe_gauge!("roost_sockets", "Socket.IO sockets that are connected now.");
-    metrics::describe_counter!(
-        "roost_sockets_given_up_total",
-        "Socket.IO sockets closed because they did not read."
-    );
+    for (name, meaning) in COUNTERS {
+        metrics::describe_counter!(*name, *meaning);
+    }
+    for (name, meaning) in GAUGES {
+        metrics::describe_gauge!(*name, *meaning);
+    }
+    for (name, meaning) in HISTOGRAMS {
+        metrics::describe_histogram!(*name, *meaning);
+    }
 }

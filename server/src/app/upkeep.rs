@@ -1,8 +1,12 @@
 //! What keeps the whole sound: whether the stores can be reached, and what may be forgotten.
 
 use super::{App, Result};
-use crate::{live::Link, store::journal::Trim};
+use crate::{
+    live::{Link, Vitals},
+    store::journal::Trim,
+};
 use chrono::TimeDelta;
+use roost_schema::InstanceId;
 
 /// Superseded entries may be asked for as long as a retry may come.
 const SUPERSEDED_KEPT: TimeDelta = TimeDelta::hours(24);
@@ -15,6 +19,30 @@ impl App {
         self.store.sql.ping().await?;
         self.store.journal.heads(&[]).await?;
         Ok(())
+    }
+
+    pub async fn probe_database(&self) -> Result<()> {
+        Ok(self.store.sql.ping().await?)
+    }
+
+    pub async fn probe_journal(&self) -> Result<()> {
+        self.store.journal.heads(&[]).await?;
+        Ok(())
+    }
+
+    /// This run of this instance.
+    pub fn instance_id(&self) -> InstanceId {
+        self.live.instance_id()
+    }
+
+    /// How this instance is doing.
+    pub fn vitals(&self) -> Vitals {
+        self.live.vitals()
+    }
+
+    /// How far the database's clock is ahead of this host's.
+    pub fn clock_offset(&self) -> TimeDelta {
+        self.store.clock.offset()
     }
 
     /// How the way to the other instances is; `None` when this one is meant to be alone.

@@ -2,8 +2,16 @@
 //! backplane works: what it does not bring, the sweep brings later, and nobody would notice.
 
 use crate::store::journal::Entry;
-use metrics::Counter;
+use chrono::Utc;
+use metrics::{Counter, Histogram};
 use roost_schema::RoomId;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// A lag that was measured longer ago says nothing of now.
+const LAG_RECENT: Duration = Duration::from_secs(10);
 
 /// The way an entry came to this instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,11 +52,21 @@ impl Way {
     }
 }
 
-pub(super) struct Deliveries([Counter; Way::ALL.len()]);
+pub(super) struct Deliveries {
+    counters: [Counter; Way::ALL.len()],
+    lags: Histogram,
+    /// The last one, and when it was measured.
+    last_lag: Mutex<Option<(Duration, Instant)>>,
+}
 
 impl Default for Deliveries {
     fn default() -> Self {
-        Self(Way::ALL.map(|way| metrics::counter!("roost_deliveries_total", "path" => way.name())))
+        let counter = |way: Way| metrics::counter!("roost_deliveries_total", "path" => way.name());
+        Self {
+            counters: Way::ALL.map(counter),
+            lags: metrics::histogram!("roost_delivery_lag_duration_seconds"),
+            last_lag: Mutex::default(),
+        }
     }
 }
 
@@ -59,10 +77,28 @@ impl Deliveries {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
             return;
         };
-        if let Some(counter) = self.0.get(way as usize) {
+        if let Some(counter) = self.counters.get(way as usize) {
             counter.increment(entries.len() as u64);
+        }
+        if !matches!(way, Way::Local | Way::Feed) {
+            self.note_lag(last);
         }
         tracing::trace!(target: "roost::deliveries", path = way.name(), room.id = %room,
             first = first.seq.0, last = last.seq.0, count = entries.len());
+    }
+
+    /// How old the newest change was that another instance made, when it was delivered lately.
+    pub(super) fn recent_lag(&self) -> Option<Duration> {
+        let last = *self.last_lag.lock().unwrap_or_else(PoisonError::into_inner);
+        last.filter(|(_, at)| at.elapsed() < LAG_RECENT)
+            .map(|(lag, _)| lag)
+    }
+
+    /// By the clocks of both hosts: the difference between them is in it.
+    fn note_lag(&self, newest: &Entry) {
+        let lag = (Utc::now() - newest.at).to_std().unwrap_or_default();
+        self.lags.record(lag.as_secs_f64());
+        let mut last = self.last_lag.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some((lag, Instant::now()));
     }
 }

@@ -43,6 +43,16 @@ impl Mailbox {
         }
     }
 
+    /// What is missing did not come by itself: it is read.
+    pub(super) fn give_up_hole(&mut self) {
+        if let Some((_, way)) = self.hole {
+            if way == Way::Repair {
+                metrics::counter!("roost_reorder_repairs_total").increment(1);
+            }
+            self.behind = Some(way);
+        }
+    }
+
     /// Tells the other instances what is in the journal now. Local readers have it already.
     pub(super) fn tell_others(&self, entries: &[Entry]) {
         if let Some(backplane) = &self.room.instance.backplane {

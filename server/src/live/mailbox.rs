@@ -95,7 +95,7 @@ impl Mailbox {
                     self.commit(batch).await;
                 },
                 () = self.room.news.notified() => {}
-                () = hole_is_due(self.hole) => self.behind = self.hole.map(|(_, way)| way),
+                () = hole_is_due(self.hole) => self.give_up_hole(),
                 () = sleep(idle_max) => if instance.forget_idle(&self.room, &self.inbox) {
                     return;
                 },

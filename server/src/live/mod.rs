@@ -19,6 +19,7 @@ mod revocations;
 mod room;
 mod sweep;
 mod view;
+mod vitals;
 mod write;
 
 pub use backplane::{Arrival, Arrivals, Backplane, Bucket, Channel, Link};
@@ -30,6 +31,7 @@ pub use redis::{REQUEST_PATIENCE, Redis, RedisBackplane, RedisDown};
 pub use revocations::{REVOCATION_KEPT, Revocations};
 pub use room::{LiveRoom, MAILBOX_CAPACITY_BYTES, MAILBOX_CAPACITY_WRITES};
 pub use view::{Refusal, RoomView};
+pub use vitals::Vitals;
 pub use write::{Change, Judge, Write, Written};
 
 use crate::store::journal::{Entry, HistoryQuery, Journal, JournalError};

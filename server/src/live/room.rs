@@ -99,6 +99,11 @@ impl LiveRoom {
         self.id
     }
 
+    /// Writes that wait in the mailbox.
+    pub(super) fn writes_waiting(&self) -> usize {
+        MAILBOX_CAPACITY_WRITES - self.mail.capacity()
+    }
+
     /// Queues a write, in the order of the calls; the answer comes when it is durable.
     ///
     /// Errors: `Overloaded` when the room or the instance holds as much as it may, and what the

@@ -43,6 +43,7 @@ pub(super) async fn look_at(instance: &Instance, rooms: &[RoomId]) {
         return;
     }
     let ids: Vec<_> = active.iter().map(|(id, _)| *id).collect();
+    metrics::counter!("roost_sweeps_total").increment(1);
     let heads = match instance.journal.heads(&ids).await {
         Ok(heads) => heads,
         Err(error) => return tracing::warn!(%error, "the sweep cannot read the heads"),

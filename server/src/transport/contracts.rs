@@ -11,7 +11,8 @@ pub fn error_page() -> String {
          Every refusal has a code, the same on every transport: `code` in the problem document of\n\
          REST, `extensions.code` in GraphQL, `error.code` in the acknowledgement of Socket.IO. Beside\n\
          it stands a sentence for people. *Again*: the same request may succeed later; `retryAfterMs`\n\
-         says when, and on HTTP the header `Retry-After`.\n\n\
+         says when, and on HTTP the header `Retry-After`. `instance`, on HTTP also the header\n\
+         `x-roost-instance`, is the id of the instance that refused: it begins each line of its log.\n\n\
          | code | HTTP | again | meaning |\n\
          |---|---|---|---|\n",
     );

@@ -67,8 +67,6 @@ pub(super) fn router(health: &Health) -> Router {
     Router::new()
         .route("/livez", get(async || Json("alive")))
         .route("/readyz", get(readiness))
-        .route("/healthz", get(readiness))
-        .route("/lb-status", get(readiness))
         .with_state(health.clone())
 }
 

@@ -3,6 +3,7 @@
 
 mod body;
 mod contracts;
+mod counts;
 mod graphql;
 mod health;
 mod limits;
@@ -12,6 +13,7 @@ mod request;
 mod rest;
 pub mod serve;
 pub mod socketio;
+mod status;
 
 pub use contracts::error_page;
 pub use graphql::graphql_sdl;
@@ -19,6 +21,7 @@ pub use health::{Health, State as Readiness};
 pub use limits::{ClientAddress, Limits};
 pub use origins::Origins;
 pub use rest::openapi_json;
+pub use status::{Probes, sample};
 
 use crate::{
     app::{App, Error},
@@ -61,25 +64,42 @@ pub struct Shared {
     pub origins: Origins,
     pub trusted_proxies: Arc<[IpNet]>,
     pub health: Health,
+    pub probes: Probes,
+    /// The Socket.IO sessions of this instance.
+    pub wires: Arc<socketio::Wires>,
+    /// This run of this instance, for headers and errors.
+    pub instance: Arc<str>,
     /// Owns every task a transport starts.
     pub tasks: TaskTracker,
     /// Cancelled when the server stops: streams end, sockets are told to reconnect elsewhere.
     pub closing: CancellationToken,
     /// Cancelled when they had the time to hear that: no more connections from here on.
     pub drained: CancellationToken,
+    /// Cancelled when the time for that is over too: whatever is left is dropped.
+    pub cut: CancellationToken,
     pub body_stall_timeout: Duration,
 }
 
 impl Shared {
-    pub fn new(config: &Config, redis: Option<&Redis>, tasks: TaskTracker) -> Self {
+    pub fn new(
+        config: &Config,
+        redis: Option<&Redis>,
+        instance: Arc<str>,
+        tasks: TaskTracker,
+    ) -> Self {
+        counts::begin();
         Self {
             limits: Arc::new(Limits::new(config, redis)),
             origins: Origins::new(&config.allowed_origins),
             trusted_proxies: config.trusted_proxies.clone().into(),
             health: Health::default(),
+            probes: Probes::default(),
+            wires: Arc::default(),
+            instance,
             tasks,
             closing: CancellationToken::new(),
             drained: CancellationToken::new(),
+            cut: CancellationToken::new(),
             body_stall_timeout: config.body_stall_timeout,
         }
     }
@@ -99,6 +119,7 @@ pub fn router(app: &App, shared: &Shared) -> Router {
         ))
         // Health checks all come from one address, so they stand outside the limit.
         .merge(health::router(&shared.health))
+        .merge(status::router(app, shared))
         .layer(shared.origins.cors());
     BROWSER_RULES
         .into_iter()

@@ -1,6 +1,6 @@
 //! Which web pages may call: the server's own, and those on an exact list.
 
-use super::problem;
+use super::{problem, request::INSTANCE};
 use crate::{app::Error, config::WebOrigin};
 use axum::{
     extract::{Request, State},
@@ -65,7 +65,12 @@ impl Origins {
                 HeaderName::from_static("last-event-id"),
                 HeaderName::from_static("x-request-id"),
             ])
-            .expose_headers([ETAG, RETRY_AFTER, HeaderName::from_static("x-request-id")])
+            .expose_headers([
+                ETAG,
+                RETRY_AFTER,
+                HeaderName::from_static("x-request-id"),
+                INSTANCE,
+            ])
             .max_age(PREFLIGHT_AGE)
     }
 }

@@ -2,11 +2,13 @@
 
 use super::{
     Shared,
+    counts::{self, Api},
+    health::State as Readiness,
     limits::{ClientAddress, client_address},
 };
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue},
+    http::{HeaderName, HeaderValue, StatusCode, header::CONNECTION},
     middleware::Next,
     response::Response,
 };
@@ -19,6 +21,8 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The instance that answers; its id stands on every line of its log.
+pub(super) const INSTANCE: HeaderName = HeaderName::from_static("x-roost-instance");
 const REQUEST_ID_CHARS_MAX: usize = 64;
 const UNMATCHED: &str = "unmatched";
 
@@ -27,12 +31,20 @@ const UNMATCHED: &str = "unmatched";
 pub(super) struct PeerAddress(pub(super) SocketAddr);
 
 tokio::task_local! {
-    static CURRENT: Arc<str>;
+    static CURRENT: Current;
 }
 
-/// The id of the request this task answers, for error bodies. `None` outside a request.
-pub(super) fn current_id() -> Option<Arc<str>> {
-    CURRENT.try_with(Arc::clone).ok()
+/// What errors say of the request they answer.
+#[derive(Clone, Debug)]
+pub(super) struct Current {
+    pub(super) id: Arc<str>,
+    pub(super) instance: Arc<str>,
+    pub(super) api: Api,
+}
+
+/// The request this task answers, for error bodies. `None` outside a request.
+pub(super) fn current() -> Option<Current> {
+    CURRENT.try_with(Current::clone).ok()
 }
 
 /// The outermost layer.
@@ -52,9 +64,14 @@ pub(super) async fn observe(
     let span = tracing::info_span!(
         "request", request.id = %id, http.method = %method, http.route = %route, client.address = %client.0
     );
+    let current = Current {
+        id: Arc::clone(&id),
+        instance: Arc::clone(&shared.instance),
+        api: Api::of_path(request.uri().path()),
+    };
     let started = Instant::now();
     let mut response = CURRENT
-        .scope(Arc::clone(&id), next.run(request))
+        .scope(current, next.run(request))
         .instrument(span.clone())
         .await;
     let status = response.status();
@@ -66,6 +83,7 @@ pub(super) async fn observe(
             "answered"
         );
     });
+    counts::answered_rest(&method, &route, status);
     let labels = [
         ("method", known_method(&method).to_owned()),
         ("route", route),
@@ -76,6 +94,15 @@ pub(super) async fn observe(
         .record(elapsed.as_secs_f64());
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
+    }
+    if shared.health.state() == Readiness::Draining && status != StatusCode::SWITCHING_PROTOCOLS {
+        // A proxy keeps connections for the next request, which is for another instance.
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if let Ok(value) = HeaderValue::from_str(&shared.instance) {
+        response.headers_mut().insert(INSTANCE, value);
     }
     response
 }

@@ -2,7 +2,12 @@
 //! connections, so this builds connections itself, with a bound on everything. HTTP/1.1 only: without
 //! TLS no browser speaks HTTP/2, and a connection of many streams would escape these bounds.
 
-use super::{limits::network, request::PeerAddress, socketio::listener::Guarded};
+use super::{
+    Shared,
+    limits::network,
+    request::{INSTANCE, PeerAddress},
+    socketio::listener::Guarded,
+};
 use crate::config::Config;
 use axum::{Router, body::Body, http::Request};
 use hyper::{body::Incoming, server::conn::http1};
@@ -39,17 +44,15 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long to wait when the system gives no more connections (no file handles, for example).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What a refused connection is told; the same for everyone, so that it costs nothing.
-const REFUSAL: &str = r#"{"type":"about:blank","title":"there are as many connections as there may be","status":503,"code":"overloaded","retryAfterMs":5000}"#;
-
 /// Answers connections until it is cancelled, then finishes what was begun.
 pub struct Serving {
     listener: TcpListener,
     router: Router,
     header_timeout: Duration,
     write_stall_timeout: Duration,
-    drain_timeout: Duration,
     slots: Slots,
+    /// What a refused connection is told; the same for everyone, so that it costs nothing.
+    refusal: Arc<str>,
     refusals: Arc<Semaphore>,
     tasks: TaskTracker,
     /// Cancelled: take no new connections, finish the requests of the others.
@@ -59,27 +62,22 @@ pub struct Serving {
 }
 
 impl Serving {
-    pub fn new(
-        listener: TcpListener,
-        router: Router,
-        config: &Config,
-        closing: CancellationToken,
-    ) -> Self {
+    pub fn new(listener: TcpListener, router: Router, config: &Config, shared: &Shared) -> Self {
         Self {
             listener,
             router,
             header_timeout: config.header_timeout,
             write_stall_timeout: config.write_stall_timeout,
-            drain_timeout: config.drain_timeout,
+            refusal: refusal(&shared.instance).into(),
             slots: Slots::new(config),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             tasks: TaskTracker::new(),
-            closing,
-            kill: CancellationToken::new(),
+            closing: shared.drained.clone(),
+            kill: shared.cut.clone(),
         }
     }
 
-    /// Returns when every connection is closed, at the latest after the drain timeout.
+    /// Returns when every connection is closed.
     pub async fn run(self) {
         while let Some(accepted) = self
             .closing
@@ -96,13 +94,10 @@ impl Serving {
         }
         drop(self.listener);
         self.tasks.close();
-        if timeout(self.drain_timeout, self.tasks.wait())
-            .await
-            .is_err()
-        {
+        let finished = self.kill.run_until_cancelled(self.tasks.wait()).await;
+        if finished.is_none() {
             let left = self.tasks.len();
             tracing::warn!(left, "connections did not finish in time, closing them");
-            self.kill.cancel();
             self.tasks.wait().await;
         }
     }
@@ -111,7 +106,11 @@ impl Serving {
         let Some(slot) = self.slots.take(peer.ip()) else {
             metrics::counter!("roost_connections_refused_total").increment(1);
             if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
-                self.tasks.spawn(refuse(stream, permit));
+                let (kill, refusal) = (self.kill.clone(), Arc::clone(&self.refusal));
+                self.tasks.spawn(async move {
+                    let refusing = refuse(stream, &refusal, permit);
+                    kill.run_until_cancelled(refusing).await;
+                });
             }
             return;
         };
@@ -301,17 +300,23 @@ impl AsyncWrite for Occupying {
     }
 }
 
+fn refusal(instance: &str) -> String {
+    let body = format!(
+        r#"{{"type":"about:blank","title":"there are as many connections as there may be","status":503,"code":"overloaded","retryAfterMs":5000,"instance":"{instance}"}}"#
+    );
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\n\
+         content-type: application/problem+json\r\nretry-after: 5\r\n{INSTANCE}: {instance}\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
 /// Tells a connection beyond the cap to come back later, and reads what it sent: closing with
 /// unread bytes would reset the connection before the answer is read.
-async fn refuse(mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
+async fn refuse(mut stream: TcpStream, refusal: &str, _permit: OwnedSemaphorePermit) {
     let farewell = async {
-        let head = format!(
-            "HTTP/1.1 503 Service Unavailable\r\n\
-             content-type: application/problem+json\r\nretry-after: 5\r\n\
-             connection: close\r\ncontent-length: {}\r\n\r\n",
-            REFUSAL.len()
-        );
-        stream.write_all((head + REFUSAL).as_bytes()).await?;
+        stream.write_all(refusal.as_bytes()).await?;
         stream.shutdown().await?;
         let mut rest = [0; 1_024];
         while stream.read(&mut rest).await? > 0 {}

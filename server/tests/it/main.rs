@@ -23,5 +23,6 @@ mod rooms;
 mod serve;
 mod sessions;
 mod socketio;
+mod status;
 mod support;
 mod transports;

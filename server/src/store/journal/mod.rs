@@ -11,9 +11,11 @@
 //! * Readers tolerate two `current` entries of one item for a moment: the higher seq is the state.
 
 mod encoding;
+mod measured;
 mod mongo;
 mod sql;
 
+pub use measured::MeasuredJournal;
 pub use mongo::MongoJournal;
 pub use sql::SqlJournal;
 

@@ -1,11 +1,17 @@
 //! Puts our code on every GraphQL error, so that resolvers return use-case errors as they are.
 
-use crate::app::Error;
+use crate::{
+    app::Error,
+    transport::{
+        counts::{self, Api},
+        request::Current,
+    },
+};
 use async_graphql::{
-    ErrorExtensionValues, Request, Response, ServerError, ServerResult,
+    ErrorExtensionValues, Request, Response, ServerError, ServerResult, Value,
     extensions::{
         Extension, ExtensionContext, ExtensionFactory, NextPrepareRequest, NextRequest,
-        NextSubscribe,
+        NextResolve, NextSubscribe, ResolveInfo,
     },
 };
 use futures::{StreamExt, stream::BoxStream};
@@ -15,11 +21,12 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-/// The id under which the log knows a request.
+/// The request and the instance, as the log knows them.
 #[derive(Clone, Debug)]
-pub(super) struct RequestId(pub(super) Arc<str>);
+pub(super) struct RequestId(pub(super) Current);
 
-/// Makes the extension that adds `code`, `retryAfterMs` and `requestId`.
+/// Makes the extension that adds `code`, `retryAfterMs`, `requestId` and `instance`, and
+/// counts what was refused and what was written.
 pub(super) struct ErrorCodes;
 
 impl ExtensionFactory for ErrorCodes {
@@ -56,6 +63,20 @@ impl Extension for OfRequest {
         next.run(ctx, coded.boxed())
     }
 
+    async fn resolve(
+        &self,
+        ctx: &ExtensionContext<'_>,
+        info: ResolveInfo<'_>,
+        next: NextResolve<'_>,
+    ) -> ServerResult<Option<Value>> {
+        let mutation = (info.parent_type == "Mutation").then_some(info.name);
+        let resolved = next.run(ctx, info).await;
+        if let (Some(mutation), Ok(_)) = (mutation, &resolved) {
+            counts::answered_graphql(mutation);
+        }
+        resolved
+    }
+
     async fn prepare_request(
         &self,
         ctx: &ExtensionContext<'_>,
@@ -74,6 +95,13 @@ impl Extension for OfRequest {
 pub(super) fn add_codes(errors: &mut [ServerError], request_id: Option<&RequestId>) {
     for error in errors {
         let failure = failure(error);
+        let is_known = error
+            .extensions
+            .as_ref()
+            .and_then(|known| known.get("code"));
+        if is_known.is_none() {
+            counts::refused(Api::Graphql, failure.code);
+        }
         error.message = failure.message;
         let extensions = error
             .extensions
@@ -82,8 +110,9 @@ pub(super) fn add_codes(errors: &mut [ServerError], request_id: Option<&RequestI
         if let Some(after) = failure.retry_after_ms {
             extensions.set("retryAfterMs", after);
         }
-        if let Some(RequestId(id)) = request_id {
-            extensions.set("requestId", &**id);
+        if let Some(RequestId(current)) = request_id {
+            extensions.set("requestId", &*current.id);
+            extensions.set("instance", &*current.instance);
         }
     }
 }

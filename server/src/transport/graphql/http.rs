@@ -7,7 +7,7 @@ use super::{
     error_codes::{RequestId, add_codes, request_error},
     guard, loaders, websocket,
 };
-use crate::{app::Error, transport::request::current_id};
+use crate::{app::Error, transport::request::current};
 use async_graphql::{Request, Response, ServerError, Variables, parser::types::OperationType};
 use axum::{
     body::Bytes,
@@ -287,5 +287,5 @@ fn media_type(headers: &HeaderMap) -> &'static str {
 }
 
 fn request_id() -> Option<RequestId> {
-    current_id().map(RequestId)
+    current().map(RequestId)
 }

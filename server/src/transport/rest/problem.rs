@@ -1,6 +1,12 @@
 //! Errors as problem documents (RFC 9457).
 
-use crate::{app::Error, transport::request::current_id};
+use crate::{
+    app::Error,
+    transport::{
+        counts::{self, Api},
+        request::current,
+    },
+};
 use axum::{
     Json,
     http::{
@@ -11,6 +17,7 @@ use axum::{
 };
 use roost_schema::{ErrorCode, Failure};
 use serde::Serialize;
+use std::sync::Arc;
 use utoipa::{
     ToResponse, ToSchema,
     openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder},
@@ -43,7 +50,11 @@ pub struct Problem {
     /// Finds the request in the server's log.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
-    request_id: Option<String>,
+    request_id: Option<Arc<str>>,
+    /// The instance that refused, as in the header `x-roost-instance`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    instance: Option<Arc<str>>,
 }
 
 impl Problem {
@@ -62,6 +73,9 @@ impl Problem {
 
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
+        let (id, instance) = current()
+            .map(|current| (current.id, current.instance))
+            .unzip();
         Self {
             kind: format!("urn:roost:error:{}", failure.code.as_str()),
             title: failure.code.meaning().trim(),
@@ -69,7 +83,8 @@ impl From<Failure> for Problem {
             detail: failure.message.chars().take(DETAIL_CHARS_MAX).collect(),
             code: failure.code,
             retry_after_ms: failure.retry_after_ms,
-            request_id: current_id().map(|id| id.to_string()),
+            request_id: id,
+            instance,
         }
     }
 }
@@ -82,6 +97,10 @@ impl From<Error> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        counts::refused(
+            current().map_or(Api::Rest, |current| current.api),
+            self.code,
+        );
         let mut response = (self.status(), Json(&self)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE_PROBLEM));

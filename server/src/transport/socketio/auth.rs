@@ -5,10 +5,11 @@ use super::{
     Sockets,
     connection::{Caller, Connection},
     outbox::Outbox,
+    reply::Refused,
     wire::Wire,
 };
 use crate::app::{Error, Result};
-use roost_schema::{AuthExpiring, ErrorCode, Failure, RenewSocket, Secret};
+use roost_schema::{AuthExpiring, ErrorCode, RenewSocket, Secret};
 use serde::Deserialize;
 use socketioxide::extract::{SocketRef, State, TryData};
 use std::{fmt, sync::Arc, time::Duration};
@@ -29,24 +30,25 @@ pub(super) async fn admit(
     State(sockets): State<Arc<Sockets>>,
     TryData(handshake): TryData<Handshake>,
 ) -> Result<(), Refusal> {
+    let refuse = |error: &Error| Refusal::of(error, &sockets.instance);
     let Some(wire) = socket.req_parts().extensions.get::<Arc<Wire>>().cloned() else {
-        return Err(Refusal::of(&Error::Internal(anyhow::anyhow!(
+        return Err(refuse(&Error::Internal(anyhow::anyhow!(
             "a session came past the door"
         ))));
     };
     let Ok(handshake) = handshake else {
-        return Err(Refusal::of(&Error::unauthenticated()));
+        return Err(refuse(&Error::unauthenticated()));
     };
     if !wire.takes_connect() {
         wire.cut();
-        return Err(Refusal::of(&TOO_MANY_CONNECTS));
+        return Err(refuse(&TOO_MANY_CONNECTS));
     }
     match sockets.app.authenticate(handshake.token.expose()).await {
         Ok(actor) => {
             wire.name(socket.id);
             wire.settle_in();
-            let connection =
-                Connection::new(sockets.app.clone(), actor, wire, sockets.connected.token());
+            let place = (sockets.app.clone(), Arc::clone(&sockets.instance));
+            let connection = Connection::new(place, actor, wire, sockets.connected.token());
             socket.extensions.insert(connection);
             Ok(())
         }
@@ -55,7 +57,7 @@ pub(super) async fn admit(
             if error.code().is_retryable() {
                 wire.cut();
             }
-            Err(Refusal::of(&error))
+            Err(refuse(&error))
         }
     }
 }
@@ -67,11 +69,11 @@ const TOO_MANY_CONNECTS: Error = Error::Later {
 };
 
 /// Why a socket is not admitted, as the message of its `connect_error`: JSON, as it carries no data.
-pub(super) struct Refusal(Failure);
+pub(super) struct Refusal(Refused);
 
 impl Refusal {
-    fn of(error: &Error) -> Self {
-        Self(error.report())
+    fn of(error: &Error, instance: &Arc<str>) -> Self {
+        Self(Refused::new(error.report(), instance))
     }
 }
 

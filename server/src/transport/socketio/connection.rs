@@ -31,6 +31,8 @@ const ANSWERS_PENDING_MAX: usize = 4_096;
 /// Lives as long as the socket is connected.
 pub(super) struct Connection {
     pub(super) app: App,
+    /// This run of this instance, for errors.
+    pub(super) instance: Arc<str>,
     pub(super) wire: Arc<Wire>,
     pub(super) places: Places,
     /// Notified when the socket renewed its access.
@@ -48,7 +50,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(
-        app: App,
+        (app, instance): (App, Arc<str>),
         actor: Actor,
         wire: Arc<Wire>,
         token: TaskTrackerToken,
@@ -58,6 +60,7 @@ impl Connection {
         Arc::new(Self {
             session_end: app.session_end(actor.session_id),
             app,
+            instance,
             wire,
             places: Places::new(closed.clone()),
             renewed: Notify::new(),

@@ -5,6 +5,7 @@
 //! and `reply` acknowledges. What a room tells goes out through `outbox`.
 
 mod auth;
+mod census;
 mod connection;
 mod door;
 mod items;
@@ -16,6 +17,8 @@ mod reply;
 mod rooms;
 mod sessions;
 mod wire;
+
+pub use wire::Wires;
 
 use super::{Limits, Shared};
 use crate::app::App;
@@ -77,7 +80,8 @@ const DRAIN_RETRY_MAX: Duration = Duration::from_secs(1);
 struct Sockets {
     app: App,
     limits: Arc<Limits>,
-    wires: Arc<wire::Wires>,
+    wires: Arc<Wires>,
+    instance: Arc<str>,
     seats: Arc<Semaphore>,
     newcomers: Arc<Semaphore>,
     is_draining: AtomicBool,
@@ -90,7 +94,8 @@ pub fn routes(app: &App, shared: &Shared) -> Router {
     let sockets = Arc::new(Sockets {
         app: app.clone(),
         limits: Arc::clone(&shared.limits),
-        wires: Arc::default(),
+        wires: Arc::clone(&shared.wires),
+        instance: Arc::clone(&shared.instance),
         seats: Arc::new(Semaphore::new(SESSIONS_MAX)),
         newcomers: Arc::new(Semaphore::new(NEWCOMERS_MAX)),
         is_draining: AtomicBool::new(false),

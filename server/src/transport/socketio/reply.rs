@@ -5,7 +5,10 @@ use super::{
     connection::{Caller, Connection, Pending},
     outbox::Outbox,
 };
-use crate::app::Result;
+use crate::{
+    app::Result,
+    transport::counts::{self, Api},
+};
 use roost_schema::{ErrorCode, Failure};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -37,7 +40,13 @@ pub(super) fn answer<Input, View, Answer>(
         let answer = accepted.map(|(caller, input)| command(&caller, input));
         async move {
             match answer {
-                Ok(answer) => reply.send(answer.await).await,
+                Ok(answer) => {
+                    let answer = answer.await;
+                    if answer.is_ok() {
+                        counts::answered_socketio(event);
+                    }
+                    reply.send(answer).await;
+                }
                 Err(failure) => reply.fail(failure).await,
             }
         }
@@ -82,7 +91,8 @@ pub(super) fn answer_unknown(socket: &SocketRef) {
 
 /// Where the answer to one event goes.
 pub(super) struct Reply {
-    outbox: Option<Outbox>,
+    /// With the instance that answers; absent for a socket that is not connected.
+    way: Option<(Outbox, Arc<str>)>,
     ack: AckSender,
     ack_id: Option<i64>,
     _pending: Option<Pending>,
@@ -97,26 +107,47 @@ impl Reply {
     }
 
     pub(super) async fn fail(self, failure: Failure) {
-        self.acknowledge(&Refused { error: failure }).await;
+        if let Some((_, instance)) = &self.way {
+            let error = Refused::new(failure, instance);
+            self.acknowledge(&Answer { error }).await;
+        }
     }
 
     /// For what goes on after the reply.
     pub(super) fn outbox(&self) -> Option<Outbox> {
-        self.outbox.clone()
+        self.way.as_ref().map(|(outbox, _)| outbox.clone())
     }
 
     async fn acknowledge(self, body: &impl Serialize) {
-        if let (Some(outbox), Some(ack_id)) = (self.outbox, self.ack_id) {
+        if let (Some((outbox, _)), Some(ack_id)) = (self.way, self.ack_id) {
             // Gone: nobody waits for it any more.
             let _ = outbox.reply(self.ack, ack_id, body).await;
         }
     }
 }
 
-/// The error of an acknowledgement.
+/// An acknowledgement that refuses.
 #[derive(Serialize)]
-struct Refused {
-    error: Failure,
+struct Answer {
+    error: Refused,
+}
+
+/// Why something is refused, and by which instance.
+#[derive(Serialize)]
+pub(super) struct Refused {
+    #[serde(flatten)]
+    failure: Failure,
+    instance: Arc<str>,
+}
+
+impl Refused {
+    pub(super) fn new(failure: Failure, instance: &Arc<str>) -> Self {
+        counts::refused(Api::SocketIo, failure.code);
+        Self {
+            failure,
+            instance: Arc::clone(instance),
+        }
+    }
 }
 
 /// One event as it arrived. Read by hand, because the crate's own extractors drop an event they
@@ -156,10 +187,10 @@ impl Call {
         ack: AckSender,
     ) -> (Result<(Caller, Input), Failure>, Reply) {
         let reply = Reply {
-            outbox: self
-                .connection
-                .as_ref()
-                .map(|connection| Outbox::new(self.socket, Arc::clone(&connection.wire))),
+            way: self.connection.as_ref().map(|connection| {
+                let outbox = Outbox::new(self.socket, Arc::clone(&connection.wire));
+                (outbox, Arc::clone(&connection.instance))
+            }),
             ack,
             ack_id: self.ack_id,
             _pending: self.connection.as_ref().map(Connection::begin_answer),

@@ -117,6 +117,10 @@ impl Wire {
         lock(&self.newcomer).take();
     }
 
+    pub(super) fn is_settled(&self) -> bool {
+        lock(&self.newcomer).is_none()
+    }
+
     /// Moves a polling session to the connection of its WebSocket request. `false`: it had moved.
     pub(super) fn move_to(&self, connection: &ConnectionHandle) -> bool {
         let mut flow = lock(&self.flow);
@@ -311,7 +315,7 @@ impl Ledger {
 
 /// The sessions of this instance by id. It holds none of them: an entry goes with its session.
 #[derive(Default)]
-pub(super) struct Wires {
+pub struct Wires {
     by_sid: Mutex<HashMap<Sid, Weak<Wire>>>,
 }
 

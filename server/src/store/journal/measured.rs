@@ -1,0 +1,138 @@
+//! A journal that is watched: how long each operation takes, how often one fails, how large batches are.
+
+use super::{
+    Appended, Entry, Heads, HistoryQuery, Journal, JournalError, OpId, Page, Result, RoomId, Seq,
+    Trim, UserId,
+};
+use async_trait::async_trait;
+use metrics::{Counter, Histogram};
+use roost_schema::{Epoch, ItemId};
+use std::{sync::Arc, time::Instant};
+
+/// What is measured by itself.
+#[derive(Clone, Copy, Debug)]
+enum Operation {
+    Append,
+    Heads,
+    Log,
+    Changes,
+    Items,
+    Operations,
+    History,
+    Trim,
+    ChangeEpoch,
+}
+
+impl Operation {
+    const ALL: [(Self, &'static str); 9] = [
+        (Self::Append, "append"),
+        (Self::Heads, "heads"),
+        (Self::Log, "log"),
+        (Self::Changes, "changes"),
+        (Self::Items, "items"),
+        (Self::Operations, "operations"),
+        (Self::History, "history"),
+        (Self::Trim, "trim"),
+        (Self::ChangeEpoch, "change_epoch"),
+    ];
+}
+
+/// Any journal, measured. It adds no promise and takes none away.
+pub struct MeasuredJournal {
+    journal: Arc<dyn Journal>,
+    batch_entries: Histogram,
+    meters: [Meter; Operation::ALL.len()],
+}
+
+struct Meter {
+    duration: Histogram,
+    failures: Counter,
+}
+
+impl MeasuredJournal {
+    /// `store`: where it is kept, for the metrics.
+    pub fn wrap(journal: Arc<dyn Journal>, store: &'static str) -> Arc<dyn Journal> {
+        let meter = |(_, operation): (Operation, &'static str)| Meter {
+            duration: metrics::histogram!("roost_journal_operation_duration_seconds",
+                "store" => store, "operation" => operation),
+            failures: metrics::counter!("roost_journal_failures_total",
+                "store" => store, "operation" => operation),
+        };
+        Arc::new(Self {
+            journal,
+            batch_entries: metrics::histogram!("roost_journal_batch_entries", "store" => store),
+            meters: Operation::ALL.map(meter),
+        })
+    }
+
+    async fn measure<T>(
+        &self,
+        operation: Operation,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let started = Instant::now();
+        let done = work.await;
+        if let Some(meter) = self.meters.get(operation as usize) {
+            meter.duration.record(started.elapsed().as_secs_f64());
+            if done.is_err() {
+                meter.failures.increment(1);
+            }
+        }
+        done
+    }
+}
+
+#[async_trait]
+impl Journal for MeasuredJournal {
+    async fn append(&self, room: RoomId, batch: &[Entry]) -> Result<Appended> {
+        self.batch_entries
+            .record(u32::try_from(batch.len()).unwrap_or(u32::MAX));
+        let work = self.journal.append(room, batch);
+        self.measure(Operation::Append, work).await
+    }
+
+    async fn heads(&self, rooms: &[RoomId]) -> Result<Heads> {
+        let work = self.journal.heads(rooms);
+        self.measure(Operation::Heads, work).await
+    }
+
+    async fn log(&self, room: RoomId, after: Seq, limit_bytes: usize) -> Result<Page> {
+        let work = self.journal.log(room, after, limit_bytes);
+        self.measure(Operation::Log, work).await
+    }
+
+    async fn changes(&self, room: RoomId, since: Seq, limit_bytes: usize) -> Result<Page> {
+        let work = self.journal.changes(room, since, limit_bytes);
+        self.measure(Operation::Changes, work).await
+    }
+
+    async fn items(&self, room: RoomId, items: &[ItemId]) -> Result<Vec<Entry>> {
+        let work = self.journal.items(room, items);
+        self.measure(Operation::Items, work).await
+    }
+
+    async fn operations(&self, room: RoomId, operations: &[(UserId, OpId)]) -> Result<Vec<Entry>> {
+        let work = self.journal.operations(room, operations);
+        self.measure(Operation::Operations, work).await
+    }
+
+    async fn history(&self, room: RoomId, query: HistoryQuery) -> Result<Page> {
+        let work = self.journal.history(room, query);
+        self.measure(Operation::History, work).await
+    }
+
+    async fn trim(&self, bounds: Trim) -> Result<u64> {
+        let work = self.journal.trim(bounds);
+        self.measure(Operation::Trim, work).await
+    }
+
+    async fn change_epoch(&self, known: Epoch) -> Result<Epoch, JournalError> {
+        let work = self.journal.change_epoch(known);
+        self.measure(Operation::ChangeEpoch, work).await
+    }
+
+    /// Once, at boot: not measured.
+    async fn verify(&self) -> Result<()> {
+        self.journal.verify().await
+    }
+}

@@ -1,0 +1,329 @@
+//! What this instance says of itself to operators: `/healthz`, how everything it needs is doing, and
+//! `/lb-status`, how it is doing itself. Both answer at once from what is known. They name no host and
+//! no secret, and still are for operators only: a proxy in front does not pass them on.
+
+use super::{Shared, health::State as Readiness};
+use crate::{app::App, live::Link};
+use axum::{
+    Json, Router,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use chrono::TimeDelta;
+use roost_schema::InstanceId;
+use serde::Serialize;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// A store that takes longer than this cannot be reached.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Tokens, leases and expiries are judged by database time; a host further off has a wrong clock.
+const CLOCK_DRIFT_MAX: TimeDelta = TimeDelta::seconds(30);
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// How long the stores took for the last question. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Probes {
+    started: Instant,
+    seen: Arc<Mutex<BTreeMap<&'static str, Option<Duration>>>>,
+}
+
+impl Default for Probes {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            seen: Arc::default(),
+        }
+    }
+}
+
+impl Probes {
+    /// Asks database and journal once a second, each by itself, until cancelled.
+    pub async fn watch(&self, app: App, cancel: CancellationToken) {
+        let both = async {
+            tokio::join!(
+                self.keep_asking(&app, "database"),
+                self.keep_asking(&app, "journal")
+            )
+        };
+        cancel.run_until_cancelled(Box::pin(both)).await;
+    }
+
+    async fn keep_asking(&self, app: &App, name: &'static str) {
+        let mut ticks = interval(PROBE_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let asked = Instant::now();
+            let asking = async {
+                match name {
+                    "journal" => app.probe_journal().await,
+                    _ => app.probe_database().await,
+                }
+            };
+            let has_answered = matches!(timeout(PROBE_TIMEOUT, asking).await, Ok(Ok(())));
+            let latency = has_answered.then(|| asked.elapsed());
+            self.seen().insert(name, latency);
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, BTreeMap<&'static str, Option<Duration>>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Clone)]
+struct Status {
+    app: App,
+    shared: Shared,
+}
+
+pub(super) fn router(app: &App, shared: &Shared) -> Router {
+    Router::new()
+        .route("/healthz", get(health))
+        .route("/lb-status", get(instance))
+        .with_state(Status {
+            app: app.clone(),
+            shared: shared.clone(),
+        })
+}
+
+/// Sets the gauges that nobody keeps up to date, just before they are read.
+pub fn sample(app: &App, shared: &Shared) {
+    let (vitals, census) = (app.vitals(), shared.wires.census());
+    let gauges = [
+        ("roost_rooms_active", vitals.rooms),
+        ("roost_mailbox_waiting_writes", vitals.writes_waiting),
+        ("roost_mailbox_waiting_bytes", vitals.write_bytes_waiting),
+        ("roost_sockets_lagging", census.lagging),
+    ];
+    for (name, value) in gauges {
+        metrics::gauge!(name).set(u32::try_from(value).unwrap_or(u32::MAX));
+    }
+    metrics::gauge!("roost_clock_offset_seconds").set(app.clock_offset().as_seconds_f64());
+    metrics::gauge!("roost_build_info", "version" => VERSION,
+        "instance" => app.instance_id().to_string())
+    .set(1);
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Overall {
+    Ok,
+    /// Everything is served, some of it later or less safely than it should be.
+    Degraded,
+    /// Writes, or everything, are refused.
+    Unavailable,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HealthReport {
+    status: Overall,
+    /// Why it is not `ok`, a sentence each.
+    reasons: Vec<&'static str>,
+    instance: InstanceId,
+    version: &'static str,
+    dependencies: BTreeMap<&'static str, Dependency>,
+    /// How far the database's clock is ahead of this host's.
+    clock_offset_ms: i64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Dependency {
+    state: Answering,
+    /// How long it took for the last question.
+    latency_ms: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Answering {
+    Ok,
+    Connecting,
+    Unreachable,
+}
+
+async fn health(State(status): State<Status>) -> Response {
+    let report = status.report();
+    let code = match report.status {
+        Overall::Ok | Overall::Degraded => StatusCode::OK,
+        Overall::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (code, Json(report)).into_response()
+}
+
+impl Status {
+    fn report(&self) -> HealthReport {
+        let mut dependencies: BTreeMap<_, _> = ["database", "journal"]
+            .map(|name| (name, self.store(name)))
+            .into();
+        let vitals = self.app.vitals();
+        if let Some(link) = vitals.link {
+            dependencies.insert("redis", Dependency::of_link(link));
+        }
+        let offset = self.app.clock_offset();
+        let (status, reasons) = judge(&dependencies, vitals.has_silent_peer, offset);
+        HealthReport {
+            status,
+            reasons,
+            instance: self.app.instance_id(),
+            version: VERSION,
+            dependencies,
+            clock_offset_ms: offset.num_milliseconds(),
+        }
+    }
+
+    fn store(&self, name: &'static str) -> Dependency {
+        let seen = self.shared.probes.seen().get(name).copied();
+        Dependency {
+            state: match seen {
+                None => Answering::Connecting,
+                Some(None) => Answering::Unreachable,
+                Some(Some(_)) => Answering::Ok,
+            },
+            latency_ms: seen.flatten().map(milliseconds),
+        }
+    }
+}
+
+/// The worst of what is wrong, and each of it in a sentence.
+fn judge(
+    dependencies: &BTreeMap<&'static str, Dependency>,
+    has_silent_peer: bool,
+    clock_offset: TimeDelta,
+) -> (Overall, Vec<&'static str>) {
+    let is_missing = |name| {
+        let dependency = dependencies.get(name);
+        dependency.is_some_and(|dependency| dependency.state != Answering::Ok)
+    };
+    let findings = [
+        (is_missing("database"), Overall::Unavailable, NO_DATABASE),
+        (is_missing("journal"), Overall::Unavailable, NO_JOURNAL),
+        (is_missing("redis"), Overall::Degraded, NO_REDIS),
+        (has_silent_peer, Overall::Degraded, SILENT_PEER),
+        (
+            clock_offset.abs() > CLOCK_DRIFT_MAX,
+            Overall::Degraded,
+            CLOCK_ADRIFT,
+        ),
+    ];
+    let mut worst = Overall::Ok;
+    let mut reasons = Vec::new();
+    for (_, severity, reason) in findings.into_iter().filter(|(is_so, ..)| *is_so) {
+        worst = worst.max(severity);
+        reasons.push(reason);
+    }
+    (worst, reasons)
+}
+
+const NO_DATABASE: &str = "the database does not answer";
+const NO_JOURNAL: &str = "the journal does not answer";
+const NO_REDIS: &str = "redis does not answer: changes made on other instances come later, and each \
+                        instance counts limits for itself";
+const SILENT_PEER: &str = "another instance is registered and says nothing";
+const CLOCK_ADRIFT: &str = "the clock of this host differs from the database's by more than 30 s";
+
+impl Dependency {
+    fn of_link(link: Link) -> Self {
+        let (state, latency) = match link {
+            Link::Connecting => (Answering::Connecting, None),
+            Link::Up { lag } => (Answering::Ok, Some(lag)),
+            Link::Down => (Answering::Unreachable, None),
+        };
+        Self {
+            state,
+            latency_ms: latency.map(milliseconds),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct InstanceReport {
+    id: InstanceId,
+    version: &'static str,
+    uptime_seconds: u64,
+    is_ready: bool,
+    is_draining: bool,
+    sockets: usize,
+    sockets_lagging: usize,
+    rooms: usize,
+    writes_waiting: usize,
+    lag: Lag,
+}
+
+/// Absent: not measured lately.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Lag {
+    /// How long this instance's last canary took through the backplane.
+    canary_ms: Option<f64>,
+    /// How old the newest change from another instance was when it was delivered here, by the clocks
+    /// of both hosts.
+    delivery_ms: Option<f64>,
+}
+
+async fn instance(State(status): State<Status>) -> Json<InstanceReport> {
+    let (vitals, census) = (status.app.vitals(), status.shared.wires.census());
+    let readiness = status.shared.health.state();
+    let canary = match vitals.link {
+        Some(Link::Up { lag }) => Some(lag),
+        _ => None,
+    };
+    Json(InstanceReport {
+        id: status.app.instance_id(),
+        version: VERSION,
+        uptime_seconds: status.shared.probes.started.elapsed().as_secs(),
+        is_ready: readiness == Readiness::Ready,
+        is_draining: readiness == Readiness::Draining,
+        sockets: census.connected,
+        sockets_lagging: census.lagging,
+        rooms: vitals.rooms,
+        writes_waiting: vitals.writes_waiting,
+        lag: Lag {
+            canary_ms: canary.map(milliseconds),
+            delivery_ms: vitals.delivery_lag.map(milliseconds),
+        },
+    })
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn needs(redis: Answering, journal: Answering) -> BTreeMap<&'static str, Dependency> {
+        let with = |state| Dependency {
+            state,
+            latency_ms: None,
+        };
+        [("redis", with(redis)), ("journal", with(journal))].into()
+    }
+
+    #[test]
+    fn the_worst_finding_decides_and_each_is_named() {
+        let all_well = needs(Answering::Ok, Answering::Ok);
+        let near = TimeDelta::seconds(-30);
+        assert_eq!(judge(&all_well, false, near), (Overall::Ok, vec![]));
+        let far = TimeDelta::seconds(-31);
+        let expected = (Overall::Degraded, vec![SILENT_PEER, CLOCK_ADRIFT]);
+        assert_eq!(judge(&all_well, true, far), expected);
+        let broken = needs(Answering::Unreachable, Answering::Unreachable);
+        let expected = (Overall::Unavailable, vec![NO_JOURNAL, NO_REDIS]);
+        assert_eq!(judge(&broken, false, near), expected);
+    }
+}
