@@ -3,7 +3,7 @@
 
 use crate::{
     app::{App, Passwords, TokenSettings, Tokens},
-    config::Config,
+    config::{self, Config},
     live::{Live, Place, Redis, RedisBackplane},
     store::{
         Clock, DataLock, Sql, Store,
@@ -33,6 +33,16 @@ const TRIM_EVERY: Duration = Duration::from_hours(1);
 /// How long background tasks may take to finish when the last connection is closed, and then the
 /// stores' own.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long work on threads of its own, such as a password that is being hashed, may hold the exit.
+pub const RUNTIME_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the database may take to hear that this instance is gone.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+const _: () = assert!(
+    2 * TASKS_TIMEOUT.as_secs() + LEAVE_TIMEOUT.as_secs() + RUNTIME_TIMEOUT.as_secs()
+        <= config::AFTER_DRAIN.as_secs(),
+    "a server stops in time, whatever it waits for"
+);
+
 /// A server that is bound to its address and not yet serving.
 pub struct Server {
     /// Where clients connect; the port is known even when 0 was configured.

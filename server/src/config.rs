@@ -29,6 +29,10 @@ const FILE_DEFAULT: &str = "roost.toml";
 /// Shorter, and clients do nothing but refresh; longer, and revocations would be remembered for longer.
 const TOKEN_LIFETIME: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_hours(1);
 const VARIABLE_PREFIX: &str = "ROOST_";
+/// Within this time a server that is told to stop has ended, whatever it waits for.
+pub const STOP_TIME_MAX: Duration = Duration::from_secs(25);
+/// How much of it is for what comes after the requests: tasks, stores, the lease.
+pub const AFTER_DRAIN: Duration = Duration::from_secs(7);
 /// Suggest a key for a misspelt one up to this many changed letters.
 const SUGGESTION_DISTANCE_MAX: usize = 4;
 
@@ -103,9 +107,11 @@ keys! {
     /// How long a connection may stand still while it is written to.
     write_stall_timeout: Duration = "20s", Open;
     /// How long to go on as before after a signal to stop, no longer ready: for load balancers to notice.
+    /// Behind one, a little longer than it takes to ask twice: 3s behind Caddy.
     drain_delay: Duration = "0s", Open;
-    /// How long requests may take to finish after that.
-    drain_timeout: Duration = "20s", Open;
+    /// How long sockets and requests may take to finish after that. The two together: 18s at most,
+    /// as a server that is told to stop has ended within 25s.
+    drain_timeout: Duration = "14s", Open;
 }
 
 /// One thing an operator can decide.
@@ -215,6 +221,10 @@ impl Config {
     fn check(&self, problems: &mut Vec<String>) {
         if !TOKEN_LIFETIME.contains(&self.access_token_lifetime) {
             problems.push("access_token_lifetime must be 10s to 1h.".into());
+        }
+        let drain = self.drain_delay.saturating_add(self.drain_timeout);
+        if drain.saturating_add(AFTER_DRAIN) > STOP_TIME_MAX {
+            problems.push("drain_delay and drain_timeout must be 18s together at most.".into());
         }
         if EnvFilter::try_new(&self.log_level).is_err() {
             problems.push(

@@ -132,14 +132,17 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 fn serve(config: Config) -> anyhow::Result<()> {
     telemetry::init_logs(&config)?;
-    Runtime::new()?.block_on(async {
+    let runtime = Runtime::new()?;
+    let end = runtime.block_on(async {
         let server = boot::boot(config).await?;
         let signals = stop_on_signals(server.stopper());
         tokio::select! {
             end = server.serve() => end,
             failure = signals => failure,
         }
-    })
+    });
+    runtime.shutdown_timeout(boot::RUNTIME_TIMEOUT);
+    end
 }
 
 /// The first SIGTERM or SIGINT stops in order, a second one at once.

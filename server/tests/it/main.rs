@@ -10,6 +10,7 @@ mod architecture;
 mod backplane;
 mod cluster;
 mod config;
+mod drain;
 mod feed;
 mod graphql;
 mod health;
