@@ -38,8 +38,9 @@ async fn rivals_on_three_instances_keep_one_order(world: World) {
     let places = everywhere(&alice, &server);
     let mut watches = Vec::new();
     for place in &places {
-        let watch = place.stream_room(room, None).await.unwrap();
-        watches.push(Watch::Stream(watch));
+        let mut watch = Watch::Stream(place.stream_room(room, None).await.unwrap());
+        watch.next().await.unwrap();
+        watches.push(watch);
     }
     let mut writers = JoinSet::new();
     for place in places
@@ -115,6 +116,7 @@ async fn what_nobody_told_is_found(world: World) {
     let journal = world.journal().await;
     for via in Via::ALL {
         let mut watch = bob.watch(via, room, None).await.unwrap();
+        watch.next().await.unwrap();
         let seq = commit_untold(&journal, room, &alice, "untold").await;
         assert_eq!(seqs(&watch.events(1).await), [seq.0], "{via:?}");
     }
@@ -127,6 +129,7 @@ async fn a_hole_in_what_is_told_is_filled_from_the_journal(world: World) {
     alice.invite(room, &bob, Role::Viewer).await;
     let journal = world.journal().await;
     let mut watch = bob.watch(Via::SocketIo, room, None).await.unwrap();
+    watch.next().await.unwrap();
     for _ in 0..5 {
         let untold = commit_untold(&journal, room, &alice, "untold").await;
         let told = alice.send(Via::Rest, room, message("told")).await.unwrap();
@@ -143,13 +146,10 @@ async fn a_reader_goes_on_at_another_instance_after_a_kill(world: World) {
     let room = alice.board("Plan").await.id;
     for via in Via::ALL {
         let mut watch = alice.watch(via, room, None).await.unwrap();
+        // It begins when it says so: what was sent before that would be no news.
+        assert!(watch.next().await.unwrap().events.is_empty(), "{via:?}");
         let before = alice.send(via, room, message("before")).await.unwrap();
-        let frame = watch.next().await.unwrap();
-        let position = if frame.events.is_empty() {
-            watch.next().await.unwrap().position
-        } else {
-            frame.position
-        };
+        let position = watch.next().await.unwrap().position;
         assert_eq!(position.seq, before.seq, "{via:?}");
         first.kill().await;
         let meanwhile = elsewhere

@@ -10,7 +10,10 @@ use socketioxide::{
     SendError,
     extract::{AckSender, SocketRef},
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// Nothing left for this long although something waited: the socket is given up, and it resumes.
 const LAG_PATIENCE: Duration = Duration::from_secs(30);
@@ -20,6 +23,10 @@ const FAREWELL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Looked at again after this when the engine's buffer is full of what is not on our books.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
+
+/// The library tells a client that it is connected a moment before it takes it for connected itself: a
+/// fast client's first command can come in between. A socket that left is noticed sooner than this.
+const OUTSIDE_MAX: Duration = Duration::from_secs(1);
 
 /// `2["…",…]` around an event's name and its body.
 const EVENT_BYTES: usize = 6;
@@ -117,10 +124,19 @@ impl Outbox {
     }
 
     async fn emit(&self, class: Class, event: &str, body: &RawValue) -> Result<(), Gone> {
+        let began = Instant::now();
         loop {
             match self.try_emit(class, event, body) {
                 Ok(()) => return Ok(()),
                 Err(NotSent::Gone) => return Err(Gone),
+                Err(NotSent::Outside) if began.elapsed() < OUTSIDE_MAX => {
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
+                Err(NotSent::Outside) => {
+                    // Better a session that ends than a feed that stops without a word.
+                    self.wire.cut();
+                    return Err(Gone);
+                }
                 Err(NotSent::Full) if self.wire.admits(class) => {
                     tokio::time::sleep(RETRY_AFTER).await;
                 }

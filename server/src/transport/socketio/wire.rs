@@ -40,6 +40,8 @@ pub(super) enum Class {
 pub(super) enum NotSent {
     /// Try again when something has moved.
     Full,
+    /// Not in the namespace: not yet, or not any more.
+    Outside,
     /// The socket has ended.
     Gone,
 }
@@ -162,7 +164,8 @@ impl Wire {
             ledger.take_back(bytes);
             match error {
                 SendError::Socket(SocketError::InternalChannelFull) => NotSent::Full,
-                SendError::Socket(SocketError::Closed) | SendError::Serialize(_) => NotSent::Gone,
+                SendError::Socket(SocketError::Closed) => NotSent::Outside,
+                SendError::Serialize(_) => NotSent::Gone,
             }
         })
     }
