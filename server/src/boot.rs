@@ -6,8 +6,8 @@ use crate::{
     config::{self, Config},
     live::{Live, Place, Redis, RedisBackplane},
     store::{
-        Clock, DataLock, Sql, Store,
-        journal::{Journal, MeasuredJournal, MongoJournal, SqlJournal},
+        Clock, DataLock, Sql, Store, StoreError,
+        journal::{Journal, JournalError, MeasuredJournal, MongoJournal, SqlJournal},
         lock_data,
     },
     telemetry,
@@ -20,7 +20,10 @@ use roost_schema::{RoomId, Secret, Seq};
 use sea_orm::DbBackend;
 use secrecy::ExposeSecret;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{
+    net::TcpListener,
+    time::{Instant, timeout},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Who signs access tokens, and who is meant to read them: this system, both times.
@@ -30,6 +33,9 @@ const TOKEN_AUDIENCE: &str = "roost";
 const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const EXPIRE_EVERY: Duration = Duration::from_mins(1);
 const TRIM_EVERY: Duration = Duration::from_hours(1);
+/// How long a start waits for stores that cannot be reached, and how long between two tries.
+const STORES_PATIENCE: Duration = Duration::from_secs(10);
+const STORES_PAUSE: Duration = Duration::from_millis(500);
 /// How long background tasks may take to finish when the last connection is closed, and then the
 /// stores' own.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -69,7 +75,7 @@ pub async fn boot(config: Config) -> anyhow::Result<Server> {
     let lock = lock_data(config.database_url.expose())?;
     let (background, stores) = (Background::default(), Background::default());
     let Background { tasks, cancel } = background.clone();
-    let store = open_stores(&config, &stores).await?;
+    let store = patiently(async || open_stores(&config, &stores).await).await?;
     let redis = open_redis(&config)?;
     let app = compose(&config, store, redis.as_ref(), &tasks, &cancel).await?;
     telemetry::sign_logs(app.instance_id().to_string());
@@ -219,6 +225,29 @@ impl Server {
     }
 }
 
+/// What starts together with its stores may be a moment earlier than they are.
+async fn patiently<T>(open: impl AsyncFn() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let deadline = Instant::now() + STORES_PATIENCE;
+    loop {
+        let error = match open().await {
+            Ok(opened) => return Ok(opened),
+            Err(error) => error,
+        };
+        let is_passing = error.chain().any(|cause| {
+            matches!(cause.downcast_ref(), Some(StoreError::Unavailable(_)))
+                || matches!(cause.downcast_ref(), Some(JournalError::Unavailable(_)))
+        });
+        if !is_passing || Instant::now() + STORES_PAUSE > deadline {
+            return Err(error);
+        }
+        tracing::warn!(
+            error = format!("{error:#}"),
+            "a store cannot be reached yet, trying again"
+        );
+        tokio::time::sleep(STORES_PAUSE).await;
+    }
+}
+
 async fn open_sql(config: &Config) -> anyhow::Result<Sql> {
     let sql = Sql::connect(config.database_url.expose())
         .await
@@ -279,7 +308,7 @@ async fn compose(
     };
     let key = match &config.signing_key_pem {
         Some(pem) => Secret::new(pem.expose_secret()),
-        None => store.keys.shared(&Tokens::generate_key()?).await?,
+        None => patiently(async || Ok(store.keys.shared(&Tokens::generate_key()?).await?)).await?,
     };
     let tokens = Tokens::new(settings, &[key])?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
