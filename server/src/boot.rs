@@ -16,7 +16,7 @@ use crate::{
 use anyhow::Context;
 use axum::{Router, routing::get};
 use metrics_exporter_prometheus::PrometheusHandle;
-use roost_schema::{RoomId, Secret, Seq};
+use roost_schema::{InstanceId, RoomId, Secret, Seq};
 use sea_orm::DbBackend;
 use secrecy::ExposeSecret;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -72,13 +72,14 @@ pub struct Server {
 /// Connects, migrates, checks the stores, binds the addresses and starts the background tasks.
 pub async fn boot(config: Config) -> anyhow::Result<Server> {
     let metrics = telemetry::metrics()?;
+    let id = InstanceId::generate();
+    telemetry::sign_logs(id.to_string());
     let lock = lock_data(config.database_url.expose())?;
     let (background, stores) = (Background::default(), Background::default());
     let Background { tasks, cancel } = background.clone();
     let store = patiently(async || open_stores(&config, &stores).await).await?;
     let redis = open_redis(&config)?;
-    let app = compose(&config, store, redis.as_ref(), &tasks, &cancel).await?;
-    telemetry::sign_logs(app.instance_id().to_string());
+    let app = compose(&config, id, store, redis.as_ref(), &tasks, &cancel).await?;
     let shared = Shared::new(
         &config,
         redis.as_ref(),
@@ -291,12 +292,13 @@ async fn open_journal(
 
 async fn compose(
     config: &Config,
+    id: InstanceId,
     store: Store,
     redis: Option<&Redis>,
     tasks: &TaskTracker,
     cancel: &CancellationToken,
 ) -> anyhow::Result<App> {
-    let place = take_place(redis, tasks, cancel);
+    let place = take_place(id, redis, tasks, cancel);
     let journal = Arc::clone(&store.journal);
     let live = Live::new(journal, place, tasks.clone(), cancel.clone());
     let (clock, sql, until) = (store.clock.clone(), store.sql.clone(), cancel.clone());
@@ -326,9 +328,16 @@ fn open_redis(config: &Config) -> anyhow::Result<Option<Redis>> {
     Ok(Some(opened.context("redis_url cannot be used")?))
 }
 
-fn take_place(redis: Option<&Redis>, tasks: &TaskTracker, cancel: &CancellationToken) -> Place {
-    let mut place = Place::alone();
-    let id = place.id;
+fn take_place(
+    id: InstanceId,
+    redis: Option<&Redis>,
+    tasks: &TaskTracker,
+    cancel: &CancellationToken,
+) -> Place {
+    let mut place = Place {
+        id,
+        ..Place::alone()
+    };
     place.backplane = redis.map(|redis| RedisBackplane::start(redis.clone(), id, tasks, cancel));
     place
 }

@@ -137,6 +137,11 @@ async fn items_are_put_and_deleted(world: World) {
     let strange = json!({ "room": room, "kind": "spaceship", "body": {} });
     let refused = socket.call("item:put", &strange).await;
     assert_eq!(refused["error"]["code"], "unsupported_kind");
+    let instance = refused["error"]["instance"].as_str().unwrap();
+    assert!(
+        instance.parse::<roost_schema::InstanceId>().is_ok(),
+        "{refused}"
+    );
     house.stop().await;
 }
 
