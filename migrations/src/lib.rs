@@ -6,6 +6,7 @@
 mod m0001_journal;
 mod m0002_accounts;
 mod m0003_rooms;
+mod m0004_instances;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -21,6 +22,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_journal::Migration),
             Box::new(m0002_accounts::Migration),
             Box::new(m0003_rooms::Migration),
+            Box::new(m0004_instances::Migration),
         ]
     }
 }

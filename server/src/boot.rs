@@ -3,7 +3,7 @@
 
 use crate::{
     app::{App, Passwords, TokenSettings, Tokens},
-    config::{self, Config},
+    config::{self, Config, SigningKey},
     live::{Live, Place, Redis, RedisBackplane},
     store::{
         Clock, DataLock, Sql, Store, StoreError,
@@ -24,7 +24,10 @@ use tokio::{
     net::TcpListener,
     time::{Instant, timeout},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 
 /// Who signs access tokens, and who is meant to read them: this system, both times.
 const TOKEN_ISSUER: &str = "roost";
@@ -66,6 +69,8 @@ pub struct Server {
     stores: Background,
     /// Cancelled: stop, in order.
     stop: CancellationToken,
+    /// Dropped, it ends the background tasks.
+    _gone: DropGuard,
     _lock: Option<DataLock>,
 }
 
@@ -77,9 +82,13 @@ pub async fn boot(config: Config) -> anyhow::Result<Server> {
     let lock = lock_data(config.database_url.expose())?;
     let (background, stores) = (Background::default(), Background::default());
     let Background { tasks, cancel } = background.clone();
+    let gone = cancel.clone().drop_guard();
     let store = patiently(async || open_stores(&config, &stores).await).await?;
     let redis = open_redis(&config)?;
     let app = compose(&config, id, store, redis.as_ref(), &tasks, &cancel).await?;
+    app.join_instances().await?;
+    app.load_revocations().await?;
+    let stop = CancellationToken::new();
     let shared = Shared::new(
         &config,
         redis.as_ref(),
@@ -102,6 +111,7 @@ pub async fn boot(config: Config) -> anyhow::Result<Server> {
         None => (None, None),
     };
     spawn_chores(&app, &shared, &cancel);
+    spawn_duties(&app, &tasks, &cancel, &stop);
     Ok(Server {
         address,
         metrics_address,
@@ -113,7 +123,8 @@ pub async fn boot(config: Config) -> anyhow::Result<Server> {
         drain_timeout: config.drain_timeout,
         background,
         stores,
-        stop: CancellationToken::new(),
+        stop,
+        _gone: gone,
         _lock: lock,
     })
 }
@@ -220,6 +231,7 @@ impl Server {
             () = stopping => {}
         }
         self.background.end().await;
+        self.app.leave_instances().await;
         self.stores.end().await;
         tracing::info!("stopped");
         Ok(())
@@ -298,7 +310,7 @@ async fn compose(
     tasks: &TaskTracker,
     cancel: &CancellationToken,
 ) -> anyhow::Result<App> {
-    let place = take_place(id, redis, tasks, cancel);
+    let place = take_place(config, id, redis, tasks, cancel);
     let journal = Arc::clone(&store.journal);
     let live = Live::new(journal, place, tasks.clone(), cancel.clone());
     let (clock, sql, until) = (store.clock.clone(), store.sql.clone(), cancel.clone());
@@ -308,15 +320,25 @@ async fn compose(
         audience: TOKEN_AUDIENCE.into(),
         lifetime: config.access_token_lifetime,
     };
-    let key = match &config.signing_key_pem {
-        Some(pem) => Secret::new(pem.expose_secret()),
-        None => patiently(async || Ok(store.keys.shared(&Tokens::generate_key()?).await?)).await?,
-    };
-    let tokens = Tokens::new(settings, &[key])?;
+    let keys = patiently(async || signing_keys(config, &store).await).await?;
+    let tokens = Tokens::new(settings, &keys)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let app = App::new(store, live, tokens, Passwords::new(cores));
-    app.load_revocations().await?;
-    Ok(app)
+    Ok(App::new(store, live, tokens, Passwords::new(cores)))
+}
+
+async fn signing_keys(config: &Config, store: &Store) -> anyhow::Result<Vec<Secret>> {
+    let mut keys = Vec::new();
+    let configured = match config.signing_key_pem.0.as_slice() {
+        [] => &[SigningKey::Database],
+        configured => configured,
+    };
+    for key in configured {
+        keys.push(match key {
+            SigningKey::Pem(pem) => Secret::new(pem.expose_secret()),
+            SigningKey::Database => store.keys.shared(&Tokens::generate_key()?).await?,
+        });
+    }
+    Ok(keys)
 }
 
 /// Redis need not be there; only its address must be one.
@@ -329,6 +351,7 @@ fn open_redis(config: &Config) -> anyhow::Result<Option<Redis>> {
 }
 
 fn take_place(
+    config: &Config,
     id: InstanceId,
     redis: Option<&Redis>,
     tasks: &TaskTracker,
@@ -338,6 +361,11 @@ fn take_place(
         id,
         ..Place::alone()
     };
+    place.name = match config.instance_name.as_str() {
+        "" => host_name(),
+        name => name.to_owned(),
+    };
+    tracing::info!(instance.name = place.name, "this instance");
     place.backplane = redis.map(|redis| RedisBackplane::start(redis.clone(), id, tasks, cancel));
     place
 }
@@ -353,6 +381,29 @@ fn spawn_chores(app: &App, shared: &Shared, cancel: &CancellationToken) {
     let (limits, until) = (Arc::clone(&shared.limits), cancel.clone());
     tasks.spawn(async move { Box::pin(limits.keep(until)).await });
     tasks.spawn(tidy(app.clone(), cancel.clone()));
+}
+
+fn host_name() -> String {
+    let host = rustix::system::uname();
+    host.nodename().to_string_lossy().into_owned()
+}
+
+/// What an instance owes the others: its lease, and to know which sessions ended.
+fn spawn_duties(
+    app: &App,
+    tasks: &TaskTracker,
+    cancel: &CancellationToken,
+    stop: &CancellationToken,
+) {
+    let (following, until) = (app.clone(), cancel.clone());
+    tasks.spawn(async move { following.follow_revocations(until).await });
+    let (staying, until, stop) = (app.clone(), cancel.clone(), stop.clone());
+    tasks.spawn(async move {
+        if let Err(error) = staying.stay_registered(until).await {
+            tracing::error!(%error, "the lease had run out, and another instance took over; stopping");
+            stop.cancel();
+        }
+    });
 }
 
 /// Ends what has expired and empties what is superseded, in the background for ever.

@@ -4,7 +4,9 @@ mod show;
 mod values;
 
 pub use show::{example, show};
-pub use values::{DatabaseUrl, JournalUrl, LogFormat, RedisUrl, WebOrigin};
+pub use values::{
+    DatabaseUrl, JournalUrl, LogFormat, RedisUrl, SigningKey, SigningKeys, WebOrigin,
+};
 
 use figment::{
     Figment,
@@ -12,7 +14,6 @@ use figment::{
     value::{Dict, Value},
 };
 use ipnet::IpNet;
-use secrecy::SecretString;
 use std::{
     collections::BTreeMap,
     fmt,
@@ -74,6 +75,8 @@ keys! {
     redis_url: Option<RedisUrl> = "", Url;
     /// Begins the name of every key and channel in Redis, so that systems can share one.
     redis_prefix: String = "roost", Open;
+    /// What this instance is called in logs and in what it says of itself. Empty: the host's name.
+    instance_name: String = "", Open;
     /// Web origins besides the server's own that may call it from a browser, such as
     /// `https://app.example.org`, separated by commas. No patterns.
     allowed_origins: Vec<WebOrigin> = "", Open;
@@ -81,9 +84,9 @@ keys! {
     trusted_proxies: Vec<IpNet> = "", Open;
     /// How long an access token is good for: 10s to 1h.
     access_token_lifetime: Duration = "5m", Open;
-    /// The Ed25519 private key (PKCS#8 PEM) that signs access tokens. Empty: one is made and kept in
-    /// the database.
-    signing_key_pem: Option<SecretString> = "", Secret;
+    /// Ed25519 private keys (PKCS#8 PEM, one after the other, on all instances) for access tokens: the
+    /// first signs, all verify. The word `database`, or nothing, stands for one that is made and kept there.
+    signing_key_pem: SigningKeys = "", Secret;
     /// `json`, `pretty`, or `auto`: pretty on a terminal, else JSON.
     log_format: LogFormat = "auto", Open;
     /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or directives such as

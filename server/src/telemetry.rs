@@ -205,6 +205,18 @@ const GAUGES: &[(&str, &str)] = &[
         "How far the database's clock is ahead of this host's.",
     ),
     (
+        "roost_instances_registered",
+        "Other instances whose lease in the database runs.",
+    ),
+    (
+        "roost_fenced",
+        "1 while this instance sends and writes nothing, because it does not know which sessions ended.",
+    ),
+    (
+        "roost_revocations_age_seconds",
+        "How long ago this instance last read which sessions ended; at 10 s it is fenced.",
+    ),
+    (
         "roost_build_info",
         "Always 1; its labels name the version and this run of the instance.",
     ),

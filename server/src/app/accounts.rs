@@ -125,7 +125,7 @@ impl App {
             )
             .await?
             .ok_or_else(wrong_credentials)?;
-        self.end_here(&ended);
+        self.end_everywhere(&ended);
         self.tell_person(actor.user_id).await;
         Ok(())
     }
@@ -172,7 +172,7 @@ impl App {
             .await?;
         match opened {
             Opened::Opened { ended } => {
-                self.end_here(&ended);
+                self.end_everywhere(&ended);
                 self.tell_person(account.me.id).await;
                 self.signed_in(account.me, session.into(), refresh_token)
             }

@@ -4,6 +4,7 @@ mod access;
 mod accounts;
 mod error;
 mod events;
+mod instances;
 mod items;
 mod members;
 mod messages;
@@ -12,6 +13,7 @@ mod outbox;
 mod page;
 mod passwords;
 mod presence;
+mod revocations;
 mod rooms;
 mod sessions;
 mod tokens;
@@ -20,8 +22,10 @@ mod users;
 
 pub use access::{Actor, Origin, Permission, allows};
 pub use error::{Error, Result};
+pub use instances::NotAdmitted;
 pub use passwords::Passwords;
 pub use presence::Joined;
+pub use revocations::{FENCED, RETRY_FENCED};
 pub use tokens::{ACCESS_TOKEN_LIFETIME_MAX, TokenSettings, Tokens};
 
 use crate::{live::Live, store::Store};

@@ -1,14 +1,10 @@
 //! Sessions: a person's devices.
 
 use super::{Actor, App, Error, Result, accounts::parse};
-use crate::{live::REVOCATION_KEPT, store::KeptSession};
-use chrono::TimeDelta;
+use crate::store::KeptSession;
 use roost_schema::{Name, NameSession, RoomId, Session, SessionId, UserId};
 use std::{collections::BTreeSet, time::Duration};
 use tokio_util::sync::CancellationToken;
-
-/// A token is accepted a moment longer than its lifetime, and so its revocation matters longer.
-const REVOCATION_SLACK: Duration = Duration::from_mins(1);
 
 impl App {
     /// How long what proved this person is still good for, by the clock of the database.
@@ -46,7 +42,7 @@ impl App {
         if !self.store.sessions.end(actor.user_id, session).await? {
             return Err(no_such_session());
         }
-        self.end_here(&[session]);
+        self.end_everywhere(&[session]);
         self.tell_person(actor.user_id).await;
         Ok(())
     }
@@ -58,7 +54,7 @@ impl App {
             .sessions
             .end_others(actor.user_id, actor.session_id)
             .await?;
-        self.end_here(&ended);
+        self.end_everywhere(&ended);
         self.tell_person(actor.user_id).await;
         Ok(ended.len() as u64)
     }
@@ -68,35 +64,20 @@ impl App {
         self.live.revocations.watch(session)
     }
 
-    /// Learns which sessions ended while this instance was away; before it serves.
-    pub async fn load_revocations(&self) -> Result<()> {
-        let within =
-            TimeDelta::from_std(REVOCATION_KEPT + REVOCATION_SLACK).unwrap_or(TimeDelta::MAX);
-        let ended = self.store.revocations.list(within).await?;
-        self.end_here(&ended);
-        Ok(())
-    }
-
     /// Ends sessions that were not refreshed for too long, and forgets what is not needed any more.
     /// For a timer: some are ended at a time.
     pub async fn expire_sessions(&self) -> Result<()> {
         let ended = self.store.sessions.expire().await?;
         let sessions: Vec<SessionId> = ended.iter().map(|(session, _)| *session).collect();
-        self.end_here(&sessions);
+        self.end_everywhere(&sessions);
         let people: BTreeSet<UserId> = ended.iter().map(|(_, user)| *user).collect();
         for user in people {
             self.tell_person(user).await;
         }
         self.store.revocations.forget().await?;
         self.store.operations.forget().await?;
+        self.store.instances.forget().await?;
         Ok(())
-    }
-
-    /// Refuses the tokens of sessions that ended and closes their connections.
-    pub(super) fn end_here(&self, ended: &[SessionId]) {
-        for session in ended {
-            self.live.revocations.revoke(*session);
-        }
     }
 
     /// Tells the person's own room what has happened to their sessions. It is committed by now, so

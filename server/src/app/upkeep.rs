@@ -2,16 +2,24 @@
 
 use super::{App, Result};
 use crate::{
-    live::{Link, Vitals},
+    live::{Beacon, BootTime, Vitals},
     store::journal::Trim,
 };
 use chrono::TimeDelta;
 use roost_schema::InstanceId;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// Superseded entries may be asked for as long as a retry may come.
 const SUPERSEDED_KEPT: TimeDelta = TimeDelta::hours(24);
 /// A reader that was away for longer gets the full state instead of what changed.
 const TOMBSTONES_KEPT: TimeDelta = TimeDelta::days(30);
+
+/// Stores that have not answered for this long are out of reach.
+const CUT_OFF_AFTER: Duration = Duration::from_secs(4);
+/// A peer that was not answered for this long has none either. Shorter by the pause between two probes,
+/// so that those who are cut off together know it of each other.
+const STORES_SILENT: Duration = Duration::from_secs(3);
 
 impl App {
     /// Asks the database and the journal for a trifle: `unavailable` when one does not answer.
@@ -40,14 +48,17 @@ impl App {
         self.live.vitals()
     }
 
-    /// How far the database's clock is ahead of this host's.
-    pub fn clock_offset(&self) -> TimeDelta {
-        self.store.clock.offset()
-    }
-
-    /// How the way to the other instances is; `None` when this one is meant to be alone.
-    pub fn link(&self) -> Option<Link> {
-        self.live.link()
+    /// Whether this instance should be sent no requests because its stores do not answer it. Where all
+    /// instances are cut off alike, none would do better; alone, it is the best there is. Of peers that
+    /// are not heard (Redis is down as well) nothing is known: then it says so of itself.
+    pub async fn is_cut_off(&self, patience: Duration) -> bool {
+        let began = BootTime::now();
+        if let Ok(Ok(())) = timeout(patience, self.probe_stores()).await {
+            self.live.stores_answered.set(began);
+            return false;
+        }
+        let age = self.live.stores_answered.age();
+        age.is_none_or(|age| age > CUT_OFF_AFTER) && !self.live.peers.are_all(has_no_stores)
     }
 
     /// Empties journal entries that nobody may ask for any more. For a timer.
@@ -63,4 +74,9 @@ impl App {
         }
         Ok(())
     }
+}
+
+fn has_no_stores(beacon: &Beacon, heard: Duration) -> bool {
+    let age_ms = beacon.stores_age_ms;
+    age_ms.is_some_and(|age_ms| Duration::from_millis(age_ms) + heard >= STORES_SILENT)
 }

@@ -102,6 +102,48 @@ impl Setting for RedisUrl {
     }
 }
 
+/// Where a key that signs access tokens comes from.
+#[derive(Clone, Debug)]
+pub enum SigningKey {
+    /// An Ed25519 private key, PKCS#8 PEM.
+    Pem(SecretString),
+    /// The one in the database, which all instances share; made when there is none.
+    Database,
+}
+
+/// The keys of access tokens: the first signs, all verify.
+#[derive(Clone, Debug)]
+pub struct SigningKeys(pub Vec<SigningKey>);
+
+impl Setting for SigningKeys {
+    /// Blocks of PEM and the word `database`, in any order, separated by anything blank or commas.
+    fn parse(text: &str) -> Result<Self, String> {
+        const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
+        const END: &str = "-----END PRIVATE KEY-----";
+        const WANTED: &str =
+            "must be PKCS#8 PEM (BEGIN PRIVATE KEY), several of them, or the word database";
+        // Where a variable cannot hold more than one line.
+        let text = text.replace("\\n", "\n");
+        let is_separator = |symbol: char| symbol.is_whitespace() || symbol == ',';
+        let mut rest = text.trim_matches(is_separator);
+        let mut keys = Vec::new();
+        while !rest.is_empty() {
+            let end = if rest.starts_with(BEGIN) {
+                let end = rest.find(END).ok_or(WANTED)? + END.len();
+                keys.push(SigningKey::Pem(rest[..end].into()));
+                end
+            } else if rest.starts_with("database") {
+                keys.push(SigningKey::Database);
+                "database".len()
+            } else {
+                return Err(WANTED.into());
+            };
+            rest = rest[end..].trim_start_matches(is_separator);
+        }
+        Ok(Self(keys))
+    }
+}
+
 /// A web origin as browsers write it: scheme, host, and a port unless it is the scheme's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebOrigin(pub String);

@@ -139,6 +139,9 @@ impl Feed {
                     Some(frame) => frame,
                     None => self.read_journal().await?,
                 };
+                if self.room.instance.fence.is_shut() {
+                    return Err(LiveError::Unavailable);
+                }
                 return Ok(Some(self.advance(frame)));
             }
             if delivered.changed().await.is_err() {

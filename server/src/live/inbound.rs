@@ -7,8 +7,8 @@ use super::{
     peers::{BEACON_EVERY, Beacon},
     sweep,
 };
-use roost_schema::RoomId;
-use std::{collections::HashSet, sync::Arc};
+use roost_schema::{RoomId, SessionId};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::time::{MissedTickBehavior, interval};
 
 /// Takes what arrives, until cancelled. Nothing here waits: what needs time is handed on.
@@ -39,13 +39,30 @@ pub(super) async fn send_beacons(live: Arc<Live>) {
     while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
         let beacon = Beacon {
             instance: live.instance.id,
-            revocations_age_ms: None,
+            revocations_age_ms: live.fence().age().map(millis),
+            stores_age_ms: live.stores_answered.age().map(millis),
         };
         live.tell(Channel::Everyone, &Message::Beacon(beacon));
     }
 }
 
+fn millis(age: Duration) -> u64 {
+    u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl Live {
+    /// Tells the other instances of sessions that ended.
+    pub fn announce_revoked(&self, sessions: &[SessionId]) {
+        if !sessions.is_empty() {
+            self.tell(Channel::Everyone, &Message::Revoked(sessions.to_vec()));
+        }
+    }
+
+    /// Looks for what was missed in every room that is active here.
+    pub fn look_everywhere(&self) {
+        self.look_again(|_| true);
+    }
+
     fn take(&self, message: Message) {
         match message {
             Message::Events {

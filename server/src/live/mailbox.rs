@@ -152,6 +152,13 @@ impl Mailbox {
                 pause(failures + races).await;
             }
             self.take_heard();
+            if self.room.instance.fence.is_shut() {
+                // Not later either: whoever asked may have no right to it by then.
+                for mail in waiting.drain(..) {
+                    mail.answer(Err(LiveError::Unavailable));
+                }
+                return;
+            }
             if let Err(error) = self.try_commit(&mut waiting, races).await {
                 tracing::warn!(room.id = %self.room.id(), %error, "journal slow, retrying");
                 self.fall_behind(Way::Repair);
@@ -218,6 +225,10 @@ impl Mailbox {
         let (mails, entries): (Vec<_>, Vec<_>) = accepted.into_iter().unzip();
         let started = Instant::now();
         let journal = Arc::clone(&self.room.instance.journal);
+        if self.room.instance.fence.is_shut() {
+            waiting.splice(0..0, mails);
+            return Err(JournalError::Unavailable(anyhow::anyhow!("fenced")));
+        }
         let appended = match journal.append(self.room.id(), &entries).await {
             Ok(appended) => appended,
             Err(JournalError::OutcomeUnknown(error)) => {

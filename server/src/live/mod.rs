@@ -5,6 +5,7 @@ mod bus;
 mod catch_up;
 mod deliveries;
 mod feed;
+mod fence;
 mod hearsay;
 mod inbound;
 mod judging;
@@ -24,6 +25,7 @@ mod write;
 
 pub use backplane::{Arrival, Arrivals, Backplane, Bucket, Channel, Link};
 pub use feed::{Feed, Frame};
+pub use fence::{BootTime, FENCE_AFTER, Fence, Mark};
 pub use limits::{Limiter, Rate};
 pub use peers::{BEACON_EVERY, Beacon, Peers, SILENT_AFTER};
 pub use presence::{Ephemera, Ephemeral, Here};
@@ -40,7 +42,7 @@ use roost_schema::{Direction, InstanceId, Kind, RoomId};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -78,12 +80,25 @@ impl From<JournalError> for LiveError {
 pub struct Live {
     pub revocations: Revocations,
     pub peers: Arc<Peers>,
+    /// When the stores last answered this instance.
+    pub stores_answered: Mark,
+    identity: Identity,
     instance: Arc<Instance>,
+}
+
+/// This run of this instance.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub id: InstanceId,
+    /// What people call it; several may be called alike.
+    pub name: String,
+    pub started: SystemTime,
 }
 
 /// What this instance is to the others.
 pub struct Place {
     pub id: InstanceId,
+    pub name: String,
     /// None: there are no others.
     pub backplane: Option<(Arc<dyn Backplane>, Arrivals)>,
 }
@@ -93,6 +108,7 @@ impl Place {
     pub fn alone() -> Self {
         Self {
             id: InstanceId::generate(),
+            name: String::new(),
             backplane: None,
         }
     }
@@ -114,6 +130,7 @@ impl Live {
             backplane,
             peers: Arc::default(),
             deliveries: Deliveries::default(),
+            fence: Fence::default(),
             tasks,
             cancel,
             rooms: Mutex::default(),
@@ -121,9 +138,17 @@ impl Live {
             feed_reads: Semaphore::new(FEED_READS_MAX),
         });
         instance.tasks.spawn(sweep::run(Arc::clone(&instance)));
+        let watch = instance.fence.clone().keep_watch(instance.cancel.clone());
+        instance.tasks.spawn(watch);
         let live = Arc::new(Self {
             revocations: Revocations::default(),
             peers: Arc::clone(&instance.peers),
+            stores_answered: Mark::default(),
+            identity: Identity {
+                id: place.id,
+                name: place.name,
+                started: SystemTime::now(),
+            },
             instance,
         });
         if let Some(arrivals) = arrivals {
@@ -137,6 +162,15 @@ impl Live {
     /// This run of this instance.
     pub fn instance_id(&self) -> InstanceId {
         self.instance.id
+    }
+
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Whether this instance may send and write.
+    pub fn fence(&self) -> &Fence {
+        &self.instance.fence
     }
 
     /// How the way to the other instances is; `None` when this one is meant to be alone.
@@ -176,6 +210,7 @@ pub(crate) struct Instance {
     backplane: Option<Arc<dyn Backplane>>,
     peers: Arc<Peers>,
     deliveries: Deliveries,
+    fence: Fence,
     tasks: TaskTracker,
     cancel: CancellationToken,
     rooms: Mutex<HashMap<RoomId, Arc<LiveRoom>>>,

@@ -21,6 +21,9 @@ pub struct Beacon {
     /// How long ago it has completed a look at the revocations, in milliseconds; none: never.
     #[serde(default)]
     pub revocations_age_ms: Option<u64>,
+    /// How long ago database and journal answered it, in milliseconds; none: never.
+    #[serde(default)]
+    pub stores_age_ms: Option<u64>,
 }
 
 /// Who else there is.
@@ -57,6 +60,21 @@ impl Peers {
             let heard = known.heard.get(instance);
             heard.is_none_or(|(at, _)| at.elapsed() > SILENT_AFTER)
         })
+    }
+
+    /// Whether all others are known to be alike in something, each by what it said just now. True
+    /// for an instance that is alone.
+    pub fn are_all(&self, is_so: impl Fn(&Beacon, Duration) -> bool) -> bool {
+        let known = self.known();
+        let is_fresh = |at: &Instant| at.elapsed() <= SILENT_AFTER;
+        let mut registered = known.registered.iter();
+        let are_heard = registered.all(|instance| {
+            let heard = known.heard.get(instance);
+            heard.is_some_and(|(at, _)| is_fresh(at))
+        });
+        // One that has just come may not be known to be registered.
+        let mut fresh = known.heard.values().filter(|(at, _)| is_fresh(at));
+        are_heard && fresh.all(|(at, beacon)| is_so(beacon, at.elapsed()))
     }
 
     pub(super) fn hear(&self, beacon: Beacon) {

@@ -15,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 /// How often the offset to the database's clock is measured.
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 
+/// A host whose clock differs from the database's by more than this is not well kept.
+pub const CLOCK_DRIFT_MAX: TimeDelta = TimeDelta::seconds(30);
+
 /// This host's clock, corrected by its measured offset to the database's. Clones share the offset.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
@@ -39,6 +42,11 @@ impl Clock {
     /// How far the database's clock is ahead of this host's.
     pub fn offset(&self) -> TimeDelta {
         TimeDelta::microseconds(self.offset_us.load(Ordering::Relaxed))
+    }
+
+    /// Whether this host's clock is so far off that somebody should look after it.
+    pub fn is_adrift(&self) -> bool {
+        self.offset().abs() > CLOCK_DRIFT_MAX
     }
 
     /// Moves the clock, until it is measured again: for tests, in which time matters.

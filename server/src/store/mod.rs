@@ -1,6 +1,7 @@
 //! Where facts are kept. Rows and documents never leave this module.
 
 mod clock;
+mod instances;
 pub mod journal;
 mod keys;
 mod members;
@@ -15,7 +16,8 @@ mod sql;
 mod transaction;
 mod users;
 
-pub use clock::Clock;
+pub use clock::{CLOCK_DRIFT_MAX, Clock};
+pub use instances::{Instances, KeptInstance, LEASE, NewInstance};
 pub use keys::Keys;
 pub use members::{Invitee, MEMBERS_PER_ROOM_MAX, MemberKey, Members};
 pub use operations::{Known, Operation, Operations, Owner};
@@ -71,6 +73,7 @@ pub struct Store {
     pub sessions: Sessions,
     pub revocations: Revocations,
     pub keys: Keys,
+    pub instances: Instances,
     pub operations: Operations,
 }
 
@@ -82,8 +85,9 @@ impl Store {
             outbox: Outbox::new(sql.clone()),
             users: Users::new(sql.clone(), clock.clone()),
             sessions: Sessions::new(sql.clone(), clock.clone()),
-            revocations: Revocations::new(sql.clone(), clock.clone()),
+            revocations: Revocations::new(sql.clone()),
             keys: Keys::new(sql.clone()),
+            instances: Instances::new(sql.clone()),
             operations: Operations::new(sql.clone(), clock.clone()),
             sql,
             journal,

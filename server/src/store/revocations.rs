@@ -1,10 +1,10 @@
 //! Sessions that ended: every instance reads here which, so that no access token outlives its own.
 
 use super::{
-    Clock, Sql, StoreError,
-    transaction::{execute, statement},
+    Sql, StoreError,
+    transaction::{execute, now_us, statement},
 };
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use roost_schema::SessionId;
 use sea_orm::DatabaseTransaction;
 
@@ -15,22 +15,18 @@ const REVOCATION_ROWS_KEPT: TimeDelta = TimeDelta::days(1);
 #[derive(Clone, Debug)]
 pub struct Revocations {
     sql: Sql,
-    clock: Clock,
 }
 
 impl Revocations {
-    pub(super) const fn new(sql: Sql, clock: Clock) -> Self {
-        Self { sql, clock }
+    pub(super) const fn new(sql: Sql) -> Self {
+        Self { sql }
     }
 
     /// The sessions that ended within the last so long.
     pub async fn list(&self, within: TimeDelta) -> Result<Vec<SessionId>, StoreError> {
-        let since = self.clock.now() - within;
-        let query = statement(
-            &self.sql.read,
-            "SELECT session_id FROM revocations WHERE at_us >= $1",
-            [since.timestamp_micros().into()],
-        );
+        let now = now_us(&self.sql.read);
+        let sql = format!("SELECT session_id FROM revocations WHERE at_us >= {now} - $1");
+        let query = statement(&self.sql.read, &sql, [micros(within).into()]);
         let rows = self.sql.read_all(query).await?;
         rows.iter()
             .map(|row| Ok(SessionId::from_uuid(row.try_get("", "session_id")?)))
@@ -39,28 +35,25 @@ impl Revocations {
 
     /// Forgets the old ones.
     pub async fn forget(&self) -> Result<(), StoreError> {
-        let before = self.clock.now() - REVOCATION_ROWS_KEPT;
-        execute(
-            &self.sql.write,
-            "DELETE FROM revocations WHERE at_us < $1",
-            [before.timestamp_micros().into()],
-        )
-        .await?;
+        let now = now_us(&self.sql.write);
+        let sql = format!("DELETE FROM revocations WHERE at_us < {now} - $1");
+        execute(&self.sql.write, &sql, [micros(REVOCATION_ROWS_KEPT).into()]).await?;
         Ok(())
     }
 }
 
-/// Written in the transaction that ends the session.
+/// Written in the transaction that ends the session. The time is the database's own: by a host's
+/// clock that jumped it could be older than what any instance looks at.
 pub(super) async fn insert(
     transaction: &DatabaseTransaction,
     session: SessionId,
-    at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    execute(
-        transaction,
-        "INSERT INTO revocations (session_id, at_us) VALUES ($1, $2)",
-        [session.as_uuid().into(), at.timestamp_micros().into()],
-    )
-    .await?;
+    let now = now_us(transaction);
+    let sql = format!("INSERT INTO revocations (session_id, at_us) VALUES ($1, {now})");
+    execute(transaction, &sql, [session.as_uuid().into()]).await?;
     Ok(())
+}
+
+fn micros(delta: TimeDelta) -> i64 {
+    delta.num_microseconds().unwrap_or(i64::MAX)
 }

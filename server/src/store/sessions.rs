@@ -307,7 +307,7 @@ async fn end(
     if ended == 0 {
         return Ok(());
     }
-    revocations::insert(transaction, session, at).await?;
+    revocations::insert(transaction, session).await?;
     let event = OutboxEvent {
         room: RoomId::of_user(user),
         item: ItemId::of_session(session),

@@ -86,6 +86,15 @@ pub(super) async fn execute<const N: usize>(
     Ok(done.rows_affected())
 }
 
+/// Database time as an expression, in microseconds since 1970, as of the statement it stands in.
+pub(super) fn now_us(connection: &impl ConnectionTrait) -> &'static str {
+    match connection.get_database_backend() {
+        // Precise to the millisecond; the first number is 1970 as a Julian day.
+        DbBackend::Sqlite => "CAST((julianday('now') - 2440587.5) * 86400000000 AS integer)",
+        _ => "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
+    }
+}
+
 /// What a SELECT ends with to lock its rows. `SQLite` needs nothing: it has one writer.
 pub(super) fn for_update(connection: &impl ConnectionTrait) -> &'static str {
     match connection.get_database_backend() {

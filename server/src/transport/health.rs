@@ -23,8 +23,10 @@ pub enum State {
     #[default]
     Starting,
     Ready,
-    /// The database or the journal does not answer.
+    /// The database or the journal does not answer, but may answer others.
     CutOff,
+    /// It does not know which sessions have ended, and so sends and writes nothing.
+    Fenced,
     Draining,
 }
 
@@ -46,10 +48,12 @@ impl Health {
     pub async fn watch(&self, app: App, cancel: CancellationToken) {
         let mut tick = tokio::time::interval(PROBE_EVERY);
         while cancel.run_until_cancelled(tick.tick()).await.is_some() {
-            let answer = tokio::time::timeout(PROBE_TIMEOUT, app.probe_stores()).await;
-            let state = match answer {
-                Ok(Ok(())) => State::Ready,
-                Ok(Err(_)) | Err(_) => State::CutOff,
+            let state = if app.is_cut_off(PROBE_TIMEOUT).await {
+                State::CutOff
+            } else if app.fence().is_shut() {
+                State::Fenced
+            } else {
+                State::Ready
             };
             self.0.send_if_modified(|present| {
                 let changes = *present != State::Draining && *present != state;
@@ -75,6 +79,7 @@ async fn readiness(extract::State(health): extract::State<Health>) -> Response {
         State::Ready => return Json("ready").into_response(),
         State::Starting => "the server is starting",
         State::CutOff => "the database or the journal does not answer",
+        State::Fenced => "this instance cannot learn which sessions have ended",
         State::Draining => "the server is stopping",
     };
     problem(&Error::Later {

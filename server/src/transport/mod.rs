@@ -24,7 +24,7 @@ pub use rest::openapi_json;
 pub use status::{Probes, sample};
 
 use crate::{
-    app::{App, Error},
+    app::{App, Error, FENCED},
     config::Config,
     live::Redis,
 };
@@ -111,6 +111,7 @@ pub fn router(app: &App, shared: &Shared) -> Router {
         .fallback(async || problem(&Error::not_found("there is nothing at this path")))
         .method_not_allowed_fallback(async || problem(&METHOD_NOT_ALLOWED))
         .layer(from_fn(answer_in_time))
+        .layer(from_fn_with_state(app.clone(), refuse_when_fenced))
         .layer(from_fn_with_state(shared.body_stall_timeout, body::collect))
         .layer(from_fn_with_state(shared.origins.clone(), origins::check))
         .layer(from_fn_with_state(
@@ -156,6 +157,24 @@ async fn limit_address(
         return problem(&error);
     }
     next.run(request).await
+}
+
+/// A fenced instance refuses everything but health checks; Socket.IO does so itself, because its clients
+/// are told why in the answers to their polls.
+async fn refuse_when_fenced(State(app): State<App>, request: Request, next: Next) -> Response {
+    if socketio::is_path(request.uri().path()) {
+        return next.run(request).await;
+    }
+    if app.fence().is_shut() {
+        return problem(&FENCED);
+    }
+    let is_read = request.method().is_safe();
+    let response = next.run(request).await;
+    // What was read before this process slept may not be for who asked any more.
+    if is_read && app.fence().is_shut() {
+        return problem(&FENCED);
+    }
+    response
 }
 
 async fn answer_in_time(request: Request, next: Next) -> Response {

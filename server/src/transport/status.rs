@@ -109,6 +109,9 @@ pub fn sample(app: &App, shared: &Shared) {
     for (name, value) in gauges {
         metrics::gauge!(name).set(u32::try_from(value).unwrap_or(u32::MAX));
     }
+    if let Some(age) = app.fence().age() {
+        metrics::gauge!("roost_revocations_age_seconds").set(age.as_secs_f64());
+    }
     metrics::gauge!("roost_clock_offset_seconds").set(app.clock_offset().as_seconds_f64());
     metrics::gauge!("roost_build_info", "version" => VERSION,
         "instance" => app.instance_id().to_string())
@@ -173,7 +176,8 @@ impl Status {
             dependencies.insert("redis", Dependency::of_link(link));
         }
         let offset = self.app.clock_offset();
-        let (status, reasons) = judge(&dependencies, vitals.has_silent_peer, offset);
+        let is_fenced = self.app.fence().is_shut();
+        let (status, reasons) = judge(&dependencies, is_fenced, vitals.has_silent_peer, offset);
         HealthReport {
             status,
             reasons,
@@ -200,6 +204,7 @@ impl Status {
 /// The worst of what is wrong, and each of it in a sentence.
 fn judge(
     dependencies: &BTreeMap<&'static str, Dependency>,
+    is_fenced: bool,
     has_silent_peer: bool,
     clock_offset: TimeDelta,
 ) -> (Overall, Vec<&'static str>) {
@@ -210,6 +215,7 @@ fn judge(
     let findings = [
         (is_missing("database"), Overall::Unavailable, NO_DATABASE),
         (is_missing("journal"), Overall::Unavailable, NO_JOURNAL),
+        (is_fenced, Overall::Unavailable, IS_FENCED),
         (is_missing("redis"), Overall::Degraded, NO_REDIS),
         (has_silent_peer, Overall::Degraded, SILENT_PEER),
         (
@@ -229,6 +235,8 @@ fn judge(
 
 const NO_DATABASE: &str = "the database does not answer";
 const NO_JOURNAL: &str = "the journal does not answer";
+const IS_FENCED: &str =
+    "the revocations were not read for 10 s: nothing is sent or written until they are";
 const NO_REDIS: &str = "redis does not answer: changes made on other instances come later, and each \
                         instance counts limits for itself";
 const SILENT_PEER: &str = "another instance is registered and says nothing";
@@ -252,10 +260,12 @@ impl Dependency {
 #[serde(rename_all = "camelCase")]
 struct InstanceReport {
     id: InstanceId,
+    name: String,
     version: &'static str,
     uptime_seconds: u64,
     is_ready: bool,
     is_draining: bool,
+    is_fenced: bool,
     sockets: usize,
     sockets_lagging: usize,
     rooms: usize,
@@ -283,10 +293,12 @@ async fn instance(State(status): State<Status>) -> Json<InstanceReport> {
     };
     Json(InstanceReport {
         id: status.app.instance_id(),
+        name: status.app.instance().name.clone(),
         version: VERSION,
         uptime_seconds: status.shared.probes.started.elapsed().as_secs(),
         is_ready: readiness == Readiness::Ready,
         is_draining: readiness == Readiness::Draining,
+        is_fenced: status.app.fence().is_shut(),
         sockets: census.connected,
         sockets_lagging: census.lagging,
         rooms: vitals.rooms,
@@ -318,12 +330,12 @@ mod tests {
     fn the_worst_finding_decides_and_each_is_named() {
         let all_well = needs(Answering::Ok, Answering::Ok);
         let near = TimeDelta::seconds(-30);
-        assert_eq!(judge(&all_well, false, near), (Overall::Ok, vec![]));
+        assert_eq!(judge(&all_well, false, false, near), (Overall::Ok, vec![]));
         let far = TimeDelta::seconds(-31);
         let expected = (Overall::Degraded, vec![SILENT_PEER, CLOCK_ADRIFT]);
-        assert_eq!(judge(&all_well, true, far), expected);
+        assert_eq!(judge(&all_well, false, true, far), expected);
         let broken = needs(Answering::Unreachable, Answering::Unreachable);
-        let expected = (Overall::Unavailable, vec![NO_JOURNAL, NO_REDIS]);
-        assert_eq!(judge(&broken, false, near), expected);
+        let expected = (Overall::Unavailable, vec![NO_JOURNAL, IS_FENCED, NO_REDIS]);
+        assert_eq!(judge(&broken, true, false, near), expected);
     }
 }

@@ -112,6 +112,8 @@ fn every_problem_gets_its_sentence() {
         ("database_url", "sqlite::memory:"),
         ("journal_url", "redis://x"),
         ("log_format", "xml"),
+        ("signing_key_pem", "s3cret"),
+        ("signing_key_pem", "database -----BEGIN PRIVATE KEY-----"),
         ("log_level", "loud=very"),
     ] {
         let refused = refusals(&[(name, text)]);
@@ -143,7 +145,10 @@ fn redis_is_one_server_or_one_endpoint() {
 fn secrets_are_never_shown() {
     let loaded = load(&[
         ("database_url", "postgres://ann:s3cret@db/roost"),
-        ("signing_key_pem", "s3cret"),
+        (
+            "signing_key_pem",
+            "-----BEGIN PRIVATE KEY-----\ns3cret\n-----END PRIVATE KEY-----",
+        ),
     ])
     .unwrap();
     let page = show(&loaded);

@@ -14,6 +14,7 @@ mod drain;
 mod feed;
 mod graphql;
 mod health;
+mod instances;
 mod journal;
 mod limits;
 mod mailbox;

@@ -73,6 +73,7 @@ pub(super) fn open(
 async fn serve(graphql: Graphql, socket: WebSocket, asker: Asker, id: Option<RequestId>) {
     let speaks_protocol = socket.protocol().is_some();
     let closing = graphql.shared.closing.clone();
+    let fence = graphql.app.fence().clone();
     let (mut sink, mut stream) = socket.split();
     let (outbox, messages) = mpsc::channel(OUTBOX_MESSAGES);
     let connection = Connection {
@@ -88,6 +89,7 @@ async fn serve(graphql: Graphql, socket: WebSocket, asker: Asker, id: Option<Req
             ending = connection.run(&mut stream) => ending,
             ending = write(&mut sink, messages) => ending,
             () = closing.cancelled() => Ending::RESTARTING,
+            () = fence.shut() => Ending::TRY_LATER,
         }
     } else {
         Ending::WRONG_SUBPROTOCOL

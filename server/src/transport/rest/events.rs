@@ -103,6 +103,7 @@ async fn stream_events(
         app.time_left(&actor),
         app.session_end(actor.session_id),
         rest.shared.closing,
+        app.fence().clone(),
     );
     Ok(stream::answer(feed, end).await?)
 }

@@ -1,8 +1,8 @@
 //! A room's feed as server-sent events. The feed pulls: a slow reader costs the others nothing.
 
 use crate::{
-    app::{Error, Result},
-    live::{Feed, Frame},
+    app::{Error, FENCED, Result},
+    live::{Feed, Fence, Frame},
 };
 use axum::response::{
     IntoResponse,
@@ -24,12 +24,14 @@ pub(super) fn end(
     left: Duration,
     revoked: CancellationToken,
     closing: CancellationToken,
+    fence: Fence,
 ) -> BoxFuture<'static, Error> {
     Box::pin(async move {
         tokio::select! {
             () = revoked.cancelled_owned() => SESSION_REVOKED,
             () = tokio::time::sleep(left) => Error::unauthenticated(),
             () = closing.cancelled_owned() => STOPPING,
+            () = fence.shut() => FENCED,
         }
     })
 }

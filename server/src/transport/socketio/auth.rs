@@ -8,7 +8,7 @@ use super::{
     reply::Refused,
     wire::Wire,
 };
-use crate::app::{Error, Result};
+use crate::app::{Error, RETRY_FENCED, Result};
 use roost_schema::{AuthExpiring, ErrorCode, RenewSocket, Secret};
 use serde::Deserialize;
 use socketioxide::extract::{SocketRef, State, TryData};
@@ -127,6 +127,10 @@ pub(super) async fn watch(connection: &Connection, socket: SocketRef) {
             () = connection.closed().cancelled() => return,
             () = connection.session_end.cancelled() => {
                 return connection.close_for_good(socket).await;
+            }
+            () = connection.app.fence().shut() => {
+                let retry = RETRY_FENCED.mul_f64(rand::random::<f64>());
+                return connection.close(socket, ErrorCode::Unavailable, retry).await;
             }
             () = connection.renewed.notified() => is_told = false,
             () = tokio::time::sleep(until_next) => {

@@ -5,7 +5,7 @@ use super::{
     rooms::Places,
     wire::{Wire, lock},
 };
-use crate::app::{Actor, App, Error};
+use crate::app::{Actor, App, Error, FENCED};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock};
 use roost_schema::{ErrorCode, Failure, ServerClosing};
 use socketioxide::extract::SocketRef;
@@ -96,6 +96,9 @@ impl Connection {
             return Err(
                 Error::refused(ErrorCode::SessionRevoked, "the session was ended").report(),
             );
+        }
+        if self.app.fence().is_shut() {
+            return Err(FENCED.report());
         }
         if self.app.time_left(&actor).is_zero() {
             return Err(Error::unauthenticated().report());

@@ -3,7 +3,7 @@
 
 use super::{Sockets, listener::ConnectionHandle, wire::Wire};
 use crate::{
-    app::Error,
+    app::{Error, FENCED},
     transport::{ClientAddress, body::BODY_BYTES_MAX, problem},
 };
 use axum::{
@@ -127,6 +127,9 @@ async fn open(sockets: &Arc<Sockets>, visit: Visit, mut request: Request, next: 
     if sockets.is_draining.load(Ordering::Acquire) {
         return no_room(ErrorCode::Unavailable, "the server is stopping");
     }
+    if sockets.app.fence().is_shut() {
+        return problem(&FENCED);
+    }
     if let Some(client) = request.extensions().get::<ClientAddress>()
         && let Err(error) = sockets.limits.check_handshake(*client).await
     {
@@ -143,7 +146,13 @@ async fn open(sockets: &Arc<Sockets>, visit: Visit, mut request: Request, next: 
         (true, connection) => connection,
         (false, _) => None,
     };
-    let wire = Wire::open(&sockets.wires, connection, seat, newcomer);
+    let wire = Wire::open(
+        &sockets.wires,
+        sockets.app.fence().clone(),
+        connection,
+        seat,
+        newcomer,
+    );
     // The engine keeps the parts of this request as long as the session.
     request.extensions_mut().insert(Arc::clone(&wire));
     let response = next.run(request).await;

@@ -129,6 +129,12 @@ pub fn routes(app: &App, shared: &Shared) -> Router {
         .layer(middleware::from_fn_with_state(sockets, door::guard))
 }
 
+/// Whether a request is for this transport.
+pub(super) fn is_path(path: &str) -> bool {
+    path.strip_prefix(PATH)
+        .is_some_and(|rest| rest.is_empty() || rest == "/")
+}
+
 /// Listens before the client learns that it is connected: an event that follows at once is heard.
 async fn register(socket: SocketRef) -> Result<(), Infallible> {
     reply::converse(&socket, "room:join", rooms::join);

@@ -3,6 +3,7 @@
 //! the second.
 
 use super::listener::ConnectionHandle;
+use crate::live::Fence;
 use socketioxide::{SendError, SocketError, socket::Sid};
 use std::{
     collections::{HashMap, VecDeque},
@@ -52,6 +53,7 @@ pub(super) struct Wire {
     moved: Arc<Notify>,
     ended: CancellationToken,
     wires: Weak<Wires>,
+    fence: Fence,
     sid: OnceLock<Sid>,
     /// A place among the sessions that are not connected to the namespace yet.
     newcomer: Mutex<Option<OwnedSemaphorePermit>>,
@@ -85,6 +87,7 @@ impl Wire {
     /// seat among all sessions and among those that are not connected yet.
     pub(super) fn open(
         wires: &Arc<Wires>,
+        fence: Fence,
         connection: Option<ConnectionHandle>,
         seat: OwnedSemaphorePermit,
         newcomer: OwnedSemaphorePermit,
@@ -98,6 +101,7 @@ impl Wire {
             moved: Arc::default(),
             ended: CancellationToken::new(),
             wires: Arc::downgrade(wires),
+            fence,
             sid: OnceLock::new(),
             newcomer: Mutex::new(Some(newcomer)),
             _seat: seat,
@@ -152,6 +156,9 @@ impl Wire {
     ) -> Result<(), NotSent> {
         if self.has_ended() {
             return Err(NotSent::Gone);
+        }
+        if class == Class::Frame && self.fence.is_shut() {
+            return Err(NotSent::Full);
         }
         let mut flow = lock(&self.flow);
         let bytes = flow.link.wire_bytes(text_bytes);

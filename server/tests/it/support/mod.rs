@@ -174,6 +174,14 @@ impl World {
         }
     }
 
+    /// `PostgreSQL` and Redis, for servers that are started one by one.
+    pub(crate) async fn on_postgres_and_redis() -> Self {
+        Self {
+            redis_url: redis_url(),
+            ..Self::on_postgres().await
+        }
+    }
+
     /// `PostgreSQL`, `MongoDB` and Redis, for three servers.
     pub(crate) async fn on_cluster() -> Self {
         Self {
@@ -203,6 +211,11 @@ impl World {
             sql,
             _folder: folder,
         }
+    }
+
+    /// Where the database is, for a cable to it.
+    pub(crate) fn database_url(&self) -> &str {
+        &self.url
     }
 
     /// Another instance on this database. `SQLite` takes only one.

@@ -2,6 +2,7 @@
 
 use super::{DEADLINE, World};
 use roost_client::Endpoint;
+use rustix::process::{Pid, Signal, kill_process};
 use std::{net::SocketAddr, process::Stdio, time::Duration};
 use tokio::{
     process::{Child, Command},
@@ -56,11 +57,25 @@ impl Program {
         self.ready().await;
     }
 
+    /// SIGSTOP: it does nothing until it is woken.
+    pub(crate) fn put_to_sleep(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub(crate) fn wake(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = self.child.id().expect("it runs");
+        let process = Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
+        kill_process(process, signal).unwrap();
+    }
+
     /// SIGTERM, and how it ended.
     pub(crate) async fn terminate(&mut self) -> std::process::ExitStatus {
-        let id = self.child.id().expect("it runs");
-        let process = rustix::process::Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
-        rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         let ended = timeout(DEADLINE, self.child.wait()).await;
         ended.expect("it ends in time").unwrap()
     }

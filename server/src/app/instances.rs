@@ -1,0 +1,182 @@
+//! This instance among the others: its leased row in the registry, and who else there is.
+
+use super::{App, Error, Result};
+use crate::{
+    live::{Identity, Link},
+    store::{KeptInstance, LEASE, NewInstance, StoreError},
+};
+use chrono::TimeDelta;
+use std::{collections::BTreeMap, time::Duration};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// How often the lease is renewed and the registry read.
+const RENEW_EVERY: Duration = Duration::from_secs(3);
+/// How long the database may take for that.
+const RENEW_PATIENCE: Duration = Duration::from_secs(2);
+/// How often one that waits for others to end looks again.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// What a waiting one adds to a lease, so that a renewal on its way is seen.
+const LEASE_SLACK: Duration = Duration::from_secs(1);
+
+/// Why an instance may not run beside others.
+#[derive(Debug, thiserror::Error)]
+pub enum NotAdmitted {
+    #[error(
+        "instance {name:?} ({id}) runs on this database already, and the two would not hear each other: \
+         give every instance the same redis_url, or stop that one first"
+    )]
+    Deaf { name: String, id: String },
+    #[error(transparent)]
+    Failed(#[from] Error),
+}
+
+impl App {
+    /// This run of this instance.
+    pub fn instance(&self) -> &Identity {
+        self.live.identity()
+    }
+
+    /// How the way to the other instances is; `None`: this one is meant to be alone.
+    pub fn link(&self) -> Option<Link> {
+        self.live.link()
+    }
+
+    /// How far the database's clock is ahead of this host's.
+    pub fn clock_offset(&self) -> TimeDelta {
+        self.store.clock.offset()
+    }
+
+    /// Whether this host's clock is off by more than half a minute: `degraded`.
+    pub fn is_clock_adrift(&self) -> bool {
+        self.store.clock.is_adrift()
+    }
+
+    /// The other instances whose lease runs.
+    pub async fn list_other_instances(&self) -> Result<Vec<KeptInstance>> {
+        Ok(self.store.instances.others(self.instance().id).await?)
+    }
+
+    /// Registers this instance before it serves. Where others run that it would not hear, it waits out
+    /// one lease: they may have crashed.
+    ///
+    /// Errors: `Deaf` when one of them renewed its lease meanwhile.
+    pub async fn join_instances(&self) -> Result<(), NotAdmitted> {
+        let own = self.registration();
+        let until = Instant::now() + LEASE + LEASE_SLACK;
+        let mut first_seen = BTreeMap::new();
+        loop {
+            let others = match self.store.instances.admit(&own).await {
+                // The first connections of a busy host may come late.
+                Err(StoreError::Unavailable(_)) if Instant::now() < until => {
+                    sleep(LOOK_EVERY).await;
+                    continue;
+                }
+                others => others.map_err(Error::from)?,
+            };
+            let Some(first) = others.first() else {
+                break;
+            };
+            if first_seen.is_empty() {
+                tracing::warn!(
+                    other.id = %first.id, other.name = %first.name,
+                    "another instance is registered and not every one has a redis_url; \
+                     waiting up to {} s for its lease to run out", LEASE.as_secs()
+                );
+            }
+            for other in &others {
+                first_seen.entry(other.id).or_insert(other.lease_until);
+            }
+            let has_renewed = |other: &&KeptInstance| first_seen[&other.id] < other.lease_until;
+            if Instant::now() > until
+                && let Some(other) = others.iter().find(has_renewed)
+            {
+                return Err(NotAdmitted::Deaf {
+                    name: other.name.clone(),
+                    id: other.id.to_string(),
+                });
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        self.meet_others().await?;
+        Ok(())
+    }
+
+    /// Keeps the lease, and knows the others, until cancelled.
+    ///
+    /// Errors: `Deaf` when the lease had run out and another instance has begun in its place.
+    pub async fn stay_registered(&self, cancel: CancellationToken) -> Result<(), NotAdmitted> {
+        let mut ticks = interval(RENEW_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut failures = 0_u32;
+        while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
+            match timeout(RENEW_PATIENCE, self.renew_lease()).await {
+                Ok(Ok(())) => failures = 0,
+                Ok(Err(deaf @ NotAdmitted::Deaf { .. })) => return Err(deaf),
+                Ok(Err(NotAdmitted::Failed(error))) => {
+                    if failures == 0 {
+                        tracing::warn!(%error, "the lease is not renewed, trying again");
+                    }
+                    failures += 1;
+                }
+                Err(_) => failures += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the lease: the others need not wait for it to run out.
+    pub async fn leave_instances(&self) {
+        let removal = self.store.instances.remove(self.instance().id);
+        match timeout(RENEW_PATIENCE, removal).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(?error, "the lease is left to run out"),
+            Err(_) => tracing::warn!("the lease is left to run out: the database does not answer"),
+        }
+    }
+
+    async fn renew_lease(&self) -> Result<(), NotAdmitted> {
+        let own = self.registration();
+        if !self
+            .store
+            .instances
+            .renew(own.id)
+            .await
+            .map_err(Error::from)?
+        {
+            tracing::warn!("the lease had run out; registering again");
+            let others = self.store.instances.admit(&own).await;
+            let others = others.map_err(Error::from)?;
+            if let Some(other) = others.first() {
+                return Err(NotAdmitted::Deaf {
+                    name: other.name.clone(),
+                    id: other.id.to_string(),
+                });
+            }
+        }
+        self.meet_others().await?;
+        Ok(())
+    }
+
+    async fn meet_others(&self) -> Result<()> {
+        let others = self.list_other_instances().await?;
+        metrics::gauge!("roost_instances_registered").set(1.0 + f64::from(count(others.len())));
+        let others = others.iter().map(|other| other.id).collect();
+        self.live.peers.set_registered(others);
+        Ok(())
+    }
+
+    fn registration(&self) -> NewInstance {
+        let own = self.instance();
+        NewInstance {
+            id: own.id,
+            name: own.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            has_redis: self.live.link().is_some(),
+        }
+    }
+}
+
+fn count(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}

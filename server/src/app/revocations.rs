@@ -1,0 +1,118 @@
+//! The revocation feed: every instance learns within a second which sessions ended, from an
+//! announcement, and from the database however many of those were lost.
+
+use super::{App, Error, Result};
+use crate::{
+    live::{Beacon, BootTime, FENCE_AFTER, Fence, REVOCATION_KEPT},
+    store::StoreError,
+};
+use chrono::TimeDelta;
+use roost_schema::{ErrorCode, SessionId};
+use std::time::Duration;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// A token is accepted a moment longer than its lifetime, and so its revocation matters longer.
+const REVOCATION_SLACK: Duration = Duration::from_mins(1);
+/// How often the revocations are read.
+const POLL_EVERY: Duration = Duration::from_secs(1);
+/// How long one look may take.
+const POLL_PATIENCE: Duration = Duration::from_secs(2);
+/// How far each look goes back behind the one before it: a row may become visible that much later
+/// than it says.
+const REREAD: Duration = Duration::from_secs(30);
+/// A peer that has not read the revocations for this long cannot read them either.
+const ALIKE_AFTER: Duration = Duration::from_secs(5);
+/// How long an instance that nobody knows more than stays open before it asks itself again: longer than
+/// from one failed look to the next.
+const SPARED: Duration = Duration::from_secs(4);
+/// When to come back to an instance that is fenced.
+pub const RETRY_FENCED: Duration = Duration::from_secs(2);
+
+/// What a fenced instance answers.
+pub const FENCED: Error = Error::Later {
+    code: ErrorCode::Unavailable,
+    sentence: "this instance cannot learn which sessions have ended; nothing was written",
+    retry_after: RETRY_FENCED,
+};
+
+impl App {
+    /// Whether this instance may send and write.
+    pub fn fence(&self) -> &Fence {
+        self.live.fence()
+    }
+
+    /// Learns which sessions ended while this instance was away; before it serves. From then on the
+    /// fence shuts unless [`Self::follow_revocations`] goes on.
+    pub async fn load_revocations(&self) -> Result<()> {
+        let began = BootTime::now();
+        let within = REVOCATION_KEPT + REVOCATION_SLACK;
+        self.forget_sessions(&self.list_revoked(within).await?);
+        self.fence().polled(began);
+        Ok(())
+    }
+
+    /// Reads the revocations each second until cancelled, and shuts the fence by not doing so.
+    pub async fn follow_revocations(&self, cancel: CancellationToken) {
+        let mut ticks = interval(POLL_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut looked, mut failures, mut has_slept) = (BootTime::now(), 0_u32, false);
+        while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
+            let began = BootTime::now();
+            // Whatever it knows of the others is as old as that.
+            has_slept |= began.since(looked) > FENCE_AFTER;
+            looked = began;
+            match timeout(POLL_PATIENCE, self.poll_revocations(began)).await {
+                Ok(Ok(())) => (failures, has_slept) = (0, false),
+                failed => {
+                    if failures == 0 {
+                        let error = failed.map_or_else(|late| late.to_string(), outcome);
+                        tracing::warn!(%error, "the revocations cannot be read, trying again");
+                    }
+                    failures += 1;
+                    has_slept |= BootTime::now().since(began) > FENCE_AFTER;
+                    if !has_slept && self.live.peers.are_all(cannot_read_revocations) {
+                        self.fence().spare(BootTime::now(), SPARED);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn poll_revocations(&self, began: BootTime) -> Result<(), StoreError> {
+        let since_last = self.fence().age().unwrap_or_default();
+        let ended = self.list_revoked(since_last + REREAD).await?;
+        self.forget_sessions(&ended);
+        if self.fence().polled(began) {
+            self.live.look_everywhere();
+        }
+        Ok(())
+    }
+
+    async fn list_revoked(&self, within: Duration) -> Result<Vec<SessionId>, StoreError> {
+        let within = TimeDelta::from_std(within).unwrap_or(TimeDelta::MAX);
+        self.store.revocations.list(within).await
+    }
+
+    /// Sessions ended, and that is committed: their tokens are refused and their connections closed
+    /// here, and then on the other instances.
+    pub(super) fn end_everywhere(&self, ended: &[SessionId]) {
+        self.forget_sessions(ended);
+        self.live.announce_revoked(ended);
+    }
+
+    fn forget_sessions(&self, ended: &[SessionId]) {
+        for session in ended {
+            self.live.revocations.revoke(*session);
+        }
+    }
+}
+
+fn cannot_read_revocations(beacon: &Beacon, heard: Duration) -> bool {
+    let age_ms = beacon.revocations_age_ms;
+    age_ms.is_some_and(|age_ms| Duration::from_millis(age_ms) + heard >= ALIKE_AFTER)
+}
+
+fn outcome(failed: Result<(), StoreError>) -> String {
+    failed.map_or_else(|error| error.to_string(), |()| String::new())
+}

@@ -1,0 +1,217 @@
+//! The fence: an instance that does not know which sessions ended sends and writes nothing.
+//!
+//! A look at the revocations is good for ten seconds by a clock that goes on while the process sleeps, so
+//! that one that was suspended notices before its first frame and its first commit. The check is one load
+//! and one look at the clock. See `docs/decisions/0012-registry-and-fence.md`.
+
+use rustix::time::{ClockId, clock_gettime};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+
+/// How long what is known of revocations may be acted upon.
+pub const FENCE_AFTER: Duration = Duration::from_secs(10);
+/// How often the fence is looked at for those who only wait for it to shut.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Nothing was marked yet, or nothing is ever too old.
+const NEVER: u64 = u64::MAX;
+
+/// Milliseconds since the host started, sleep included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BootTime(u64);
+
+impl BootTime {
+    pub fn now() -> Self {
+        // macOS has no such clock, but its monotonic one goes on in sleep.
+        #[cfg(target_os = "linux")]
+        const CLOCK: ClockId = ClockId::Boottime;
+        #[cfg(not(target_os = "linux"))]
+        const CLOCK: ClockId = ClockId::Monotonic;
+        let now = clock_gettime(CLOCK);
+        let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+        let millis = u64::try_from(now.tv_nsec / 1_000_000).unwrap_or_default();
+        Self(seconds * 1_000 + millis)
+    }
+
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// When something last succeeded.
+#[derive(Debug)]
+pub struct Mark(AtomicU64);
+
+impl Default for Mark {
+    fn default() -> Self {
+        Self(AtomicU64::new(NEVER))
+    }
+}
+
+impl Mark {
+    pub fn set(&self, at: BootTime) {
+        self.0.store(at.0, Ordering::Release);
+    }
+
+    /// How long ago; `None`: never.
+    pub fn age(&self) -> Option<Duration> {
+        match self.0.load(Ordering::Acquire) {
+            NEVER => None,
+            at => Some(BootTime::now().since(BootTime(at))),
+        }
+    }
+}
+
+/// Whether this instance may send and write. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Fence(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    /// Open until then. Never shut before the first look at the revocations.
+    open_until_ms: AtomicU64,
+    polled: Mark,
+    is_shut: watch::Sender<bool>,
+}
+
+impl Default for Fence {
+    fn default() -> Self {
+        Self(Arc::new(State {
+            open_until_ms: AtomicU64::new(NEVER),
+            polled: Mark::default(),
+            is_shut: watch::Sender::new(false),
+        }))
+    }
+}
+
+impl Fence {
+    /// For hot paths: true when nothing may be sent or written, from the moment on.
+    pub fn is_shut(&self) -> bool {
+        BootTime::now().0 > self.0.open_until_ms.load(Ordering::Acquire)
+    }
+
+    /// Resolves soon after the fence is shut.
+    pub async fn shut(&self) {
+        let mut is_shut = self.0.is_shut.subscribe();
+        if is_shut.wait_for(|is_shut| *is_shut).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// How long ago the last completed look at the revocations began; `None`: there was none.
+    pub fn age(&self) -> Option<Duration> {
+        self.0.polled.age()
+    }
+
+    /// A look at the revocations that began then has completed. Answers whether the fence was shut.
+    pub fn polled(&self, began: BootTime) -> bool {
+        let was_shut = self.is_shut();
+        self.0.polled.set(began);
+        self.hold_open(began, FENCE_AFTER);
+        // A look that took too long is none.
+        self.look() || was_shut
+    }
+
+    /// Nobody knows more than this instance: it stays open for a while.
+    pub fn spare(&self, now: BootTime, pause: Duration) {
+        self.hold_open(now, pause);
+    }
+
+    fn hold_open(&self, from: BootTime, pause: Duration) {
+        let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        let until = from.0.saturating_add(pause_ms);
+        // The first time it is armed; later it never shuts earlier than it would have.
+        let later = |known| (known == NEVER || known < until).then_some(until);
+        let _ = self
+            .0
+            .open_until_ms
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, later);
+    }
+
+    /// Tells those who wait; answers whether it was shut and is open now.
+    fn look(&self) -> bool {
+        let is_shut = self.is_shut();
+        let mut has_opened = false;
+        self.0.is_shut.send_if_modified(|known| {
+            let has_changed = *known != is_shut;
+            has_opened = has_changed && !is_shut;
+            *known = is_shut;
+            has_changed
+        });
+        has_opened
+    }
+
+    /// Looks at the clock for those who wait, until cancelled.
+    pub(super) async fn keep_watch(self, cancel: CancellationToken) {
+        let mut ticks = interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut was_shut = false;
+        while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
+            self.look();
+            let is_shut = *self.0.is_shut.borrow();
+            match (was_shut, is_shut) {
+                (false, true) => tracing::error!(
+                    "the revocations were not read for too long: nothing is sent or written until they are"
+                ),
+                (true, false) => tracing::info!("the revocations were read again"),
+                _ => {}
+            }
+            metrics::gauge!("roost_fenced").set(f64::from(u8::from(is_shut)));
+            was_shut = is_shut;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ago(pause: Duration) -> BootTime {
+        let pause_ms = u64::try_from(pause.as_millis()).unwrap();
+        BootTime(BootTime::now().0.saturating_sub(pause_ms))
+    }
+
+    #[test]
+    fn it_is_open_until_the_last_look_is_too_old_and_opens_with_the_next() {
+        let fence = Fence::default();
+        assert!(!fence.is_shut(), "nobody looks here");
+        assert_eq!(fence.age(), None);
+
+        fence.polled(ago(FENCE_AFTER + Duration::from_millis(50)));
+        assert!(fence.is_shut(), "a look counts from its beginning");
+        assert!(fence.age().unwrap() > FENCE_AFTER);
+
+        assert!(fence.polled(BootTime::now()));
+        assert!(!fence.is_shut());
+        assert!(!fence.polled(BootTime::now()), "it was open");
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_hears_that_it_shuts() {
+        let fence = Fence::default();
+        let cancel = CancellationToken::new();
+        let _stop = cancel.clone().drop_guard();
+        fence.polled(ago(Duration::from_millis(9_700)));
+        let watch = fence.clone().keep_watch(cancel);
+        let wait = async {
+            fence.shut().await;
+            assert!(fence.is_shut());
+        };
+        tokio::select! {
+            () = watch => unreachable!("it is not cancelled"),
+            () = wait => {}
+        }
+        fence.spare(BootTime::now(), Duration::from_secs(5));
+        assert!(!fence.is_shut());
+    }
+}

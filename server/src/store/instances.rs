@@ -1,0 +1,154 @@
+//! The instances that run on this database, each under a lease. Everything is judged by the
+//! database's own clock, in its own statement: a host whose clock jumps misleads nobody.
+
+use super::{
+    Sql, StoreError,
+    transaction::{execute, now_us, statement, time, transact},
+};
+use chrono::{DateTime, Utc};
+use roost_schema::InstanceId;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, QueryResult};
+use std::time::Duration;
+
+/// How long an instance counts as running after it last renewed its lease.
+pub const LEASE: Duration = Duration::from_secs(10);
+/// How long the row of an instance that did not end in order is kept, for people to look at.
+const EXPIRED_KEPT: Duration = Duration::from_hours(1);
+/// Names the lock under which instances are admitted among a `PostgreSQL` server's advisory locks
+/// ("inst" in ASCII).
+const ADMISSION_LOCK: i64 = 0x69_6e_73_74;
+
+/// An instance as it registers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewInstance {
+    pub id: InstanceId,
+    pub name: String,
+    pub version: String,
+    /// It hears others over Redis.
+    pub has_redis: bool,
+}
+
+/// A registered instance whose lease runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptInstance {
+    pub id: InstanceId,
+    pub name: String,
+    pub version: String,
+    pub has_redis: bool,
+    pub started_at: DateTime<Utc>,
+    pub lease_until: DateTime<Utc>,
+}
+
+/// The registry in the relational database.
+#[derive(Clone, Debug)]
+pub struct Instances {
+    sql: Sql,
+}
+
+impl Instances {
+    pub(super) const fn new(sql: Sql) -> Self {
+        Self { sql }
+    }
+
+    /// Registers an instance, unless others run that it cannot hear, or that cannot hear it: answers
+    /// those. Two that register at the same time take turns.
+    ///
+    /// `SQLite` belongs to one process, which the lock on its file ensures: whoever else is
+    /// registered there has crashed.
+    pub async fn admit(&self, new: &NewInstance) -> Result<Vec<KeptInstance>, StoreError> {
+        transact(&self.sql, |transaction| async move {
+            let transaction = &*transaction;
+            if self.sql.backend() == DbBackend::Sqlite {
+                execute(transaction, "DELETE FROM instances", []).await?;
+            } else {
+                let lock = "SELECT pg_advisory_xact_lock($1)";
+                execute(transaction, lock, [ADMISSION_LOCK.into()]).await?;
+            }
+            let query = living(transaction, new.id);
+            let mut others = kept_instances(&transaction.query_all_raw(query).await?)?;
+            others.retain(|other| !(other.has_redis && new.has_redis));
+            if others.is_empty() {
+                insert(transaction, new).await?;
+            }
+            Ok(others)
+        })
+        .await
+    }
+
+    /// Renews a lease that still runs. False: it has run out, or the instance is not registered.
+    pub async fn renew(&self, id: InstanceId) -> Result<bool, StoreError> {
+        let now = now_us(&self.sql.write);
+        let sql = format!(
+            "UPDATE instances SET lease_us = {now} + $2 WHERE id = $1 AND lease_us > {now}"
+        );
+        let values = [id.as_uuid().into(), micros(LEASE).into()];
+        Ok(execute(&self.sql.write, &sql, values).await? > 0)
+    }
+
+    /// The other instances whose lease runs.
+    pub async fn others(&self, than: InstanceId) -> Result<Vec<KeptInstance>, StoreError> {
+        let query = living(&self.sql.read, than);
+        kept_instances(&self.sql.read_all(query).await?)
+    }
+
+    /// The instance ended in order: nobody needs to wait for its lease to run out.
+    pub async fn remove(&self, id: InstanceId) -> Result<(), StoreError> {
+        let sql = "DELETE FROM instances WHERE id = $1";
+        execute(&self.sql.write, sql, [id.as_uuid().into()]).await?;
+        Ok(())
+    }
+
+    /// Forgets those that ended long ago without saying so.
+    pub async fn forget(&self) -> Result<(), StoreError> {
+        let now = now_us(&self.sql.write);
+        let sql = format!("DELETE FROM instances WHERE lease_us < {now} - $1");
+        execute(&self.sql.write, &sql, [micros(EXPIRED_KEPT).into()]).await?;
+        Ok(())
+    }
+}
+
+async fn insert(transaction: &DatabaseTransaction, new: &NewInstance) -> Result<(), StoreError> {
+    let now = now_us(transaction);
+    // One that slept past its lease registers again, as what it was.
+    let sql = format!(
+        "INSERT INTO instances (id, name, version, has_redis, started_us, lease_us)
+         VALUES ($1, $2, $3, $4, {now}, {now} + $5)
+         ON CONFLICT (id) DO UPDATE SET lease_us = excluded.lease_us"
+    );
+    let values = [
+        new.id.as_uuid().into(),
+        new.name.as_str().into(),
+        new.version.as_str().into(),
+        new.has_redis.into(),
+        micros(LEASE).into(),
+    ];
+    execute(transaction, &sql, values).await?;
+    Ok(())
+}
+
+fn living(connection: &impl ConnectionTrait, but: InstanceId) -> sea_orm::Statement {
+    let now = now_us(connection);
+    let sql = format!(
+        "SELECT id, name, version, has_redis, started_us, lease_us FROM instances
+         WHERE id <> $1 AND lease_us > {now} ORDER BY id"
+    );
+    statement(connection, &sql, [but.as_uuid().into()])
+}
+
+fn kept_instances(rows: &[QueryResult]) -> Result<Vec<KeptInstance>, StoreError> {
+    let kept = |row: &QueryResult| {
+        Ok(KeptInstance {
+            id: InstanceId::from_uuid(row.try_get("", "id")?),
+            name: row.try_get("", "name")?,
+            version: row.try_get("", "version")?,
+            has_redis: row.try_get("", "has_redis")?,
+            started_at: time(row, "started_us")?,
+            lease_until: time(row, "lease_us")?,
+        })
+    };
+    rows.iter().map(kept).collect()
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
