@@ -206,7 +206,7 @@ const GAUGES: &[(&str, &str)] = &[
     ),
     (
         "roost_instances_registered",
-        "Other instances whose lease in the database runs.",
+        "Instances whose lease in the database runs, this one included.",
     ),
     (
         "roost_fenced",

@@ -1,6 +1,6 @@
 //! What this instance says of itself to operators: `/healthz`, how everything it needs is doing, and
-//! `/lb-status`, how it is doing itself. Both answer at once from what is known. They name no host and
-//! no secret, and still are for operators only: a proxy in front does not pass them on.
+//! `/lb-status`, how it is doing itself. Both answer at once from what is known. They name no
+//! address and no secret, and still are for operators only: a proxy in front does not pass them on.
 
 use super::{Shared, health::State as Readiness};
 use crate::{app::App, live::Link};
