@@ -2,7 +2,7 @@
 //! and the tests boot the same way.
 
 use crate::{
-    app::{App, Passwords, TokenSettings, Tokens},
+    app::{self, App, Passwords, TokenSettings, Tokens},
     config::{self, Config, SigningKey},
     live::{Live, Place, Redis, RedisBackplane},
     store::{
@@ -87,7 +87,7 @@ pub async fn boot(config: Config) -> anyhow::Result<Server> {
     let redis = open_redis(&config)?;
     let app = compose(&config, id, store, redis.as_ref(), &tasks, &cancel).await?;
     app.join_instances().await?;
-    app.load_revocations().await?;
+    patiently(async || Ok(app.load_revocations().await?)).await?;
     let stop = CancellationToken::new();
     let shared = Shared::new(
         &config,
@@ -249,6 +249,7 @@ async fn patiently<T>(open: impl AsyncFn() -> anyhow::Result<T>) -> anyhow::Resu
         let is_passing = error.chain().any(|cause| {
             matches!(cause.downcast_ref(), Some(StoreError::Unavailable(_)))
                 || matches!(cause.downcast_ref(), Some(JournalError::Unavailable(_)))
+                || matches!(cause.downcast_ref(), Some(app::Error::Unavailable(_)))
         });
         if !is_passing || Instant::now() + STORES_PAUSE > deadline {
             return Err(error);
