@@ -43,6 +43,17 @@ async fn the_cookie_is_set_for_sessions_and_nowhere_else() {
 }
 
 #[tokio::test]
+async fn what_is_for_operators_is_not_passed_on() {
+    let house = House::start();
+    for path in ["/healthz", "/lb-status"] {
+        let answer = house.client(1).get(path).await;
+        assert_eq!(answer.status, 404, "{path}");
+        assert!(answer.body.contains(r#""code":"not_found""#), "{path}");
+    }
+    assert_eq!(house.client(1).get("/readyz").await.status, 200);
+}
+
+#[tokio::test]
 async fn a_cookie_binds_whatever_the_address_and_a_forged_one_gets_a_fresh_one() {
     let house = House::start();
     let first = house.client(1).get(POLL).await;
