@@ -57,6 +57,22 @@ impl Sql {
         }
     }
 
+    /// On `SQLite`: reads only, and makes no file.
+    pub(super) async fn connect_for_reading(url: &str) -> Result<Self, StoreError> {
+        let options = sqlite_options(url)?.create_if_missing(false);
+        let pool = SqlitePoolOptions::new()
+            .acquire_timeout(SQLITE_ACQUIRE_TIMEOUT)
+            .max_connections(1)
+            .connect_with(options.read_only(true))
+            .await
+            .map_err(unavailable)?;
+        let both = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
+        Ok(Self {
+            read: both.clone(),
+            write: both,
+        })
+    }
+
     async fn connect_sqlite(options: SqliteConnectOptions) -> Result<Self, StoreError> {
         let pool = || {
             SqlitePoolOptions::new()
@@ -138,7 +154,12 @@ impl Sql {
     }
 
     /// Brings the schema to this release. Instances that start together take turns.
+    ///
+    /// A database that a later release has migrated is left as it is: this one runs on it.
     pub async fn migrate(&self) -> Result<(), StoreError> {
+        if self.migrations().await?.pending.is_empty() {
+            return Ok(());
+        }
         if self.backend() == DbBackend::Sqlite {
             let transaction = self.begin().await?;
             Migrator::up(&transaction, None).await?;
@@ -297,11 +318,11 @@ fn sqlite_code(code: &str) -> Option<u32> {
     code.parse::<u32>().ok().map(|code| code & 0xff)
 }
 
-fn unavailable(error: impl Into<anyhow::Error>) -> StoreError {
+pub(super) fn unavailable(error: impl Into<anyhow::Error>) -> StoreError {
     StoreError::Unavailable(error.into())
 }
 
-fn sqlite_options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
+pub(super) fn sqlite_options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
     if url.contains(":memory:") || url.contains("mode=memory") {
         return Err(StoreError::Broken(anyhow!(
             "an SQLite database in memory keeps nothing: name a file"
