@@ -107,6 +107,11 @@ impl Tokens {
         Ok(Secret::new(pem.as_str()))
     }
 
+    /// Whether a private key could sign.
+    pub fn check_key(private_pem: &Secret) -> anyhow::Result<()> {
+        read_key(private_pem).map(drop)
+    }
+
     /// The public keys as a JSON Web Key Set (RFC 7517), for `GET /.well-known/jwks.json`.
     pub fn jwks(&self) -> &serde_json::Value {
         &self.jwks

@@ -29,7 +29,7 @@ pub use fence::{BootTime, FENCE_AFTER, Fence, Mark};
 pub use limits::{Limiter, Rate};
 pub use peers::{BEACON_EVERY, Beacon, Peers, SILENT_AFTER};
 pub use presence::{Ephemera, Ephemeral, Here};
-pub use redis::{REQUEST_PATIENCE, Redis, RedisBackplane, RedisDown};
+pub use redis::{REQUEST_PATIENCE, Redis, RedisBackplane, RedisCondition, RedisDown};
 pub use revocations::{REVOCATION_KEPT, Revocations};
 pub use room::{LiveRoom, MAILBOX_CAPACITY_BYTES, MAILBOX_CAPACITY_WRITES};
 pub use view::{Refusal, RoomView};

@@ -6,10 +6,12 @@
 mod backplane;
 mod canary;
 mod charge;
+mod condition;
 mod wanted;
 
 pub use backplane::RedisBackplane;
 pub(super) use charge::{Charge, charge};
+pub use condition::RedisCondition;
 
 use super::backplane::Link;
 use anyhow::Context;
@@ -64,13 +66,7 @@ impl Redis {
     ///
     /// Errors: only when the address cannot be understood; Redis itself need not be there.
     pub fn open(url: &str, prefix: &str) -> anyhow::Result<Self> {
-        let mut config = Config::from_url(url).context("it is not an address of Redis")?;
-        config.version = RespVersion::RESP3;
-        config.fail_fast = false;
-        if url.starts_with("rediss:") {
-            // Trusts what the host trusts; `SSL_CERT_FILE` names another set.
-            config.tls = Some(TlsConnector::default_rustls()?.into());
-        }
+        let config = understand(url)?;
         let mut policy = ReconnectPolicy::new_exponential(0, RECONNECT_MIN_MS, RECONNECT_MAX_MS, 2);
         policy.set_jitter(RECONNECT_JITTER_MS);
         let commands = builder(&config).set_policy(policy).build()?;
@@ -139,6 +135,17 @@ impl Redis {
         config.fail_fast = true;
         Ok(builder(&config).build()?)
     }
+}
+
+fn understand(url: &str) -> anyhow::Result<Config> {
+    let mut config = Config::from_url(url).context("it is not an address of Redis")?;
+    config.version = RespVersion::RESP3;
+    config.fail_fast = false;
+    if url.starts_with("rediss:") {
+        // Trusts what the host trusts; `SSL_CERT_FILE` names another set.
+        config.tls = Some(TlsConnector::default_rustls()?.into());
+    }
+    Ok(config)
 }
 
 /// What both kinds of client have in common. The library's defaults wait for ever.

@@ -16,7 +16,7 @@ mod mongo;
 mod sql;
 
 pub use measured::MeasuredJournal;
-pub use mongo::MongoJournal;
+pub use mongo::{MongoCondition, MongoJournal};
 pub use sql::SqlJournal;
 
 use anyhow::anyhow;

@@ -4,6 +4,7 @@
 //! first and clears older ones afterwards, so a reader may for a moment see two.
 
 mod append;
+mod condition;
 mod document;
 mod heads;
 mod page;
@@ -29,6 +30,8 @@ use mongodb::{
 };
 use roost_schema::{Epoch, ItemId, OpId, RoomId, Seq, UserId};
 use std::{future::Future, sync::Arc, time::Duration};
+
+pub use condition::MongoCondition;
 
 /// The database when the URL names none.
 const DATABASE: &str = "roost";
@@ -70,7 +73,19 @@ impl MongoJournal {
 
     /// As [`open`](Self::open), with options of the caller's, for example to watch the commands. What the
     /// promises rest on is set here and cannot be weakened by them.
-    pub async fn open_with(mut options: ClientOptions) -> Result<Arc<Self>> {
+    pub async fn open_with(options: ClientOptions) -> Result<Arc<Self>> {
+        let journal = Self::connect(options)?;
+        let created = tokio::time::timeout(CREATE_DEADLINE, journal.create());
+        match created
+            .await
+            .map_err(|_| unavailable(Failure::Deadline(CREATE_DEADLINE)))?
+        {
+            Ok(()) => Ok(Arc::new(journal)),
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+
+    fn connect(mut options: ClientOptions) -> Result<Self> {
         options.app_name = Some("roost".to_owned());
         options.server_selection_timeout = Some(SELECTION_TIMEOUT);
         options.connect_timeout = Some(SELECTION_TIMEOUT);
@@ -84,21 +99,13 @@ impl MongoJournal {
         let name = options.default_database.clone();
         let client = Client::with_options(options).map_err(unavailable)?;
         let database = client.database(name.as_deref().unwrap_or(DATABASE));
-        let journal = Self {
+        Ok(Self {
             entries: database.collection("journal"),
             floors: database.collection("journal_floors"),
             epochs: database.collection("journal_epoch"),
             known: Cache::new(KNOWN_ROOMS_MAX),
             database,
-        };
-        let created = tokio::time::timeout(CREATE_DEADLINE, journal.create());
-        match created
-            .await
-            .map_err(|_| unavailable(Failure::Deadline(CREATE_DEADLINE)))?
-        {
-            Ok(()) => Ok(Arc::new(journal)),
-            Err(error) => Err(unavailable(error)),
-        }
+        })
     }
 
     async fn create(&self) -> mongodb::error::Result<()> {

@@ -59,6 +59,11 @@ impl SqlJournal {
         Ok(Arc::new(journal))
     }
 
+    /// Verifies the journal of a migrated database without opening it; see [`Journal::verify`].
+    pub async fn examine(sql: &Sql) -> Result<()> {
+        verify::verify(sql).await
+    }
+
     fn statement(&self, text: impl Into<String>, values: Vec<Value>) -> Statement {
         Statement::from_sql_and_values(self.sql.backend(), text, values)
     }

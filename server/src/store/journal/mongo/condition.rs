@@ -1,0 +1,49 @@
+//! How `MongoDB` is, read without making or changing anything: for `roost doctor`.
+
+use super::{EPOCH, Failure, MongoJournal, unavailable, within_deadline};
+use crate::store::journal::Result;
+use bson::doc;
+use mongodb::options::ClientOptions;
+use std::sync::Arc;
+
+/// What a `MongoDB` is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MongoCondition {
+    pub version: String,
+    /// The wire version its protocol goes up to; 27 is 8.2's.
+    pub wire_version: i32,
+    pub replica_set: Option<String>,
+    /// It takes writes.
+    pub is_primary: bool,
+    /// A server has made its journal here: it can be verified.
+    pub is_made: bool,
+}
+
+impl MongoJournal {
+    /// Connects to `mongodb://…` and reads.
+    pub async fn examine(url: &str) -> Result<(Arc<Self>, MongoCondition)> {
+        let options = within_deadline(async { ClientOptions::parse(url).await });
+        let journal = Self::connect(options.await.map_err(unavailable)?)?;
+        let condition = journal.condition().await.map_err(unavailable)?;
+        Ok((Arc::new(journal), condition))
+    }
+
+    async fn condition(&self) -> Result<MongoCondition, Failure> {
+        let ask = |command| async move { self.database.run_command(command).await };
+        let hello = within_deadline(ask(doc! { "hello": 1 })).await?;
+        // Some managed services do not say.
+        let build = within_deadline(ask(doc! { "buildInfo": 1 })).await;
+        let version = build.ok().and_then(|build| {
+            let version = build.get_str("version").ok()?;
+            Some(version.to_owned())
+        });
+        let epoch = async { self.epochs.find_one(doc! { "_id": EPOCH }).await };
+        Ok(MongoCondition {
+            version: version.unwrap_or_else(|| "of unknown version".to_owned()),
+            wire_version: hello.get_i32("maxWireVersion").unwrap_or_default(),
+            replica_set: hello.get_str("setName").ok().map(ToOwned::to_owned),
+            is_primary: hello.get_bool("isWritablePrimary").unwrap_or_default(),
+            is_made: within_deadline(epoch).await?.is_some(),
+        })
+    }
+}
