@@ -1,11 +1,13 @@
 //! Configuration: every key with its meaning and default, read once from a file and the environment.
 
+mod reference;
 mod show;
 mod values;
 
+pub use reference::reference;
 pub use show::{example, show};
 pub use values::{
-    DatabaseUrl, JournalUrl, LogFormat, RedisUrl, SigningKey, SigningKeys, WebOrigin,
+    DatabaseUrl, JournalUrl, LogFormat, RedisUrl, SigningKey, SigningKeys, WebOrigin, reachable,
 };
 
 use figment::{

@@ -5,12 +5,12 @@ use clap::{Parser, Subcommand, ValueEnum};
 use roost_schema::RoomId;
 use roost_server::{
     boot,
-    config::{self, Config},
-    telemetry, transport,
+    config::{self, Config, Loaded, Problems, reachable},
+    doctor, telemetry, transport,
 };
 use std::{
     io::{Read, Write},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::PathBuf,
     process::ExitCode,
     time::Duration,
@@ -47,6 +47,13 @@ enum Command {
         #[arg(long, default_value_t = 2)]
         timeout_seconds: u64,
     },
+    /// Reaches everything the configuration names and says what to do about what is not as it should
+    /// be; changes nothing. Exits with 1 when there is a problem.
+    Doctor {
+        /// Prints one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
     /// Prints the contracts clients rely on.
     #[command(subcommand)]
     Schema(SchemaCommand),
@@ -63,6 +70,8 @@ enum ConfigCommand {
     Show,
     /// Prints `.env.example`.
     Example,
+    /// Prints `docs/configuration.md`.
+    Reference,
 }
 
 #[derive(Subcommand)]
@@ -111,6 +120,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         Command::Config(ConfigCommand::Show) => print(&config::show(&load()?)),
         Command::Config(ConfigCommand::Example) => print(&config::example()),
+        Command::Config(ConfigCommand::Reference) => print(&config::reference()),
+        Command::Doctor { json } => examine(&load(), *json),
         Command::Health { timeout_seconds } => {
             let timeout = Duration::from_secs((*timeout_seconds).max(1));
             ask_readiness(load()?.config.listen, timeout)
@@ -161,6 +172,20 @@ async fn stop_on_signals(stop: CancellationToken) -> anyhow::Result<()> {
     bail!("stopped at once by a second signal")
 }
 
+fn examine(loaded: &Result<Loaded, Problems>, json: bool) -> anyhow::Result<()> {
+    let report = Runtime::new()?.block_on(doctor::examine(loaded));
+    print(&if json {
+        report.json()?
+    } else {
+        report.to_string()
+    })?;
+    match report.problems() {
+        0 => Ok(()),
+        1 => bail!("there is a problem"),
+        problems => bail!("there are {problems} problems"),
+    }
+}
+
 fn print(text: &str) -> anyhow::Result<()> {
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(())
@@ -168,7 +193,7 @@ fn print(text: &str) -> anyhow::Result<()> {
 
 /// A request by hand: a health check must cost next to nothing.
 fn ask_readiness(listen: SocketAddr, timeout: Duration) -> anyhow::Result<()> {
-    let address = SocketAddr::new(reachable(listen.ip()), listen.port());
+    let address = reachable(listen);
     let mut stream = TcpStream::connect_timeout(&address, timeout)
         .with_context(|| format!("nothing listens on {address}"))?;
     stream.set_read_timeout(Some(timeout))?;
@@ -182,13 +207,4 @@ fn ask_readiness(listen: SocketAddr, timeout: Duration) -> anyhow::Result<()> {
     }
     let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
     bail!("not ready: {body}")
-}
-
-/// What listens everywhere is reached on loopback.
-fn reachable(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(address) if address.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        address => address,
-    }
 }

@@ -10,11 +10,12 @@ use crate::process::{self, DeathSignal, tied};
 use crate::workspace;
 
 /// What the server prints, and where it is kept.
-const GENERATED: [(&[&str], &str); 4] = [
+const GENERATED: [(&[&str], &str); 5] = [
     (&["schema", "export", "openapi"], "schema/openapi.json"),
     (&["schema", "export", "graphql"], "schema/schema.graphql"),
     (&["schema", "export", "errors"], "docs/errors.md"),
     (&["config", "example"], ".env.example"),
+    (&["config", "reference"], "docs/configuration.md"),
 ];
 
 /// Writes the files, or with `check` fails when one of them is not what the server prints today.

@@ -15,10 +15,18 @@ pub fn show(loaded: &Loaded) -> String {
             Source::File(path) => path.display().to_string(),
             Source::Environment => "environment".to_owned(),
         };
-        let value = mask(key, &text.text);
+        let value = loaded.shown(key.name);
         let _ = writeln!(page, "{:width$} = {value:?}  # {source}", key.name);
         page
     })
+}
+
+impl Loaded {
+    /// One value as it may be shown; empty for a key that does not exist.
+    pub fn shown(&self, name: &str) -> String {
+        let key = KEYS.iter().find(|key| key.name == name);
+        key.map_or_else(String::new, |key| mask(key, &self.texts[key.name].text))
+    }
 }
 
 /// `.env.example`: every key with its meaning and default, commented out.

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     str::FromStr,
     time::Duration,
@@ -263,6 +263,16 @@ impl<T: Setting> Setting for Vec<T> {
             .map(T::parse)
             .collect()
     }
+}
+
+/// Where this host reaches what listens on an address: what listens everywhere also does on loopback.
+pub fn reachable(address: SocketAddr) -> SocketAddr {
+    let host = match address.ip() {
+        IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        host => host,
+    };
+    SocketAddr::new(host, address.port())
 }
 
 fn from_str<T: FromStr>(text: &str, wanted: &str) -> Result<T, String> {

@@ -46,7 +46,7 @@ pub struct Instances {
 }
 
 impl Instances {
-    pub(super) const fn new(sql: Sql) -> Self {
+    pub const fn new(sql: Sql) -> Self {
         Self { sql }
     }
 

@@ -10,6 +10,8 @@ mod architecture;
 mod backplane;
 mod cluster;
 mod config;
+mod doctor;
+mod documents;
 mod drain;
 mod feed;
 mod graphql;

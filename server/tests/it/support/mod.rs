@@ -11,7 +11,7 @@ mod via;
 pub(crate) use {
     cable::Cable,
     person::{PASSWORD, Person, message},
-    program::Program,
+    program::{Program, free_address},
     server::Server,
     via::{Via, Watch, in_time},
 };
@@ -140,7 +140,7 @@ const NO_REDIS_URL: &str = "redis://127.0.0.1:9/";
 pub(crate) struct World {
     url: String,
     /// Empty: the journal is in the database above. Only whole servers look at it.
-    journal_url: String,
+    pub(crate) journal_url: String,
     /// Empty: none. Only whole servers look at it.
     redis_url: String,
     redis_prefix: String,

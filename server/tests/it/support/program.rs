@@ -3,7 +3,11 @@
 use super::{DEADLINE, World};
 use roost_client::Endpoint;
 use rustix::process::{Pid, Signal, kill_process};
-use std::{net::SocketAddr, process::Stdio, time::Duration};
+use std::{
+    net::SocketAddr,
+    process::{Output, Stdio},
+    time::Duration,
+};
 use tokio::{
     process::{Child, Command},
     time::timeout,
@@ -20,6 +24,25 @@ impl World {
     /// Starts the program upon this world's database and waits until it is ready.
     pub(crate) async fn start_program(&self, keys: &[(&str, &str)]) -> Program {
         let address = free_address();
+        let environment = self.environment(address, keys);
+        let child = spawn(&environment, &["serve"]);
+        let program = Program {
+            endpoint: Endpoint::new(&format!("http://{address}")).unwrap(),
+            environment,
+            child,
+        };
+        program.ready().await;
+        program
+    }
+
+    /// Runs a command of the program as it would run for this world, without a server of its own.
+    pub(crate) async fn run_program(&self, keys: &[(&str, &str)], arguments: &[&str]) -> Output {
+        let child = spawn(&self.environment(free_address(), keys), arguments);
+        let output = timeout(DEADLINE, child.wait_with_output()).await;
+        output.expect("it ends in time").unwrap()
+    }
+
+    fn environment(&self, address: SocketAddr, keys: &[(&str, &str)]) -> Vec<(String, String)> {
         let listen = address.to_string();
         let own = [
             ("listen", listen.as_str()),
@@ -29,19 +52,10 @@ impl World {
             ("redis_url", self.redis_url.as_str()),
             ("redis_prefix", self.redis_prefix.as_str()),
         ];
-        let environment: Vec<(String, String)> = own
-            .iter()
+        own.iter()
             .chain(keys)
             .map(|(name, text)| (format!("ROOST_{}", name.to_uppercase()), (*text).to_owned()))
-            .collect();
-        let child = spawn(&environment, &["serve"]);
-        let program = Program {
-            endpoint: Endpoint::new(&format!("http://{address}")).unwrap(),
-            environment,
-            child,
-        };
-        program.ready().await;
-        program
+            .collect()
     }
 }
 
@@ -81,7 +95,7 @@ impl Program {
     }
 
     /// Runs another command of the program in the same environment.
-    pub(crate) async fn run(&self, arguments: &[&str]) -> std::process::Output {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Output {
         let child = spawn(&self.environment, arguments);
         let output = timeout(DEADLINE, child.wait_with_output()).await;
         output.expect("it ends in time").unwrap()
@@ -113,7 +127,7 @@ fn spawn(environment: &[(String, String)], arguments: &[&str]) -> Child {
 }
 
 /// The program needs to be found again after a restart, so it cannot take whichever port is free.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
 }

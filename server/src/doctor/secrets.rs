@@ -1,0 +1,176 @@
+//! The secrets of the configuration: whether they are there, and not what everybody would try first.
+
+use super::Check;
+use crate::{
+    app::Tokens,
+    config::{Config, SigningKey},
+};
+use roost_schema::Secret;
+use secrecy::ExposeSecret;
+use std::net::IpAddr;
+
+/// What is tried first, besides the name of the user.
+const WELL_KNOWN: [&str; 14] = [
+    "roost", "postgres", "password", "changeme", "secret", "admin", "root", "redis", "mongodb",
+    "mongo", "example", "test", "123456", "12345678",
+];
+
+pub(super) fn examine(config: &Config) -> Vec<Check> {
+    let mut checks = vec![signing_key(config)];
+    let weak: Vec<Check> = urls(config)
+        .into_iter()
+        .filter_map(|(key, url)| judge_password(key, &Address::of(url)))
+        .collect();
+    if weak.is_empty() {
+        checks.push(Check::ok("passwords", "none is missing or well known"));
+    }
+    checks.extend(weak);
+    checks
+}
+
+/// Those that must not be shown.
+pub(super) fn passwords(config: &Config) -> Vec<&str> {
+    let password = |(_, url)| Address::of(url).password;
+    let passwords = urls(config).into_iter().filter_map(password);
+    passwords.filter(|password| !password.is_empty()).collect()
+}
+
+fn signing_key(config: &Config) -> Check {
+    const NAME: &str = "signing key";
+    let keys = &config.signing_key_pem.0;
+    for key in keys {
+        if let SigningKey::Pem(pem) = key
+            && let Err(error) = Tokens::check_key(&Secret::new(pem.expose_secret()))
+        {
+            return Check::problem(
+                NAME,
+                format!("signing_key_pem: {error}"),
+                "make one by `openssl genpkey -algorithm ed25519`, or leave it empty",
+            );
+        }
+    }
+    Check::ok(
+        NAME,
+        match keys.first() {
+            None | Some(SigningKey::Database) => "kept in the database, for every instance",
+            Some(SigningKey::Pem(_)) => "from the configuration",
+        },
+    )
+}
+
+fn urls(config: &Config) -> Vec<(&'static str, &str)> {
+    let mut urls = vec![("database_url", config.database_url.expose())];
+    let journal = config.journal_url.as_ref();
+    urls.extend(journal.map(|url| ("journal_url", url.expose())));
+    let redis = config.redis_url.as_ref();
+    urls.extend(redis.map(|url| ("redis_url", url.expose())));
+    urls
+}
+
+fn judge_password(key: &'static str, address: &Address<'_>) -> Option<Check> {
+    if address.is_here() {
+        return None;
+    }
+    let password = address.password.unwrap_or_default();
+    if password.is_empty() {
+        return Some(Check::warning(
+            "passwords",
+            format!("{key} has none"),
+            "set one, unless the server knows Roost by other means (a certificate, a password file)",
+        ));
+    }
+    let lower = password.to_lowercase();
+    let is_weak = WELL_KNOWN.contains(&lower.as_str()) || password == address.user;
+    is_weak.then(|| {
+        Check::problem(
+            "passwords",
+            format!("that of {key} is one that everybody tries first"),
+            "set another, such as `openssl rand -hex 32` makes",
+        )
+    })
+}
+
+/// The parts of a URL that say who may come in, and where.
+#[derive(Debug, PartialEq, Eq)]
+struct Address<'a> {
+    user: &'a str,
+    password: Option<&'a str>,
+    hosts: Vec<&'a str>,
+}
+
+impl<'a> Address<'a> {
+    fn of(url: &'a str) -> Self {
+        let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+        let (credentials, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
+        let (user, password) = match credentials.split_once(':') {
+            Some((user, password)) => (user, Some(password)),
+            None => (credentials, None),
+        };
+        let parameters = rest.split_once('?').map_or("", |(_, rest)| rest);
+        let parameter = parameters
+            .split('&')
+            .find_map(|parameter| parameter.strip_prefix("password="));
+        let hosts = rest.split(['/', '?']).next().unwrap_or_default();
+        Self {
+            user,
+            password: password.or(parameter),
+            hosts: hosts.split(',').map(without_port).collect(),
+        }
+    }
+
+    /// Whether only this host's own programs can come in: by loopback, or by a socket that is a file.
+    fn is_here(&self) -> bool {
+        let is_here = |host: &&str| {
+            let address = host.parse::<IpAddr>();
+            host.is_empty()
+                || *host == "localhost"
+                || host.to_uppercase().starts_with("%2F")
+                || address.is_ok_and(|address| address.is_loopback())
+        };
+        self.hosts.iter().all(is_here)
+    }
+}
+
+fn without_port(host: &str) -> &str {
+    match host.strip_prefix('[') {
+        Some(address) => address.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Verdict;
+
+    #[test]
+    fn passwords_are_judged_where_others_could_try_them() {
+        for (url, verdict) in [
+            ("sqlite:data/roost.db?mode=rwc", None),
+            ("postgres://roost:roost@127.0.0.1:5432/roost", None),
+            ("postgres://roost:roost@[::1]/roost", None),
+            ("postgres://roost@%2Fvar%2Frun%2Fpostgresql/roost", None),
+            ("redis://localhost", None),
+            ("postgres://ann:Tr0ub4dor@db/roost", None),
+            (
+                "postgres://ann@db/roost?sslmode=require&password=Tr0ub4dor",
+                None,
+            ),
+            ("postgres://ann@db/roost", Some(Verdict::Warning)),
+            ("redis://cache:6379/", Some(Verdict::Warning)),
+            ("redis://:@cache", Some(Verdict::Warning)),
+            ("rediss://:Changeme@cache", Some(Verdict::Problem)),
+            (
+                "postgres://db/roost?password=postgres",
+                Some(Verdict::Problem),
+            ),
+            (
+                "mongodb://ann:ann@127.0.0.1,b:27017/roost",
+                Some(Verdict::Problem),
+            ),
+        ] {
+            let judged = judge_password("redis_url", &Address::of(url));
+            assert_eq!(judged.map(|check| check.verdict), verdict, "{url}");
+        }
+    }
+}
