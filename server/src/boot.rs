@@ -1,6 +1,10 @@
 //! Builds the running server from its parts. The only file that names concrete backends; the program
 //! and the tests boot the same way.
 
+mod commands;
+
+pub use commands::{change_epoch, dump_journal, migrate};
+
 use crate::{
     app::{self, App, Passwords, TokenSettings, Tokens},
     config::{self, Config, SigningKey},
@@ -16,7 +20,7 @@ use crate::{
 use anyhow::Context;
 use axum::{Router, routing::get};
 use metrics_exporter_prometheus::PrometheusHandle;
-use roost_schema::{InstanceId, RoomId, Secret, Seq};
+use roost_schema::{InstanceId, Secret};
 use sea_orm::DbBackend;
 use secrecy::ExposeSecret;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -127,60 +131,6 @@ pub async fn boot(config: Config) -> anyhow::Result<Server> {
         _gone: gone,
         _lock: lock,
     })
-}
-
-/// Connects to the database and brings its schema to this release.
-pub async fn migrate(config: &Config) -> anyhow::Result<()> {
-    let _lock = lock_data(config.database_url.expose())?;
-    open_sql(config).await.map(drop)
-}
-
-/// Starts another epoch of the journal, for after a restore by foreign tools. Answers its name.
-pub async fn change_epoch(config: &Config) -> anyhow::Result<String> {
-    let change = async |journal: Arc<dyn Journal>| {
-        let known = journal.heads(&[]).await?.epoch;
-        Ok(journal.change_epoch(known).await?.to_string())
-    };
-    with_journal(config, change).await
-}
-
-/// Hands every entry of some rooms to `print`, one line of JSON each, in order.
-pub async fn dump_journal(
-    config: &Config,
-    rooms: &[RoomId],
-    mut print: impl FnMut(&str) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    const PAGE_BYTES: usize = 1_024 * 1_024;
-    let dump = async |journal: Arc<dyn Journal>| {
-        for room in rooms {
-            let mut after = Seq::ZERO;
-            loop {
-                let page = journal.log(*room, after, PAGE_BYTES).await?;
-                for entry in &page.entries {
-                    print(&format!("{}\n", entry.to_json()))?;
-                    after = entry.seq;
-                }
-                if !page.more {
-                    break;
-                }
-            }
-        }
-        Ok(())
-    };
-    with_journal(config, dump).await
-}
-
-/// Opens the stores as a server would, but serves nobody.
-async fn with_journal<T>(
-    config: &Config,
-    work: impl AsyncFnOnce(Arc<dyn Journal>) -> anyhow::Result<T>,
-) -> anyhow::Result<T> {
-    let _lock = lock_data(config.database_url.expose())?;
-    let stores = Background::default();
-    let store = open_stores(config, &stores).await?;
-    let done = work(store.journal).await;
-    stores.end().await;
-    done
 }
 
 /// Tasks, and the token that asks them to end.
