@@ -8,7 +8,7 @@ pub use commands::{change_epoch, dump_journal, migrate};
 use crate::{
     app::{self, App, Passwords, TokenSettings, Tokens},
     config::{self, Config, SigningKey},
-    live::{Live, Place, Redis, RedisBackplane},
+    live::{Live, Place, Redis, RedisBackplane, RedisPresence},
     store::{
         Clock, DataLock, Sql, Store, StoreError,
         journal::{Journal, JournalError, MeasuredJournal, MongoJournal, SqlJournal},
@@ -317,7 +317,13 @@ fn take_place(
         name => name.to_owned(),
     };
     tracing::info!(instance.name = place.name, "this instance");
-    place.backplane = redis.map(|redis| RedisBackplane::start(redis.clone(), id, tasks, cancel));
+    if let Some(redis) = redis {
+        let (backplane, arrivals) = RedisBackplane::start(redis.clone(), id, tasks, cancel);
+        let (carrier, peers) = (Arc::clone(&backplane), Arc::clone(&place.peers));
+        let redis = redis.clone();
+        place.presence = RedisPresence::start(redis, id, carrier, peers, tasks, cancel.clone());
+        place.backplane = Some((backplane, arrivals));
+    }
     place
 }
 

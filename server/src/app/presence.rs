@@ -23,11 +23,11 @@ impl App {
         let access = self.enter_room(actor, input.room, Permission::Read).await?;
         let feed = self.follow_room(&access, input.after).await?;
         let room = self.live.room(access.room_id);
-        let (here, ephemera) = Arc::clone(&room).arrive(access.user_id);
+        let (here, ephemera, presence) = room.arrive(access.user_id).await;
         let answer = JoinedRoom {
             position: feed.position(),
             role: access.role,
-            presence: room.present(),
+            presence,
         };
         Ok(Joined {
             answer,
@@ -39,7 +39,7 @@ impl App {
 
     pub async fn list_presence(&self, actor: &Actor, room: RoomId) -> Result<Vec<Presence>> {
         let access = self.enter_room(actor, room, Permission::Read).await?;
-        Ok(self.live.room(access.room_id).present())
+        Ok(self.live.room(access.room_id).present().await)
     }
 
     /// Shows where the actor's cursor is. Ephemeral: merged per person, sent once per tick.

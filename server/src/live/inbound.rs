@@ -74,7 +74,12 @@ impl Live {
                     active.hear(epoch, entries);
                 }
             }
-            Message::Presence(_) | Message::Awareness(_) => {}
+            Message::Presence(record) => self.instance.presence.hear(record),
+            Message::Awareness(awareness) => {
+                if let Some(active) = self.active_room(awareness.room) {
+                    active.hear_awareness(awareness.people);
+                }
+            }
             Message::Revoked(sessions) => {
                 for session in sessions {
                     self.revocations.revoke(session);
@@ -92,6 +97,7 @@ impl Live {
     }
 
     fn look_again(&self, is_meant: impl Fn(RoomId) -> bool) {
+        self.instance.presence.doubt(&is_meant);
         let mut rooms: Vec<_> = self.instance.rooms().keys().copied().collect();
         rooms.retain(|room| is_meant(*room));
         let instance = Arc::clone(&self.instance);

@@ -4,10 +4,11 @@
 use super::{
     backplane::{Backplane, Bucket, Channel},
     peers::Beacon,
+    presence::Record,
 };
 use crate::store::journal::Entry;
 use bytes::Bytes;
-use roost_schema::{Awareness, Epoch, PresenceChanged, RoomId, SessionId};
+use roost_schema::{Awareness, Epoch, RoomId, SessionId};
 use serde::{Deserialize, Serialize};
 
 /// Bytes of event bodies in one message, unless one event alone has more.
@@ -22,7 +23,8 @@ pub(super) enum Message {
         epoch: Epoch,
         entries: Vec<Entry>,
     },
-    Presence(PresenceChanged),
+    /// A person in a room, as Redis holds them now.
+    Presence(Record),
     Awareness(Awareness),
     /// Sessions that ended.
     Revoked(Vec<SessionId>),

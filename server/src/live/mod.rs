@@ -28,8 +28,13 @@ pub use feed::{Feed, Frame};
 pub use fence::{BootTime, FENCE_AFTER, Fence, Mark};
 pub use limits::{Limiter, Rate};
 pub use peers::{BEACON_EVERY, Beacon, Peers, SILENT_AFTER};
-pub use presence::{Ephemera, Ephemeral, Here};
-pub use redis::{REQUEST_PATIENCE, Redis, RedisBackplane, RedisCondition, RedisDown};
+pub use presence::{
+    Departure, Ephemera, Ephemeral, Here, LocalPresence, MOVING_MAX, Presence, PresenceChanges,
+    Record,
+};
+pub use redis::{
+    LEASE, REQUEST_PATIENCE, Redis, RedisBackplane, RedisCondition, RedisDown, RedisPresence,
+};
 pub use revocations::{REVOCATION_KEPT, Revocations};
 pub use room::{LiveRoom, MAILBOX_CAPACITY_BYTES, MAILBOX_CAPACITY_WRITES};
 pub use view::{Refusal, RoomView};
@@ -101,6 +106,8 @@ pub struct Place {
     pub name: String,
     /// None: there are no others.
     pub backplane: Option<(Arc<dyn Backplane>, Arrivals)>,
+    pub peers: Arc<Peers>,
+    pub presence: Arc<dyn Presence>,
 }
 
 impl Place {
@@ -110,6 +117,8 @@ impl Place {
             id: InstanceId::generate(),
             name: String::new(),
             backplane: None,
+            peers: Arc::default(),
+            presence: Arc::new(LocalPresence::default()),
         }
     }
 }
@@ -128,7 +137,8 @@ impl Live {
             id: place.id,
             journal,
             backplane,
-            peers: Arc::default(),
+            peers: place.peers,
+            presence: place.presence,
             deliveries: Deliveries::default(),
             fence: Fence::default(),
             tasks,
@@ -209,6 +219,7 @@ pub(crate) struct Instance {
     journal: Arc<dyn Journal>,
     backplane: Option<Arc<dyn Backplane>>,
     peers: Arc<Peers>,
+    presence: Arc<dyn Presence>,
     deliveries: Deliveries,
     fence: Fence,
     tasks: TaskTracker,

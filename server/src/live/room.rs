@@ -5,7 +5,7 @@ use super::{
     backplane::{Backplane, Bucket},
     bus::Delivery,
     mailbox::Mailbox,
-    presence::PresenceBoard,
+    presence::AwarenessBoard,
     reorder::Reorder,
     view::RoomView,
     write::{Mail, Write, Written},
@@ -44,7 +44,7 @@ pub struct LiveRoom {
     hearsay: Mutex<Hearsay>,
     /// Something was heard.
     pub(super) news: Notify,
-    pub(super) presence: PresenceBoard,
+    pub(super) awareness: AwarenessBoard,
     _served: Option<Served>,
 }
 
@@ -89,7 +89,7 @@ impl LiveRoom {
             hint: Notify::new(),
             hearsay: Mutex::default(),
             news: Notify::new(),
-            presence: PresenceBoard::new(id),
+            awareness: AwarenessBoard::default(),
             _served: served,
         });
         (Arc::clone(&room), Mailbox::new(room, inbox))

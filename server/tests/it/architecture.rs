@@ -54,6 +54,8 @@ const BACKENDS: &[(&str, &str)] = &[
     ("SqlJournal", "store/journal/"),
     ("MongoJournal", "store/journal/"),
     ("RedisBackplane", "live/"),
+    ("RedisPresence", "live/"),
+    ("LocalPresence", "live/"),
 ];
 
 #[test]

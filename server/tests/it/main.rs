@@ -22,6 +22,7 @@ mod limits;
 mod mailbox;
 mod members;
 mod outbox;
+mod presence;
 mod rest;
 mod rooms;
 mod serve;

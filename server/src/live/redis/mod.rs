@@ -7,11 +7,13 @@ mod backplane;
 mod canary;
 mod charge;
 mod condition;
+mod presence;
 mod wanted;
 
 pub use backplane::RedisBackplane;
 pub(super) use charge::{Charge, charge};
 pub use condition::RedisCondition;
+pub use presence::{LEASE, RedisPresence};
 
 use super::backplane::Link;
 use anyhow::Context;

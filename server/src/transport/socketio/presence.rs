@@ -27,9 +27,9 @@ pub(super) fn start_typing(caller: &Caller, input: InRoom) -> Ready<Result<InRoo
 /// lags misses some: the next awareness says it anew, and a gap in the versions of presence shows.
 pub(super) async fn follow(outbox: &Outbox, mut ephemera: Ephemera) {
     loop {
-        match &*ephemera.next().await {
-            Ephemeral::Presence(changed) => outbox.mention("presence:changed", changed),
-            Ephemeral::Awareness(awareness) => outbox.mention("room:awareness", awareness),
+        match ephemera.next().await {
+            Ephemeral::Presence(changed) => outbox.mention("presence:changed", &*changed),
+            Ephemeral::Awareness(awareness) => outbox.mention("room:awareness", &*awareness),
         }
     }
 }

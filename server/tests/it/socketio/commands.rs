@@ -149,12 +149,12 @@ async fn people_see_each_other_come_move_and_go(world: World) {
     let house = House::upon(world, &[]).await;
     let (alice, bob) = (house.person("alice").await, house.person("bob").await);
     let room = house.board(&[&alice, &bob]).await;
-    let mut watcher = house.connect(Mode::WebSocket, &alice).await;
+    let mut watcher = house.connect_in_sight(Mode::WebSocket, &alice).await;
     join(&mut watcher, room).await;
-    let mut other = house.connect(Mode::Polling, &bob).await;
+    let mut other = house.connect_in_sight(Mode::Polling, &bob).await;
     join(&mut other, room).await;
-    let joined = join(&mut watcher, room).await;
     expect_presence(&mut watcher, &bob.actor.user_id, "here").await;
+    let joined = join(&mut watcher, room).await;
 
     other
         .call("cursor:move", &json!({ "room": room, "x": 3.5, "y": -1 }))

@@ -18,7 +18,7 @@ pub(super) struct House {
     pub(super) address: SocketAddr,
     pub(super) app: App,
     server: Server,
-    _world: World,
+    world: World,
 }
 
 pub(super) struct Person {
@@ -43,7 +43,7 @@ impl House {
             address: server.address,
             app: server.app.clone(),
             server,
-            _world: world,
+            world,
         }
     }
 
@@ -87,6 +87,16 @@ impl House {
     /// Connects straight to the server; in a cluster each connection is at the next one.
     pub(super) async fn connect(&self, mode: Mode, person: &Person) -> Socket {
         Socket::connect(self.server.next().address, mode, &person.token).await
+    }
+
+    /// Connects where people see each other: at the next server, but without Redis all at the same.
+    pub(super) async fn connect_in_sight(&self, mode: Mode, person: &Person) -> Socket {
+        let address = if self.world.is_cut_off() {
+            self.address
+        } else {
+            self.server.next().address
+        };
+        Socket::connect(address, mode, &person.token).await
     }
 
     pub(super) async fn send(&self, person: &Person, room: RoomId, text: &str) {

@@ -199,6 +199,11 @@ impl World {
         world
     }
 
+    /// Whether its servers do not reach the Redis they are meant to.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.redis_url == NO_REDIS_URL
+    }
+
     async fn migrated(url: String, folder: TempDir) -> Self {
         let sql = Sql::connect(&url).await.unwrap();
         sql.migrate().await.unwrap();
