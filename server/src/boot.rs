@@ -308,19 +308,16 @@ fn take_place(
     tasks: &TaskTracker,
     cancel: &CancellationToken,
 ) -> Place {
-    let mut place = Place {
-        id,
-        ..Place::alone()
-    };
+    let mut place = Place::alone();
+    place.id = id;
     place.name = match config.instance_name.as_str() {
         "" => host_name(),
         name => name.to_owned(),
     };
     tracing::info!(instance.name = place.name, "this instance");
-    if let Some(redis) = redis {
+    if let Some(redis) = redis.cloned() {
         let (backplane, arrivals) = RedisBackplane::start(redis.clone(), id, tasks, cancel);
         let (carrier, peers) = (Arc::clone(&backplane), Arc::clone(&place.peers));
-        let redis = redis.clone();
         place.presence = RedisPresence::start(redis, id, carrier, peers, tasks, cancel.clone());
         place.backplane = Some((backplane, arrivals));
     }
