@@ -99,14 +99,17 @@ describe("graphql-ws", { timeout: 60_000 }, () => {
   test("a session that is revoked closes with 4403", async () => {
     const alice = await register("alice");
     const other = await login(alice);
+    const revoke = () => ask("DELETE", `/me/sessions/${alice.session}`, undefined, other);
+    let client;
     const closing = new Promise((resolve) => {
-      const client = connect(alice.token, { lazy: false, on: { closed: resolve, connected: revoke }, onNonLazyError: () => {} });
-      return client;
+      client = connect(alice.token, { lazy: false, on: { closed: resolve, connected: revoke }, onNonLazyError: () => {} });
     });
-    function revoke() {
-      ask("DELETE", `/me/sessions/${alice.session}`, undefined, other);
+    try {
+      assert.equal((await within("close", closing)).code, 4403);
+    } finally {
+      // One that stays open would keep this program from ending.
+      await client.dispose();
     }
-    assert.equal((await within("close", closing)).code, 4403);
   });
 });
 
