@@ -167,6 +167,9 @@ for (const [mode, [options, transport]] of Object.entries(MODES)) {
       assert.deepEqual(frames, [kept]);
     });
 
+    // A poll that is answered while its instance is not ready any more is followed by one to another instance, so
+    // whoever polls several may miss the word; what it stands for happens all the same.
+    const hearsClosing = transport === "websocket" || process.env.ROOST_INSTANCES === "1";
     for (const signal of SIGNALS) {
       story(`comes back by itself after ${signal} and resumes without a gap`, async () => {
         const [alice, bob] = await Promise.all([register("alice"), register("bob")]);
@@ -184,7 +187,7 @@ for (const [mode, [options, transport]] of Object.entries(MODES)) {
         const { seq } = await ask("POST", `/rooms/${room}/messages`, { text: "before" }, alice);
         await before;
 
-        const closing = signal === "SIGTERM" ? next(socket, "server:closing") : null;
+        const closing = signal === "SIGTERM" && hearsClosing ? next(socket, "server:closing") : null;
         const lost = next(socket, "disconnect");
         const ready = restart(signal);
         if (closing) assert.equal((await closing).code, "unavailable");

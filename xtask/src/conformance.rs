@@ -148,16 +148,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     stopped
 }
 
-/// Gives what was run and whom it reached.
+/// Gives what was run and whom it reached; whom, also when it failed.
 fn examine(suite: Suite, house: &mut House) -> Result<String> {
     let mut reach = Reach::begin(&house.system, suite.evidence())?;
-    let passed = suite.run(house, &mut reach)?;
-    let reached = reach.judge(&house.system)?;
-    Ok([Some(passed), reached]
-        .into_iter()
-        .flatten()
-        .collect::<Vec<_>>()
-        .join("; "))
+    let passed = suite.run(house, &mut reach);
+    let reached = reach.judge(&house.system);
+    match (passed, reached) {
+        (Ok(passed), Ok(None)) => Ok(passed),
+        (Ok(passed), Ok(Some(shares))) => Ok(format!("{passed}; {shares}")),
+        (Err(error), Ok(Some(shares))) => Err(error.context(shares)),
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
 }
 
 /// Where the scripts and the pinned versions are.

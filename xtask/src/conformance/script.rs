@@ -73,6 +73,10 @@ fn run(house: &mut House, reach: &mut Reach, command: &mut Command, way: Way) ->
     command
         .env("ROOST_URL", house.system.url(way))
         .env("ROOST_COOKIES", if way.cookies { "kept" } else { "" })
+        .env(
+            "ROOST_INSTANCES",
+            house.system.instances().len().to_string(),
+        )
         .current_dir(scripts());
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command
