@@ -213,6 +213,14 @@ impl Live {
     }
 }
 
+/// Rooms hold their instance, and it holds them: without this nothing of it would ever be given back, its
+/// connections to stores included.
+impl Drop for Live {
+    fn drop(&mut self) {
+        drop(std::mem::take(&mut *self.instance.rooms()));
+    }
+}
+
 /// What the rooms of this instance share.
 pub(crate) struct Instance {
     id: InstanceId,

@@ -13,8 +13,9 @@ use super::{Launch, Server, temporary_folder};
 use crate::process::{self, DeathSignal, tied};
 use crate::tools;
 
-/// Every test has its own database and pools, and they run at the same time.
-const CONNECTIONS: &str = "max_connections=400";
+/// Every test has its own database and pools, and those of a server that was dropped without a stop, as after
+/// kill -9, stay open until the tests end: the Socket.IO library keeps what it was given.
+const CONNECTIONS: &str = "max_connections=1500";
 /// PostgreSQL refuses to run as root; Debian's package brings this user.
 const USER: &str = "postgres";
 const PROGRAMS: [&str; 4] = ["postgres", "initdb", "pg_isready", "createdb"];
