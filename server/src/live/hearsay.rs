@@ -6,6 +6,9 @@ use crate::store::journal::Entry;
 use std::{ops::RangeInclusive, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
+/// How long what the sweep found may be on its way: the journal shows an entry before its writer is told that it is
+/// there, and only then can the writer tell of it.
+const EXPECTED_WAIT_MS: RangeInclusive<u64> = 300..=500;
 /// How long a hole may wait for what fills it: from the first to the longest, so that instances do
 /// not all read at once.
 const HOLE_WAIT_MS: RangeInclusive<u64> = 50..=100;
@@ -25,7 +28,7 @@ impl Mailbox {
                 self.behind = None;
             }
         }
-        let way = match beyond {
+        let (way, wait_ms) = match beyond {
             Beyond::Nothing => {
                 self.hole = None;
                 return;
@@ -34,11 +37,12 @@ impl Mailbox {
                 self.behind = Some(Way::Repair);
                 return;
             }
-            Beyond::Hole => Way::Repair,
-            Beyond::Expected => Way::Sweep,
+            Beyond::Hole => (Way::Repair, HOLE_WAIT_MS),
+            Beyond::Expected => (Way::Sweep, EXPECTED_WAIT_MS),
         };
-        if self.hole.is_none() || !run.is_empty() {
-            let wait = rand::random_range(HOLE_WAIT_MS);
+        let is_news = self.hole.is_none_or(|(_, waits_for)| waits_for != way);
+        if is_news || !run.is_empty() {
+            let wait = rand::random_range(wait_ms);
             self.hole = Some((Instant::now() + Duration::from_millis(wait), way));
         }
     }
