@@ -260,12 +260,13 @@ impl Instance {
 
     /// Whether what is committed elsewhere may not be told here.
     fn is_deaf(&self) -> bool {
-        let is_up = |backplane: &Arc<dyn Backplane>| backplane.link().borrow().is_up();
-        let is_down = self
-            .backplane
-            .as_ref()
-            .is_some_and(|backplane| !is_up(backplane));
-        is_down || self.peers.is_any_silent()
+        self.is_cut_off() || self.peers.is_any_silent()
+    }
+
+    /// Whether nothing can be told here.
+    fn is_cut_off(&self) -> bool {
+        let backplane = self.backplane.as_ref();
+        backplane.is_some_and(|backplane| !backplane.link().borrow().is_up())
     }
 }
 

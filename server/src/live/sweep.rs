@@ -48,7 +48,7 @@ pub(super) async fn look_at(instance: &Instance, rooms: &[RoomId]) {
         Ok(heads) => heads,
         Err(error) => return tracing::warn!(%error, "the sweep cannot read the heads"),
     };
-    let is_deaf = instance.is_deaf();
+    let is_cut_off = instance.is_cut_off();
     let rooms = instance.rooms();
     for (id, noted) in active {
         let head = heads.rooms.get(&id).copied().unwrap_or_default().head;
@@ -56,10 +56,11 @@ pub(super) async fn look_at(instance: &Instance, rooms: &[RoomId]) {
             continue;
         };
         let delivered = room.delivered.borrow().map_or(noted, |position| position);
-        if head < noted.seq || heads.epoch != delivered.epoch || (is_deaf && head > delivered.seq) {
+        let is_behind = head > delivered.seq;
+        if head < noted.seq || heads.epoch != delivered.epoch || (is_cut_off && is_behind) {
             room.hint.notify_one();
-        } else if head > delivered.seq {
-            // It may be on its way.
+        } else if is_behind {
+            // It may be on its way: one silent instance is no reason to doubt the others.
             room.expect(head);
         }
     }
