@@ -257,6 +257,11 @@ impl Cluster {
 
     /// Lets all instances finish at the same time, then ends the rest.
     pub fn stop(mut self) -> Result<()> {
+        self.stop_instances()
+    }
+
+    /// Lets all instances finish at the same time; their stores stay, to be looked into.
+    pub fn stop_instances(&mut self) -> Result<()> {
         for instance in &mut self.instances {
             instance.signal(Signal::TERM)?;
         }

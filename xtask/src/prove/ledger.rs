@@ -1,13 +1,25 @@
 //! What was sent, and what became of it.
 
+use super::cast::Plan;
 use roost_schema::{ErrorCode, RoomId};
 use std::{
     collections::HashMap,
     sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::SeqCst},
+        Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
+    time::{Duration, Instant},
 };
+use tokio::time::sleep;
+
+/// How often a writer looks whether its turn has come.
+const TURN_POLL: Duration = Duration::from_millis(5);
+/// How long each writer waits between two writes while the pace is held; and when only this part of the writes is left.
+const HELD_PAUSE: Duration = Duration::from_secs(4);
+const HELD_LEFT: f64 = 0.1;
+const HELD_LEFT_PAUSE: Duration = Duration::from_secs(20);
+/// How far those who write alone in a room may be ahead of the others: their share of all they write.
+const AHEAD_MAX: f64 = 0.02;
 
 /// The answer to a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,10 +34,20 @@ pub(super) enum Outcome {
 
 /// Shared by every sender of a run.
 pub(super) struct Ledger {
-    writes: u64,
+    plan: Plan,
+    /// Writes left to others.
+    reserved: u64,
     rooms: Vec<RoomId>,
+    /// Of the first write.
+    started: OnceLock<Instant>,
     /// The number of the next write; even ones go to the hot room.
     next: AtomicU64,
+    /// The same of those who write alone in a room.
+    next_sole: AtomicU64,
+    /// Something is under way that the last writes are kept for.
+    is_held: AtomicBool,
+    /// Nobody waits for a turn.
+    is_rushed: AtomicBool,
     unanswered: AtomicU64,
     acknowledged: AtomicU64,
     pub(super) retries: AtomicU64,
@@ -33,11 +55,16 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(writes: u64, rooms: Vec<RoomId>) -> Self {
+    pub(super) fn new(plan: Plan, reserved: u64, rooms: Vec<RoomId>) -> Self {
         Self {
-            writes,
+            plan,
+            reserved,
             rooms,
-            next: AtomicU64::new(0),
+            started: OnceLock::new(),
+            next: AtomicU64::new(reserved),
+            next_sole: AtomicU64::new(0),
+            is_held: AtomicBool::new(false),
+            is_rushed: AtomicBool::new(false),
             unanswered: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
             retries: AtomicU64::new(0),
@@ -45,20 +72,74 @@ impl Ledger {
         }
     }
 
-    /// Leaves this many writes to others.
-    pub(super) fn reserve(&self, writes: u64) {
-        self.next.fetch_add(writes, SeqCst);
+    /// The room of the next write, when its turn has come; `None` when all are under way.
+    pub(super) async fn take(&self) -> Option<RoomId> {
+        let number = self.next.fetch_add(1, SeqCst);
+        if number >= self.plan.writes {
+            return None;
+        }
+        let begun = part(number - self.reserved, self.plan.writes - self.reserved);
+        while self.is_early(begun) {
+            sleep(TURN_POLL).await;
+        }
+        self.wait_while_held(begun).await;
+        Some(room_of(number, &self.rooms))
     }
 
-    /// The room of the next write; `None` when all are under way.
-    pub(super) fn take(&self) -> Option<RoomId> {
-        let number = self.next.fetch_add(1, SeqCst);
-        (number < self.writes).then(|| room_of(number, &self.rooms))
+    /// Whether a write waits for its turn in the time that all of them take at least.
+    fn is_early(&self, begun: f64) -> bool {
+        self.elapsed() < self.plan.spread.mul_f64(begun) && !self.is_rushed.load(SeqCst)
+    }
+
+    /// Nobody waits for a turn any more, or everybody does again: so that enough is under way at a kill.
+    pub(super) fn rush(&self, is_rushed: bool) {
+        self.is_rushed.store(is_rushed, SeqCst);
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.started.get_or_init(Instant::now).elapsed()
+    }
+
+    /// From now on everybody writes slowly and leaves something for later, until released.
+    pub(super) fn hold(&self) {
+        self.is_held.store(true, SeqCst);
+    }
+
+    pub(super) fn release(&self) {
+        self.is_held.store(false, SeqCst);
+    }
+
+    async fn wait_while_held(&self, begun: f64) {
+        let is_short = begun > 1.0 - HELD_LEFT;
+        let pause = if is_short {
+            HELD_LEFT_PAUSE
+        } else {
+            HELD_PAUSE
+        };
+        let since = Instant::now();
+        while self.is_held.load(SeqCst) && since.elapsed() < pause {
+            sleep(TURN_POLL).await;
+        }
+    }
+
+    /// Waits for the turn of a write in a room of one's own; false when all are under way.
+    pub(super) async fn take_sole(&self) -> bool {
+        let number = self.next_sole.fetch_add(1, SeqCst);
+        if number >= self.plan.sole_writes {
+            return false;
+        }
+        let begun = part(number, self.plan.sole_writes);
+        let others = || part(self.next.load(SeqCst), self.plan.writes);
+        while self.is_early(begun) || begun > others() + AHEAD_MAX {
+            sleep(TURN_POLL).await;
+        }
+        self.wait_while_held(begun).await;
+        true
     }
 
     /// Whether one in `share` of all writes is under way or done.
     pub(super) fn has_sent_share(&self, share: u64) -> bool {
-        self.next.load(SeqCst) >= self.writes / share
+        self.next.load(SeqCst) >= self.plan.writes / share
     }
 
     pub(super) fn begin(&self, operation: &str) {
@@ -91,6 +172,11 @@ impl Ledger {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share of some thousands")]
+fn part(number: u64, of: u64) -> f64 {
+    number as f64 / of.max(1) as f64
 }
 
 fn room_of(number: u64, rooms: &[RoomId]) -> RoomId {

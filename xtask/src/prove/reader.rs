@@ -33,6 +33,8 @@ enum Via {
     Sse,
 }
 
+const VIAS: [Via; 3] = [Via::SocketIo, Via::GraphQl, Via::Sse];
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Manner {
     Steady,
@@ -110,41 +112,72 @@ pub(super) fn start(people: &[Client], rooms: &[RoomId], ledger: &Arc<Ledger>) -
     };
     let (hot, quiet) = (&rooms[..1], &rooms[1..]);
     let mut shares = quiet.chunks(quiet.len().div_ceil(people.len() / 3));
+    let manners = [
+        Manner::Steady,
+        Manner::Late,
+        Manner::Reconnecting,
+        Manner::Slow,
+    ];
     for (number, client) in people.iter().enumerate() {
         let own = match number % 3 {
             2 => shares.next().unwrap_or(hot),
             _ => hot,
         };
-        let manners = [
-            Manner::Steady,
-            Manner::Late,
-            Manner::Reconnecting,
-            Manner::Slow,
-        ];
         let reader = Reader {
             name: format!("reader {number}"),
-            via: [Via::SocketIo, Via::GraphQl, Via::Sse][(number + number / 3) % 3],
+            via: VIAS[(number + number / 3) % 3],
             manner: manners[number % 4],
             client: client.clone(),
             readings: Arc::default(),
         };
-        for room in own {
-            reader.readings().insert(
-                *room,
-                Reading {
-                    reader: format!("{} ({:?}, {:?})", reader.name, reader.via, reader.manner),
-                    room: Some(*room),
-                    ..Reading::default()
-                },
-            );
-        }
-        readers.readings.push(Arc::clone(&reader.readings));
-        readers.tasks.spawn(reader.run(Arc::clone(ledger)));
+        readers.follow(reader, own, ledger);
     }
     readers
 }
 
 impl Readers {
+    /// One more, who follows all these rooms: so that they are active wherever it is connected.
+    pub(super) fn follow_all(
+        &mut self,
+        number: usize,
+        client: &Client,
+        rooms: &[RoomId],
+        ledger: &Arc<Ledger>,
+    ) {
+        let reader = Reader {
+            name: format!("reader of all {number}"),
+            via: VIAS[number % 3],
+            manner: [Manner::Steady, Manner::Reconnecting][number / 3 % 2],
+            client: client.clone(),
+            readings: Arc::default(),
+        };
+        self.follow(reader, rooms, ledger);
+    }
+
+    /// Waits until the newest `count` readers have something of each of their rooms.
+    pub(super) async fn wait_until_following(&self, count: usize) {
+        let is_following = |readings: &Readings| {
+            let readings = readings.lock().unwrap_or_else(PoisonError::into_inner);
+            readings.values().all(|reading| reading.position.is_some())
+        };
+        while !self.readings.iter().rev().take(count).all(is_following) {
+            sleep(RETRY_WAIT).await;
+        }
+    }
+
+    fn follow(&mut self, reader: Reader, rooms: &[RoomId], ledger: &Arc<Ledger>) {
+        for room in rooms {
+            let reading = Reading {
+                reader: format!("{} ({:?}, {:?})", reader.name, reader.via, reader.manner),
+                room: Some(*room),
+                ..Reading::default()
+            };
+            reader.readings().insert(*room, reading);
+        }
+        self.readings.push(Arc::clone(&reader.readings));
+        self.tasks.spawn(reader.run(Arc::clone(ledger)));
+    }
+
     /// Waits until every reader has every room up to its head.
     pub(super) async fn finish(
         mut self,

@@ -33,6 +33,8 @@ struct Sender {
     via: Via,
     client: Client,
     ledger: Arc<Ledger>,
+    /// The only room to write in, where nobody else does.
+    sole: Option<RoomId>,
     /// Own messages that live and nobody is working on.
     messages: Mutex<HashMap<RoomId, Vec<ItemId>>>,
     socket: tokio::sync::Mutex<Option<Arc<Socket>>>,
@@ -45,17 +47,38 @@ pub(super) fn start(
     ledger: &Arc<Ledger>,
 ) {
     let via = [Via::Rest, Via::GraphQl, Via::SocketIo][number % 3];
+    spawn(tasks, via, None, client, ledger);
+}
+
+/// Writes in one room only, over a socket: all of it on one instance, until that one dies.
+pub(super) fn start_sole(
+    tasks: &mut JoinSet<Result<()>>,
+    room: RoomId,
+    client: &Client,
+    ledger: &Arc<Ledger>,
+) {
+    spawn(tasks, Via::SocketIo, Some(room), client, ledger);
+}
+
+fn spawn(
+    tasks: &mut JoinSet<Result<()>>,
+    via: Via,
+    sole: Option<RoomId>,
+    client: &Client,
+    ledger: &Arc<Ledger>,
+) {
     let sender = Arc::new(Sender {
         via,
         client: client.clone(),
         ledger: Arc::clone(ledger),
+        sole,
         messages: Mutex::default(),
         socket: tokio::sync::Mutex::default(),
     });
     for _ in 0..WINDOW {
         let sender = Arc::clone(&sender);
         tasks.spawn(async move {
-            while let Some(room) = sender.ledger.take() {
+            while let Some(room) = sender.next_room().await {
                 sender.write(room).await?;
                 sleep(PACE).await;
             }
@@ -74,6 +97,13 @@ enum Write {
 }
 
 impl Sender {
+    async fn next_room(&self) -> Option<RoomId> {
+        match self.sole {
+            Some(room) => self.ledger.take_sole().await.then_some(room),
+            None => self.ledger.take().await,
+        }
+    }
+
     async fn write(&self, room: RoomId) -> Result<()> {
         let op_id: OpId = uuid::Uuid::now_v7().to_string().parse()?;
         let write = self.make_up(room, &op_id);

@@ -1,7 +1,7 @@
 //! Holds what senders were told and what readers were given against what the journal kept.
 
 use super::{
-    Evidence, UNANSWERED_MIN,
+    cast::{Evidence, UNANSWERED_MIN},
     journal::{Kept, canonical},
     ledger::Outcome,
     reader::Reading,
@@ -43,7 +43,6 @@ pub(super) fn judge(evidence: &Evidence, kept: &[Kept]) -> Result<()> {
     }
     print(evidence, kept);
     if faults.is_empty() {
-        println!("proven");
         return Ok(());
     }
     let shown: Vec<_> = faults.iter().take(20).map(String::as_str).collect();

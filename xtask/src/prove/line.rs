@@ -1,0 +1,274 @@
+//! `cargo xtask prove line`: as `prove order`, on three instances behind Caddy that share PostgreSQL, a MongoDB wire
+//! and Redis: kill -9 of the instances in turn, a Redis that loses everything, a fourth instance that joins under
+//! load, and a second pass without Redis.
+//!
+//! Exact is not enough here: what a dead backplane does not bring, the sweep does, a second later. So the instances
+//! log each delivery with the way it came, and most must have come over the backplane.
+
+mod crowd;
+mod deliveries;
+mod shares;
+mod writes;
+
+use super::{
+    cast::{Cast, Evidence, Plan},
+    journal, verdict,
+};
+use crate::{
+    cluster::{Cluster, INSTANCES, Options, Redis},
+    interrupt,
+    roost::{self, Roost},
+};
+use anyhow::{Context, Result, bail};
+use chrono::{DateTime, Utc};
+use clap::Args;
+use crowd::Crowd;
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+use tokio::time::sleep;
+use writes::Tally;
+
+/// How much is written alone in a room, of each hundred that many write: so that enough comes over the backplane
+/// outside the time after the faults.
+const SOLE_PERCENT: u64 = 80;
+/// For this long after a fault the sweep may do the backplane's work.
+const FAULT_WINDOW: Duration = Duration::from_secs(3);
+/// What a run takes beyond twice the windows of its faults.
+const SPREAD_REST: Duration = Duration::from_secs(6);
+/// The faults are at even shares of this part of the writes; the rest comes after the fourth has joined.
+const FAULTS_PERCENT: u64 = 60;
+/// How many deliveries are judged at least, for the number of writes below.
+const JUDGED_MIN: u64 = 10_000;
+const JUDGED_MIN_WRITES: u64 = 10_000;
+/// How long an instance that joined may be without a write, and how often that is looked at.
+const WRITE_MAX: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Each delivery is a line of an instance's log.
+const LOG_LEVEL: &str = "info,roost::deliveries=trace";
+
+#[derive(Args, Clone, Copy)]
+pub struct Line {
+    /// How many writes by many people, half of them in one room; eight for each ten of them follow in rooms with one
+    /// writer.
+    #[arg(long, default_value_t = 10_000)]
+    pub writes: u64,
+    /// How often an instance is killed meanwhile, one after the other.
+    #[arg(long, default_value_t = 3)]
+    pub kills: u64,
+    /// Uses the unoptimised server.
+    #[arg(long)]
+    pub debug: bool,
+    /// Judges the pass without Redis as if there were one: must fail.
+    #[arg(long, hide = true)]
+    pub sabotage: bool,
+}
+
+impl Line {
+    /// Small enough to be part of every test run.
+    pub const SMALL: Self = Self {
+        writes: 1_000,
+        kills: 3,
+        debug: true,
+        sabotage: false,
+    };
+
+    /// How many deliveries must have come over the backplane's part of the run.
+    fn judged_min(self) -> u64 {
+        JUDGED_MIN * self.writes / JUDGED_MIN_WRITES
+    }
+}
+
+pub(super) fn run(line: Line) -> Result<()> {
+    crate::tools::npm_ci(&crate::workspace::root().join("conformance"))?;
+    let program = roost::build(line.debug)?;
+    if line.sabotage {
+        return pass(line, Redis::Off, true, &program).context("not proven without Redis");
+    }
+    pass(line, Redis::Running, true, &program).context("not proven with Redis")?;
+    pass(line, Redis::Off, false, &program).context("not proven without Redis")?;
+    println!("proven");
+    Ok(())
+}
+
+/// What a pass left behind besides the evidence.
+struct Course {
+    evidence: Evidence,
+    began: DateTime<Utc>,
+    ended: DateTime<Utc>,
+    /// When something was done to the cluster on purpose.
+    faults: Vec<DateTime<Utc>>,
+    tally: Tally,
+}
+
+fn pass(line: Line, redis: Redis, is_backplane_judged: bool, program: &Path) -> Result<()> {
+    println!(
+        "== prove line, Redis {redis:?}: {} writes, {} of them in rooms with one writer, {} kills ==",
+        plan(line).total(),
+        plan(line).sole_writes,
+        line.kills
+    );
+    let mut cluster = Cluster::start(Options {
+        redis,
+        environment: vec![("ROOST_LOG_LEVEL", LOG_LEVEL.to_owned())],
+        ..Options::new(program)
+    })?;
+    println!("{}", cluster.describe());
+    let runtime = tokio::runtime::Runtime::new()?;
+    let course = runtime
+        .block_on(take_course(line, redis, &mut cluster))
+        .and_then(|course| cluster.stop_instances().map(|()| course))
+        .inspect_err(|_| show_logs(&cluster))?;
+    let kept = journal::read(cluster.instance(0)?, &course.evidence.rooms)?;
+    let mut faults = Vec::new();
+    faults.extend(verdict::judge(&course.evidence, &kept).err());
+
+    let logs: Vec<PathBuf> = cluster.instances().iter().map(Roost::log).collect();
+    let delivered = deliveries::read(&logs)?;
+    let seen = shares::Seen {
+        delivered: &delivered,
+        began: course.began,
+        ended: course.ended,
+        faults: &course.faults,
+    };
+    faults.extend(writes::judge(&seen, &course.tally, redis == Redis::Running).err());
+    seen.print_ways();
+    let judged = seen.judge_backplane(line.judged_min());
+    if line.writes < JUDGED_MIN_WRITES {
+        println!(
+            "at least {} deliveries are judged instead of {JUDGED_MIN}, in proportion to the writes",
+            line.judged_min()
+        );
+    }
+    if is_backplane_judged {
+        faults.extend(judged.err());
+    }
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let faults: Vec<_> = faults.iter().map(|fault| format!("{fault:#}")).collect();
+    bail!("{}", faults.join("\n"))
+}
+
+fn plan(line: Line) -> Plan {
+    let windows = u32::try_from(line.kills + 1).unwrap_or(u32::MAX);
+    Plan {
+        writes: line.writes,
+        sole_writes: line.writes * SOLE_PERCENT / 100,
+        spread: FAULT_WINDOW * 2 * windows + SPREAD_REST,
+    }
+}
+
+async fn take_course(line: Line, redis: Redis, cluster: &mut Cluster) -> Result<Course> {
+    let plan = plan(line);
+    let mut cast = Cast::start(cluster.url(), plan).await?;
+    let mut tally = Tally::start(cluster);
+    let began = Utc::now();
+    let mut faults = Vec::new();
+    let restarts = u64::from(redis == Redis::Running);
+    let of = line.kills + restarts;
+    let mut killed = (0..INSTANCES).cycle();
+    for number in 1..=of {
+        let share = plan.total() * FAULTS_PERCENT * number / of / 100;
+        // Redis goes in the middle.
+        let what = if restarts == 1 && number == of.div_ceil(2) {
+            cast.pass(share).await?;
+            faults.push(restart_redis(cluster)?);
+            "Redis restarted, empty".to_owned()
+        } else {
+            let killed = killed.next().unwrap_or_default();
+            let unanswered = cast.reach(share).await?;
+            tally.look().await;
+            faults.push(kill(killed, cluster)?);
+            format!(
+                "kill -9 of instance {} with {unanswered} unanswered",
+                killed + 1
+            )
+        };
+        println!("{what}, after {share} writes");
+    }
+    if redis == Redis::Running {
+        join_fourth(&mut cast, cluster, &mut tally).await?;
+    }
+    cast.write_all().await?;
+    let ended = Utc::now();
+    tally.look().await;
+    let evidence = cast.finish().await?;
+    Ok(Course {
+        evidence,
+        began,
+        ended,
+        faults,
+        tally,
+    })
+}
+
+fn kill(index: usize, cluster: &mut Cluster) -> Result<DateTime<Utc>> {
+    let at = Utc::now();
+    cluster.kill_nine(index)?;
+    cluster.restart(index)?;
+    Ok(at)
+}
+
+fn restart_redis(cluster: &mut Cluster) -> Result<DateTime<Utc>> {
+    let at = Utc::now();
+    let redis = cluster.redis().context("there is no Redis")?;
+    redis.kill_nine()?;
+    redis.restart()?;
+    Ok(at)
+}
+
+/// Nobody who is connected may notice.
+async fn join_fourth(cast: &mut Cast, cluster: &mut Cluster, tally: &mut Tally) -> Result<()> {
+    cast.ledger.hold();
+    let crowd = Crowd::connect(&cast.people, &cast.rooms).await?;
+    let index = cluster.add_instance()?;
+    tally.watch(&cluster.instances()[index]);
+    println!(
+        "instance {} joined with {} connections open",
+        index + 1,
+        crowd.len()
+    );
+    wait_for_write(&cluster.instances()[index]).await?;
+    cast.ledger.release();
+    cast.write_all().await?;
+    let dropped = crowd.dropped();
+    println!(
+        "connections dropped when an instance joined: {}",
+        dropped.len()
+    );
+    if !dropped.is_empty() {
+        bail!("connections were dropped when an instance joined: {dropped:#?}");
+    }
+    Ok(())
+}
+
+/// Waits until an instance has committed something.
+async fn wait_for_write(instance: &Roost) -> Result<()> {
+    let deadline = Instant::now() + WRITE_MAX;
+    while !deliveries::has_committed(&instance.log())? {
+        if Instant::now() > deadline {
+            bail!("the instance that joined took no write");
+        }
+        interrupt::check()?;
+        sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
+/// What the instances said last that was no news.
+fn show_logs(cluster: &Cluster) {
+    const LINES_MAX: usize = 15;
+    for (index, instance) in cluster.instances().iter().enumerate() {
+        let log = std::fs::read_to_string(instance.log()).unwrap_or_default();
+        let is_grave = |line: &&str| !line.contains("\"INFO\"") && !line.contains("\"TRACE\"");
+        let grave: Vec<_> = log.lines().filter(is_grave).collect();
+        let from = grave.len().saturating_sub(LINES_MAX);
+        eprintln!(
+            "instance {} said last:\n{}",
+            index + 1,
+            grave[from..].join("\n")
+        );
+    }
+}

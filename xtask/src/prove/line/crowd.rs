@@ -1,0 +1,77 @@
+//! People who are connected while an instance joins, and would notice a connection that breaks.
+
+use anyhow::Result;
+use roost_client::{Client, Socket};
+use roost_schema::RoomId;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::task::JoinSet;
+
+type Dropped = Arc<Mutex<Vec<String>>>;
+
+/// Dropped, all of them leave.
+pub(super) struct Crowd {
+    connections: JoinSet<()>,
+    dropped: Dropped,
+}
+
+impl Crowd {
+    /// Each person once, by Socket.IO, GraphQL subscription and SSE in turn, in a room of the list.
+    pub(super) async fn connect(people: &[Client], rooms: &[RoomId]) -> Result<Self> {
+        let mut crowd = Self {
+            connections: JoinSet::new(),
+            dropped: Dropped::default(),
+        };
+        for (number, (client, room)) in people.iter().zip(rooms.iter().cycle()).enumerate() {
+            let dropped = Arc::clone(&crowd.dropped);
+            match number % 3 {
+                0 => {
+                    let mut socket = Socket::connect(client).await?;
+                    socket.join(*room, None).await?;
+                    crowd.connections.spawn(async move {
+                        while socket.next_event().await.is_some() {}
+                        note(&dropped, format!("a socket of person {number}"));
+                    });
+                }
+                1 => {
+                    let mut subscription = client.subscribe_room(*room, None).await?;
+                    crowd.connections.spawn(async move {
+                        let end = loop {
+                            match subscription.next_events().await {
+                                Ok(Some(_)) => {}
+                                end => break end.map(drop),
+                            }
+                        };
+                        note(&dropped, format!("a subscription of {number}: {end:?}"));
+                    });
+                }
+                _ => {
+                    let mut stream = client.stream_room(*room, None).await?;
+                    crowd.connections.spawn(async move {
+                        let end = loop {
+                            if let Err(end) = stream.next_events().await {
+                                break end;
+                            }
+                        };
+                        note(&dropped, format!("a stream of {number}: {end}"));
+                    });
+                }
+            }
+        }
+        Ok(crowd)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Which connections have ended.
+    pub(super) fn dropped(&self) -> Vec<String> {
+        let dropped = self.dropped.lock();
+        dropped.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn note(dropped: &Dropped, what: String) {
+    let mut dropped = dropped.lock().unwrap_or_else(PoisonError::into_inner);
+    dropped.push(what);
+}
