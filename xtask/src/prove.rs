@@ -7,6 +7,7 @@ mod ledger;
 mod line;
 mod node;
 mod order;
+mod promises;
 mod reader;
 mod sender;
 mod verdict;
@@ -16,6 +17,7 @@ use clap::Subcommand;
 
 pub use line::Line;
 pub use order::{Order, Store};
+pub use promises::Promises;
 
 #[derive(Subcommand)]
 pub enum Proof {
@@ -23,11 +25,14 @@ pub enum Proof {
     Order(Order),
     /// The same on three instances behind Caddy: under kill -9 of each, a restart of Redis, and without Redis.
     Line(Line),
+    /// How soon people learn of what they missed, see each other, are locked out and go on, and what restarts cost.
+    Promises(Promises),
 }
 
 pub fn run(proof: &Proof) -> Result<()> {
     match proof {
         Proof::Order(order) => order::run(*order),
         Proof::Line(line) => line::run(*line),
+        Proof::Promises(promises) => promises::run(*promises),
     }
 }

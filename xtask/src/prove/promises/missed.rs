@@ -1,0 +1,110 @@
+//! C4: how soon everybody learns of what was committed and never told.
+
+use super::{
+    Figure,
+    people::{PATIENCE, People},
+};
+use crate::cluster::{Cluster, Redis};
+use anyhow::{Context, Result, bail};
+use futures::future::try_join_all;
+use roost_client::{Client, Socket};
+use roost_schema::{ItemId, Op, OpId, RoomEvents, RoomId, SendMessage};
+use std::time::{Duration, Instant};
+use tokio::time::{sleep, timeout};
+
+const CLIENT_LEARNS: Duration = Duration::from_secs(5);
+/// Sockets that watch, spread over the instances by Caddy.
+const WATCHES: usize = 9;
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// With Redis, it is killed just before each write: what is told then is lost.
+pub(super) async fn measure(
+    people: &People,
+    redis: Redis,
+    cluster: &mut Cluster,
+) -> Result<Vec<Figure>> {
+    let mut figure = Figure::new(
+        "C4",
+        "a client learns of what nobody told its instance",
+        CLIENT_LEARNS,
+    );
+    let pair = people.pairs.first().context("there is a trial")?;
+    let mut watches = Vec::new();
+    for _ in 0..WATCHES {
+        watches.push(pair.watch(None).await?);
+    }
+    for trial in 0..people.pairs.len() {
+        if redis == Redis::Running {
+            until_linked(cluster).await?;
+            cluster.redis().context("there is a Redis")?.kill_nine()?;
+        }
+        let began = Instant::now();
+        let item = send(&pair.person, pair.room, trial).await?;
+        let hearing = watches.iter_mut().map(|watch| heard(watch, item));
+        try_join_all(hearing).await?;
+        figure.times.push(began.elapsed());
+        if redis == Redis::Running {
+            cluster.redis().context("there is a Redis")?.restart()?;
+        }
+    }
+    if redis == Redis::Running {
+        until_linked(cluster).await?;
+    }
+    Ok(vec![figure])
+}
+
+/// Waits until every instance hears the others.
+pub(super) async fn until_linked(cluster: &Cluster) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    for instance in cluster.instances() {
+        let url = format!("{}/healthz", instance.url());
+        loop {
+            let report: serde_json::Value = reqwest::get(&url).await?.json().await?;
+            if report["status"] == "ok" {
+                break;
+            }
+            if Instant::now() > deadline {
+                bail!("an instance does not become well: {report}");
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+    Ok(())
+}
+
+/// Sends until it is acknowledged, as one operation.
+pub(super) async fn send(client: &Client, room: RoomId, trial: usize) -> Result<ItemId> {
+    let op_id: OpId = format!("trial-{trial}-{}", ItemId::generate()).parse()?;
+    let input = SendMessage {
+        text: format!("trial {trial}"),
+        id: None,
+        op_id: Some(op_id),
+    };
+    loop {
+        match client.send_message(room, &input).await {
+            Ok(message) => return Ok(message.id),
+            Err(error) if error.is_retryable() => {
+                sleep(error.retry_after().unwrap_or(LOOK_EVERY)).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+async fn heard(watch: &mut Socket, item: ItemId) -> Result<()> {
+    let hearing = async {
+        loop {
+            let event = watch.next_event().await.context("a watcher was cut off")?;
+            if event.name == "room:events" {
+                let frame: RoomEvents = event.read()?;
+                let mut puts = frame.events.iter().filter(|event| event.op == Op::Put);
+                if puts.any(|event| event.item == item) {
+                    return Ok(());
+                }
+            }
+        }
+    };
+    timeout(PATIENCE, hearing)
+        .await
+        .context("a watcher never learned of it")?
+}

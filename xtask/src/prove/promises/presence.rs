@@ -1,0 +1,200 @@
+//! C6: how soon people see each other come and go.
+
+use super::{
+    Figure,
+    people::{Pair, People, placed, told},
+};
+use crate::cluster::{Cluster, Redis};
+use anyhow::{Context, Result, ensure};
+use futures::future::try_join_all;
+use reqwest::Method;
+use roost_client::{Client, Endpoint, Socket};
+use roost_schema::{PresenceChanged, PresenceState};
+use serde_json::json;
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
+
+const SEEN: Duration = Duration::from_secs(1);
+/// Ten seconds, and what any change takes.
+const LOST_GONE: Duration = Duration::from_secs(11);
+const DEAD_CLIENT: Duration = Duration::from_secs(30);
+const DEAD_INSTANCE: Duration = Duration::from_secs(15);
+/// Longer than a lost connection takes to be gone.
+const BACK_WATCHED: Duration = Duration::from_secs(12);
+
+/// Without Redis people see each other on one instance only, so everything is measured there.
+pub(super) async fn measure(
+    people: &People,
+    redis: Redis,
+    cluster: &mut Cluster,
+) -> Result<Vec<Figure>> {
+    let first = Endpoint::new(&cluster.instance(0)?.url())?;
+    let at = (redis == Redis::Off).then_some(&first);
+    let mut figures = vec![
+        Figure::new("C6", "a join is seen", SEEN),
+        Figure::new("C6", "an explicit leave is seen", SEEN),
+        Figure::new("C6", "a lost connection is seen moving", SEEN),
+        Figure::new("C6", "a lost connection is gone after 10 s", LOST_GONE),
+        Figure::new(
+            "C6",
+            "who comes back meanwhile is seen, and never gone",
+            SEEN,
+        ),
+        Figure::new("C6", "a sign-out is seen", SEEN),
+    ];
+    for times in try_join_all(people.pairs.iter().map(|pair| come_and_go(pair, at))).await? {
+        for (figure, time) in figures.iter_mut().zip(times) {
+            figure.times.push(time);
+        }
+    }
+    let mut dead = Figure::new("C6", "a client that says nothing more is gone", DEAD_CLIENT);
+    dead.times = try_join_all(people.pairs.iter().map(|pair| fall_silent(pair, at))).await?;
+    figures.push(dead);
+    if redis == Redis::Running {
+        figures.push(kill_an_instance(people, cluster).await?);
+    }
+    Ok(figures)
+}
+
+async fn come_and_go(pair: &Pair, at: Option<&Endpoint>) -> Result<[Duration; 6]> {
+    let mut watch = pair.watch(at).await?;
+    let user = pair.person.user_id();
+    let join = async |watch: &mut Socket| -> Result<(Socket, Duration)> {
+        let socket = pair.connect(at).await?;
+        let began = Instant::now();
+        socket.join(pair.room, None).await?;
+        let seen = told(watch, user, PresenceState::Here).await?;
+        Ok((socket, seen - began))
+    };
+    let (socket, joined) = join(&mut watch).await?;
+    let present = placed(&pair.watcher, at)?.list_presence(pair.room).await?;
+    let entries = present.iter().filter(|entry| entry.user_id == user);
+    ensure!(
+        entries.count() <= 1,
+        "one connection has two entries: {present:?}"
+    );
+
+    let began = Instant::now();
+    socket.leave(pair.room).await?;
+    let left = told(&mut watch, user, PresenceState::Gone).await? - began;
+
+    socket.join(pair.room, None).await?;
+    told(&mut watch, user, PresenceState::Here).await?;
+    let began = Instant::now();
+    drop(socket);
+    let moving = told(&mut watch, user, PresenceState::Moving).await? - began;
+    let gone = told(&mut watch, user, PresenceState::Gone).await? - began;
+
+    let (socket, _) = join(&mut watch).await?;
+    drop(socket);
+    told(&mut watch, user, PresenceState::Moving).await?;
+    let (came_back, back) = join(&mut watch).await?;
+    never_gone(&mut watch, pair).await?;
+
+    came_back.leave(pair.room).await?;
+    told(&mut watch, user, PresenceState::Gone).await?;
+    let device = placed(&pair.another_device().await?, at)?;
+    let socket = Socket::connect(&device).await?;
+    socket.join(pair.room, None).await?;
+    told(&mut watch, user, PresenceState::Here).await?;
+    let began = Instant::now();
+    device.logout().await?;
+    let signed_out = told(&mut watch, user, PresenceState::Gone).await? - began;
+    Ok([joined, left, moving, gone, back, signed_out])
+}
+
+async fn never_gone(watch: &mut Socket, pair: &Pair) -> Result<()> {
+    let watching = async {
+        while let Some(event) = watch.next_event().await {
+            if event.name == "presence:changed" {
+                let change: PresenceChanged = event.read()?;
+                let is_gone = change.presence.state == PresenceState::Gone;
+                ensure!(
+                    !(is_gone && change.presence.user_id == pair.person.user_id()),
+                    "who had come back was shown as gone"
+                );
+            }
+        }
+        anyhow::bail!("the watcher was cut off")
+    };
+    // Nothing to see until then is what is wanted.
+    timeout(BACK_WATCHED, watching).await.unwrap_or(Ok(()))
+}
+
+/// A polling session that joins and never polls again.
+async fn fall_silent(pair: &Pair, at: Option<&Endpoint>) -> Result<Duration> {
+    let mut watch = pair.watch(at).await?;
+    let client = placed(&pair.person, at)?;
+    let polling = Polling::open(&client).await?;
+    let join = format!("420{}", json!(["room:join", { "room": pair.room }]));
+    polling.post(&client, join).await?;
+    let user = client.user_id();
+    told(&mut watch, user, PresenceState::Here).await?;
+    let began = Instant::now();
+    Ok(told(&mut watch, user, PresenceState::Gone).await? - began)
+}
+
+/// The session of a client that polls.
+pub(super) struct Polling {
+    path: String,
+}
+
+impl Polling {
+    pub(super) async fn open(client: &Client) -> Result<Self> {
+        let path = "/socket.io/?EIO=4&transport=polling";
+        let request = client.endpoint().request(Method::GET, path);
+        let opened = request.send().await?.error_for_status()?.text().await?;
+        let packet: serde_json::Value = serde_json::from_str(opened.trim_start_matches('0'))?;
+        let sid = packet["sid"].as_str().context("a session has an id")?;
+        let polling = Self {
+            path: format!("{path}&sid={sid}"),
+        };
+        let token = client.access_token().await?;
+        polling
+            .post(client, format!("40{}", json!({ "token": token.expose() })))
+            .await?;
+        let mut heard = String::new();
+        while !heard.contains("40{") {
+            let request = client.endpoint().request(Method::GET, &polling.path);
+            heard = request.send().await?.error_for_status()?.text().await?;
+            if heard.contains("44{") {
+                anyhow::bail!("not connected: {heard}");
+            }
+        }
+        Ok(polling)
+    }
+
+    pub(super) async fn post(&self, client: &Client, packet: String) -> Result<()> {
+        let request = client.endpoint().request(Method::POST, &self.path);
+        request.body(packet).send().await?.error_for_status()?;
+        Ok(())
+    }
+}
+
+/// The watched are on the first instance, and do not come back; the watchers are on the second.
+async fn kill_an_instance(people: &People, cluster: &mut Cluster) -> Result<Figure> {
+    let first = Endpoint::new(&cluster.instance(0)?.url())?;
+    let second = Endpoint::new(&cluster.instance(1)?.url())?;
+    let mut watches = Vec::new();
+    for pair in &people.pairs {
+        let mut watch = pair.watch(Some(&second)).await?;
+        let socket = pair.connect(Some(&first)).await?;
+        socket.join(pair.room, None).await?;
+        told(&mut watch, pair.person.user_id(), PresenceState::Here).await?;
+        watches.push((watch, pair.person.user_id(), socket));
+    }
+    let began = Instant::now();
+    cluster.kill_nine(0)?;
+    let gone = watches.iter_mut().map(async |(watch, user, _)| {
+        let gone = told(watch, *user, PresenceState::Gone).await?;
+        anyhow::Ok(gone - began)
+    });
+    let mut figure = Figure::new(
+        "C6",
+        "the people of a killed instance are gone",
+        DEAD_INSTANCE,
+    );
+    figure.times = try_join_all(gone).await?;
+    cluster.restart(0)?;
+    Ok(figure)
+}

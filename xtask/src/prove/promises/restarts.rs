@@ -1,0 +1,203 @@
+//! C8 and C9: instances that are killed, and instances that are restarted, while people are at work.
+
+use super::{
+    Figure,
+    missed::send,
+    people::{PATIENCE, People},
+};
+use crate::cluster::{Cluster, INSTANCES};
+use anyhow::{Context, Result, bail};
+use futures::future::try_join_all;
+use reqwest::Method;
+use roost_client::{Client, RoomReader};
+use roost_schema::{ItemId, RoomId};
+use serde_json::json;
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+const RECONNECTED: Duration = Duration::from_secs(5);
+/// Each asks this often, together 100 times a second.
+const CLIENTS: usize = 20;
+const ASK_EVERY: Duration = Duration::from_millis(200);
+
+pub(super) async fn measure(people: &People, cluster: &mut Cluster) -> Result<Vec<Figure>> {
+    let pair = people.pairs.first().context("there is a trial")?;
+    let readers: Vec<_> = people
+        .pairs
+        .iter()
+        .map(|_| Reader::start(&pair.watcher, pair.room))
+        .collect();
+    let mut figure = Figure::new(
+        "C9",
+        "everybody goes on after an instance was killed",
+        RECONNECTED,
+    );
+    for trial in 0..people.pairs.len() {
+        let index = trial % INSTANCES;
+        let began = Instant::now();
+        cluster.kill_nine(index)?;
+        let item = send(&pair.person, pair.room, trial).await?;
+        let caught_up = readers.iter().map(|reader| reader.has(item));
+        try_join_all(caught_up).await?;
+        figure.times.push(began.elapsed());
+        cluster.restart(index)?;
+    }
+    restart_each(people, &readers, cluster).await?;
+    Ok(vec![figure])
+}
+
+/// Somebody who follows a room whatever happens, and what they have seen.
+struct Reader {
+    seen: watch::Receiver<HashSet<ItemId>>,
+    _task: JoinSet<Result<()>>,
+}
+
+impl Reader {
+    fn start(client: &Client, room: RoomId) -> Self {
+        let (seen_in, seen) = watch::channel(HashSet::new());
+        let mut reader = RoomReader::new(client.clone(), room);
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            while let Some(events) = reader.next().await? {
+                seen_in.send_modify(|seen| seen.extend(events.iter().map(|event| event.item)));
+            }
+            Ok(())
+        });
+        Self { seen, _task: task }
+    }
+
+    async fn has(&self, item: ItemId) -> Result<()> {
+        let mut seen = self.seen.clone();
+        let waiting = seen.wait_for(|seen| seen.contains(&item));
+        let waited = timeout(PATIENCE, waiting).await;
+        waited
+            .context("a reader never learned of it")?
+            .context("a reader ended")?;
+        Ok(())
+    }
+}
+
+/// C8: each instance is told to stop, waited for and started again, at a hundred requests a second.
+async fn restart_each(people: &People, readers: &[Reader], cluster: &mut Cluster) -> Result<()> {
+    let room = people.pairs.first().context("there is a trial")?.room;
+    let done = CancellationToken::new();
+    let log = Arc::new(Log::default());
+    let mut load = JoinSet::new();
+    for pair in people.pairs.iter().cycle().take(CLIENTS) {
+        // Everybody writes where they are members; the first pair's room is read.
+        load.spawn(ask(
+            pair.person.clone(),
+            pair.room,
+            done.clone(),
+            Arc::clone(&log),
+        ));
+    }
+    for index in 0..INSTANCES {
+        cluster.terminate(index)?;
+        cluster.restart(index)?;
+    }
+    done.cancel();
+    while let Some(ended) = load.join_next().await {
+        ended??;
+    }
+    let Entries {
+        asked,
+        failed,
+        written,
+    } = log.read();
+    println!(
+        "C8   {asked} requests while each instance stopped and started again: {} failed",
+        failed.len()
+    );
+    if !failed.is_empty() {
+        bail!("requests failed: {:#?}", &failed[..failed.len().min(5)]);
+    }
+    let ours: Vec<_> = written.into_iter().filter(|(at, _)| *at == room).collect();
+    for reader in readers {
+        for (_, item) in &ours {
+            reader.has(*item).await?;
+        }
+    }
+    println!(
+        "C8   {} writes of the room that is read, 0 missing at {} readers",
+        ours.len(),
+        readers.len()
+    );
+    Ok(())
+}
+
+/// What became of the requests.
+#[derive(Default)]
+struct Log(Mutex<Entries>);
+
+#[derive(Clone, Default)]
+struct Entries {
+    asked: usize,
+    failed: Vec<String>,
+    written: Vec<(RoomId, ItemId)>,
+}
+
+impl Log {
+    fn note(&self, outcome: Result<Option<(RoomId, ItemId)>, String>) {
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.asked += 1;
+        match outcome {
+            Ok(written) => entries.written.extend(written),
+            Err(failure) => entries.failed.push(failure),
+        }
+    }
+
+    fn read(&self) -> Entries {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// Reads and writes in turn, and never a second time.
+async fn ask(client: Client, room: RoomId, done: CancellationToken, log: Arc<Log>) -> Result<()> {
+    let mut ticks = interval(ASK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut number = 0_u64;
+    while done.run_until_cancelled(ticks.tick()).await.is_some() {
+        number += 1;
+        let token = client.access_token().await?;
+        let request = if number.is_multiple_of(2) {
+            let path = format!("/api/v1/rooms/{room}/messages");
+            let request = client.endpoint().request(Method::POST, &path);
+            request.json(&json!({ "text": format!("request {number}") }))
+        } else {
+            let path = format!("/api/v1/rooms/{room}");
+            client.endpoint().request(Method::GET, &path)
+        };
+        log.note(outcome(request.bearer_auth(token.expose()), room).await);
+    }
+    Ok(())
+}
+
+async fn outcome(
+    request: reqwest::RequestBuilder,
+    room: RoomId,
+) -> Result<Option<(RoomId, ItemId)>, String> {
+    let answer = request.send().await.map_err(|error| format!("{error:?}"))?;
+    let status = answer.status();
+    let body = answer.text().await.map_err(|error| format!("{error:?}"))?;
+    if !status.is_success() {
+        return Err(format!("{status}: {body}"));
+    }
+    let view: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
+    let item = view["seq"]
+        .is_u64()
+        .then(|| view["id"].as_str()?.parse().ok());
+    Ok(item.flatten().map(|item| (room, item)))
+}
