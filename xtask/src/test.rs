@@ -40,10 +40,9 @@ pub fn run_with(arguments: &[String], environment: &[(&str, &OsStr)]) -> Result<
     if ignored > 0 {
         bail!("{ignored} tests are ignored: a test that does not run is no test");
     }
-    // Named tests were asked for: the proofs are no part of them.
+    // Named tests were asked for: the proof is no part of them.
     if arguments.is_empty() {
         prove::run(&prove::Proof::Order(prove::Order::SMALL))?;
-        prove::run(&prove::Proof::Line(prove::Line::SMALL))?;
     }
     eprintln!("passed with {}", servers.describe());
     Ok(())

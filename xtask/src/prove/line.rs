@@ -66,14 +66,6 @@ pub struct Line {
 }
 
 impl Line {
-    /// Small enough to be part of every test run.
-    pub const SMALL: Self = Self {
-        writes: 1_000,
-        kills: 3,
-        debug: true,
-        sabotage: false,
-    };
-
     /// How many deliveries must have come over the backplane's part of the run.
     fn judged_min(self) -> u64 {
         JUDGED_MIN * self.writes / JUDGED_MIN_WRITES
