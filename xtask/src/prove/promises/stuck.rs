@@ -21,11 +21,11 @@ use tokio::{
 };
 
 /// More than everything on the way to a reader can hold back.
-const MESSAGES: usize = 1_500;
+const MESSAGES: usize = 1_200;
 const MESSAGE_BYTES: usize = 8 * 1_024;
 const RETRY_WAIT: Duration = Duration::from_millis(200);
 /// Writes without an answer at one time: fewer than a mailbox holds.
-const WINDOW: usize = 50;
+const WINDOW: usize = 16;
 const RECEIVE_BUFFER_BYTES: u32 = 4 * 1_024;
 const ALL_READ_WITHIN: Duration = Duration::from_mins(2);
 
