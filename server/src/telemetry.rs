@@ -171,6 +171,10 @@ const COUNTERS: &[(&str, &str)] = &[
         "Messages to other instances that were thrown away because they could not leave.",
     ),
     (
+        "roost_backplane_unknown_total",
+        "Messages of other instances that this release does not know.",
+    ),
+    (
         "roost_redis_fallbacks_total",
         "Questions that Redis did not answer in time and this instance answered by itself.",
     ),

@@ -38,6 +38,7 @@ impl Message {
         match serde_json::from_slice(bytes) {
             Ok(message) => Some(message),
             Err(error) => {
+                metrics::counter!("roost_backplane_unknown_total").increment(1);
                 tracing::debug!(%error, "a message of another release is passed over");
                 None
             }
@@ -81,4 +82,46 @@ fn count_that_fits(entries: &[Entry]) -> usize {
         bytes <= MESSAGE_BYTES_MAX
     };
     entries.iter().take_while(fits).count().max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::journal::RequestHash;
+    use chrono::DateTime;
+    use roost_schema::{Body, ItemId, Kind, Op, OpId, Seq, UserId};
+
+    fn entry(op_id: Option<OpId>) -> Entry {
+        Entry {
+            room: RoomId::generate(),
+            seq: Seq(7),
+            item: ItemId::generate(),
+            kind: Kind::Member,
+            op: Op::Delete,
+            body: Body::null(),
+            actor: UserId::generate(),
+            op_id,
+            request_hash: RequestHash([7; 32]),
+            at: DateTime::UNIX_EPOCH,
+            born: Seq(3),
+            current: true,
+        }
+    }
+
+    /// Also what the relay wrote, whose operation ids nobody may send, and what was emptied.
+    #[test]
+    fn every_entry_of_the_journal_can_be_told() {
+        let chosen: OpId = "chosen".parse().unwrap();
+        let entries = [Some(chosen), Some(OpId::reserved("outbox.5")), None].map(entry);
+        let told = Message::Events {
+            room: RoomId::generate(),
+            epoch: Epoch(2),
+            entries: entries.to_vec(),
+        };
+        let bytes = serde_json::to_vec(&told).unwrap();
+        let Some(Message::Events { entries: heard, .. }) = Message::decode(&bytes) else {
+            panic!("not understood: {}", String::from_utf8_lossy(&bytes));
+        };
+        assert_eq!(heard, entries);
+    }
 }

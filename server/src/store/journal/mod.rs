@@ -23,7 +23,7 @@ use anyhow::anyhow;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use roost_schema::{Body, Direction, Epoch, ItemId, Kind, Op, OpId, RoomId, Seq, UserId};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::HashMap;
 
 /// A page of `log` and `changes` ends here even when its bodies are small.
@@ -47,6 +47,7 @@ pub struct Entry {
     pub body: Body,
     pub actor: UserId,
     /// Absent once the entry was emptied.
+    #[serde(deserialize_with = "kept_op_id")]
     pub op_id: Option<OpId>,
     pub request_hash: RequestHash,
     /// Whole milliseconds, so that every store gives back what it was given.
@@ -55,6 +56,11 @@ pub struct Entry {
     pub born: Seq,
     /// No newer entry of the item was known when this was read. An emptied entry is not current.
     pub current: bool,
+}
+
+/// What is in the journal was checked when it came: the server's own operations have ids that no client can choose.
+fn kept_op_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<OpId>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.map(OpId::from_kept))
 }
 
 impl Entry {
