@@ -110,6 +110,7 @@ fn pass(line: Line, redis: Redis, is_backplane_judged: bool, program: &Path) -> 
     let runtime = tokio::runtime::Runtime::new()?;
     let course = runtime
         .block_on(take_course(line, redis, &mut cluster))
+        .and_then(|course| are_understood(&cluster).map(|()| course))
         .and_then(|course| cluster.stop_instances().map(|()| course))
         .inspect_err(|_| show_logs(&cluster))?;
     let kept = journal::read(cluster.instance(0)?, &course.evidence.rooms)?;
@@ -245,6 +246,22 @@ async fn wait_for_write(instance: &Roost) -> Result<()> {
         }
         interrupt::check()?;
         sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
+/// All are of one release: what one tells, the others know.
+fn are_understood(cluster: &Cluster) -> Result<()> {
+    const UNKNOWN: &str = "roost_backplane_unknown_total ";
+    for index in 0..cluster.instances().len() {
+        let metrics = cluster.metrics(index)?;
+        let mut unknown = metrics.lines().filter_map(|it| it.strip_prefix(UNKNOWN));
+        if let Some(count) = unknown.find(|count| *count != "0") {
+            bail!(
+                "instance {} was told {count} messages that it does not know",
+                index + 1
+            );
+        }
     }
     Ok(())
 }
