@@ -17,6 +17,9 @@ pub const URL_VARIABLE: &str = "ROOST_TEST_MONGODB_URL";
 const REQUIREMENTS: [&str; 2] = ["SecantusDB==0.7.0b3", "pymongo==4.20.0"];
 /// Without it SecantusDB lost acknowledged writes when it was killed: no test of durability would mean anything.
 const SYNC_ARGUMENT: &str = "--sync-on-commit";
+/// Of each instance. SecantusDB serves one question at a time under one lock; some ninety that wait there, each with its
+/// view of the data, were seen to keep its cache from being cleared, and then it answered almost nothing for minutes.
+const CONNECTIONS_MAX: u32 = 8;
 const SECANTUS: &str = "secantusd-py";
 
 /// A server of ours, or somebody's.
@@ -125,7 +128,7 @@ fn finish(mut server: Server, name: &str) -> Result<Server> {
     let version = answer.get_str("version").unwrap_or("of unknown version");
     server.version = format!("{name} (MongoDB wire {version})");
     server.url = format!(
-        "mongodb://127.0.0.1:{}/?directConnection=true",
+        "mongodb://127.0.0.1:{}/?directConnection=true&maxPoolSize={CONNECTIONS_MAX}",
         server.port()
     );
     Ok(server)

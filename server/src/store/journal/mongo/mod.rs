@@ -37,6 +37,7 @@ pub use condition::MongoCondition;
 const DATABASE: &str = "roost";
 /// The `_id` of the one document that holds the epoch.
 const EPOCH: &str = "epoch";
+/// Connections to each server of the set, unless `maxPoolSize` in the URL says otherwise.
 const CONNECTIONS_MAX: u32 = 32;
 /// How many values of a list one query names: a query is never larger than 16 MB.
 const LIST_MAX: usize = 8_000;
@@ -89,7 +90,7 @@ impl MongoJournal {
         options.app_name = Some("roost".to_owned());
         options.server_selection_timeout = Some(SELECTION_TIMEOUT);
         options.connect_timeout = Some(SELECTION_TIMEOUT);
-        options.max_pool_size = Some(CONNECTIONS_MAX);
+        options.max_pool_size.get_or_insert(CONNECTIONS_MAX);
         options.write_concern = Some(durable());
         options.read_concern = Some(ReadConcern::majority());
         options.selection_criteria =
