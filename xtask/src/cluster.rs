@@ -204,6 +204,14 @@ impl Cluster {
         Ok(index)
     }
 
+    /// What every instance was given for a variable.
+    pub fn variable(&self, name: &str) -> Result<&str> {
+        let mut variables = self.environment.iter();
+        let found = variables.find(|(known, _)| *known == name);
+        let (_, value) = found.with_context(|| format!("{name} is not set"))?;
+        Ok(value)
+    }
+
     /// The body of an instance's `/metrics`.
     pub fn metrics(&self, index: usize) -> Result<String> {
         let instance = self.instances.get(index);

@@ -122,6 +122,12 @@ impl Roost {
         Ok(())
     }
 
+    /// Starts it with other values of these variables, from now on.
+    pub fn restart_with(&mut self, environment: Vec<(&'static str, String)>) -> Result<()> {
+        self.environment.extend(environment);
+        self.restart()
+    }
+
     pub fn stop(&mut self) -> Result<()> {
         self.signal(Signal::TERM)?;
         self.wait_until_stopped()

@@ -1,6 +1,6 @@
 //! The fence: an instance that does not know which sessions ended sends and writes nothing.
 //!
-//! A look at the revocations is good for ten seconds by a clock that goes on while the process sleeps, so
+//! A look at the revocations is good for nine and a half seconds by a clock that goes on while the process sleeps, so
 //! that one that was suspended notices before its first frame and its first commit. The check is one load
 //! and one look at the clock. See `docs/decisions/0012-registry-and-fence.md`.
 
@@ -18,8 +18,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How long what is known of revocations may be acted upon.
-pub const FENCE_AFTER: Duration = Duration::from_secs(10);
+/// How long what is known of revocations may be acted upon: of the ten seconds that are promised, half a one is for
+/// telling those who are to be let go.
+pub const FENCE_AFTER: Duration = Duration::from_millis(9_500);
 /// How often the fence is looked at for those who only wait for it to shut.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -201,7 +202,7 @@ mod tests {
         let fence = Fence::default();
         let cancel = CancellationToken::new();
         let _stop = cancel.clone().drop_guard();
-        fence.polled(ago(Duration::from_millis(9_700)));
+        fence.polled(ago(FENCE_AFTER.saturating_sub(Duration::from_millis(300))));
         let watch = fence.clone().keep_watch(cancel);
         let wait = async {
             fence.shut().await;

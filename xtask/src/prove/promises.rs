@@ -1,6 +1,7 @@
 //! `cargo xtask prove promises`: how fast the system keeps its promises about time, through Caddy, with Redis and
 //! without: the worst of twenty trials beside the figure, and an error when one is above it.
 
+mod cut_off;
 mod missed;
 mod people;
 mod presence;
@@ -112,6 +113,9 @@ async fn measure(trials: usize, redis: Redis, cluster: &mut Cluster) -> Result<V
     show(&more)?;
     figures.extend(more);
     stuck::check(&people, cluster).await?;
+    let more = cut_off::measure(&people, redis, cluster).await?;
+    show(&more)?;
+    figures.extend(more);
     Ok(figures)
 }
 

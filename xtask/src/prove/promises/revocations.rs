@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use futures::future::try_join_all;
 use reqwest::Method;
 use roost_client::{Client, Endpoint, EventStream, Socket, Subscription};
-use roost_schema::RoomId;
+use roost_schema::{ChangeRole, ErrorCode, InviteMember, Role, RoomId, SendMessage};
 use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
@@ -34,16 +34,19 @@ pub(super) async fn measure(
         at_most,
     );
     let mut removed = Figure::new("C7", "a removed member is out on REST and live", at_most);
+    let mut demoted = Figure::new("C7", "a member made a viewer writes nowhere", at_most);
     let instances = cluster.instances().iter();
     let instances = instances.map(|instance| Ok(Endpoint::new(&instance.url())?));
     let instances = instances.collect::<Result<Vec<_>>>()?;
     for pairs in people.pairs.chunks(AT_ONCE) {
         let trials = pairs.iter().map(|pair| end_session(pair, &instances));
         ended.times.extend(try_join_all(trials).await?);
+        let trials = pairs.iter().map(|pair| demote(pair, &instances));
+        demoted.times.extend(try_join_all(trials).await?);
         let trials = pairs.iter().map(|pair| remove(pair, &instances));
         removed.times.extend(try_join_all(trials).await?);
     }
-    Ok(vec![ended, removed])
+    Ok(vec![ended, demoted, removed])
 }
 
 async fn end_session(pair: &Pair, instances: &[Endpoint]) -> Result<Duration> {
@@ -67,6 +70,41 @@ async fn end_session(pair: &Pair, instances: &[Endpoint]) -> Result<Duration> {
     Ok(began.elapsed())
 }
 
+/// Their messages are refused: who may write is looked up where the message would stand.
+async fn demote(pair: &Pair, instances: &[Endpoint]) -> Result<Duration> {
+    let member = pair.person.user_id();
+    pair.watcher
+        .change_role(pair.room, member, &to(Role::Viewer))
+        .await?;
+    let began = Instant::now();
+    let out = instances.iter().map(async |instance| {
+        let person = placed(&pair.person, Some(instance))?;
+        let message = SendMessage {
+            text: "still here".to_owned(),
+            id: None,
+            op_id: None,
+        };
+        until(
+            async || match person.send_message(pair.room, &message).await {
+                Ok(_) => Ok(false),
+                Err(error) if error.code() == Some(ErrorCode::Forbidden) => Ok(true),
+                Err(error) => Err(error.into()),
+            },
+        )
+        .await
+    });
+    try_join_all(out).await?;
+    let took = began.elapsed();
+    pair.watcher
+        .change_role(pair.room, member, &to(Role::Editor))
+        .await?;
+    Ok(took)
+}
+
+const fn to(role: Role) -> ChangeRole {
+    ChangeRole { role, op_id: None }
+}
+
 async fn remove(pair: &Pair, instances: &[Endpoint]) -> Result<Duration> {
     let live = Live::follow(&pair.person, pair.room).await?;
     let member = pair.person.user_id();
@@ -78,17 +116,17 @@ async fn remove(pair: &Pair, instances: &[Endpoint]) -> Result<Duration> {
     });
     tokio::try_join!(live.ends(), try_join_all(out))?;
     let took = began.elapsed();
-    let invitation = roost_schema::InviteMember {
+    let invitation = InviteMember {
         email: None,
         user_id: Some(member),
-        role: roost_schema::Role::Editor,
+        role: Role::Editor,
         op_id: None,
     };
     pair.watcher.invite_member(pair.room, &invitation).await?;
     Ok(took)
 }
 
-async fn until(is_so: impl AsyncFn() -> Result<bool>) -> Result<()> {
+pub(super) async fn until(is_so: impl AsyncFn() -> Result<bool>) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while !is_so().await? {
         if Instant::now() > deadline {
@@ -100,14 +138,14 @@ async fn until(is_so: impl AsyncFn() -> Result<bool>) -> Result<()> {
 }
 
 /// Somebody in a room on every way of following it.
-struct Live {
+pub(super) struct Live {
     socket: Socket,
     subscription: Subscription,
     stream: EventStream,
 }
 
 impl Live {
-    async fn follow(client: &Client, room: RoomId) -> Result<Self> {
+    pub(super) async fn follow(client: &Client, room: RoomId) -> Result<Self> {
         let socket = Socket::connect(client).await?;
         socket.join(room, None).await?;
         let mut subscription = client.subscribe_room(room, None).await?;
@@ -122,7 +160,7 @@ impl Live {
     }
 
     /// Resolves when each has ended.
-    async fn ends(mut self) -> Result<()> {
+    pub(super) async fn ends(mut self) -> Result<()> {
         let socket = async {
             while let Some(event) = self.socket.next_event().await {
                 if event.name == "room:closed" {
