@@ -102,8 +102,8 @@ keys! {
     address_handshakes_per_second: u32 = "20", Open;
     /// How often one client address may register, sign in or refresh a second.
     address_sign_ins_per_second: u32 = "20", Open;
-    /// Connections at one time, a tenth of them from one address unless it is a trusted proxy; beyond
-    /// it they are answered 503 and closed.
+    /// Connections at one time, a tenth of them for one client address, also behind a trusted proxy; beyond
+    /// it they are answered 503. Health checks are answered all the same.
     connections_max: u32 = "10000", Open;
     /// How long a connection may take to send the head of a request, or be idle between two.
     header_timeout: Duration = "10s", Open;

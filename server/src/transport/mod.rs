@@ -37,6 +37,7 @@ use axum::{
 };
 use ipnet::IpNet;
 use roost_schema::ErrorCode;
+use serve::Place;
 use std::{any::Any, sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::{catch_panic::CatchPanicLayer, set_header::SetResponseHeaderLayer};
@@ -145,16 +146,26 @@ const METHOD_NOT_ALLOWED: Error = Error::refused(
     "this path does not know the method; the Allow header names those it knows",
 );
 
+const TOO_MANY_CONNECTIONS: Error = Error::Later {
+    code: ErrorCode::Overloaded,
+    sentence: "this address has as many connections as one may have",
+    retry_after: Duration::from_secs(5),
+};
+
 async fn limit_address(
     State(limits): State<Arc<Limits>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let client = request.extensions().get::<ClientAddress>();
-    if let Some(client) = client
-        && let Err(error) = limits.check_address(*client).await
-    {
-        return problem(&error);
+    if let Some(client) = request.extensions().get::<ClientAddress>() {
+        if let Err(error) = limits.check_address(*client).await {
+            return problem(&error);
+        }
+        // A proxy's connections are counted for the clients that they are for.
+        let place = request.extensions().get::<Arc<Place>>();
+        if place.is_some_and(|place| !place.pass_to(client.0)) {
+            return problem(&TOO_MANY_CONNECTIONS);
+        }
     }
     next.run(request).await
 }

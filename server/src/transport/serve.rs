@@ -3,16 +3,25 @@
 //! TLS no browser speaks HTTP/2, and a connection of many streams would escape these bounds.
 
 use super::{
-    Shared,
+    Shared, health,
     limits::network,
-    request::{INSTANCE, PeerAddress},
+    problem,
+    request::{self, PeerAddress},
     socketio::listener::Guarded,
 };
-use crate::config::Config;
-use axum::{Router, body::Body, http::Request};
+use crate::{app::Error, config::Config};
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderValue, Request, header::CONNECTION},
+    middleware::from_fn_with_state,
+    response::Response,
+};
+use futures::StreamExt;
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
+use roost_schema::ErrorCode;
 use std::{
     collections::HashMap,
     io,
@@ -23,7 +32,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
@@ -38,9 +47,14 @@ const HEADERS_MAX: usize = 64;
 const ADDRESS_SHARE: u32 = 10;
 /// However few there may be in all, one address may hold this many.
 const ADDRESS_CONNECTIONS_MIN: u32 = 64;
-/// How many connections beyond the cap are told so at one time; the others are just closed.
+/// How many connections beyond the cap are answered at one time; the others are just closed.
 const REFUSALS_MAX: usize = 64;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+const FULL: Error = Error::Later {
+    code: ErrorCode::Overloaded,
+    sentence: "there are as many connections as there may be",
+    retry_after: Duration::from_secs(5),
+};
 /// How long to wait when the system gives no more connections (no file handles, for example).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -50,9 +64,9 @@ pub struct Serving {
     router: Router,
     header_timeout: Duration,
     write_stall_timeout: Duration,
-    slots: Slots,
-    /// What a refused connection is told; the same for everyone, so that it costs nothing.
-    refusal: Arc<str>,
+    places: Places,
+    /// What answers connections beyond the cap: those who ask about health are told all the same.
+    beyond: Router,
     refusals: Arc<Semaphore>,
     tasks: TaskTracker,
     /// Cancelled: take no new connections, finish the requests of the others.
@@ -68,8 +82,8 @@ impl Serving {
             router,
             header_timeout: config.header_timeout,
             write_stall_timeout: config.write_stall_timeout,
-            refusal: refusal(&shared.instance).into(),
-            slots: Slots::new(config),
+            places: Places::new(config),
+            beyond: beyond(shared),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             tasks: TaskTracker::new(),
             closing: shared.drained.clone(),
@@ -103,29 +117,34 @@ impl Serving {
     }
 
     fn take(&self, stream: TcpStream, peer: SocketAddr) {
-        let Some(slot) = self.slots.take(peer.ip()) else {
-            metrics::counter!("roost_connections_refused_total").increment(1);
-            if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
-                let (kill, refusal) = (self.kill.clone(), Arc::clone(&self.refusal));
-                self.tasks.spawn(async move {
-                    let refusing = refuse(stream, &refusal, permit);
-                    kill.run_until_cancelled(refusing).await;
-                });
-            }
-            return;
-        };
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "connection gone before it was served");
             return;
         }
+        let place = self.places.take(peer.ip()).map(Arc::new);
+        let router = match place {
+            Some(_) => &self.router,
+            None => &self.beyond,
+        };
         let connection = Connection {
-            router: self.router.clone(),
+            router: router.clone(),
             header_timeout: self.header_timeout,
             write_stall_timeout: self.write_stall_timeout,
             closing: self.closing.clone(),
             kill: self.kill.clone(),
         };
-        self.tasks.spawn(connection.serve(stream, peer, slot));
+        if place.is_some() {
+            self.tasks.spawn(connection.serve(stream, peer, place));
+            return;
+        }
+        metrics::counter!("roost_connections_refused_total").increment(1);
+        if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
+            self.tasks.spawn(async move {
+                let _permit = permit;
+                // It is closed either way.
+                let _ = timeout(REFUSAL_TIMEOUT, connection.serve(stream, peer, None)).await;
+            });
+        }
     }
 }
 
@@ -138,12 +157,15 @@ struct Connection {
 }
 
 impl Connection {
-    async fn serve(self, stream: TcpStream, peer: SocketAddr, slot: Slot) {
+    async fn serve(self, stream: TcpStream, peer: SocketAddr, place: Option<Arc<Place>>) {
         let (stream, handle) = Guarded::new(stream, self.write_stall_timeout);
-        let stream = TokioIo::new(Occupying::new(stream, slot));
+        let stream = TokioIo::new(Occupying::new(stream, place.clone()));
         let service = hyper::service::service_fn(|mut request: Request<Incoming>| {
             request.extensions_mut().insert(PeerAddress(peer));
             request.extensions_mut().insert(handle.clone());
+            if let Some(place) = &place {
+                request.extensions_mut().insert(Arc::clone(place));
+            }
             self.router.clone().oneshot(request.map(Body::new))
         });
         let connection = http1::Builder::new()
@@ -170,69 +192,95 @@ impl Connection {
 }
 
 /// The places for connections, of which one address may take a share only.
-struct Slots {
+struct Places {
     all: Arc<Semaphore>,
-    by_address: Arc<Mutex<HashMap<IpAddr, u32>>>,
-    address_max: u32,
+    shares: Arc<Shares>,
     /// They speak for many clients.
     trusted_proxies: Vec<IpNet>,
 }
 
-impl Slots {
+impl Places {
     fn new(config: &Config) -> Self {
         Self {
             all: Arc::new(Semaphore::new(config.connections_max as usize)),
-            by_address: Arc::default(),
-            address_max: (config.connections_max / ADDRESS_SHARE).max(ADDRESS_CONNECTIONS_MIN),
+            shares: Arc::new(Shares {
+                held: Mutex::default(),
+                max: (config.connections_max / ADDRESS_SHARE).max(ADDRESS_CONNECTIONS_MIN),
+            }),
             trusted_proxies: config.trusted_proxies.clone(),
         }
     }
 
-    fn take(&self, peer: IpAddr) -> Option<Slot> {
+    fn take(&self, peer: IpAddr) -> Option<Place> {
         let permit = Arc::clone(&self.all).try_acquire_owned().ok()?;
         let peer = peer.to_canonical();
-        let is_proxy = self.trusted_proxies.iter().any(|net| net.contains(&peer));
-        let address = (!is_proxy).then(|| network(peer));
-        if let Some(address) = address {
-            let mut by_address = self
-                .by_address
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            let held = by_address.entry(address).or_default();
-            if *held >= self.address_max {
-                return None;
-            }
-            *held += 1;
-        }
-        Some(Slot {
-            address,
-            by_address: Arc::clone(&self.by_address),
+        let place = Place {
+            holder: Mutex::default(),
+            shares: Arc::clone(&self.shares),
             _permit: permit,
-        })
+        };
+        let is_proxy = self.trusted_proxies.iter().any(|net| net.contains(&peer));
+        (is_proxy || place.pass_to(peer)).then_some(place)
+    }
+}
+
+/// How many connections each address has.
+struct Shares {
+    held: Mutex<HashMap<IpAddr, u32>>,
+    max: u32,
+}
+
+impl Shares {
+    fn take(&self, address: IpAddr) -> bool {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = held.entry(address).or_default();
+        let has_room = *held < self.max;
+        *held += u32::from(has_room);
+        has_room
+    }
+
+    fn give_back(&self, address: IpAddr) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = held.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&address);
+            }
+        }
     }
 }
 
 /// One connection's place; given back when it is dropped.
-struct Slot {
-    address: Option<IpAddr>,
-    by_address: Arc<Mutex<HashMap<IpAddr, u32>>>,
+pub(super) struct Place {
+    /// The client it is for. A proxy's connection is for whoever asked by it last.
+    holder: Mutex<Option<IpAddr>>,
+    shares: Arc<Shares>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Drop for Slot {
+impl Place {
+    /// Whether the connection may be for this client: not when it has as many as one may have.
+    pub(super) fn pass_to(&self, client: IpAddr) -> bool {
+        let client = network(client);
+        let mut holder = self.holder.lock().unwrap_or_else(PoisonError::into_inner);
+        if *holder == Some(client) {
+            return true;
+        }
+        if !self.shares.take(client) {
+            return false;
+        }
+        if let Some(before) = holder.replace(client) {
+            self.shares.give_back(before);
+        }
+        true
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
-        let Some(address) = self.address else {
-            return;
-        };
-        let mut by_address = self
-            .by_address
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(held) = by_address.get_mut(&address) {
-            *held -= 1;
-            if *held == 0 {
-                by_address.remove(&address);
-            }
+        let holder = self.holder.get_mut();
+        if let Some(holder) = holder.unwrap_or_else(PoisonError::into_inner).take() {
+            self.shares.give_back(holder);
         }
     }
 }
@@ -241,15 +289,15 @@ impl Drop for Slot {
 /// request that opened it is answered.
 struct Occupying {
     stream: Guarded,
-    _slot: Slot,
+    _place: Option<Arc<Place>>,
 }
 
 impl Occupying {
-    fn new(stream: Guarded, slot: Slot) -> Self {
+    fn new(stream: Guarded, place: Option<Arc<Place>>) -> Self {
         metrics::gauge!("roost_connections").increment(1);
         Self {
             stream,
-            _slot: slot,
+            _place: place,
         }
     }
 }
@@ -300,28 +348,20 @@ impl AsyncWrite for Occupying {
     }
 }
 
-fn refusal(instance: &str) -> String {
-    let body = format!(
-        r#"{{"type":"about:blank","title":"there are as many connections as there may be","status":503,"code":"overloaded","retryAfterMs":5000,"instance":"{instance}"}}"#
-    );
-    format!(
-        "HTTP/1.1 503 Service Unavailable\r\n\
-         content-type: application/problem+json\r\nretry-after: 5\r\n{INSTANCE}: {instance}\r\n\
-         connection: close\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
+/// Tells who asks about health, and the others to come back later.
+fn beyond(shared: &Shared) -> Router {
+    health::router(&shared.health)
+        .fallback(refuse)
+        .layer(from_fn_with_state(shared.clone(), request::observe))
 }
 
-/// Tells a connection beyond the cap to come back later, and reads what it sent: closing with
-/// unread bytes would reset the connection before the answer is read.
-async fn refuse(mut stream: TcpStream, refusal: &str, _permit: OwnedSemaphorePermit) {
-    let farewell = async {
-        stream.write_all(refusal.as_bytes()).await?;
-        stream.shutdown().await?;
-        let mut rest = [0; 1_024];
-        while stream.read(&mut rest).await? > 0 {}
-        io::Result::Ok(())
-    };
-    // It is closed either way.
-    let _ = timeout(REFUSAL_TIMEOUT, farewell).await;
+async fn refuse(request: Request<Body>) -> Response {
+    // Closing with unread bytes would reset the connection before the answer is read.
+    let mut rest = request.into_body().into_data_stream();
+    while rest.next().await.is_some_and(|chunk| chunk.is_ok()) {}
+    let mut response = problem(&FULL);
+    response
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }

@@ -86,22 +86,63 @@ async fn connections_beyond_the_cap_are_told_to_come_back() {
         assert_eq!(&first, b"HTTP/1.1 200");
         kept.push(stream);
     }
-    let request = b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n";
+    let request = b"POST /graphql HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{}";
     let answer = talk(server.address, request).await;
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     assert!(answer.to_lowercase().contains("retry-after: 5"), "{answer}");
     assert_eq!(problem(&answer)["code"], "overloaded");
+    for probe in ["/livez", "/readyz"] {
+        let request = format!("GET {probe} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        let answer = talk_once(server.address, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{probe}: {answer}");
+    }
 
     drop(kept);
     crate::support::eventually(async || {
         talk_once(
             server.address,
-            b"GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+            b"GET /api/v1/me HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
         )
         .await
-        .starts_with("HTTP/1.1 200")
+        .starts_with("HTTP/1.1 401")
     })
     .await;
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_one_client_has_a_share_of_the_connections() {
+    const SHARE: usize = 64;
+    let world = World::on_sqlite().await;
+    let server = world
+        .serve_with(&[("connections_max", "200"), ("trusted_proxies", "127.0.0.1")])
+        .await;
+    let ask = async |stream: &mut TcpStream, client: &str| {
+        let request =
+            format!("GET /api/v1/me HTTP/1.1\r\nhost: a\r\nx-forwarded-for: {client}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = [0; 4_096];
+        let length = stream.read(&mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer[..length]).into_owned()
+    };
+    let mut kept = Vec::new();
+    for _ in 0..SHARE {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let answer = ask(&mut stream, "203.0.113.1").await;
+        assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+        kept.push(stream);
+    }
+    let mut another = TcpStream::connect(server.address).await.unwrap();
+    let refused = ask(&mut another, "203.0.113.1").await;
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    assert_eq!(problem(&refused)["code"], "overloaded");
+    // The same connection may be somebody else's, and so may one of those that were the first's.
+    for stream in [&mut another, &mut kept[0]] {
+        let answer = ask(stream, "203.0.113.2").await;
+        assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    }
+    let mut another = TcpStream::connect(server.address).await.unwrap();
+    let answer = ask(&mut another, "203.0.113.1").await;
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
 }
 
 #[tokio::test]
