@@ -258,7 +258,8 @@ fn defaults() -> BTreeMap<&'static str, Text> {
 fn read_file(file: &Path, texts: &mut BTreeMap<&'static str, Text>, problems: &mut Vec<String>) {
     let dict: Dict = match Figment::from(Toml::file_exact(file)).extract() {
         Ok(dict) => dict,
-        Err(error) => return problems.push(format!("{}: {error}.", file.display())),
+        // The parser shows the line, and there may be a password in it.
+        Err(error) => return problems.push(format!("{}: {}.", file.display(), told_of(&error))),
     };
     for (name, value) in dict {
         let spelling = format!("{name} in {}", file.display());
@@ -272,6 +273,14 @@ fn read_file(file: &Path, texts: &mut BTreeMap<&'static str, Text>, problems: &m
             )),
         }
     }
+}
+
+/// Where and what, without the text itself.
+fn told_of(error: &figment::Error) -> String {
+    let text = error.to_string();
+    let is_telling = |line: &&str| !line.is_empty() && !line.contains('|');
+    let lines: Vec<_> = text.lines().map(str::trim).filter(is_telling).collect();
+    lines.join(", ")
 }
 
 /// Every value has one textual form, the same in a file and in the environment.

@@ -33,7 +33,8 @@ impl Loaded {
 pub fn example() -> String {
     let mut page = String::from(
         "# Every key of Roost with its default. `roost config example` wrote this file;\n\
-         # the same keys, in lower case and without ROOST_, may stand in roost.toml.\n",
+         # the same keys, in lower case and without ROOST_, may stand in roost.toml. The .env of\n\
+         # docker-compose.yml is another one: its head says how to make it.\n",
     );
     for key in KEYS {
         page.push('\n');
@@ -57,12 +58,11 @@ fn mask(key: &Key, text: &str) -> String {
 
 /// Hides what stands between the user's name and the host, and any password given as a parameter.
 fn mask_password(url: &str) -> String {
-    // A password may hold a question mark: the parameters begin after the host's.
-    let host_begin = url.rfind('@').unwrap_or(0);
-    let (address, parameters) = match url[host_begin..].find('?') {
-        Some(at) => (&url[..host_begin + at], &url[host_begin + at + 1..]),
-        None => (url, ""),
-    };
+    let (address, parameters) = url.split_once('?').unwrap_or((url, ""));
+    if parameters.contains('@') {
+        // The question mark may stand in a password, or the `@` in a parameter.
+        return MASK.to_owned();
+    }
     let shown = match address.split_once("://").zip(address.rsplit_once('@')) {
         Some(((scheme, _), (credentials, host))) => {
             let user = credentials
@@ -110,6 +110,8 @@ mod tests {
                 "postgres://db/roost?password=s3cret&a=b",
                 "postgres://db/roost?password=***&a=b",
             ),
+            ("postgres://db/roost?password=s3c@ret", "***"),
+            ("postgres://ann:s3c?ret@db/roost", "***"),
         ] {
             assert_eq!(mask_password(url), shown);
         }

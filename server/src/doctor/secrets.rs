@@ -101,7 +101,8 @@ struct Address<'a> {
 impl<'a> Address<'a> {
     fn of(url: &'a str) -> Self {
         let rest = url.split_once("://").map_or("", |(_, rest)| rest);
-        let (credentials, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
+        let authority = &rest[..rest.find(['/', '?']).unwrap_or(rest.len())];
+        let (credentials, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
         let (user, password) = match credentials.split_once(':') {
             Some((user, password)) => (user, Some(password)),
             None => (credentials, None),
@@ -110,7 +111,6 @@ impl<'a> Address<'a> {
         let parameter = parameters
             .split('&')
             .find_map(|parameter| parameter.strip_prefix("password="));
-        let hosts = rest.split(['/', '?']).next().unwrap_or_default();
         Self {
             user,
             password: password.or(parameter),
@@ -160,6 +160,7 @@ mod tests {
             ("redis://cache:6379/", Some(Verdict::Warning)),
             ("redis://:@cache", Some(Verdict::Warning)),
             ("rediss://:Changeme@cache", Some(Verdict::Problem)),
+            ("postgres://db/roost?password=Tr0ub@dor", None),
             (
                 "postgres://db/roost?password=postgres",
                 Some(Verdict::Problem),

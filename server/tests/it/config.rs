@@ -55,6 +55,13 @@ fn the_environment_stands_above_the_file() {
     assert!(line("connections_max").contains("roost.toml"));
     assert!(line("drain_timeout").ends_with("# default"));
 
+    fs::write(&file, "database_url = postgres://ann:s3cret@db/roost\n").unwrap();
+    let torn = load_from(Some(&file), []).unwrap_err().to_string();
+    assert!(
+        torn.contains("line 1") && !torn.contains("s3cret"),
+        "{torn}"
+    );
+
     let missing = load_from(Some(&folder.path().join("other.toml")), []).unwrap_err();
     assert!(missing.0[0].contains("other.toml"), "{missing}");
 }
