@@ -208,8 +208,14 @@ fn mistakes_between_the_services_are_noticed() {
             (
                 "compose-rules",
                 "  roost-3: *roost\n",
-                "  roost-3: *roost\n  roost-4: *roost\n",
+                "  roost-3: *roost\n  roost-6: *roost\n",
                 "sends to",
+            ),
+            (
+                "compose-rules",
+                "  roost-3: *roost\n",
+                "  roost-3:\n    <<: *roost\n    build: .\n",
+                "several services",
             ),
             (
                 "compose-rules",
@@ -240,14 +246,14 @@ fn mistakes_in_what_the_services_read_are_noticed() {
         &[
             (
                 "caddy",
-                "\"${PUBLIC_PORT:-8080}:8080\"",
+                "\"0.0.0.0:${PUBLIC_PORT:-8080}:8080\"",
                 "\"8080:80\"",
                 "listens on",
             ),
             (
                 "caddy",
-                "roost-1:4000 roost-2:4000 roost-3:4000\n      ROOST",
-                "roost-1:4000 roost-2:4000\n      ROOST",
+                "roost-1:4000 roost-2:4000 roost-3:4000 roost-4:4000 roost-5:4000\n",
+                "roost-1:4000 roost-2:4000 roost-4:4000 roost-5:4000\n",
                 "does not send to roost-3",
             ),
             (

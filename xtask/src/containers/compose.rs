@@ -37,10 +37,20 @@ impl Project {
         self.json["services"].as_object().into_iter().flatten()
     }
 
-    /// The services that run the image built here.
-    pub(super) fn instances(&self) -> impl Iterator<Item = (&String, &Value)> {
+    /// The images that are built here, one for each service that builds it.
+    pub(super) fn built_images(&self) -> Vec<&Value> {
+        let builds = |service: &Value| service["build"].is_object();
         self.services()
-            .filter(|(_, service)| service["build"].is_object())
+            .filter(|(_, service)| builds(service))
+            .map(|(_, service)| &service["image"])
+            .collect()
+    }
+
+    /// The services that run an image built here.
+    pub(super) fn instances(&self) -> impl Iterator<Item = (&String, &Value)> {
+        let built = self.built_images();
+        self.services()
+            .filter(move |(_, service)| built.contains(&&service["image"]))
     }
 }
 

@@ -33,7 +33,7 @@ fn problems(project: &Project, root: &Path) -> Vec<String> {
     for (name, service) in project.services() {
         let found = [
             hardening_problems(service),
-            image_problems(service),
+            image_problems(service, project),
             port_problems(name, service, &project.json),
             dependency_problems(service, &project.json),
             mount_problems(service, root),
@@ -77,13 +77,17 @@ fn hardening_problems(service: &Value) -> Vec<String> {
     missing.map(|(_, problem)| problem.to_owned()).collect()
 }
 
-fn image_problems(service: &Value) -> Vec<String> {
-    let image = service["image"].as_str().unwrap_or_default();
-    let is_ours = service["build"].is_object();
-    if is_ours || is_pinned(image) {
-        return Vec::new();
+fn image_problems(service: &Value, project: &Project) -> Vec<String> {
+    let image = &service["image"];
+    let name = image.as_str().unwrap_or_default();
+    let built = project.built_images();
+    match built.into_iter().filter(|built| *built == image).count() {
+        0 if is_pinned(name) => Vec::new(),
+        0 => vec![format!("image `{name}` is not pinned to a version")],
+        1 => Vec::new(),
+        // At the same time: the second finds that the image is there already, and fails.
+        _ => vec![format!("image `{name}` is built by several services")],
     }
-    vec![format!("image `{image}` is not pinned to a version")]
 }
 
 /// By default only the front is published; what a profile adds, on loopback only.
@@ -238,14 +242,10 @@ fn proxy_problems(project: &Project) -> Vec<String> {
     }
     let upstreams = front["environment"]["ROOST_UPSTREAMS"].as_str();
     let known: BTreeSet<_> = upstreams.unwrap_or_default().split_whitespace().collect();
-    let instances: Vec<_> = project
-        .instances()
-        .map(|(name, _)| format!("{name}:4000"))
-        .collect();
-    if known != instances.iter().map(String::as_str).collect() {
-        problems.push(format!(
-            "{FRONT} sends to {known:?}, but the instances are {instances:?}"
-        ));
+    for (name, _) in project.instances() {
+        if !known.contains(format!("{name}:4000").as_str()) {
+            problems.push(format!("{FRONT} sends to {known:?}, but not to {name}"));
+        }
     }
     problems
 }
