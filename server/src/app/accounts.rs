@@ -286,7 +286,7 @@ fn wrong_credentials() -> Error {
     )
 }
 
-fn session_revoked() -> Error {
+pub(super) fn session_revoked() -> Error {
     Error::refused(
         ErrorCode::SessionRevoked,
         "the session was ended: sign in again",

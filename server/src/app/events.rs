@@ -1,13 +1,42 @@
 //! Following a room: what changed since a position, and everything from then on.
 
 use super::{
-    Actor, App, Permission, Result,
+    Actor, App, Error, Permission, Result, StreamTicket,
     access::{NO_SUCH_ROOM, RoomAccess},
+    accounts::session_revoked,
 };
 use crate::live::Feed;
-use roost_schema::{Position, RoomEvents, RoomId, Seq};
+use chrono::{DateTime, Utc};
+use roost_schema::{ErrorCode, Position, RoomEvents, RoomId, Secret, Seq};
+
+/// For a ticket that opens nothing.
+pub const BAD_TICKET: Error = Error::refused(
+    ErrorCode::Unauthenticated,
+    "the ticket was used, has expired, or never was one for this room",
+);
 
 impl App {
+    /// A ticket that opens a stream of a room for who asks, at any instance, and when it expires.
+    pub async fn issue_stream_ticket(
+        &self,
+        actor: &Actor,
+        room: RoomId,
+    ) -> Result<(Secret, DateTime<Utc>)> {
+        self.enter_room(actor, room, Permission::Read).await?;
+        self.tokens.issue_ticket(actor, room, self.store.now())
+    }
+
+    /// What a ticket for a room says; whether it was used before is for the caller to ask. `unauthenticated`, or
+    /// `session_revoked`.
+    pub fn read_stream_ticket(&self, ticket: &str, room: RoomId) -> Result<StreamTicket> {
+        let ticket = self.tokens.read_ticket(ticket, room, self.store.now());
+        let ticket = ticket.ok_or(BAD_TICKET)?;
+        if self.live.revocations.is_revoked(ticket.actor.session_id) {
+            return Err(session_revoked());
+        }
+        Ok(ticket)
+    }
+
     /// What changed after a position, one page; without one, the room's full state from its
     /// beginning. `live` says whether it was the last page.
     pub async fn list_events(

@@ -22,11 +22,12 @@ mod users;
 
 pub use access::{Actor, Origin, Permission, allows};
 pub use error::{Error, Result};
+pub use events::BAD_TICKET;
 pub use instances::NotAdmitted;
 pub use passwords::Passwords;
 pub use presence::Joined;
 pub use revocations::{FENCED, RETRY_FENCED};
-pub use tokens::{ACCESS_TOKEN_LIFETIME_MAX, TokenSettings, Tokens};
+pub use tokens::{ACCESS_TOKEN_LIFETIME_MAX, StreamTicket, TICKET_LIFETIME, TokenSettings, Tokens};
 
 use crate::{live::Live, store::Store};
 use std::sync::Arc;

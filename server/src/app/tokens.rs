@@ -1,4 +1,4 @@
-//! Access tokens: JWTs signed with `EdDSA`, told apart by `kid`.
+//! Access tokens and stream tickets: JWTs signed with `EdDSA`, told apart by `kid`.
 
 use super::{Actor, Error, Result};
 use anyhow::Context;
@@ -10,14 +10,16 @@ use ed25519_dalek::{
 };
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use moka::sync::Cache;
-use roost_schema::{Secret, SessionId, UserId};
-use serde::{Deserialize, Serialize};
+use roost_schema::{RoomId, Secret, SessionId, UserId};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use std::{collections::HashMap, time::Duration};
 use uuid::Uuid;
 
 /// The longest lifetime an access token may be given: revocations are remembered for as long.
 pub const ACCESS_TOKEN_LIFETIME_MAX: Duration = crate::live::REVOCATION_KEPT;
+/// How long a stream ticket may be used.
+pub const TICKET_LIFETIME: Duration = Duration::from_secs(30);
 /// By how much clocks may differ when an expiry is judged.
 const LEEWAY: TimeDelta = TimeDelta::seconds(5);
 /// Ours have some 400 bytes.
@@ -42,10 +44,37 @@ pub struct Tokens {
     kid: String,
     signing: EncodingKey,
     /// By `kid`: each key has a validation of its own, and a token's `alg` chooses nothing.
-    verifying: HashMap<String, (DecodingKey, Validation)>,
+    verifying: HashMap<String, Verifying>,
     jwks: serde_json::Value,
     /// By SHA-256 of the token.
     verified: Cache<[u8; 32], Actor>,
+}
+
+struct Verifying {
+    key: DecodingKey,
+    token: Validation,
+    ticket: Validation,
+}
+
+/// Opens one stream of one room, at any instance.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamTicket {
+    /// Told apart from all others by this: it may be used once.
+    pub id: Uuid,
+    pub actor: Actor,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TicketClaims {
+    iss: String,
+    aud: String,
+    sub: UserId,
+    sid: SessionId,
+    exp: i64,
+    jti: Uuid,
+    room: RoomId,
+    /// When the access token expires that the ticket was had for.
+    token_exp: i64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -81,7 +110,12 @@ impl Tokens {
             let x = BASE64URL.encode(key.verifying_key());
             let kid = thumbprint(&x);
             let decoding = DecodingKey::from_ed_components(&x)?;
-            verifying.insert(kid.clone(), (decoding, validation(&settings)));
+            let known = Verifying {
+                key: decoding,
+                token: validation(&settings.issuer, &settings.audience),
+                ticket: validation(&settings.issuer, &ticket_audience(&settings)),
+            };
+            verifying.insert(kid.clone(), known);
             jwks.push(serde_json::json!({
                 "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": kid, "x": x,
             }));
@@ -134,18 +168,61 @@ impl Tokens {
             exp: expires_at.timestamp(),
             jti: Uuid::now_v7(),
         };
+        Ok((self.sign(&claims)?, expires_at))
+    }
+
+    /// A ticket for a stream of a room, and when it expires.
+    pub(super) fn issue_ticket(
+        &self,
+        actor: &Actor,
+        room: RoomId,
+        now: DateTime<Utc>,
+    ) -> Result<(Secret, DateTime<Utc>)> {
+        let expires_at = whole_seconds(now + TICKET_LIFETIME);
+        let claims = TicketClaims {
+            iss: self.settings.issuer.clone(),
+            aud: ticket_audience(&self.settings),
+            sub: actor.user_id,
+            sid: actor.session_id,
+            exp: expires_at.timestamp(),
+            jti: Uuid::new_v4(),
+            room,
+            token_exp: actor.expires_at.timestamp(),
+        };
+        Ok((self.sign(&claims)?, expires_at))
+    }
+
+    fn sign(&self, claims: &impl Serialize) -> Result<Secret> {
         let mut header = Header::new(Algorithm::EdDSA);
         header.kid = Some(self.kid.clone());
-        let token = jsonwebtoken::encode(&header, &claims, &self.signing)
-            .map_err(|error| Error::Internal(error.into()))?;
-        Ok((Secret::new(token), expires_at))
+        let signed = jsonwebtoken::encode(&header, claims, &self.signing);
+        Ok(Secret::new(
+            signed.map_err(|error| Error::Internal(error.into()))?,
+        ))
+    }
+
+    /// What a ticket says, if it is one for this room and has not expired.
+    pub(super) fn read_ticket(
+        &self,
+        ticket: &str,
+        room: RoomId,
+        now: DateTime<Utc>,
+    ) -> Option<StreamTicket> {
+        let claims: TicketClaims = self.decode(ticket, |known| &known.ticket)?;
+        let expires_at = DateTime::from_timestamp(claims.exp, 0)?;
+        let actor = Actor {
+            user_id: claims.sub,
+            session_id: claims.sid,
+            expires_at: DateTime::from_timestamp(claims.token_exp, 0)?,
+        };
+        (claims.room == room && now < expires_at).then_some(StreamTicket {
+            id: claims.jti,
+            actor,
+        })
     }
 
     /// Who a token speaks for. Whether the session was revoked is for the caller to ask.
     pub(super) fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Actor> {
-        if token.len() > TOKEN_BYTES_MAX {
-            return Err(Error::unauthenticated());
-        }
         let digest: [u8; 32] = Sha256::digest(token).into();
         let remembered = self.verified.get(&digest);
         let actor = remembered
@@ -160,12 +237,22 @@ impl Tokens {
 
     /// The header is believed in one thing only, which of our keys to try: never `alg`, and no key
     /// it brings along or points to (`jwk`, `jku`, `x5c`, `x5u`).
+    fn decode<C: DeserializeOwned>(
+        &self,
+        text: &str,
+        validation: impl Fn(&Verifying) -> &Validation,
+    ) -> Option<C> {
+        if text.len() > TOKEN_BYTES_MAX {
+            return None;
+        }
+        let kid = jsonwebtoken::decode_header(text).ok()?.kid?;
+        let known = self.verifying.get(&kid)?;
+        let decoded = jsonwebtoken::decode(text, &known.key, validation(known));
+        Some(decoded.ok()?.claims)
+    }
+
     fn read(&self, token: &str) -> Option<Actor> {
-        let kid = jsonwebtoken::decode_header(token).ok()?.kid?;
-        let (key, validation) = self.verifying.get(&kid)?;
-        let claims = jsonwebtoken::decode::<Claims>(token, key, validation)
-            .ok()?
-            .claims;
+        let claims: Claims = self.decode(token, |known| &known.token)?;
         Some(Actor {
             user_id: claims.sub,
             session_id: claims.sid,
@@ -175,13 +262,18 @@ impl Tokens {
 }
 
 /// Expiry is judged by database time, in [`Tokens::verify`]; the library knows this host's only.
-fn validation(settings: &TokenSettings) -> Validation {
+fn validation(issuer: &str, audience: &str) -> Validation {
     let mut validation = Validation::new(Algorithm::EdDSA);
     validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-    validation.set_issuer(&[&settings.issuer]);
-    validation.set_audience(&[&settings.audience]);
+    validation.set_issuer(&[issuer]);
+    validation.set_audience(&[audience]);
     validation.validate_exp = false;
     validation
+}
+
+/// Another one than an access token's: neither is good for the other.
+fn ticket_audience(settings: &TokenSettings) -> String {
+    format!("{}/streams", settings.audience)
 }
 
 fn read_key(pem: &Secret) -> anyhow::Result<SigningKey> {

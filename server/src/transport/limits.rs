@@ -1,7 +1,7 @@
 //! How often one address or account may ask, and which address a request comes from.
 
 use crate::{
-    app::{Error, Result},
+    app::{BAD_TICKET, Error, Result, StreamTicket, TICKET_LIFETIME},
     config::Config,
     live::{Limiter, Rate, Redis},
 };
@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// A person's network is an IPv6 /64; single addresses in it are free to take.
 const IPV6_PREFIX_BITS: u32 = 64;
@@ -20,6 +21,8 @@ const IPV6_PREFIX_BITS: u32 = 64;
 /// A socket.io-client that reconnects makes several handshakes at once, a page with tabs more.
 const HANDSHAKE_BURST_SECONDS: u32 = 5;
 const SIGN_IN_BURST_SECONDS: u32 = 2;
+/// Longer than they are good for.
+const TICKET_REMEMBERED: Duration = TICKET_LIFETIME.saturating_mul(2);
 
 /// The address a request comes from: the connection's, or what a trusted proxy says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +34,7 @@ pub struct Limits {
     requests_by_account: Limiter<UserId>,
     handshakes_by_address: Limiter<IpAddr>,
     sign_ins_by_address: Limiter<IpAddr>,
+    tickets: Limiter<Uuid>,
 }
 
 impl Limits {
@@ -53,11 +57,17 @@ impl Limits {
             HANDSHAKE_BURST_SECONDS,
         );
         let sign_ins = strict(config.address_sign_ins_per_second, SIGN_IN_BURST_SECONDS);
+        let once = Rate {
+            gap: TICKET_REMEMBERED,
+            burst: 1,
+            is_strict: true,
+        };
         Self {
             requests_by_address: Limiter::new("address", addresses, redis),
             requests_by_account: Limiter::new("account", accounts, redis),
             handshakes_by_address: Limiter::new("handshake", handshakes, redis),
             sign_ins_by_address: Limiter::new("sign-in", sign_ins, redis),
+            tickets: Limiter::new("ticket", once, redis),
         }
     }
 
@@ -86,6 +96,13 @@ impl Limits {
         checked.map_err(refusal("too many sign-ins from this address"))
     }
 
+    /// Uses up a stream ticket: `unauthenticated` when it was used before. Without Redis an instance knows of what
+    /// was used there.
+    pub async fn use_ticket(&self, ticket: &StreamTicket) -> Result<()> {
+        let used = self.tickets.check(&ticket.id).await;
+        used.map_err(|_| BAD_TICKET)
+    }
+
     /// What the limits need to be done beside the requests, until cancelled.
     pub async fn keep(&self, cancel: CancellationToken) {
         tokio::join!(
@@ -93,6 +110,7 @@ impl Limits {
             self.requests_by_account.keep(&cancel),
             self.handshakes_by_address.keep(&cancel),
             self.sign_ins_by_address.keep(&cancel),
+            self.tickets.keep(&cancel),
         );
     }
 }

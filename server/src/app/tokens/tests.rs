@@ -215,7 +215,7 @@ fn published_keys_verify_and_tell_no_secret() {
         serde_json::from_value(world.tokens.jwks().clone()).unwrap();
     let jwk = set.find(&world.tokens.kid).unwrap();
     let key = DecodingKey::from_jwk(jwk).unwrap();
-    let read = jsonwebtoken::decode::<Claims>(&world.good, &key, &validation(&settings()));
+    let read = jsonwebtoken::decode::<Claims>(&world.good, &key, &validation("roost", "roost"));
     assert_eq!(read.unwrap().claims.sid, world.actor.session_id);
     assert!(world.tokens.jwks()["keys"][0].get("d").is_none());
 }
@@ -233,4 +233,28 @@ fn lifetimes_beyond_what_revocations_are_kept_for_are_refused() {
     }
     assert!(Tokens::new(settings(), &[]).is_err());
     assert!(Tokens::new(settings(), &[Secret::new("no key")]).is_err());
+}
+
+#[test]
+fn a_ticket_is_for_one_room_and_a_while_and_no_token() {
+    let world = World::new();
+    let room = RoomId::generate();
+    let (ticket, expires_at) = world
+        .tokens
+        .issue_ticket(&world.actor, room, world.now)
+        .unwrap();
+    let read = |room, now| world.tokens.read_ticket(ticket.expose(), room, now);
+    assert_eq!(read(room, world.now).unwrap().actor, world.actor);
+    assert!(read(RoomId::generate(), world.now).is_none());
+    assert!(read(room, expires_at).is_none());
+    world.assert_refused(ticket.expose(), "it is a ticket");
+    let token = world.tokens.read_ticket(&world.good, room, world.now);
+    assert!(token.is_none());
+    let foreign = Tokens::generate_key().unwrap();
+    let others = Tokens::new(settings(), &[foreign]).unwrap();
+    assert!(
+        others
+            .read_ticket(ticket.expose(), room, world.now)
+            .is_none()
+    );
 }

@@ -1,12 +1,6 @@
 //! Following a room: what changed since a position, and a stream of everything from then on.
 
-use super::{
-    Json, Path, Problem, Query, Rest,
-    extract::malformed,
-    headers::only,
-    stream,
-    tickets::{TICKET_LIFETIME, Tickets},
-};
+use super::{Json, Path, Problem, Query, Rest, extract::malformed, headers::only, stream};
 use crate::app::{Actor, App};
 use axum::{
     extract::{FromRequestParts, State},
@@ -16,7 +10,6 @@ use axum::{
 use chrono::{DateTime, Utc};
 use roost_schema::{Position, RoomEvents, RoomId};
 use serde::{Deserialize, Serialize};
-use std::{sync::Arc, time::Instant};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -55,7 +48,7 @@ struct StreamQuery {
     /// The position to go on from; absent: from now on.
     after: Option<Position>,
     /// A ticket instead of the `Authorization` header, which an `EventSource` cannot send.
-    #[param(max_length = 64)]
+    #[param(max_length = 2_048)]
     ticket: Option<String>,
 }
 
@@ -117,19 +110,17 @@ struct StreamTicket {
     expires_at: DateTime<Utc>,
 }
 
-/// Get a ticket that opens this room's stream once, within 30 seconds.
+/// Get a ticket that opens this room's stream once, within 30 seconds, at any instance.
 #[utoipa::path(post, path = "/rooms/{roomId}/stream-tickets", operation_id = "issueStreamTicket", tag = "events",
     params(("roomId" = RoomId, Path, description = "A board, a conversation, or one's own room.")),
     responses((status = CREATED, description = "The ticket.", body = StreamTicket)))]
 async fn issue_ticket(
     State(app): State<App>,
-    State(tickets): State<Arc<Tickets>>,
     actor: Actor,
     Path(room): Path<RoomId>,
 ) -> Result<impl IntoResponse, Problem> {
-    app.read_room(&actor, room).await?;
-    let ticket = tickets.issue(actor, room, Instant::now())?;
-    let expires_at = Utc::now() + TICKET_LIFETIME;
+    let (ticket, expires_at) = app.issue_stream_ticket(&actor, room).await?;
+    let ticket = ticket.expose().to_owned();
     Ok((
         StatusCode::CREATED,
         Json(StreamTicket { ticket, expires_at }),
@@ -164,8 +155,12 @@ impl FromRequestParts<Rest> for Reader {
             return Actor::from_request_parts(parts, rest).await.map(Self);
         };
         let Path(room) = Path::<RoomId>::from_request_parts(parts, rest).await?;
-        let actor = rest.tickets.redeem(&ticket, room, Instant::now())?;
-        rest.shared.limits.check_account(actor.user_id).await?;
-        Ok(Self(actor))
+        let ticket = rest.app.read_stream_ticket(&ticket, room)?;
+        rest.shared.limits.use_ticket(&ticket).await?;
+        rest.shared
+            .limits
+            .check_account(ticket.actor.user_id)
+            .await?;
+        Ok(Self(ticket.actor))
     }
 }

@@ -13,7 +13,6 @@ mod problem;
 mod rooms;
 mod sessions;
 mod stream;
-mod tickets;
 mod users;
 
 pub use openapi::openapi_json;
@@ -23,8 +22,6 @@ use super::Shared;
 use crate::app::App;
 use axum::{Router, extract::FromRef};
 use extract::{Json, Path, Query};
-use std::sync::Arc;
-use tickets::Tickets;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
@@ -33,7 +30,6 @@ use utoipa_swagger_ui::SwaggerUi;
 struct Rest {
     app: App,
     shared: Shared,
-    tickets: Arc<Tickets>,
 }
 
 /// Every REST route, the `OpenAPI` document and the page that shows it.
@@ -45,7 +41,6 @@ pub(super) fn router(app: &App, shared: &Shared) -> Router {
     routes.merge(reference).with_state(Rest {
         app: app.clone(),
         shared: shared.clone(),
-        tickets: Arc::default(),
     })
 }
 
