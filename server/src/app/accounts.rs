@@ -91,7 +91,7 @@ impl App {
             }
             Exchange::Reused { session, user } => {
                 tracing::warn!(session.id = %session, user.id = %user, "refresh token used again");
-                self.live.revocations.revoke(session);
+                self.end_everywhere(&[session]);
                 self.tell_person(user).await;
                 Err(session_revoked())
             }
