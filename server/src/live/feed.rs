@@ -78,6 +78,13 @@ impl Frame {
     }
 }
 
+/// Where a frame comes from.
+#[derive(Clone, Copy)]
+enum Source {
+    Memory,
+    Journal,
+}
+
 /// A reader's cursor in a room. It pulls: whoever is slow is given more at once, later.
 pub struct Feed {
     room: Arc<LiveRoom>,
@@ -135,14 +142,11 @@ impl Feed {
                 return Ok(None);
             }
             if now.seq > self.cursor.seq || !self.is_told {
-                let frame = match self.recall() {
-                    Some(frame) => frame,
-                    None => self.read_journal().await?,
-                };
+                let (frame, source) = self.pull().await?;
                 if self.room.instance.fence.is_shut() {
                     return Err(LiveError::Unavailable);
                 }
-                return Ok(Some(self.advance(frame)));
+                return Ok(Some(self.advance(frame, source)));
             }
             if delivered.changed().await.is_err() {
                 return Err(LiveError::Unavailable);
@@ -156,11 +160,15 @@ impl Feed {
         if self.is_past_removal() {
             return Ok(None);
         }
-        let frame = match self.recall() {
-            Some(frame) => frame,
-            None => self.read_journal().await?,
-        };
-        Ok(Some(self.advance(frame)))
+        let (frame, source) = self.pull().await?;
+        Ok(Some(self.advance(frame, source)))
+    }
+
+    async fn pull(&mut self) -> Result<(Arc<Frame>, Source), LiveError> {
+        Ok(match self.recall() {
+            Some(frame) => (frame, Source::Memory),
+            None => (self.read_journal().await?, Source::Journal),
+        })
     }
 
     /// The right to read and the cursor are looked at in two moments: a removal between them is in no
@@ -239,8 +247,14 @@ impl Feed {
 
     /// Moves the cursor; a removed reader gets nothing that came after the removal. One who was invited
     /// again goes on over it: members may read the whole room.
-    fn advance(&mut self, frame: Arc<Frame>) -> Arc<Frame> {
-        let removal = self.ended_at().and_then(|_| frame.removal_of(self.reader));
+    fn advance(&mut self, frame: Arc<Frame>, source: Source) -> Arc<Frame> {
+        let is_out = match source {
+            Source::Memory => self.ended_at().is_some(),
+            // It may be ahead of what was delivered here, and holds only what is current: whoever was
+            // invited again is not removed in it.
+            Source::Journal => true,
+        };
+        let removal = is_out.then(|| frame.removal_of(self.reader)).flatten();
         let frame = match removal {
             None => frame,
             Some(at) => {
