@@ -17,7 +17,7 @@ use std::{
 };
 use tokio::{
     runtime::Runtime,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -145,11 +145,16 @@ fn serve(config: Config) -> anyhow::Result<()> {
     telemetry::init_logs(&config)?;
     let runtime = Runtime::new()?;
     let end = runtime.block_on(async {
-        let server = boot::boot(config).await?;
-        let signals = stop_on_signals(server.stopper());
+        // Before anything else: the first process of a container ignores what it has no handler for.
+        let mut signals = Signals::new()?;
+        let server = tokio::select! {
+            server = boot::boot(config) => server?,
+            () = signals.next() => return Ok(()),
+        };
+        let stop = server.stopper();
         tokio::select! {
             end = server.serve() => end,
-            failure = signals => failure,
+            failure = stop_on_signals(signals, stop) => failure,
         }
     });
     runtime.shutdown_timeout(boot::RUNTIME_TIMEOUT);
@@ -157,19 +162,33 @@ fn serve(config: Config) -> anyhow::Result<()> {
 }
 
 /// The first SIGTERM or SIGINT stops in order, a second one at once.
-async fn stop_on_signals(stop: CancellationToken) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut either = async || {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
-    either().await;
+async fn stop_on_signals(mut signals: Signals, stop: CancellationToken) -> anyhow::Result<()> {
+    signals.next().await;
     stop.cancel();
-    either().await;
+    signals.next().await;
     bail!("stopped at once by a second signal")
+}
+
+/// What asks this process to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 fn examine(loaded: &Result<Loaded, Problems>, json: bool) -> anyhow::Result<()> {

@@ -12,6 +12,16 @@ use tokio::{
 
 const ASK: &[u8] = b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n";
 
+/// As the first process of a container, it would otherwise not hear of it.
+#[tokio::test]
+async fn one_that_is_still_starting_stops_at_once_and_in_order() {
+    let world = World::on_sqlite().await;
+    let nobody = ("database_url", "postgres://roost@127.0.0.1:1/roost");
+    let mut program = world.begin_program(&[nobody, ("journal_url", ""), ("redis_url", "")]);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(program.terminate().await.success());
+}
+
 #[tokio::test]
 async fn a_connection_that_is_kept_is_closed_with_the_next_answer() {
     let world = World::on_sqlite().await;

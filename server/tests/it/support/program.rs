@@ -23,16 +23,20 @@ pub(crate) struct Program {
 impl World {
     /// Starts the program upon this world's database and waits until it is ready.
     pub(crate) async fn start_program(&self, keys: &[(&str, &str)]) -> Program {
-        let address = free_address();
-        let environment = self.environment(address, keys);
-        let child = spawn(&environment, &["serve"]);
-        let program = Program {
-            endpoint: Endpoint::new(&format!("http://{address}")).unwrap(),
-            environment,
-            child,
-        };
+        let program = self.begin_program(keys);
         program.ready().await;
         program
+    }
+
+    /// The same, and does not wait: it may be long in starting.
+    pub(crate) fn begin_program(&self, keys: &[(&str, &str)]) -> Program {
+        let address = free_address();
+        let environment = self.environment(address, keys);
+        Program {
+            endpoint: Endpoint::new(&format!("http://{address}")).unwrap(),
+            child: spawn(&environment, &["serve"]),
+            environment,
+        }
     }
 
     /// Runs a command of the program as it would run for this world, without a server of its own.
