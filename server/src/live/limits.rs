@@ -104,7 +104,7 @@ impl<K: Clone + Hash + Eq + Display> Limiter<K> {
         let Some(redis) = &self.redis else {
             return self.take(key);
         };
-        if !redis.is_up() {
+        if !redis.is_prompt() {
             self.fallbacks.increment(1);
             return self.take(key);
         }

@@ -3,6 +3,7 @@
 
 use crate::support::{Cable, DEADLINE, redis_url};
 use bytes::Bytes;
+use fred::{cmd, interfaces::ClientLike};
 use roost_schema::{InstanceId, RoomId};
 use roost_server::live::{
     Arrival, Arrivals, Backplane, Bucket, Channel, Link, Redis, RedisBackplane,
@@ -158,6 +159,37 @@ async fn a_silent_connection_is_found_by_the_canary() {
     let one = End::open(&redis_url(), &prefix).await;
     one.backplane.send(Channel::Bucket(bucket), "heard".into());
     assert_eq!(two.message().await, "heard");
+}
+
+/// As a replica does, and one that is full: it carries messages and takes nothing.
+#[tokio::test]
+async fn a_redis_that_refuses_to_write_counts_as_down() {
+    let (prefix, bucket) = fresh();
+    let operator = Redis::open(&redis_url(), &prefix).unwrap();
+    operator.commands().wait_for_connect().await.unwrap();
+    let allow = async |rules: &[&str]| {
+        let words = [&["SETUSER", prefix.as_str()], rules].concat();
+        let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+        let set = operator.commands().custom(cmd!("ACL"), words);
+        let _: String = set.await.unwrap();
+    };
+    allow(&["on", ">secret", "~*", "&*", "+@all"]).await;
+    let url = redis_url().replacen("://", &format!("://{prefix}:secret@"), 1);
+    let mut one = End::open(&url, &prefix).await;
+    one.serve(bucket).await;
+    allow(&["-set"]).await;
+    one.until(|link| link == Link::Down).await;
+    let two = End::open(&redis_url(), &prefix).await;
+    two.backplane.send(Channel::Bucket(bucket), "heard".into());
+    assert_eq!(one.message().await, "heard");
+    allow(&["+set"]).await;
+    one.until(Link::is_up).await;
+    let words = vec!["DELUSER".to_owned(), prefix.clone()];
+    let _: i64 = operator
+        .commands()
+        .custom(cmd!("ACL"), words)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 //!
 //! Sending and hearing are two clients. One task owns the hearing one: it subscribes to what is
 //! wanted, and each second sends itself a canary; when two of them do not come back it throws the
-//! client away and makes another, with back-off. A library that resubscribed by itself was seen to
+//! client away and makes another, with back-off. A canary is also written: a replica, and a Redis that is
+//! full, carry messages and take nothing. A library that resubscribed by itself was seen to
 //! stay deaf, and a half-open connection shows in nothing but silence.
 
 use super::{COMMAND_TIMEOUT, MESSAGES_WAITING_MAX, Redis, canary::Canary, wanted::Wanted};
@@ -11,7 +12,7 @@ use anyhow::{Context, bail};
 use bytes::{BufMut, Bytes, BytesMut};
 use fred::{
     clients::Client,
-    interfaces::{ClientLike, EventInterface, PubsubInterface},
+    interfaces::{ClientLike, EventInterface, LuaInterface, PubsubInterface},
     types::Message,
 };
 use roost_schema::InstanceId;
@@ -32,6 +33,8 @@ const OUTGOING_BATCH: usize = 128;
 const ARRIVALS_MAX: usize = MESSAGES_WAITING_MAX;
 /// Channels that one command subscribes to.
 const SUBSCRIBE_BATCH: usize = 256;
+/// A message that could not leave for so long says nothing of now.
+const STALE_AFTER: Duration = Duration::from_secs(1);
 const CANARY_EVERY: Duration = Duration::from_secs(1);
 /// Canaries in a row that may be missing.
 const CANARIES_MISSED_MAX: u32 = 2;
@@ -40,6 +43,12 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(4);
 /// Pauses before another try: from the first to the longest, doubling, with jitter.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Writes a canary, and if that is taken, sends it.
+const CANARY_SCRIPT: &str = "
+redis.call('SET', KEYS[1], ARGV[1], 'PX', 10000)
+return redis.call('PUBLISH', KEYS[1], ARGV[1])
+";
 
 /// The sender's id begins each message.
 const ENVELOPE_BYTES: usize = 16;
@@ -100,7 +109,7 @@ impl Backplane for RedisBackplane {
         envelope.put_slice(self.instance.as_uuid().as_bytes());
         envelope.put_slice(&bytes);
         let name = channel_name(&self.redis, channel);
-        self.outgoing.push(name, envelope.freeze());
+        self.outgoing.push(Kind::Message, name, envelope.freeze());
     }
 
     fn serve(&self, bucket: Bucket) {
@@ -131,19 +140,29 @@ struct Outgoing {
 }
 
 struct Leaving {
+    kind: Kind,
     channel: String,
     bytes: Bytes,
+    queued_at: Instant,
     _budget: OwnedSemaphorePermit,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Message,
+    Canary,
+}
+
 impl Outgoing {
-    fn push(&self, channel: String, bytes: Bytes) {
+    fn push(&self, kind: Kind, channel: String, bytes: Bytes) {
         let weight = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let budget = Arc::clone(&self.budget).try_acquire_many_owned(weight);
         let is_queued = budget.is_ok_and(|budget| {
             let leaving = Leaving {
+                kind,
                 channel,
                 bytes,
+                queued_at: Instant::now(),
                 _budget: budget,
             };
             self.queue.try_send(leaving).is_ok()
@@ -162,34 +181,47 @@ fn dropped(messages: usize) {
 async fn publish(redis: Redis, mut leaving: mpsc::Receiver<Leaving>) {
     let mut batch = Vec::with_capacity(OUTGOING_BATCH);
     while leaving.recv_many(&mut batch, OUTGOING_BATCH).await > 0 {
+        let count = batch.len();
         // Kept for later they would be stale, and nobody misses them: the journal has it all.
-        let has_left = redis.commands().is_connected() && publish_batch(&redis, &batch).await;
-        if !has_left {
-            dropped(batch.len());
+        batch.retain(|message| message.queued_at.elapsed() < STALE_AFTER);
+        let left = if redis.commands().is_connected() {
+            publish_batch(&redis, &batch).await
+        } else {
+            0
+        };
+        if left < count {
+            dropped(count - left);
         }
         batch.clear();
     }
 }
 
-async fn publish_batch(redis: &Redis, batch: &[Leaving]) -> bool {
+/// Gives how many have left.
+async fn publish_batch(redis: &Redis, batch: &[Leaving]) -> usize {
     let pipeline = redis.commands().pipeline();
     let publishing = async {
+        let mut answers = Vec::new();
         for message in batch {
-            let () = pipeline
-                .publish(message.channel.clone(), message.bytes.clone())
-                .await?;
+            let (channel, bytes) = (message.channel.clone(), message.bytes.clone());
+            match message.kind {
+                Kind::Message => pipeline.publish::<(), _, _>(channel, bytes).await?,
+                Kind::Canary => {
+                    answers.push(redis.commands().eval(CANARY_SCRIPT, channel, bytes).await);
+                }
+            }
         }
-        let _: Vec<i64> = pipeline.all().await?;
-        Ok::<_, fred::error::Error>(())
+        answers.extend(pipeline.try_all::<i64>().await);
+        Ok::<_, fred::error::Error>(answers)
     };
-    match timeout(COMMAND_TIMEOUT, publishing).await {
-        Ok(Ok(())) => true,
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "messages did not leave");
-            false
-        }
-        Err(_) => false,
+    let answers = match timeout(COMMAND_TIMEOUT, publishing).await {
+        Ok(Ok(answers)) => answers,
+        Ok(Err(error)) => vec![Err(error)],
+        Err(_) => return 0,
+    };
+    for error in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+        tracing::debug!(%error, "a message did not leave");
     }
+    answers.iter().filter(|answer| answer.is_ok()).count()
 }
 
 /// The task that hears.
@@ -277,9 +309,10 @@ impl Hearing {
                 () = self.wanted.changed.notified() => self.reconcile(client, &mut confirmed).await?,
                 _ = ticks.tick() => {
                     if canary.missed() >= CANARIES_MISSED_MAX {
+                        self.redis.reconnect().await;
                         bail!("the canaries do not come back");
                     }
-                    self.outgoing.push(self.own.clone(), canary.next());
+                    self.outgoing.push(Kind::Canary, self.own.clone(), canary.next());
                     self.reconcile(client, &mut confirmed).await?;
                 }
                 ended = &mut connection => {
@@ -333,6 +366,10 @@ impl Hearing {
 
     fn pass_on(&mut self, arrival: Arrival) {
         if self.has_missed {
+            // Once there is room for what follows: each of these has every room looked at.
+            if self.arrived.capacity() < ARRIVALS_MAX / 2 {
+                return;
+            }
             self.has_missed = self.arrived.try_send(Arrival::Missed).is_err();
         }
         if self.arrived.try_send(arrival).is_err() {

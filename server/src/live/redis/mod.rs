@@ -25,7 +25,14 @@ use fred::{
         config::{Config, ReconnectPolicy, TlsConnector, UnresponsiveConfig},
     },
 };
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{sync::watch, time::timeout};
 
 /// How long a request may wait for Redis before the local fallback serves it.
@@ -45,7 +52,7 @@ const MESSAGES_WAITING_MAX: usize = 65_536;
 /// Commands that may wait for the connection.
 const COMMANDS_WAITING_MAX: usize = 16_384;
 
-/// Redis did not answer in time, or is known to be down.
+/// Redis did not answer in time, or is known not to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("redis does not answer")]
 pub struct RedisDown;
@@ -56,6 +63,8 @@ pub struct Redis {
     commands: Client,
     settings: Arc<Settings>,
     link: watch::Sender<Link>,
+    /// It kept a request waiting since its last canary came back.
+    is_late: Arc<AtomicBool>,
 }
 
 struct Settings {
@@ -80,6 +89,7 @@ impl Redis {
                 prefix: prefix.to_owned(),
             }),
             link: watch::Sender::new(Link::Connecting),
+            is_late: Arc::default(),
         })
     }
 
@@ -93,7 +103,7 @@ impl Redis {
         &self.commands
     }
 
-    /// How the way to the other instances is; Redis answers requests while it is up.
+    /// How the way to the other instances is.
     pub fn link(&self) -> watch::Receiver<Link> {
         self.link.subscribe()
     }
@@ -102,13 +112,17 @@ impl Redis {
         self.link.borrow().is_up()
     }
 
-    /// Asks for a request that waits: 50 ms at most, and not at all while the link is down. When
-    /// Redis is late, the link counts as down until its canary is back.
+    /// Whether a request that waits may ask: not after it was late, until a canary has come back.
+    pub fn is_prompt(&self) -> bool {
+        self.is_up() && !self.is_late.load(Ordering::Relaxed)
+    }
+
+    /// Asks for a request that waits: 50 ms at most, and not at all while it is not prompt.
     pub async fn ask<T>(
         &self,
         question: impl Future<Output = Result<T, fred::error::Error>>,
     ) -> Result<T, RedisDown> {
-        if !self.is_up() {
+        if !self.is_prompt() {
             return Err(RedisDown);
         }
         match timeout(REQUEST_PATIENCE, question).await {
@@ -116,11 +130,25 @@ impl Redis {
             Ok(Err(error)) => tracing::warn!(%error, "redis refuses, going on without it"),
             Err(_) => tracing::warn!("redis is late, going on without it"),
         }
-        self.set_link(Link::Down);
+        self.is_late.store(true, Ordering::Relaxed);
         Err(RedisDown)
     }
 
+    /// Its commands go by another connection from now on: this one may lead to a server that is not
+    /// the primary any more.
+    async fn reconnect(&self) {
+        if self.commands.is_connected()
+            && let Ok(Err(error)) =
+                timeout(COMMAND_TIMEOUT, self.commands.force_reconnection()).await
+        {
+            tracing::debug!(%error, "redis is not connected to anew");
+        }
+    }
+
     fn set_link(&self, link: Link) {
+        if link.is_up() {
+            self.is_late.store(false, Ordering::Relaxed);
+        }
         self.link.send_if_modified(|known| {
             if known.is_up() != link.is_up() {
                 tracing::info!(from = ?known, to = ?link, "the link to the other instances changed");

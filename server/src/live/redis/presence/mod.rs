@@ -241,6 +241,9 @@ impl State {
             self.written.clear();
             self.declare_all();
         }
+        for replica in self.rooms.values_mut() {
+            replica.forget_ahead();
+        }
         self.doubt_all(&|_| true);
     }
 
@@ -275,9 +278,9 @@ impl State {
             return;
         };
         let is_first = !replica.is_known();
-        if !replica.reset(&found.generation, found.revision) {
+        let Some(newer) = replica.reset(&found.generation, found.revision) else {
             return;
-        }
+        };
         // Nobody was shown this room before: it is no news.
         let is_silent = is_first && !replica.is_shown;
         let missing = replica.people.known().into_iter();
@@ -286,7 +289,7 @@ impl State {
         let nowhere: Vec<_> = missing.map(|user| found.nowhere(user)).collect();
         let mut records = found.people;
         records.extend(nowhere);
-        records.retain(|record| replica.newest_ahead(record.user).is_none());
+        records.retain(|record| !newer.contains(&record.user));
         if replica.has_hole() {
             let hole = Doubt::Hole(Instant::now() + HOLE_WAIT);
             self.doubts.entry(found.room).or_insert(hole);
@@ -315,5 +318,55 @@ impl State {
             Declared::Left
         };
         self.to_declare.insert(key, declared);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn here(room: RoomId, user: UserId, revision: u64) -> Record {
+        Record {
+            room,
+            generation: "one".to_owned(),
+            revision,
+            user,
+            instances: vec![InstanceId::generate()],
+            is_moving: false,
+        }
+    }
+
+    /// The answer of Redis is on its way when the next change is heard.
+    #[test]
+    fn a_snapshot_takes_nothing_back_of_what_was_heard_since() {
+        let (me, room) = (InstanceId::generate(), RoomId::generate());
+        let (long_here, arrived, gone) =
+            (UserId::generate(), UserId::generate(), UserId::generate());
+        let mut state = State::default();
+        state.rooms.insert(room, Replica::new(room));
+        state.generation = Some("one".to_owned());
+        state.take(me, here(room, arrived, 14));
+        let left = Record {
+            instances: Vec::new(),
+            ..here(room, gone, 15)
+        };
+        state.take(me, left);
+        state.adopt(
+            me,
+            Snapshot {
+                room,
+                generation: "one".to_owned(),
+                revision: 13,
+                people: vec![here(room, long_here, 12), here(room, gone, 13)],
+            },
+        );
+        let replica = &state.rooms[&room];
+        let present = replica.people.present();
+        let mut present: Vec<_> = present.iter().map(|person| person.user_id).collect();
+        let mut expected = vec![long_here, arrived];
+        present.sort();
+        expected.sort();
+        assert_eq!(present, expected);
+        assert_eq!((replica.revision(), replica.has_hole()), (Some(15), false));
     }
 }

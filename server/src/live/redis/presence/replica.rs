@@ -2,7 +2,7 @@
 
 use crate::live::presence::{People, Record};
 use roost_schema::{InstanceId, RoomId, UserId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Changes beyond a hole that are remembered; the room is read again long before there are more.
 const AHEAD_MAX: usize = 1_024;
@@ -83,11 +83,17 @@ impl Replica {
         }
     }
 
-    /// The whole room is known as of this revision. `false`: more was known already.
-    pub(super) fn reset(&mut self, generation: &str, revision: u64) -> bool {
+    /// Changes of another life of Redis follow nothing in this one.
+    pub(super) fn forget_ahead(&mut self) {
+        self.ahead.clear();
+    }
+
+    /// The whole room is known as of this revision; gives those of whom more is known. `None`: more was
+    /// known of all already.
+    pub(super) fn reset(&mut self, generation: &str, revision: u64) -> Option<HashSet<UserId>> {
         let is_older = |known: &Known| known.generation == generation && known.revision > revision;
         if self.known.as_ref().is_some_and(is_older) {
-            return false;
+            return None;
         }
         let is_same = |known: &Known| known.generation == generation;
         if self.known.as_ref().is_none_or(is_same) {
@@ -95,12 +101,13 @@ impl Replica {
         } else {
             self.ahead.clear();
         }
+        let newer = self.ahead.values().copied().collect();
         self.known = Some(Known {
             generation: generation.to_owned(),
             revision,
         });
         self.close_up();
-        true
+        Some(newer)
     }
 
     /// `is_pending`: this instance has something newer to say of the person. `is_quiet`: nobody is

@@ -74,8 +74,10 @@ impl Task {
             if !self.shared.ledger.redis.is_up() {
                 self.go_on_alone();
             } else if let Err(error) = self.work().await {
-                tracing::debug!(%error, "redis does not take presence, trying again");
-                self.went_down();
+                if matches!(self.terms, Terms::Up { .. }) {
+                    tracing::warn!(%error, "redis does not take presence, trying again");
+                }
+                self.go_on_alone();
             }
         }
     }
