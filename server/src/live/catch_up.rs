@@ -58,6 +58,7 @@ impl Mailbox {
         }
         self.view = view;
         self.is_loaded = true;
+        self.room.expect_nothing();
         let delivery = Delivery::new(self.view.snapshot());
         *self.room.delivery() = Some(delivery);
         self.room.announce(self.view.position());

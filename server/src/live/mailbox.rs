@@ -12,12 +12,12 @@ use crate::store::journal::{Appended, Entry, JournalError, Stop};
 use roost_schema::{Epoch, OpId, Seq, UserId};
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep},
+    time::{Instant, sleep, sleep_until},
 };
 
 /// Bytes of writes that go into the journal at once.
@@ -41,6 +41,9 @@ const IDLE_MAX: Duration = Duration::from_secs(30);
 /// The same for a room without entries, which nobody has made.
 const EMPTY_MAX: Duration = Duration::from_secs(1);
 
+/// How long the journal may be ahead of a room without being read, before nobody is let in by what was known.
+const STALE_AFTER: Duration = Duration::from_secs(2);
+
 /// The task behind a room: the only one that writes and delivers in it on this instance.
 pub(super) struct Mailbox {
     pub(super) room: Arc<LiveRoom>,
@@ -57,6 +60,8 @@ pub(super) struct Mailbox {
     pub(super) rival_seen: Option<Instant>,
     /// Reads in a row that showed a head below what was delivered before them.
     pub(super) heads_below: u32,
+    /// Since when the journal cannot be read, though there is something to read.
+    unread_since: Option<Instant>,
     /// How long the last commit took: what a winner waits so that the loser gets its turn.
     last_commit: Duration,
 }
@@ -73,6 +78,7 @@ impl Mailbox {
             tells_what_it_finds: false,
             rival_seen: None,
             heads_below: 0,
+            unread_since: None,
             last_commit: Duration::ZERO,
         }
     }
@@ -80,25 +86,32 @@ impl Mailbox {
     /// Serves the room until it is idle, or the instance stops and everything queued is answered.
     pub(super) async fn run(mut self, instance: Arc<Instance>) {
         let mut failures = 0;
+        // What happens elsewhere does not make a room be needed here.
+        let mut idle_since = Instant::now();
         loop {
             self.take_heard();
             let has_failed = !self.try_catch_up(failures).await;
             failures = if has_failed { failures + 1 } else { 0 };
-            let idle_max = self.idle_max();
+            let idle_until = idle_since + self.idle_max();
             tokio::select! {
                 biased;
                 () = instance.cancel.cancelled() => break,
+                // Before all that may always be due.
+                () = sleep_until(idle_until) => {
+                    if instance.forget_idle(&self.room, &self.inbox) {
+                        return;
+                    }
+                    idle_since = Instant::now();
+                }
                 () = pause(failures), if has_failed => {}
                 () = self.room.hint.notified() => self.behind = Some(Way::Sweep),
                 mail = self.inbox.recv() => if let Some(mail) = mail {
                     let batch = self.gather(mail);
                     self.commit(batch).await;
+                    idle_since = Instant::now();
                 },
                 () = self.room.news.notified() => {}
                 () = hole_is_due(self.hole) => self.give_up_hole(),
-                () = sleep(idle_max) => if instance.forget_idle(&self.room, &self.inbox) {
-                    return;
-                },
             }
         }
         self.inbox.close();
@@ -119,7 +132,15 @@ impl Mailbox {
 
     async fn try_catch_up(&mut self, failures: u32) -> bool {
         let Some(way) = self.behind else { return true };
-        match self.catch_up(way).await {
+        let caught_up = self.catch_up(way).await;
+        let unread_since = match caught_up {
+            Ok(()) => None,
+            Err(_) => Some(self.unread_since.unwrap_or_else(Instant::now)),
+        };
+        self.unread_since = unread_since;
+        let is_stale = unread_since.is_some_and(|since| since.elapsed() > STALE_AFTER);
+        self.room.is_stale.store(is_stale, Ordering::Relaxed);
+        match caught_up {
             Ok(()) => true,
             Err(error) => {
                 if failures == 0 {

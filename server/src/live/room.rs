@@ -14,7 +14,10 @@ use crate::store::journal::Entry;
 use roost_schema::{Epoch, Position, RoomId, Seq, UserId};
 use std::{
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
@@ -42,6 +45,8 @@ pub struct LiveRoom {
     pub(super) hint: Notify,
     /// What other instances told of, and how far their journal is known to go.
     hearsay: Mutex<Hearsay>,
+    /// The journal is ahead, and could not be read for a while: nobody's rights are known.
+    pub(super) is_stale: AtomicBool,
     /// Something was heard.
     pub(super) news: Notify,
     pub(super) awareness: AwarenessBoard,
@@ -88,6 +93,7 @@ impl LiveRoom {
             delivered: watch::Sender::new(None),
             hint: Notify::new(),
             hearsay: Mutex::default(),
+            is_stale: AtomicBool::default(),
             news: Notify::new(),
             awareness: AwarenessBoard::default(),
             _served: served,
@@ -139,8 +145,13 @@ impl LiveRoom {
     }
 
     /// The room's roles at the newest head this instance has delivered.
+    ///
+    /// Errors: `Unavailable` while it knows that there is more, and cannot read it.
     pub async fn view(&self) -> Result<Arc<RoomView>, LiveError> {
         self.loaded().await?;
+        if self.is_stale.load(Ordering::Relaxed) {
+            return Err(LiveError::Unavailable);
+        }
         self.delivery()
             .as_ref()
             .map(Delivery::view)
@@ -217,6 +228,11 @@ impl LiveRoom {
         let mut hearsay = self.hearsay();
         hearsay.expected = hearsay.expected.max(head);
         self.news.notify_one();
+    }
+
+    /// What the journal was seen to hold before it was loaded says nothing of it now.
+    pub(super) fn expect_nothing(&self) {
+        self.hearsay().expected = Seq::ZERO;
     }
 
     /// What was heard and follows `head`; and whether there is more than that, and of which kind.
