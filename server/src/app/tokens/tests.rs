@@ -243,6 +243,7 @@ fn a_ticket_is_for_one_room_and_a_while_and_no_token() {
         .tokens
         .issue_ticket(&world.actor, room, world.now)
         .unwrap();
+    assert!(ticket.expose().len() <= 800, "as the contract says");
     let read = |room, now| world.tokens.read_ticket(ticket.expose(), room, now);
     assert_eq!(read(room, world.now).unwrap().actor, world.actor);
     assert!(read(RoomId::generate(), world.now).is_none());

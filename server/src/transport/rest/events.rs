@@ -48,7 +48,7 @@ struct StreamQuery {
     /// The position to go on from; absent: from now on.
     after: Option<Position>,
     /// A ticket instead of the `Authorization` header, which an `EventSource` cannot send.
-    #[param(max_length = 2_048)]
+    #[param(max_length = 800, pattern = "^[A-Za-z0-9_.-]*$")]
     ticket: Option<String>,
 }
 
