@@ -8,6 +8,7 @@ use crate::{
 use axum::http::HeaderMap;
 use ipnet::IpNet;
 use roost_schema::{ErrorCode, UserId};
+use sha2::{Digest, Sha256};
 use std::{
     net::{IpAddr, Ipv6Addr},
     time::Duration,
@@ -21,6 +22,9 @@ const IPV6_PREFIX_BITS: u32 = 64;
 /// A socket.io-client that reconnects makes several handshakes at once, a page with tabs more.
 const HANDSHAKE_BURST_SECONDS: u32 = 5;
 const SIGN_IN_BURST_SECONDS: u32 = 2;
+/// Passwords that one address may try for one account: so many at once, and then one in so long.
+const GUESSES_AT_ONCE: u32 = 20;
+const GUESS_GAP: Duration = Duration::from_secs(3);
 /// Longer than they are good for.
 const TICKET_REMEMBERED: Duration = TICKET_LIFETIME.saturating_mul(2);
 
@@ -34,6 +38,8 @@ pub struct Limits {
     requests_by_account: Limiter<UserId>,
     handshakes_by_address: Limiter<IpAddr>,
     sign_ins_by_address: Limiter<IpAddr>,
+    /// By the digest of an e-mail address, and the address that tries.
+    guesses: Limiter<String>,
     tickets: Limiter<Uuid>,
 }
 
@@ -57,6 +63,11 @@ impl Limits {
             HANDSHAKE_BURST_SECONDS,
         );
         let sign_ins = strict(config.address_sign_ins_per_second, SIGN_IN_BURST_SECONDS);
+        let guesses = Rate {
+            gap: GUESS_GAP,
+            burst: GUESSES_AT_ONCE,
+            is_strict: true,
+        };
         let once = Rate {
             gap: TICKET_REMEMBERED,
             burst: 1,
@@ -67,6 +78,7 @@ impl Limits {
             requests_by_account: Limiter::new("account", accounts, redis),
             handshakes_by_address: Limiter::new("handshake", handshakes, redis),
             sign_ins_by_address: Limiter::new("sign-in", sign_ins, redis),
+            guesses: Limiter::new("guess", guesses, redis),
             tickets: Limiter::new("ticket", once, redis),
         }
     }
@@ -90,10 +102,21 @@ impl Limits {
     }
 
     /// Counts one try of an address to register, sign in or refresh: `rate_limited`. Passwords cost
-    /// so much that one address must not take all there is, and nobody may guess fast.
+    /// so much that one address must not take all there is.
     pub async fn check_sign_in(&self, address: IpAddr) -> Result<()> {
         let checked = self.sign_ins_by_address.check(&network(address)).await;
         checked.map_err(refusal("too many sign-ins from this address"))
+    }
+
+    /// Counts one try of an address to sign in to an account, there or not: `rate_limited`. Whoever knows the
+    /// password can still come in from elsewhere.
+    pub async fn check_guess(&self, email: &str, address: IpAddr) -> Result<()> {
+        let digest = Sha256::digest(email.trim().to_lowercase());
+        let key = format!("{}:{}", hex::encode(digest), network(address));
+        let checked = self.guesses.check(&key).await;
+        checked.map_err(refusal(
+            "too many sign-ins to this account from this address",
+        ))
     }
 
     /// Uses up a stream ticket: `unauthenticated` when it was used before. Without Redis an instance knows of what
@@ -110,6 +133,7 @@ impl Limits {
             self.requests_by_account.keep(&cancel),
             self.handshakes_by_address.keep(&cancel),
             self.sign_ins_by_address.keep(&cancel),
+            self.guesses.keep(&cancel),
             self.tickets.keep(&cancel),
         );
     }

@@ -2,7 +2,7 @@
 //! waiting for it when it is gone.
 
 use crate::support::{Cable, DEADLINE, Server, World, eventually, redis_url};
-use roost_schema::{InstanceId, RoomId};
+use roost_schema::{ErrorCode, InstanceId, Login, RoomId, Secret};
 use roost_server::live::{Limiter, Link, Rate, Redis, RedisBackplane};
 use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
@@ -175,4 +175,39 @@ async fn an_address_has_one_limit_at_all_servers() {
     // A burst, a tenth of it once more on each, and what came in the meantime.
     let bound = f64::from(PER_SECOND) * (1.2 + begun.elapsed().as_secs_f64());
     assert!(f64::from(passed) <= bound + 1.0, "{passed} of {bound}");
+}
+
+#[tokio::test]
+async fn a_password_is_not_guessed_fast() {
+    let world = World::on_sqlite().await;
+    let server = world.serve().await;
+    let email = server.alice().await.me().await.unwrap().email;
+    // Longer than one may be: refused like any wrong one, and at once.
+    let guess = Login {
+        email: email.clone(),
+        password: Secret::new("x".repeat(1_000)),
+    };
+    let mut refusals = Vec::new();
+    for _ in 0..30 {
+        let error = server.endpoint.login(&guess).await.err().unwrap();
+        refusals.push(error.code().unwrap());
+    }
+    let wrong = refusals
+        .iter()
+        .take_while(|code| **code == ErrorCode::WrongCredentials);
+    assert!((20..=22).contains(&wrong.count()), "{refusals:?}");
+    assert_eq!(refusals.last(), Some(&ErrorCode::RateLimited));
+    // Spelled otherwise it is the same account, and another account is another matter.
+    let spelled = Login {
+        email: email.to_uppercase(),
+        ..guess.clone()
+    };
+    let error = server.endpoint.login(&spelled).await.err().unwrap();
+    assert_eq!(error.code(), Some(ErrorCode::RateLimited));
+    let other = Login {
+        email: "somebody@example.com".to_owned(),
+        ..guess
+    };
+    let error = server.endpoint.login(&other).await.err().unwrap();
+    assert_eq!(error.code(), Some(ErrorCode::WrongCredentials));
 }

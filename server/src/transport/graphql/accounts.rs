@@ -1,7 +1,7 @@
 //! Accounts: register, sign in and out, refresh, change the password.
 
 use super::auth::{caller, guest};
-use crate::app::Result;
+use crate::{app::Result, transport::Shared};
 use async_graphql::{Context, Object};
 use roost_schema::{ChangePassword, Login, Me, Refresh, Register, SignedIn};
 
@@ -30,6 +30,8 @@ impl AccountMutation {
 
     async fn login(&self, ctx: &Context<'_>, input: Login) -> Result<SignedIn> {
         let (app, origin) = guest(ctx).await?;
+        let limits = &ctx.data_unchecked::<Shared>().limits;
+        limits.check_guess(&input.email, origin.address).await?;
         app.login(origin, input).await
     }
 

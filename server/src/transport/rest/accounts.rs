@@ -1,7 +1,10 @@
 //! Accounts: register, sign in and out, refresh, change the password.
 
 use super::{Json, Problem, Rest, headers::created};
-use crate::app::{Actor, App, Origin};
+use crate::{
+    app::{Actor, App, Origin},
+    transport::Shared,
+};
 use axum::{
     extract::State,
     http::{StatusCode, header::CACHE_CONTROL},
@@ -44,9 +47,12 @@ async fn register(
     responses((status = OK, description = "A new session and its tokens.", body = SignedIn), (status = UNAUTHORIZED, response = Problem)))]
 async fn login(
     State(app): State<App>,
+    State(shared): State<Shared>,
     origin: Origin,
     Json(input): Json<Login>,
 ) -> Result<impl IntoResponse, Problem> {
+    let limits = &shared.limits;
+    limits.check_guess(&input.email, origin.address).await?;
     Ok(Json(app.login(&origin, input).await?))
 }
 
