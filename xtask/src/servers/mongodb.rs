@@ -19,7 +19,7 @@ const REQUIREMENTS: [&str; 2] = ["SecantusDB==0.7.0b3", "pymongo==4.20.0"];
 const SYNC_ARGUMENT: &str = "--sync-on-commit";
 /// Of each instance. SecantusDB serves one question at a time under one lock; some ninety that wait there, each with its
 /// view of the data, were seen to keep its cache from being cleared, and then it answered almost nothing for minutes.
-const CONNECTIONS_MAX: u32 = 8;
+const CONNECTIONS_MAX: u32 = 4;
 const SECANTUS: &str = "secantusd-py";
 
 /// A server of ours, or somebody's.

@@ -19,7 +19,7 @@ use roost_schema::{Epoch, RoomId, Seq};
 use std::collections::HashMap;
 
 /// Rooms asked for their newest entry at a time.
-const NEWEST_CONCURRENT: usize = 8;
+const NEWEST_CONCURRENT: usize = 4;
 
 pub(super) async fn heads(journal: &MongoJournal, rooms: &[RoomId]) -> Result<Heads> {
     let (first, rest) = rooms.split_at(rooms.len().min(LIST_MAX));

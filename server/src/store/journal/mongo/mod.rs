@@ -30,6 +30,7 @@ use mongodb::{
 };
 use roost_schema::{Epoch, ItemId, OpId, RoomId, Seq, UserId};
 use std::{future::Future, sync::Arc, time::Duration};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use condition::MongoCondition;
 
@@ -62,6 +63,9 @@ pub struct MongoJournal {
     epochs: Collection<Document>,
     /// Heads seen here; the true one is never lower unless the store was restored.
     known: Cache<RoomId, Seq>,
+    /// One for each connection. The time that a question has begins when it has one: else those that waited for
+    /// most of it would be sent and given up, and a server that is behind would be kept behind by them.
+    turns: Semaphore,
 }
 
 impl MongoJournal {
@@ -90,7 +94,7 @@ impl MongoJournal {
         options.app_name = Some("roost".to_owned());
         options.server_selection_timeout = Some(SELECTION_TIMEOUT);
         options.connect_timeout = Some(SELECTION_TIMEOUT);
-        options.max_pool_size.get_or_insert(CONNECTIONS_MAX);
+        let connections = *options.max_pool_size.get_or_insert(CONNECTIONS_MAX);
         options.write_concern = Some(durable());
         options.read_concern = Some(ReadConcern::majority());
         options.selection_criteria =
@@ -105,8 +109,20 @@ impl MongoJournal {
             floors: database.collection("journal_floors"),
             epochs: database.collection("journal_epoch"),
             known: Cache::new(KNOWN_ROOMS_MAX),
+            turns: Semaphore::new(connections.max(1) as usize),
             database,
         })
+    }
+
+    /// Waits for a connection to be free: nothing was asked yet.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>> {
+        let turn = tokio::time::timeout(DEADLINE, self.turns.acquire()).await;
+        match turn {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(JournalError::Unavailable(anyhow!(
+                "no connection to MongoDB was free for {DEADLINE:?}"
+            ))),
+        }
     }
 
     async fn create(&self) -> mongodb::error::Result<()> {
@@ -186,34 +202,42 @@ fn indexes() -> Vec<IndexModel> {
 impl Journal for MongoJournal {
     async fn append(&self, room: RoomId, batch: &[Entry]) -> Result<Appended> {
         check_batch(room, batch)?;
+        let _turn = self.turn().await?;
         append::append(self, room, batch).await
     }
 
     async fn heads(&self, rooms: &[RoomId]) -> Result<Heads> {
+        let _turn = self.turn().await?;
         heads::heads(self, rooms).await
     }
 
     async fn log(&self, room: RoomId, after: Seq, limit_bytes: usize) -> Result<Page> {
+        let _turn = self.turn().await?;
         page::log(self, room, after, limit_bytes).await
     }
 
     async fn changes(&self, room: RoomId, since: Seq, limit_bytes: usize) -> Result<Page> {
+        let _turn = self.turn().await?;
         page::changes(self, room, since, limit_bytes).await
     }
 
     async fn items(&self, room: RoomId, items: &[ItemId]) -> Result<Vec<Entry>> {
+        let _turn = self.turn().await?;
         page::items(self, room, items).await
     }
 
     async fn operations(&self, room: RoomId, operations: &[(UserId, OpId)]) -> Result<Vec<Entry>> {
+        let _turn = self.turn().await?;
         page::operations(self, room, operations).await
     }
 
     async fn history(&self, room: RoomId, query: HistoryQuery) -> Result<Page> {
+        let _turn = self.turn().await?;
         page::history(self, room, query).await
     }
 
     async fn trim(&self, bounds: Trim) -> Result<u64> {
+        let _turn = self.turn().await?;
         Ok(trim::tombstones(self, bounds).await? + trim::superseded(self, bounds).await?)
     }
 
