@@ -7,7 +7,7 @@ use super::{
     mailbox::{ITEMS_KEPT_MAX, Mailbox},
 };
 use crate::store::journal::{Entry, JournalError};
-use roost_schema::{Epoch, ItemId, Kind, RoomEvent, Seq};
+use roost_schema::{Epoch, ItemId, Kind, Position, RoomEvent, Seq};
 use std::sync::Arc;
 
 /// Bytes read from the journal at once.
@@ -20,14 +20,20 @@ impl Mailbox {
         let id = self.room.id();
         // Noted before the read is sent: only a head below this can mean a journal taken back.
         let delivered = self.view.head;
-        let heads = journal.heads(&[id]).await?;
-        let head = heads.rooms.get(&id).copied().unwrap_or_default().head;
-        if !self.is_loaded || heads.epoch != self.view.epoch {
-            self.load(heads.epoch, head).await?;
-        } else if head < delivered {
-            return self.distrust_head(head).await;
+        // Further on in the same epoch: what else there may be to find out is found out with the next look.
+        let is_further = |seen: &Position| {
+            self.is_loaded && seen.epoch == self.view.epoch && seen.seq > delivered
+        };
+        if !self.room.take_seen().as_ref().is_some_and(is_further) {
+            let heads = journal.heads(&[id]).await?;
+            let head = heads.rooms.get(&id).copied().unwrap_or_default().head;
+            if !self.is_loaded || heads.epoch != self.view.epoch {
+                self.load(heads.epoch, head).await?;
+            } else if head < delivered {
+                return self.distrust_head(head).await;
+            }
+            self.heads_below = 0;
         }
-        self.heads_below = 0;
         loop {
             let page = journal.log(id, self.view.head, CATCH_UP_BYTES).await?;
             self.take_in(&page.entries, way);

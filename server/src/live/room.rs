@@ -43,6 +43,8 @@ pub struct LiveRoom {
     pub(super) delivered: watch::Sender<Option<Position>>,
     /// The journal may hold more than was delivered: read it.
     pub(super) hint: Notify,
+    /// The epoch and the head that the hint came from, if it came from a look at them.
+    pub(super) seen: Mutex<Option<Position>>,
     /// What other instances told of, and how far their journal is known to go.
     hearsay: Mutex<Hearsay>,
     /// The journal is ahead, and could not be read for a while: nobody's rights are known.
@@ -92,6 +94,7 @@ impl LiveRoom {
             delivery: Mutex::new(None),
             delivered: watch::Sender::new(None),
             hint: Notify::new(),
+            seen: Mutex::default(),
             hearsay: Mutex::default(),
             is_stale: AtomicBool::default(),
             news: Notify::new(),
@@ -221,6 +224,19 @@ impl LiveRoom {
     pub(super) fn hear(&self, epoch: Epoch, entries: Vec<Entry>) {
         self.hearsay().reorder.insert(epoch, entries);
         self.news.notify_one();
+    }
+
+    /// The journal was seen to stand here just now: it is read on to there without another look.
+    pub(super) fn hint_at(&self, seen: Position) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+        self.hint.notify_one();
+    }
+
+    pub(super) fn take_seen(&self) -> Option<Position> {
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// The journal was seen to hold entries up to here.

@@ -3,7 +3,7 @@
 //! deaf, for then it is how people on different instances see each other's changes.
 
 use super::Instance;
-use roost_schema::RoomId;
+use roost_schema::{Position, RoomId};
 use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
@@ -57,8 +57,10 @@ pub(super) async fn look_at(instance: &Instance, rooms: &[RoomId]) {
         };
         let delivered = room.delivered.borrow().map_or(noted, |position| position);
         let is_behind = head > delivered.seq;
-        if head < noted.seq || heads.epoch != delivered.epoch || (is_cut_off && is_behind) {
+        if head < noted.seq || heads.epoch != delivered.epoch {
             room.hint.notify_one();
+        } else if is_behind && is_cut_off {
+            room.hint_at(Position::new(heads.epoch, head));
         } else if is_behind {
             // It may be on its way: one silent instance is no reason to doubt the others.
             room.expect(head);
