@@ -8,7 +8,7 @@ use super::{
 };
 use crate::store::journal::{Entry, JournalError};
 use roost_schema::{Epoch, ItemId, Kind, Position, RoomEvent, Seq};
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 /// Bytes read from the journal at once.
 const CATCH_UP_BYTES: usize = 1_024 * 1_024;
@@ -47,6 +47,8 @@ impl Mailbox {
         self.tells_what_it_finds = false;
         self.behind = None;
         self.hole = None;
+        self.unread_since = None;
+        self.room.is_stale.store(false, Ordering::Relaxed);
         Ok(())
     }
 

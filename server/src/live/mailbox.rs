@@ -61,7 +61,7 @@ pub(super) struct Mailbox {
     /// Reads in a row that showed a head below what was delivered before them.
     pub(super) heads_below: u32,
     /// Since when the journal cannot be read, though there is something to read.
-    unread_since: Option<Instant>,
+    pub(super) unread_since: Option<Instant>,
     /// How long the last commit took: what a winner waits so that the loser gets its turn.
     last_commit: Duration,
 }
@@ -132,17 +132,12 @@ impl Mailbox {
 
     async fn try_catch_up(&mut self, failures: u32) -> bool {
         let Some(way) = self.behind else { return true };
-        let caught_up = self.catch_up(way).await;
-        let unread_since = match caught_up {
-            Ok(()) => None,
-            Err(_) => Some(self.unread_since.unwrap_or_else(Instant::now)),
-        };
-        self.unread_since = unread_since;
-        let is_stale = unread_since.is_some_and(|since| since.elapsed() > STALE_AFTER);
-        self.room.is_stale.store(is_stale, Ordering::Relaxed);
-        match caught_up {
+        match self.catch_up(way).await {
             Ok(()) => true,
             Err(error) => {
+                let since = *self.unread_since.get_or_insert_with(Instant::now);
+                let is_stale = since.elapsed() > STALE_AFTER;
+                self.room.is_stale.store(is_stale, Ordering::Relaxed);
                 if failures == 0 {
                     tracing::warn!(room.id = %self.room.id(), %error, "cannot catch up, retrying");
                 }

@@ -37,7 +37,7 @@ use axum::{
 };
 use ipnet::IpNet;
 use roost_schema::ErrorCode;
-use serve::Place;
+use serve::Slot;
 use std::{any::Any, sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::{catch_panic::CatchPanicLayer, set_header::SetResponseHeaderLayer};
@@ -162,8 +162,8 @@ async fn limit_address(
             return problem(&error);
         }
         // A proxy's connections are counted for the clients that they are for.
-        let place = request.extensions().get::<Arc<Place>>();
-        if place.is_some_and(|place| !place.pass_to(client.0)) {
+        let slot = request.extensions().get::<Arc<Slot>>();
+        if slot.is_some_and(|slot| !slot.pass_to(client.0)) {
             return problem(&TOO_MANY_CONNECTIONS);
         }
     }

@@ -64,7 +64,7 @@ pub struct Serving {
     router: Router,
     header_timeout: Duration,
     write_stall_timeout: Duration,
-    places: Places,
+    slots: Slots,
     /// What answers connections beyond the cap: those who ask about health are told all the same.
     beyond: Router,
     refusals: Arc<Semaphore>,
@@ -82,7 +82,7 @@ impl Serving {
             router,
             header_timeout: config.header_timeout,
             write_stall_timeout: config.write_stall_timeout,
-            places: Places::new(config),
+            slots: Slots::new(config),
             beyond: beyond(shared),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             tasks: TaskTracker::new(),
@@ -121,8 +121,8 @@ impl Serving {
             tracing::debug!(%error, "connection gone before it was served");
             return;
         }
-        let place = self.places.take(peer.ip()).map(Arc::new);
-        let router = match place {
+        let slot = self.slots.take(peer.ip()).map(Arc::new);
+        let router = match slot {
             Some(_) => &self.router,
             None => &self.beyond,
         };
@@ -133,8 +133,8 @@ impl Serving {
             closing: self.closing.clone(),
             kill: self.kill.clone(),
         };
-        if place.is_some() {
-            self.tasks.spawn(connection.serve(stream, peer, place));
+        if slot.is_some() {
+            self.tasks.spawn(connection.serve(stream, peer, slot));
             return;
         }
         metrics::counter!("roost_connections_refused_total").increment(1);
@@ -157,14 +157,14 @@ struct Connection {
 }
 
 impl Connection {
-    async fn serve(self, stream: TcpStream, peer: SocketAddr, place: Option<Arc<Place>>) {
+    async fn serve(self, stream: TcpStream, peer: SocketAddr, slot: Option<Arc<Slot>>) {
         let (stream, handle) = Guarded::new(stream, self.write_stall_timeout);
-        let stream = TokioIo::new(Occupying::new(stream, place.clone()));
+        let stream = TokioIo::new(Occupying::new(stream, slot.clone()));
         let service = hyper::service::service_fn(|mut request: Request<Incoming>| {
             request.extensions_mut().insert(PeerAddress(peer));
             request.extensions_mut().insert(handle.clone());
-            if let Some(place) = &place {
-                request.extensions_mut().insert(Arc::clone(place));
+            if let Some(slot) = &slot {
+                request.extensions_mut().insert(Arc::clone(slot));
             }
             self.router.clone().oneshot(request.map(Body::new))
         });
@@ -192,14 +192,14 @@ impl Connection {
 }
 
 /// The places for connections, of which one address may take a share only.
-struct Places {
+struct Slots {
     all: Arc<Semaphore>,
     shares: Arc<Shares>,
     /// They speak for many clients.
     trusted_proxies: Vec<IpNet>,
 }
 
-impl Places {
+impl Slots {
     fn new(config: &Config) -> Self {
         Self {
             all: Arc::new(Semaphore::new(config.connections_max as usize)),
@@ -211,16 +211,16 @@ impl Places {
         }
     }
 
-    fn take(&self, peer: IpAddr) -> Option<Place> {
+    fn take(&self, peer: IpAddr) -> Option<Slot> {
         let permit = Arc::clone(&self.all).try_acquire_owned().ok()?;
         let peer = peer.to_canonical();
-        let place = Place {
+        let slot = Slot {
             holder: Mutex::default(),
             shares: Arc::clone(&self.shares),
             _permit: permit,
         };
         let is_proxy = self.trusted_proxies.iter().any(|net| net.contains(&peer));
-        (is_proxy || place.pass_to(peer)).then_some(place)
+        (is_proxy || slot.pass_to(peer)).then_some(slot)
     }
 }
 
@@ -251,14 +251,14 @@ impl Shares {
 }
 
 /// One connection's place; given back when it is dropped.
-pub(super) struct Place {
+pub(super) struct Slot {
     /// The client it is for. A proxy's connection is for whoever asked by it last.
     holder: Mutex<Option<IpAddr>>,
     shares: Arc<Shares>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Place {
+impl Slot {
     /// Whether the connection may be for this client: not when it has as many as one may have.
     pub(super) fn pass_to(&self, client: IpAddr) -> bool {
         let client = network(client);
@@ -276,7 +276,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         let holder = self.holder.get_mut();
         if let Some(holder) = holder.unwrap_or_else(PoisonError::into_inner).take() {
@@ -289,15 +289,15 @@ impl Drop for Place {
 /// request that opened it is answered.
 struct Occupying {
     stream: Guarded,
-    _place: Option<Arc<Place>>,
+    _slot: Option<Arc<Slot>>,
 }
 
 impl Occupying {
-    fn new(stream: Guarded, place: Option<Arc<Place>>) -> Self {
+    fn new(stream: Guarded, slot: Option<Arc<Slot>>) -> Self {
         metrics::gauge!("roost_connections").increment(1);
         Self {
             stream,
-            _place: place,
+            _slot: slot,
         }
     }
 }
