@@ -86,10 +86,12 @@ async fn serve(graphql: Graphql, socket: WebSocket, asker: Asker, id: Option<Req
     };
     let ending = if speaks_protocol {
         tokio::select! {
+            // Whoever must hear nothing more is let go before anything that waits is said.
+            biased;
+            () = fence.shut() => Ending::TRY_LATER,
+            () = closing.cancelled() => Ending::RESTARTING,
             ending = connection.run(&mut stream) => ending,
             ending = write(&mut sink, messages) => ending,
-            () = closing.cancelled() => Ending::RESTARTING,
-            () = fence.shut() => Ending::TRY_LATER,
         }
     } else {
         Ending::WRONG_SUBPROTOCOL
@@ -161,9 +163,10 @@ impl Connection {
         let lifetime = self.graphql.app.time_left(&actor);
         send(&self.outbox, ServerMessage::ConnectionAck).await;
         tokio::select! {
-            ending = self.operate(stream) => ending,
+            biased;
             () = session_end.cancelled() => Ending::REVOKED,
             () = sleep(lifetime) => Ending::EXPIRED,
+            ending = self.operate(stream) => ending,
         }
     }
 

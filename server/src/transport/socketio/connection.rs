@@ -57,8 +57,10 @@ impl Connection {
     ) -> Arc<Self> {
         metrics::gauge!("roost_sockets").increment(1);
         let closed = wire.ended().child_token();
+        let session_end = app.session_end(actor.session_id);
+        wire.serve(session_end.clone());
         Arc::new(Self {
-            session_end: app.session_end(actor.session_id),
+            session_end,
             app,
             instance,
             wire,

@@ -166,7 +166,8 @@ async fn follow(connection: &Connection, outbox: &Outbox, place: &Place, joined:
         },
         () = presence::follow(outbox, ephemera) => false,
     };
-    if is_removed || place.is_left_on_purpose.load(Ordering::Acquire) || connection.is_leaving() {
+    let is_signed_out = connection.session_end.is_cancelled() || connection.is_leaving();
+    if is_removed || is_signed_out || place.is_left_on_purpose.load(Ordering::Acquire) {
         here.leave();
     }
 }

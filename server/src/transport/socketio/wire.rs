@@ -59,6 +59,8 @@ pub(super) struct Wire {
     newcomer: Mutex<Option<OwnedSemaphorePermit>>,
     _seat: OwnedSemaphorePermit,
     connects: AtomicU32,
+    /// Cancelled when the session of whoever is connected was revoked.
+    session_end: Mutex<CancellationToken>,
 }
 
 struct Flow {
@@ -106,6 +108,7 @@ impl Wire {
             newcomer: Mutex::new(Some(newcomer)),
             _seat: seat,
             connects: AtomicU32::new(0),
+            session_end: Mutex::default(),
         })
     }
 
@@ -116,6 +119,11 @@ impl Wire {
         {
             lock(&wires.by_sid).insert(sid, Arc::downgrade(self));
         }
+    }
+
+    /// Frames are for this session from now on, until it is revoked.
+    pub(super) fn serve(&self, session_end: CancellationToken) {
+        *lock(&self.session_end) = session_end;
     }
 
     /// The session is connected to the namespace: no newcomer any more.
@@ -157,8 +165,14 @@ impl Wire {
         if self.has_ended() {
             return Err(NotSent::Gone);
         }
-        if class == Class::Frame && self.fence.is_shut() {
-            return Err(NotSent::Full);
+        if class == Class::Frame {
+            if self.fence.is_shut() {
+                return Err(NotSent::Full);
+            }
+            // Known before the fence opens: what waited behind it is not for whoever was signed out.
+            if lock(&self.session_end).is_cancelled() {
+                return Err(NotSent::Gone);
+            }
         }
         let mut flow = lock(&self.flow);
         let bytes = flow.link.wire_bytes(text_bytes);
