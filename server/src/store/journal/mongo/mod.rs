@@ -94,7 +94,10 @@ impl MongoJournal {
         options.app_name = Some("roost".to_owned());
         options.server_selection_timeout = Some(SELECTION_TIMEOUT);
         options.connect_timeout = Some(SELECTION_TIMEOUT);
-        let connections = *options.max_pool_size.get_or_insert(CONNECTIONS_MAX);
+        // In a URL 0 stands for no limit, and there is one here.
+        let asked = options.max_pool_size.filter(|count| *count > 0);
+        let connections = asked.unwrap_or(CONNECTIONS_MAX);
+        options.max_pool_size = Some(connections);
         options.write_concern = Some(durable());
         options.read_concern = Some(ReadConcern::majority());
         options.selection_criteria =
@@ -109,7 +112,7 @@ impl MongoJournal {
             floors: database.collection("journal_floors"),
             epochs: database.collection("journal_epoch"),
             known: Cache::new(KNOWN_ROOMS_MAX),
-            turns: Semaphore::new(connections.max(1) as usize),
+            turns: Semaphore::new(connections as usize),
             database,
         })
     }
