@@ -1,5 +1,6 @@
 //! The one error every use case returns, and the code and sentence clients see for it.
 
+use super::FENCED;
 use crate::{
     live::{LiveError, Refusal},
     store::{StoreError, journal::JournalError},
@@ -115,6 +116,7 @@ impl From<JournalError> for Error {
         match error {
             JournalError::OutcomeUnknown(cause) => Self::OutcomeUnknown(cause),
             JournalError::Unavailable(cause) => Self::Unavailable(cause),
+            JournalError::Fenced => FENCED,
             unsound @ JournalError::Unsound(_) => Self::Internal(unsound.into()),
         }
     }
@@ -139,6 +141,7 @@ impl From<LiveError> for Error {
             LiveError::Unavailable => {
                 Self::Unavailable(anyhow::anyhow!("the journal does not answer"))
             }
+            LiveError::Fenced => FENCED,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! that one that was suspended notices before its first frame and its first commit. The check is one load
 //! and one look at the clock. See `docs/decisions/0012-registry-and-fence.md`.
 
+use crate::store::journal::Gate;
 use rustix::time::{ClockId, clock_gettime};
 use std::{
     sync::{
@@ -101,6 +102,11 @@ impl Fence {
         BootTime::now().0 > self.0.open_until_ms.load(Ordering::Acquire)
     }
 
+    /// For the journal: a statement is sent only if the fence is sure to be open until the statement is over.
+    pub fn gate(&self) -> Arc<dyn Gate> {
+        Arc::<State>::clone(&self.0)
+    }
+
     /// Resolves soon after the fence is shut.
     pub async fn shut(&self) {
         let mut is_shut = self.0.is_shut.subscribe();
@@ -170,6 +176,14 @@ impl Fence {
             metrics::gauge!("roost_fenced").set(f64::from(u8::from(is_shut)));
             was_shut = is_shut;
         }
+    }
+}
+
+impl Gate for State {
+    fn is_open_for(&self, longest: Duration) -> bool {
+        let longest_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+        let over = BootTime::now().0.saturating_add(longest_ms);
+        over <= self.open_until_ms.load(Ordering::Acquire)
     }
 }
 

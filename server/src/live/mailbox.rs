@@ -168,14 +168,18 @@ impl Mailbox {
                 pause(failures + races).await;
             }
             self.take_heard();
-            if self.room.instance.fence.is_shut() {
+            let done = match self.room.instance.fence.is_shut() {
+                true => Err(JournalError::Fenced),
+                false => self.try_commit(&mut waiting, races).await,
+            };
+            if let Err(JournalError::Fenced) = done {
                 // Not later either: whoever asked may have no right to it by then.
                 for mail in waiting.drain(..) {
-                    mail.answer(Err(LiveError::Unavailable));
+                    mail.answer(Err(LiveError::Fenced));
                 }
                 return;
             }
-            if let Err(error) = self.try_commit(&mut waiting, races).await {
+            if let Err(error) = done {
                 tracing::warn!(room.id = %self.room.id(), %error, "journal slow, retrying");
                 self.fall_behind(Way::Repair);
                 failures += 1;
@@ -241,11 +245,8 @@ impl Mailbox {
         let (mails, entries): (Vec<_>, Vec<_>) = accepted.into_iter().unzip();
         let started = Instant::now();
         let journal = Arc::clone(&self.room.instance.journal);
-        if self.room.instance.fence.is_shut() {
-            waiting.splice(0..0, mails);
-            return Err(JournalError::Unavailable(anyhow::anyhow!("fenced")));
-        }
-        let appended = match journal.append(self.room.id(), &entries).await {
+        let gate = self.room.instance.fence.gate();
+        let appended = match journal.append(self.room.id(), &entries, &gate).await {
             Ok(appended) => appended,
             Err(JournalError::OutcomeUnknown(error)) => {
                 tracing::warn!(room.id = %self.room.id(), %error, "outcome of a batch unknown");

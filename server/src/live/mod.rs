@@ -72,6 +72,9 @@ pub enum LiveError {
     OutcomeUnknown,
     #[error("the journal does not answer")]
     Unavailable,
+    /// Nothing was written.
+    #[error("this instance may not write")]
+    Fenced,
 }
 
 impl From<JournalError> for LiveError {

@@ -4,7 +4,7 @@
 use crate::support::{Person, Via, Watch, World, in_time, message, on_clusters};
 use roost_client::Client;
 use roost_schema::{Body, ItemId, Kind, MessageState, Op, OpId, Role, RoomEvent, RoomId, Seq};
-use roost_server::store::journal::{Entry, Journal, RequestHash};
+use roost_server::store::journal::{Entry, Gate, Journal, OpenGate, RequestHash};
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
@@ -103,7 +103,10 @@ async fn commit_untold(
         born: head.next(),
         current: true,
     };
-    let appended = journal.append(room, &[entry]).await.unwrap();
+    let appended = journal
+        .append(room, &[entry], &(Arc::new(OpenGate) as Arc<dyn Gate>))
+        .await
+        .unwrap();
     assert_eq!(appended.committed, 1);
     head.next()
 }

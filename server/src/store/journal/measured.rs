@@ -1,8 +1,8 @@
 //! A journal that is watched: how long each operation takes, how often one fails, how large batches are.
 
 use super::{
-    Appended, Entry, Heads, HistoryQuery, Journal, JournalError, OpId, Page, Result, RoomId, Seq,
-    Trim, UserId,
+    Appended, Entry, Gate, Heads, HistoryQuery, Journal, JournalError, OpId, Page, Result, RoomId,
+    Seq, Trim, UserId,
 };
 use async_trait::async_trait;
 use metrics::{Counter, Histogram};
@@ -84,10 +84,15 @@ impl MeasuredJournal {
 
 #[async_trait]
 impl Journal for MeasuredJournal {
-    async fn append(&self, room: RoomId, batch: &[Entry]) -> Result<Appended> {
+    async fn append(
+        &self,
+        room: RoomId,
+        batch: &[Entry],
+        gate: &Arc<dyn Gate>,
+    ) -> Result<Appended> {
         self.batch_entries
             .record(u32::try_from(batch.len()).unwrap_or(u32::MAX));
-        let work = self.journal.append(room, batch);
+        let work = self.journal.append(room, batch, gate);
         self.measure(Operation::Append, work).await
     }
 

@@ -7,14 +7,17 @@
 //! * The unique triple (room, actor, op id) makes a retry visible: [`Stop::OperationKnown`].
 //! * What `append` counts as committed survives the death of this process, the store and its host.
 //! * A batch never makes a hole: entries are committed as a prefix of what was given. (SQL: all or none.)
+//! * Nothing is sent through a shut [`Gate`], however long the append has waited before.
 //! * An outcome that cannot be known is an error, [`JournalError::OutcomeUnknown`], never a guess.
 //! * Readers tolerate two `current` entries of one item for a moment: the higher seq is the state.
 
 mod encoding;
+mod gate;
 mod measured;
 mod mongo;
 mod sql;
 
+pub use gate::{Gate, OpenGate};
 pub use measured::MeasuredJournal;
 pub use mongo::{MongoCondition, MongoJournal};
 pub use sql::SqlJournal;
@@ -24,7 +27,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use roost_schema::{Body, Direction, Epoch, ItemId, Kind, Op, OpId, RoomId, Seq, UserId};
 use serde::{Deserialize, Deserializer, Serialize};
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 /// A page of `log` and `changes` ends here even when its bodies are small.
 pub const PAGE_ENTRIES_MAX: usize = 1_024;
@@ -152,6 +155,9 @@ pub enum JournalError {
     /// Nothing was written; the store cannot be reached or refuses.
     #[error("the journal is unavailable")]
     Unavailable(#[source] anyhow::Error),
+    /// Nothing was written: the gate was shut before the statement was sent.
+    #[error("this instance may not write")]
+    Fenced,
     /// What is stored cannot be read back, or a setting is weaker than the promises need.
     #[error("the journal is unsound: {0}")]
     Unsound(String),
@@ -165,7 +171,11 @@ pub trait Journal: Send + Sync {
     /// Appends entries of one room whose seqs are head+1, head+2, …: the entry before the first must
     /// exist (unless it is seq 1). Every entry is inserted current; then older entries of the same
     /// items are cleared by exactly `room, item, current, seq < mine`.
-    async fn append(&self, room: RoomId, batch: &[Entry]) -> Result<Appended>;
+    ///
+    /// The gate is asked after each wait, right before what makes the entries durable is sent: shut,
+    /// nothing is written and the answer is [`JournalError::Fenced`].
+    async fn append(&self, room: RoomId, batch: &[Entry], gate: &Arc<dyn Gate>)
+    -> Result<Appended>;
 
     /// The epoch, and the head and floor of each room asked for; one query for all.
     async fn heads(&self, rooms: &[RoomId]) -> Result<Heads>;

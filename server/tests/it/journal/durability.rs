@@ -1,7 +1,7 @@
 //! The settings acknowledged writes rest on: read back where they matter, weaker ones refused.
 
 use super::{
-    entries::{change, deletion, entry, now},
+    entries::{change, deletion, entry, now, open_gate},
     stores::Store,
 };
 use mongodb::{
@@ -115,7 +115,7 @@ async fn use_everything(journal: &MongoJournal) {
     let room = RoomId::generate();
     let first = entry(room, 1);
     let batch = [first.clone(), change(&first, 2), deletion(&first, 3)];
-    journal.append(room, &batch).await.unwrap();
+    journal.append(room, &batch, &open_gate()).await.unwrap();
     let epoch = journal.heads(&[room]).await.unwrap().epoch;
     journal.log(room, Seq::ZERO, 1).await.unwrap();
     journal.changes(room, Seq::ZERO, 1).await.unwrap();

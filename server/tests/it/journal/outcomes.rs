@@ -1,7 +1,7 @@
 //! Connections that break while a write is under way: never a guess, and reading again tells.
 
 use super::{
-    entries::{entry, run},
+    entries::{entry, open_gate, run},
     proxy::{Fault, Proxy},
     stores::{self, Store},
 };
@@ -33,11 +33,16 @@ mod network {
         let proxy = Proxy::start(&store.url()).await;
         let journal = stores::open(&proxy.url(&store.url())).await;
         let room = RoomId::generate();
-        journal.append(room, &[entry(room, 1)]).await.unwrap();
+        journal
+            .append(room, &[entry(room, 1)], &open_gate())
+            .await
+            .unwrap();
 
         proxy.break_next(commit_request(store), fault);
         let second = entry(room, 2);
-        let broken = journal.append(room, std::slice::from_ref(&second)).await;
+        let broken = journal
+            .append(room, std::slice::from_ref(&second), &open_gate())
+            .await;
         assert!(proxy.has_broken());
         assert!(
             matches!(broken, Err(JournalError::OutcomeUnknown(_))),
@@ -48,7 +53,7 @@ mod network {
         let found = journal.operations(room, &[operation]).await.unwrap();
         let head = journal.heads(&[room]).await.unwrap().rooms[&room].head;
         let again = journal
-            .append(room, std::slice::from_ref(&second))
+            .append(room, std::slice::from_ref(&second), &open_gate())
             .await
             .unwrap();
         if found.is_empty() {
@@ -61,7 +66,10 @@ mod network {
                 Some(Stop::SlotTaken | Stop::OperationKnown)
             ));
         }
-        let third = journal.append(room, &[entry(room, 3)]).await.unwrap();
+        let third = journal
+            .append(room, &[entry(room, 3)], &open_gate())
+            .await
+            .unwrap();
         assert_eq!(third.committed, 1);
         !found.is_empty()
     }
@@ -82,9 +90,12 @@ mod network {
         let proxy = Proxy::start(&store.url()).await;
         let journal = stores::open(&proxy.url(&store.url())).await;
         let room = RoomId::generate();
-        journal.append(room, &[entry(room, 1)]).await.unwrap();
+        journal
+            .append(room, &[entry(room, 1)], &open_gate())
+            .await
+            .unwrap();
         drop(proxy);
-        let refused = journal.append(room, &[entry(room, 2)]).await;
+        let refused = journal.append(room, &[entry(room, 2)], &open_gate()).await;
         assert!(
             matches!(refused, Err(JournalError::Unavailable(_))),
             "{refused:?}"
@@ -106,7 +117,11 @@ async fn dead_pooled_connections_are_replaced_before_anything_is_written() {
     let write = async |first| {
         let writes = rooms.iter().map(|room| {
             let (room, journal) = (*room, journal.clone());
-            async move { journal.append(room, &run(room, first, 2)).await }
+            async move {
+                journal
+                    .append(room, &run(room, first, 2), &open_gate())
+                    .await
+            }
         });
         for appended in futures::future::join_all(writes).await {
             assert_eq!(appended.unwrap().committed, 2);

@@ -1,7 +1,7 @@
 //! What reads promise: pages, positions, history, floors, trimming and the epoch.
 
 use super::{
-    entries::{body, change, deletion, emptied, entry, now, run, seqs, superseded},
+    entries::{body, change, deletion, emptied, entry, now, open_gate, run, seqs, superseded},
     stores::Store,
 };
 use chrono::Duration;
@@ -24,7 +24,10 @@ on!([sqlite, postgres, mongo] contract:
 );
 
 async fn append(journal: &dyn Journal, batch: &[Entry]) {
-    let appended = journal.append(batch[0].room, batch).await.unwrap();
+    let appended = journal
+        .append(batch[0].room, batch, &open_gate())
+        .await
+        .unwrap();
     assert_eq!((appended.committed, appended.stop), (batch.len(), None));
 }
 
@@ -303,7 +306,10 @@ mod contract {
         assert_eq!(journal.items(room, &[batch[1].item]).await.unwrap(), []);
         assert_eq!(journal.items(quiet, &[other.item]).await.unwrap(), [other]);
 
-        let taken = journal.append(room, &[entry(room, 5)]).await.unwrap();
+        let taken = journal
+            .append(room, &[entry(room, 5)], &open_gate())
+            .await
+            .unwrap();
         assert_eq!(taken.committed, 0);
         append(&*journal, &[entry(room, 7)]).await;
     }

@@ -1,7 +1,7 @@
 //! A writer of the journal: it appends until it is done or killed, and says what was acknowledged.
 
 use super::{
-    entries::{change, entry},
+    entries::{change, entry, open_gate},
     stores::Store,
 };
 use roost_schema::{OpId, RoomId, Seq, UserId};
@@ -47,7 +47,7 @@ pub(super) async fn write(
                 ..next
             });
         }
-        let committed = match journal.append(room, &batch).await {
+        let committed = match journal.append(room, &batch, &open_gate()).await {
             Ok(appended) => {
                 if appended.stop.is_none() {
                     assert_eq!(appended.committed, batch.len());

@@ -1,7 +1,7 @@
 //! What `append` promises, one writer at a time.
 
 use super::{
-    entries::{body, change, deletion, entry, run, seqs, superseded},
+    entries::{body, change, deletion, entry, open_gate, run, seqs, superseded},
     stores::Store,
 };
 use roost_schema::{RoomId, Seq};
@@ -53,7 +53,10 @@ mod contract {
         batch[2].body = body("123456789012345678901234567890.10");
         batch[3].body = body(&format!("\"{}\"", "x".repeat(256 * 1024)));
         batch[4].body = body("\"'; DROP TABLE journal; -- $1 {}\"");
-        assert_eq!(journal.append(room, &batch).await.unwrap(), all(5));
+        assert_eq!(
+            journal.append(room, &batch, &open_gate()).await.unwrap(),
+            all(5)
+        );
 
         assert_eq!(whole_log(&*store.open().await, room).await, batch);
         let items: Vec<_> = batch.iter().map(|entry| entry.item).collect();
@@ -65,13 +68,25 @@ mod contract {
     pub(super) async fn the_slot_before_must_exist(store: &Store) {
         let journal = store.open().await;
         let room = RoomId::generate();
-        let early = journal.append(room, &[entry(room, 2)]).await.unwrap();
+        let early = journal
+            .append(room, &[entry(room, 2)], &open_gate())
+            .await
+            .unwrap();
         assert_eq!(early, stopped(0, Stop::SlotTaken));
-        assert_eq!(journal.append(room, &[]).await.unwrap(), all(0));
+        assert_eq!(
+            journal.append(room, &[], &open_gate()).await.unwrap(),
+            all(0)
+        );
         assert_eq!(whole_log(&*journal, room).await, []);
 
-        journal.append(room, &run(room, 1, 3)).await.unwrap();
-        let gap = journal.append(room, &run(room, 5, 2)).await.unwrap();
+        journal
+            .append(room, &run(room, 1, 3), &open_gate())
+            .await
+            .unwrap();
+        let gap = journal
+            .append(room, &run(room, 5, 2), &open_gate())
+            .await
+            .unwrap();
         assert_eq!(gap, stopped(0, Stop::SlotTaken));
         assert_eq!(seqs(&whole_log(&*journal, room).await), [1, 2, 3]);
     }
@@ -80,10 +95,20 @@ mod contract {
         let journal = store.open().await;
         let room = RoomId::generate();
         let hole = [entry(room, 1), entry(room, 3)];
-        assert!(journal.append(room, &hole).await.is_err());
-        assert!(journal.append(room, &[entry(room, 0)]).await.is_err());
+        assert!(journal.append(room, &hole, &open_gate()).await.is_err());
+        assert!(
+            journal
+                .append(room, &[entry(room, 0)], &open_gate())
+                .await
+                .is_err()
+        );
         let elsewhere = [entry(RoomId::generate(), 1)];
-        assert!(journal.append(room, &elsewhere).await.is_err());
+        assert!(
+            journal
+                .append(room, &elsewhere, &open_gate())
+                .await
+                .is_err()
+        );
         assert_eq!(whole_log(&*journal, room).await, []);
     }
 
@@ -92,11 +117,14 @@ mod contract {
         let room = RoomId::generate();
         let first = entry(room, 1);
         journal
-            .append(room, std::slice::from_ref(&first))
+            .append(room, std::slice::from_ref(&first), &open_gate())
             .await
             .unwrap();
 
-        let rival = journal.append(room, &[entry(room, 1)]).await.unwrap();
+        let rival = journal
+            .append(room, &[entry(room, 1)], &open_gate())
+            .await
+            .unwrap();
         assert_eq!(rival, stopped(0, Stop::SlotTaken));
 
         let retry = Entry {
@@ -105,7 +133,7 @@ mod contract {
             ..entry(room, 2)
         };
         let known = journal
-            .append(room, std::slice::from_ref(&retry))
+            .append(room, std::slice::from_ref(&retry), &open_gate())
             .await
             .unwrap();
         assert_eq!(known, stopped(0, Stop::OperationKnown));
@@ -121,7 +149,13 @@ mod contract {
             op_id: first.op_id.clone(),
             ..entry(room, 2)
         };
-        assert_eq!(journal.append(room, &[other_person]).await.unwrap(), all(1));
+        assert_eq!(
+            journal
+                .append(room, &[other_person], &open_gate())
+                .await
+                .unwrap(),
+            all(1)
+        );
         let other = RoomId::generate();
         let other_room = Entry {
             room: other,
@@ -129,16 +163,28 @@ mod contract {
             born: Seq(1),
             ..retry
         };
-        assert_eq!(journal.append(other, &[other_room]).await.unwrap(), all(1));
+        assert_eq!(
+            journal
+                .append(other, &[other_room], &open_gate())
+                .await
+                .unwrap(),
+            all(1)
+        );
     }
 
     pub(super) async fn a_batch_stops_at_a_planted_rival(store: &Store) {
         let journal = store.open().await;
         let room = RoomId::generate();
-        journal.append(room, &[entry(room, 1)]).await.unwrap();
+        journal
+            .append(room, &[entry(room, 1)], &open_gate())
+            .await
+            .unwrap();
         store.plant(&entry(room, 4)).await;
 
-        let stopped_at = journal.append(room, &run(room, 2, 4)).await.unwrap();
+        let stopped_at = journal
+            .append(room, &run(room, 2, 4), &open_gate())
+            .await
+            .unwrap();
         let committed = if store.is_sql() { 0 } else { 2 };
         assert_eq!(stopped_at, stopped(committed, Stop::SlotTaken));
         let kept = if store.is_sql() {
@@ -154,7 +200,7 @@ mod contract {
         let room = RoomId::generate();
         let first = entry(room, 1);
         journal
-            .append(room, std::slice::from_ref(&first))
+            .append(room, std::slice::from_ref(&first), &open_gate())
             .await
             .unwrap();
         let mut batch = run(room, 2, 3);
@@ -164,7 +210,7 @@ mod contract {
             ..entry(room, 3)
         };
 
-        let stopped_at = journal.append(room, &batch).await.unwrap();
+        let stopped_at = journal.append(room, &batch, &open_gate()).await.unwrap();
         let committed = usize::from(!store.is_sql());
         assert_eq!(stopped_at, stopped(committed, Stop::OperationKnown));
         assert_eq!(whole_log(&*journal, room).await.len(), committed + 1);
@@ -173,7 +219,7 @@ mod contract {
         twice[1].actor = twice[0].actor;
         let op_id = twice[0].op_id.clone();
         twice[1].op_id = op_id;
-        let within = journal.append(room, &twice).await.unwrap();
+        let within = journal.append(room, &twice, &open_gate()).await.unwrap();
         assert_eq!(within, stopped(committed, Stop::OperationKnown));
     }
 
@@ -185,7 +231,10 @@ mod contract {
         for entry in &mut batch {
             (entry.op_id, entry.actor) = (None, actor);
         }
-        assert_eq!(journal.append(room, &batch).await.unwrap(), all(3));
+        assert_eq!(
+            journal.append(room, &batch, &open_gate()).await.unwrap(),
+            all(3)
+        );
         assert_eq!(whole_log(&*journal, room).await, batch);
     }
 
@@ -195,14 +244,14 @@ mod contract {
         let journal = store.open().await;
         let room = RoomId::generate();
         let batch = run(room, 1, count);
-        let appended = journal.append(room, &batch).await.unwrap();
+        let appended = journal.append(room, &batch, &open_gate()).await.unwrap();
         assert_eq!(appended, all(batch.len()));
 
         let mut late = run(room, count + 1, count);
         let last = late.last_mut().unwrap();
         (last.actor, last.op_id) = (batch[7].actor, batch[7].op_id.clone());
         let committed = if store.is_sql() { 0 } else { count - 1 };
-        let refused = journal.append(room, &late).await.unwrap();
+        let refused = journal.append(room, &late, &open_gate()).await.unwrap();
         let expected = stopped(usize::try_from(committed).unwrap(), Stop::OperationKnown);
         assert_eq!(refused, expected);
         let heads = journal.heads(&[room]).await.unwrap();
@@ -214,13 +263,16 @@ mod contract {
         let room = RoomId::generate();
         let (first, other) = (entry(room, 1), entry(room, 2));
         journal
-            .append(room, &[first.clone(), other.clone()])
+            .append(room, &[first.clone(), other.clone()], &open_gate())
             .await
             .unwrap();
         let (second, third) = (change(&first, 3), change(&first, 4));
         let (new, gone) = (entry(room, 5), deletion(&other, 6));
         let batch = [second.clone(), third.clone(), new.clone(), gone.clone()];
-        assert_eq!(journal.append(room, &batch).await.unwrap(), all(4));
+        assert_eq!(
+            journal.append(room, &batch, &open_gate()).await.unwrap(),
+            all(4)
+        );
 
         let log = whole_log(&*journal, room).await;
         let expected = [
@@ -249,12 +301,15 @@ mod contract {
             ..first.clone()
         };
         journal
-            .append(room, std::slice::from_ref(&first))
+            .append(room, std::slice::from_ref(&first), &open_gate())
             .await
             .unwrap();
         let batch = std::slice::from_ref(&same_item);
-        journal.append(other, batch).await.unwrap();
-        journal.append(room, &[change(&first, 2)]).await.unwrap();
+        journal.append(other, batch, &open_gate()).await.unwrap();
+        journal
+            .append(room, &[change(&first, 2)], &open_gate())
+            .await
+            .unwrap();
         assert_eq!(whole_log(&*journal, other).await, [same_item]);
     }
 }

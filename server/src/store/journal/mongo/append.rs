@@ -1,11 +1,13 @@
 //! Writing a batch: look at the slots, insert in order, clear what is superseded.
 
 use super::{
-    Failure, MongoJournal, document, document::uuid, durable, unavailable, within_deadline,
+    DEADLINE, Failure, MongoJournal, document, document::uuid, durable, unavailable,
+    within_deadline,
 };
 use crate::store::journal::{
-    Appended, Entry, JournalError, Result, Stop,
+    Appended, Entry, Gate, JournalError, Result, Stop,
     encoding::{signed, unsound},
+    gate,
 };
 use bson::{Document, doc};
 use mongodb::error::{Error, ErrorKind, WriteFailure};
@@ -19,6 +21,7 @@ pub(super) async fn append(
     journal: &MongoJournal,
     room: RoomId,
     batch: &[Entry],
+    gate: &dyn Gate,
 ) -> Result<Appended> {
     let Some(first) = batch.first() else {
         return Ok(Appended::all(batch));
@@ -27,6 +30,7 @@ pub(super) async fn append(
         let stop = Some(Stop::SlotTaken);
         return Ok(Appended { committed: 0, stop });
     }
+    gate::pass(gate, DEADLINE)?;
     let documents: Vec<_> = batch.iter().map(document::document).collect();
     let insert = async { journal.entries.insert_many(documents).ordered(true).await };
     let appended = match within_deadline(insert).await {

@@ -12,7 +12,8 @@ mod trim;
 mod verify;
 
 use super::{
-    Appended, Entry, Heads, HistoryQuery, Journal, JournalError, Page, Result, Trim, check_batch,
+    Appended, Entry, Gate, Heads, HistoryQuery, Journal, JournalError, Page, Result, Trim,
+    check_batch,
     encoding::{signed, unsound},
     new_epoch,
 };
@@ -203,10 +204,15 @@ fn indexes() -> Vec<IndexModel> {
 
 #[async_trait]
 impl Journal for MongoJournal {
-    async fn append(&self, room: RoomId, batch: &[Entry]) -> Result<Appended> {
+    async fn append(
+        &self,
+        room: RoomId,
+        batch: &[Entry],
+        gate: &Arc<dyn Gate>,
+    ) -> Result<Appended> {
         check_batch(room, batch)?;
         let _turn = self.turn().await?;
-        append::append(self, room, batch).await
+        append::append(self, room, batch, &**gate).await
     }
 
     async fn heads(&self, rooms: &[RoomId]) -> Result<Heads> {

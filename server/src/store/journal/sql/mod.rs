@@ -11,10 +11,10 @@ mod verify;
 mod writer;
 
 use super::{
-    Appended, Entry, Heads, HistoryQuery, Journal, JournalError, Page, Result, RoomHead, Trim,
-    check_batch,
+    Appended, Entry, Gate, Heads, HistoryQuery, Journal, JournalError, Page, Result, RoomHead,
+    Trim, check_batch,
     encoding::{seq_from, signed, unsound},
-    new_epoch,
+    gate, new_epoch,
 };
 use crate::store::sql::{self, Sql};
 use anyhow::anyhow;
@@ -131,15 +131,21 @@ impl SqlJournal {
 
 #[async_trait]
 impl Journal for SqlJournal {
-    async fn append(&self, room: RoomId, batch: &[Entry]) -> Result<Appended> {
+    async fn append(
+        &self,
+        room: RoomId,
+        batch: &[Entry],
+        gate: &Arc<dyn Gate>,
+    ) -> Result<Appended> {
         check_batch(room, batch)?;
         if let Some(writer) = &self.writer {
-            return writer.append(room, batch).await;
+            return writer.append(room, batch, gate).await;
         }
         let transaction = self.begin().await?;
         let written = within_deadline(append::write(&transaction, room, batch)).await;
         match written.map_err(JournalError::Unavailable)? {
             None => {
+                gate::pass(&**gate, DEADLINE)?;
                 commit(transaction).await?;
                 Ok(Appended::all(batch))
             }

@@ -3,19 +3,36 @@
 
 use super::append;
 use crate::store::{
-    journal::{Appended, Entry, JournalError, Result},
-    sql::Sql,
+    StoreError,
+    journal::{Appended, Entry, Gate, JournalError, Result, gate},
+    sql::{self, Sql},
 };
 use anyhow::anyhow;
+use futures::FutureExt;
 use roost_schema::RoomId;
 use sea_orm::{DatabaseTransaction, DbErr, TransactionTrait};
-use tokio::sync::{mpsc, oneshot};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, timeout_at},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Batches that may wait for the writer; further ones wait to be handed over.
 const QUEUE_BATCHES: usize = 256;
 /// Batches committed together at most.
 const GROUP_BATCHES: usize = 64;
+/// How long the answer to a batch is waited for: a disk that hangs must not keep anybody waiting for ever.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a COMMIT, with its fsync, is reckoned to take. A gate must stay open for as long.
+const COMMIT_MAX: Duration = Duration::from_secs(3);
 
 pub(super) struct Writer {
     queue: mpsc::Sender<Job>,
@@ -24,6 +41,9 @@ pub(super) struct Writer {
 struct Job {
     room: RoomId,
     batch: Vec<Entry>,
+    gate: Arc<dyn Gate>,
+    /// Set by the first of the two that comes: the writer, who will write it, or the asker, who gave it up.
+    is_taken: Arc<AtomicBool>,
     answer: oneshot::Sender<Result<Appended>>,
 }
 
@@ -37,26 +57,55 @@ impl Writer {
     }
 
     /// Appends a batch in the next group.
-    pub(super) async fn append(&self, room: RoomId, batch: &[Entry]) -> Result<Appended> {
+    pub(super) async fn append(
+        &self,
+        room: RoomId,
+        batch: &[Entry],
+        gate: &Arc<dyn Gate>,
+    ) -> Result<Appended> {
+        let deadline = Instant::now() + ANSWER_DEADLINE;
         let (answer, answered) = oneshot::channel();
-        let batch = batch.to_vec();
+        let is_taken = Arc::new(AtomicBool::new(false));
         let job = Job {
             room,
-            batch,
+            batch: batch.to_vec(),
+            gate: Arc::clone(gate),
+            is_taken: Arc::clone(&is_taken),
             answer,
         };
-        if self.queue.send(job).await.is_err() {
-            let error = anyhow!("the journal's writer has ended");
-            return Err(JournalError::Unavailable(error));
+        match timeout_at(deadline, self.queue.send(job)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(unavailable("the journal's writer has ended")),
+            Err(_) => return Err(unavailable("the journal's writer has too much to write")),
         }
-        answered.await.unwrap_or_else(|_| {
-            let error = anyhow!("the journal's writer ended before it answered");
-            Err(JournalError::OutcomeUnknown(error))
-        })
+        match timeout_at(deadline, answered).await {
+            Ok(Ok(answer)) => answer,
+            // Taken back before the writer came to it.
+            Err(_) if !is_taken.swap(true, Ordering::AcqRel) => {
+                Err(unavailable("the journal's writer did not come to it"))
+            }
+            Ok(Err(_)) | Err(_) => {
+                let error = anyhow!("the journal's writer did not say what became of it");
+                Err(JournalError::OutcomeUnknown(error))
+            }
+        }
     }
 }
 
+/// Writes until it is cancelled. What made it panic once must not end the writes of all rooms.
 async fn run(sql: Sql, mut jobs: mpsc::Receiver<Job>, cancel: CancellationToken) {
+    while AssertUnwindSafe(serve(&sql, &mut jobs, &cancel))
+        .catch_unwind()
+        .await
+        .is_err()
+    {
+        // Whoever waits for a batch of the group at hand hears that its outcome is unknown.
+        metrics::counter!("roost_panics_total", "task" => "journal_writer").increment(1);
+        tracing::error!("the journal's writer panicked; it goes on with what waits");
+    }
+}
+
+async fn serve(sql: &Sql, jobs: &mut mpsc::Receiver<Job>, cancel: &CancellationToken) {
     let mut group = Vec::with_capacity(GROUP_BATCHES);
     loop {
         let received = tokio::select! {
@@ -69,57 +118,83 @@ async fn run(sql: Sql, mut jobs: mpsc::Receiver<Job>, cancel: CancellationToken)
         if received == 0 {
             return;
         }
-        write_group(&sql, &mut group).await;
+        group.retain(|job| !job.is_taken.swap(true, Ordering::AcqRel));
+        let written = write_group(sql, &group).await;
+        answer_group(group.drain(..), written);
     }
 }
 
-/// Writes one group in one transaction and answers each of its jobs.
-async fn write_group(sql: &Sql, group: &mut Vec<Job>) {
-    let written = match stage_group(sql, group).await {
-        Ok((transaction, outcomes)) => match transaction.commit().await {
-            Ok(()) => Ok(outcomes),
-            Err(error) => Err((true, error)),
-        },
-        Err(error) => Err((false, error)),
-    };
+fn answer_group(group: impl Iterator<Item = Job>, written: Result<Vec<Result<Appended>>>) {
     // A job whose asker has gone away needs no answer.
     match written {
         Ok(outcomes) => {
-            for (job, outcome) in group.drain(..).zip(outcomes) {
-                let _ = job.answer.send(Ok(outcome));
+            for (job, outcome) in group.zip(outcomes) {
+                let _ = job.answer.send(outcome);
             }
         }
-        Err((is_unknown, error)) => {
-            for job in group.drain(..) {
-                let cause = error.clone().into();
-                let _ = job.answer.send(Err(if is_unknown {
-                    JournalError::OutcomeUnknown(cause)
-                } else {
-                    JournalError::Unavailable(cause)
-                }));
+        Err(error) => {
+            for job in group {
+                let _ = job.answer.send(Err(same(&error)));
             }
         }
+    }
+}
+
+/// Writes one group in one transaction. An error means the same for each of its jobs.
+async fn write_group(sql: &Sql, group: &[Job]) -> Result<Vec<Result<Appended>>> {
+    let nothing_written = |error: DbErr| JournalError::Unavailable(error.into());
+    let transaction = sql.begin().await.map_err(nothing_written)?;
+    let staged = stage_group(&transaction, group).await;
+    let outcomes = staged.map_err(nothing_written)?;
+    for (job, outcome) in group.iter().zip(&outcomes) {
+        if outcome.is_ok() {
+            // Staging takes a while, too. Not committed, it has written nothing.
+            gate::pass(&*job.gate, COMMIT_MAX)?;
+        }
+    }
+    match sql::commit(transaction).await {
+        Ok(()) => Ok(outcomes),
+        // Said by the database: what it has not committed is rolled back with the transaction.
+        Err(StoreError::Contended(error)) => Err(JournalError::Unavailable(error)),
+        Err(error) => Err(JournalError::OutcomeUnknown(error.into())),
     }
 }
 
 /// Stages every job under a savepoint of its own, so that one that stops takes nothing with it.
 /// An error of any other sort may have undone the whole transaction: then nobody's batch is written.
 async fn stage_group(
-    sql: &Sql,
+    transaction: &DatabaseTransaction,
     group: &[Job],
-) -> Result<(DatabaseTransaction, Vec<Appended>), DbErr> {
-    let transaction = sql.begin().await?;
+) -> Result<Vec<Result<Appended>>, DbErr> {
     let mut outcomes = Vec::with_capacity(group.len());
     for job in group {
+        if let Err(fenced) = gate::pass(&*job.gate, COMMIT_MAX) {
+            outcomes.push(Err(fenced));
+            continue;
+        }
         let savepoint = transaction.begin().await?;
         let stop = append::write(&savepoint, job.room, &job.batch).await?;
         if stop.is_some() {
             savepoint.rollback().await?;
-            outcomes.push(Appended { committed: 0, stop });
+            outcomes.push(Ok(Appended { committed: 0, stop }));
         } else {
             savepoint.commit().await?;
-            outcomes.push(Appended::all(&job.batch));
+            outcomes.push(Ok(Appended::all(&job.batch)));
         }
     }
-    Ok((transaction, outcomes))
+    Ok(outcomes)
+}
+
+fn unavailable(why: &'static str) -> JournalError {
+    JournalError::Unavailable(anyhow!(why))
+}
+
+/// The same error for another asker.
+fn same(error: &JournalError) -> JournalError {
+    match error {
+        JournalError::Fenced => JournalError::Fenced,
+        JournalError::Unavailable(cause) => JournalError::Unavailable(anyhow!("{cause:#}")),
+        JournalError::OutcomeUnknown(cause) => JournalError::OutcomeUnknown(anyhow!("{cause:#}")),
+        JournalError::Unsound(why) => JournalError::Unsound(why.clone()),
+    }
 }

@@ -1,0 +1,33 @@
+//! The gate: whether a statement that makes entries durable may still be sent.
+//!
+//! A writer that is cut off must not write late. So a store asks after each of its waits (for a connection,
+//! for an answer, for its turn in a queue), right before it sends, and with the longest time that the
+//! statement may take: what is sent through an open gate is over before the gate is shut.
+
+use super::{JournalError, Result};
+use std::time::Duration;
+
+/// Says whether this instance may still write.
+pub trait Gate: Send + Sync {
+    /// Whether a statement that takes as long as this may be sent now.
+    fn is_open_for(&self, longest: Duration) -> bool;
+}
+
+/// A gate that nobody shuts: for operators' commands, and tests.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpenGate;
+
+impl Gate for OpenGate {
+    fn is_open_for(&self, _: Duration) -> bool {
+        true
+    }
+}
+
+/// The last look before sending. Nothing was written when it errs.
+pub(super) fn pass(gate: &dyn Gate, longest: Duration) -> Result<()> {
+    if gate.is_open_for(longest) {
+        Ok(())
+    } else {
+        Err(JournalError::Fenced)
+    }
+}
