@@ -1,8 +1,8 @@
 //! This instance among the others: its leased row in the registry, and who else there is.
 
-use super::{App, Error, Result};
+use super::{App, Error, Result, peers::NOT_RENEWED_FOR};
 use crate::{
-    live::{Identity, Link},
+    live::{BootTime, Identity, Link, REGISTRY_LEASE},
     store::{KeptInstance, LEASE, NewInstance, StoreError},
 };
 use chrono::TimeDelta;
@@ -11,13 +11,20 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// How often the lease is renewed and the registry read.
-const RENEW_EVERY: Duration = Duration::from_secs(3);
+pub(super) const RENEW_EVERY: Duration = Duration::from_secs(3);
 /// How long the database may take for that.
-const RENEW_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const RENEW_PATIENCE: Duration = Duration::from_secs(2);
+/// How soon after a renewal that failed the next is tried.
+pub(super) const RENEW_AGAIN: Duration = Duration::from_secs(1);
 /// How often one that waits for others to end looks again.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// What a waiting one adds to a lease, so that a renewal on its way is seen.
 const LEASE_SLACK: Duration = Duration::from_secs(1);
+
+const _: () = assert!(
+    LEASE.as_secs() == REGISTRY_LEASE.as_secs(),
+    "peers are judged by the lease that the registry grants"
+);
 
 /// Why an instance may not run beside others.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +72,9 @@ impl App {
         let own = self.registration();
         let until = Instant::now() + LEASE + LEASE_SLACK;
         let mut first_seen = BTreeMap::new();
+        let mut began;
         loop {
+            began = BootTime::now();
             let others = match self.store.instances.admit(&own).await {
                 // The first connections of a busy host may come late.
                 Err(StoreError::Unavailable(_)) if Instant::now() < until => {
@@ -99,6 +108,7 @@ impl App {
             sleep(LOOK_EVERY).await;
         }
         self.meet_others().await?;
+        self.fence().leased(began);
         Ok(())
     }
 
@@ -121,8 +131,17 @@ impl App {
                 }
                 Err(_) => failures += 1,
             }
+            if failures > 0 {
+                ticks.reset_after(RENEW_AGAIN);
+            }
         }
         Ok(())
+    }
+
+    /// Whether the lease is not being renewed.
+    pub(super) fn is_lease_late(&self) -> bool {
+        let age = self.fence().lease_age();
+        age.is_some_and(|age| age >= NOT_RENEWED_FOR)
     }
 
     /// Ends the lease: the others need not wait for it to run out.
@@ -136,14 +155,9 @@ impl App {
     }
 
     async fn renew_lease(&self) -> Result<(), NotAdmitted> {
-        let own = self.registration();
-        if !self
-            .store
-            .instances
-            .renew(own.id)
-            .await
-            .map_err(Error::from)?
-        {
+        let (own, began) = (self.registration(), BootTime::now());
+        let is_renewed = self.store.instances.renew(own.id).await;
+        if !is_renewed.map_err(Error::from)? {
             tracing::warn!("the lease had run out; registering again");
             let others = self.store.instances.admit(&own).await;
             let others = others.map_err(Error::from)?;
@@ -155,14 +169,17 @@ impl App {
             }
         }
         self.meet_others().await?;
+        self.fence().leased(began);
         Ok(())
     }
 
     async fn meet_others(&self) -> Result<()> {
         let others = self.list_other_instances().await?;
         metrics::gauge!("roost_instances_registered").set(1.0 + f64::from(count(others.len())));
-        let others = others.iter().map(|other| other.id).collect();
-        self.live.peers.set_registered(others);
+        let others: Vec<_> = others.iter().map(|other| other.id).collect();
+        self.live
+            .peers
+            .set_registered(Instant::now().into_std(), &others);
         Ok(())
     }
 

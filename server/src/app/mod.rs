@@ -12,6 +12,7 @@ mod operations;
 mod outbox;
 mod page;
 mod passwords;
+mod peers;
 mod presence;
 mod revocations;
 mod rooms;

@@ -3,7 +3,7 @@
 
 use super::{App, Error, Result};
 use crate::{
-    live::{Beacon, BootTime, FENCE_AFTER, Fence, REVOCATION_KEPT},
+    live::{BootTime, FENCE_AFTER, Fence, REVOCATION_KEPT},
     store::StoreError,
 };
 use chrono::TimeDelta;
@@ -15,17 +15,15 @@ use tokio_util::sync::CancellationToken;
 /// A token is accepted a moment longer than its lifetime, and so its revocation matters longer.
 const REVOCATION_SLACK: Duration = Duration::from_mins(1);
 /// How often the revocations are read.
-const POLL_EVERY: Duration = Duration::from_secs(1);
+pub(super) const POLL_EVERY: Duration = Duration::from_secs(1);
 /// How long one look may take.
-const POLL_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const POLL_PATIENCE: Duration = Duration::from_secs(2);
 /// How far each look goes back behind the one before it: a row may become visible that much later
 /// than it says.
 const REREAD: Duration = Duration::from_secs(30);
-/// A peer that has not read the revocations for this long cannot read them either.
-const ALIKE_AFTER: Duration = Duration::from_secs(5);
-/// How long an instance that nobody knows more than stays open before it asks itself again: longer than
-/// from one failed look to the next.
-const SPARED: Duration = Duration::from_secs(4);
+/// How long an instance that nobody knows more than stays open before it asks itself again: longer than from one
+/// failed look to the next, and then to a renewal of the lease once the database is back.
+pub(super) const SPARED: Duration = Duration::from_secs(6);
 /// When to come back to an instance that is fenced.
 pub const RETRY_FENCED: Duration = Duration::from_secs(2);
 
@@ -63,7 +61,10 @@ impl App {
             has_slept |= began.since(looked) > FENCE_AFTER;
             looked = began;
             match timeout(POLL_PATIENCE, self.poll_revocations(began)).await {
-                Ok(Ok(())) => (failures, has_slept) = (0, false),
+                Ok(Ok(())) => {
+                    failures = 0;
+                    has_slept &= self.is_lease_late();
+                }
                 failed => {
                     if failures == 0 {
                         let error = failed.map_or_else(|late| late.to_string(), outcome);
@@ -71,10 +72,11 @@ impl App {
                     }
                     failures += 1;
                     has_slept |= BootTime::now().since(began) > FENCE_AFTER;
-                    if !has_slept && self.live.peers.are_all(cannot_read_revocations) {
-                        self.fence().spare(BootTime::now(), SPARED);
-                    }
                 }
+            }
+            let is_behind = failures > 0 || self.is_lease_late();
+            if is_behind && !has_slept && self.knows_nobody_more() {
+                self.fence().spare(BootTime::now(), SPARED);
             }
         }
     }
@@ -106,11 +108,6 @@ impl App {
             self.live.revocations.revoke(*session);
         }
     }
-}
-
-fn cannot_read_revocations(beacon: &Beacon, heard: Duration) -> bool {
-    let age_ms = beacon.revocations_age_ms;
-    age_ms.is_some_and(|age_ms| Duration::from_millis(age_ms) + heard >= ALIKE_AFTER)
 }
 
 fn outcome(failed: Result<(), StoreError>) -> String {

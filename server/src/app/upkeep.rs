@@ -2,7 +2,7 @@
 
 use super::{App, Result};
 use crate::{
-    live::{Beacon, BootTime, Vitals},
+    live::{BootTime, Vitals},
     store::journal::Trim,
 };
 use chrono::TimeDelta;
@@ -16,10 +16,7 @@ const SUPERSEDED_KEPT: TimeDelta = TimeDelta::hours(24);
 const TOMBSTONES_KEPT: TimeDelta = TimeDelta::days(30);
 
 /// Stores that have not answered for this long are out of reach.
-const CUT_OFF_AFTER: Duration = Duration::from_secs(4);
-/// A peer that was not answered for this long has none either. Shorter by the pause between two probes,
-/// so that those who are cut off together know it of each other.
-const STORES_SILENT: Duration = Duration::from_secs(3);
+pub(super) const CUT_OFF_AFTER: Duration = Duration::from_secs(4);
 
 impl App {
     /// Asks the database and the journal for a trifle: `unavailable` when one does not answer.
@@ -49,8 +46,8 @@ impl App {
     }
 
     /// Whether this instance should be sent no requests because its stores do not answer it. Where all
-    /// instances are cut off alike, none would do better; alone, it is the best there is. Of peers that
-    /// are not heard (Redis is down as well) nothing is known: then it says so of itself.
+    /// instances are cut off alike, none would do better; alone, it is the best there is. While
+    /// the link to the others is down nothing is known of them: then it says so of itself.
     pub async fn is_cut_off(&self, patience: Duration) -> bool {
         let began = BootTime::now();
         if let Ok(Ok(())) = timeout(patience, self.probe_stores()).await {
@@ -58,7 +55,7 @@ impl App {
             return false;
         }
         let age = self.live.stores_answered.age();
-        age.is_none_or(|age| age > CUT_OFF_AFTER) && !self.live.peers.are_all(has_no_stores)
+        age.is_none_or(|age| age > CUT_OFF_AFTER) && !self.are_stores_lost_everywhere()
     }
 
     /// Empties journal entries that nobody may ask for any more. For a timer.
@@ -74,9 +71,4 @@ impl App {
         }
         Ok(())
     }
-}
-
-fn has_no_stores(beacon: &Beacon, heard: Duration) -> bool {
-    let age_ms = beacon.stores_age_ms;
-    age_ms.is_some_and(|age_ms| Duration::from_millis(age_ms) + heard >= STORES_SILENT)
 }

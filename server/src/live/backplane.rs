@@ -13,7 +13,7 @@
 
 use bytes::Bytes;
 use roost_schema::RoomId;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 /// Who hears what is sent.
@@ -59,8 +59,10 @@ pub enum Link {
     /// Not up for the first time yet.
     #[default]
     Connecting,
-    /// What this instance sent itself last came back after this long.
+    /// What this instance sends itself comes back.
     Up {
+        since: Instant,
+        /// How long the last one took.
         lag: Duration,
     },
     Down,
@@ -69,6 +71,14 @@ pub enum Link {
 impl Link {
     pub const fn is_up(self) -> bool {
         matches!(self, Self::Up { .. })
+    }
+
+    /// For how long what this instance sends itself has come back; `None`: it does not.
+    pub fn up_for(self) -> Option<Duration> {
+        match self {
+            Self::Up { since, .. } => Some(since.elapsed()),
+            Self::Connecting | Self::Down => None,
+        }
     }
 }
 

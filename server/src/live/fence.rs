@@ -1,9 +1,11 @@
 //! The fence: an instance that does not know which sessions ended sends and writes nothing.
 //!
 //! A look at the revocations is good for nine and a half seconds by a clock that goes on while the process sleeps, so
-//! that one that was suspended notices before its first frame and its first commit. The check is one load
-//! and one look at the clock. See `docs/decisions/0012-registry-and-fence.md`.
+//! that one that was suspended notices before its first frame and its first commit. It is good no longer than the
+//! lease in the registry: others count on it that one whose lease ran out sends nothing. The check is one load
+//! and one look at the clock. See `docs/decisions/0012-registry-and-fence.md` and `0015-speaks-and-peers.md`.
 
+use super::peers::REGISTRY_LEASE;
 use crate::store::journal::Gate;
 use rustix::time::{ClockId, clock_gettime};
 use std::{
@@ -48,6 +50,11 @@ impl BootTime {
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
+
+    fn after(self, pause: Duration) -> Self {
+        let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(pause_ms))
+    }
 }
 
 /// When something last succeeded.
@@ -67,10 +74,12 @@ impl Mark {
 
     /// How long ago; `None`: never.
     pub fn age(&self) -> Option<Duration> {
-        match self.0.load(Ordering::Acquire) {
-            NEVER => None,
-            at => Some(BootTime::now().since(BootTime(at))),
-        }
+        Some(BootTime::now().since(self.at()?))
+    }
+
+    fn at(&self) -> Option<BootTime> {
+        let at = self.0.load(Ordering::Acquire);
+        (at != NEVER).then_some(BootTime(at))
     }
 }
 
@@ -83,6 +92,7 @@ struct State {
     /// Open until then. Never shut before the first look at the revocations.
     open_until_ms: AtomicU64,
     polled: Mark,
+    leased: Mark,
     is_shut: watch::Sender<bool>,
 }
 
@@ -91,6 +101,7 @@ impl Default for Fence {
         Self(Arc::new(State {
             open_until_ms: AtomicU64::new(NEVER),
             polled: Mark::default(),
+            leased: Mark::default(),
             is_shut: watch::Sender::new(false),
         }))
     }
@@ -120,25 +131,35 @@ impl Fence {
         self.0.polled.age()
     }
 
+    /// How long ago the last renewal of the lease began that succeeded; `None`: this instance was never registered.
+    pub fn lease_age(&self) -> Option<Duration> {
+        self.0.leased.age()
+    }
+
+    /// The lease was renewed by a statement that was sent then, or later.
+    pub fn leased(&self, began: BootTime) {
+        self.0.leased.set(began);
+    }
+
     /// A look at the revocations that began then has completed. Answers whether the fence was shut.
     pub fn polled(&self, began: BootTime) -> bool {
         let was_shut = self.is_shut();
         self.0.polled.set(began);
-        self.hold_open(began, FENCE_AFTER);
+        let known_until = began.after(FENCE_AFTER);
+        let leased_until = self.0.leased.at().map(|at| at.after(REGISTRY_LEASE));
+        self.hold_open(leased_until.map_or(known_until, |until| until.min(known_until)));
         // A look that took too long is none.
         self.look() || was_shut
     }
 
     /// Nobody knows more than this instance: it stays open for a while.
     pub fn spare(&self, now: BootTime, pause: Duration) {
-        self.hold_open(now, pause);
+        self.hold_open(now.after(pause));
     }
 
-    fn hold_open(&self, from: BootTime, pause: Duration) {
-        let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-        let until = from.0.saturating_add(pause_ms);
+    fn hold_open(&self, until: BootTime) {
         // The first time it is armed; later it never shuts earlier than it would have.
-        let later = |known| (known == NEVER || known < until).then_some(until);
+        let later = |known| (known == NEVER || known < until.0).then_some(until.0);
         let _ = self
             .0
             .open_until_ms
@@ -168,9 +189,9 @@ impl Fence {
             let is_shut = *self.0.is_shut.borrow();
             match (was_shut, is_shut) {
                 (false, true) => tracing::error!(
-                    "the revocations were not read for too long: nothing is sent or written until they are"
+                    "the revocations were not read, or the lease not renewed, for too long: nothing is sent or written until they are"
                 ),
-                (true, false) => tracing::info!("the revocations were read again"),
+                (true, false) => tracing::info!("the revocations were read again, under a lease"),
                 _ => {}
             }
             metrics::gauge!("roost_fenced").set(f64::from(u8::from(is_shut)));
@@ -209,6 +230,17 @@ mod tests {
         assert!(fence.polled(BootTime::now()));
         assert!(!fence.is_shut());
         assert!(!fence.polled(BootTime::now()), "it was open");
+    }
+
+    #[test]
+    fn a_look_is_good_no_longer_than_the_lease() {
+        let fence = Fence::default();
+        fence.leased(ago(REGISTRY_LEASE + Duration::from_millis(50)));
+        fence.polled(BootTime::now());
+        assert!(fence.is_shut(), "it may count as gone");
+        fence.leased(BootTime::now());
+        assert!(fence.polled(BootTime::now()));
+        assert!(!fence.is_shut());
     }
 
     #[tokio::test]

@@ -8,7 +8,11 @@ use super::{
     sweep,
 };
 use roost_schema::{RoomId, SessionId};
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::time::{MissedTickBehavior, interval};
 
 /// Takes what arrives, until cancelled. Nothing here waits: what needs time is handed on.
@@ -40,6 +44,7 @@ pub(super) async fn send_beacons(live: Arc<Live>) {
         let beacon = Beacon {
             instance: live.instance.id,
             revocations_age_ms: live.fence().age().map(millis),
+            lease_age_ms: live.fence().lease_age().map(millis),
             stores_age_ms: live.stores_answered.age().map(millis),
         };
         live.tell(Channel::Everyone, &Message::Beacon(beacon));
@@ -85,7 +90,7 @@ impl Live {
                     self.revocations.revoke(session);
                 }
             }
-            Message::Beacon(beacon) => self.peers.hear(beacon),
+            Message::Beacon(beacon) => self.peers.hear(Instant::now(), beacon),
         }
     }
 

@@ -27,7 +27,7 @@ pub use backplane::{Arrival, Arrivals, Backplane, Bucket, Channel, Link};
 pub use feed::{Feed, Frame};
 pub use fence::{BootTime, FENCE_AFTER, Fence, Mark};
 pub use limits::{Limiter, Rate};
-pub use peers::{BEACON_EVERY, Beacon, Peers, SILENT_AFTER};
+pub use peers::{BEACON_EVERY, Beacon, Peers, REGISTRY_LEASE, SILENT_AFTER, Word};
 pub use presence::{
     Departure, Ephemera, Ephemeral, Here, LocalPresence, MOVING_MAX, Presence, PresenceChanges,
     Record,

@@ -1,4 +1,4 @@
-//! The other instances: which are registered in the database, and when each was last heard of.
+//! The other instances: which are registered in the database, and what each last said of itself.
 
 use roost_schema::InstanceId;
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,9 @@ use std::{
 pub const BEACON_EVERY: Duration = Duration::from_secs(1);
 /// An instance that was not heard of for this long is silent.
 pub const SILENT_AFTER: Duration = Duration::from_millis(2_500);
+/// How long a row of the registry holds after it was renewed. An instance that was not heard of for as long counts as
+/// gone.
+pub const REGISTRY_LEASE: Duration = Duration::from_secs(10);
 
 /// What an instance says of itself each second.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +24,9 @@ pub struct Beacon {
     /// How long ago it has completed a look at the revocations, in milliseconds; none: never.
     #[serde(default)]
     pub revocations_age_ms: Option<u64>,
+    /// How long ago it has renewed its lease, in milliseconds; none: never, or a release that does not say so.
+    #[serde(default)]
+    pub lease_age_ms: Option<u64>,
     /// How long ago database and journal answered it, in milliseconds; none: never.
     #[serde(default)]
     pub stores_age_ms: Option<u64>,
@@ -32,61 +38,161 @@ pub struct Peers(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    registered: Vec<InstanceId>,
-    heard: HashMap<InstanceId, (Instant, Beacon)>,
+    peers: HashMap<InstanceId, Peer>,
+    /// When the registry was last read.
+    read_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Peer {
+    is_registered: bool,
+    known_since: Instant,
+    heard: Option<(Instant, Beacon)>,
+    /// It was silent for a lease while it could have been heard; until it is heard, or seen in the registry.
+    is_gone: bool,
+}
+
+/// What another instance last said, and how long ago that was. Silence counts only while this
+/// instance's own link is up: whoever hears nothing of itself learns nothing from the silence of others.
+#[derive(Clone, Copy, Debug)]
+pub struct Word<'a> {
+    beacon: Option<&'a Beacon>,
+    is_fresh: bool,
+    silence: Duration,
+    known_for: Duration,
+}
+
+impl Word<'_> {
+    /// Whether it was said just now.
+    pub const fn is_fresh(&self) -> bool {
+        self.is_fresh
+    }
+
+    /// How long ago that instance last succeeded in something, if it did not since it was heard. One that never did has
+    /// not for as long as it is known.
+    pub fn age(&self, said: impl Fn(&Beacon) -> Option<u64>) -> Duration {
+        self.age_if_said(said).unwrap_or(self.known_for)
+    }
+
+    /// The same; `None` when it says nothing of it.
+    pub fn age_if_said(&self, said: impl Fn(&Beacon) -> Option<u64>) -> Option<Duration> {
+        let age_ms = self.beacon.and_then(said)?;
+        Some(Duration::from_millis(age_ms).saturating_add(self.silence))
+    }
 }
 
 impl Peers {
     /// The other instances whose lease in the database runs.
-    pub fn set_registered(&self, registered: Vec<InstanceId>) {
-        self.known().registered = registered;
-    }
-
-    pub fn registered(&self) -> Vec<InstanceId> {
-        self.known().registered.clone()
+    pub fn set_registered(&self, now: Instant, registered: &[InstanceId]) {
+        let mut known = self.known();
+        known.read_at = Some(now);
+        for peer in known.peers.values_mut() {
+            peer.is_registered = false;
+        }
+        for instance in registered {
+            let peer = known.peer(*instance, now);
+            peer.is_registered = true;
+            peer.is_gone = false;
+        }
+        known.forget(now);
     }
 
     /// How long ago an instance was last heard of, and what it said.
     pub fn last_heard(&self, instance: InstanceId) -> Option<(Duration, Beacon)> {
         let known = self.known();
-        let (at, beacon) = known.heard.get(&instance)?;
+        let (at, beacon) = known.peers.get(&instance)?.heard.as_ref()?;
         Some((at.elapsed(), beacon.clone()))
     }
 
-    /// Whether a registered instance says nothing on the backplane.
+    /// Whether a registered instance says nothing on the backplane. A registry that was not read for a lease names
+    /// nobody any more but those who are heard.
     pub fn is_any_silent(&self) -> bool {
+        let now = Instant::now();
         let known = self.known();
-        known.registered.iter().any(|instance| {
-            let heard = known.heard.get(instance);
-            heard.is_none_or(|(at, _)| at.elapsed() > SILENT_AFTER)
+        let is_read = known
+            .read_at
+            .is_some_and(|at| now.saturating_duration_since(at) <= REGISTRY_LEASE);
+        known.peers.values().any(|peer| {
+            let heard = peer.heard.as_ref().map(|(at, _)| at);
+            let is_silent =
+                heard.is_none_or(|at| now.saturating_duration_since(*at) > SILENT_AFTER);
+            let may_live = is_read || now.saturating_duration_since(peer.seen()) <= REGISTRY_LEASE;
+            peer.is_registered && is_silent && may_live
         })
     }
 
-    /// Whether all others are known to be alike in something, each by what it said just now. True
-    /// for an instance that is alone.
-    pub fn are_all(&self, is_so: impl Fn(&Beacon, Duration) -> bool) -> bool {
-        let known = self.known();
-        let is_fresh = |at: &Instant| at.elapsed() <= SILENT_AFTER;
-        let mut registered = known.registered.iter();
-        let are_heard = registered.all(|instance| {
-            let heard = known.heard.get(instance);
-            heard.is_some_and(|(at, _)| is_fresh(at))
-        });
-        // One that has just come may not be known to be registered.
-        let mut fresh = known.heard.values().filter(|(at, _)| is_fresh(at));
-        are_heard && fresh.all(|(at, beacon)| is_so(beacon, at.elapsed()))
+    /// Whether all others are known to be alike in something, by what each last said; true for an instance that is
+    /// alone. `up_for`: for how long this instance's own canary has come back; `None`: it does not.
+    ///
+    /// Whoever was not heard of for a lease is gone and says nothing. Without a link nothing is known of anybody.
+    pub fn are_all(
+        &self,
+        now: Instant,
+        up_for: Option<Duration>,
+        is_so: impl Fn(Word<'_>) -> bool,
+    ) -> bool {
+        let mut known = self.known();
+        known.forget(now);
+        if known.peers.is_empty() {
+            return true;
+        }
+        let Some(up_for) = up_for else {
+            return false;
+        };
+        for peer in known.peers.values_mut() {
+            let silence = now.saturating_duration_since(peer.seen());
+            peer.is_gone |= silence.min(up_for) > REGISTRY_LEASE;
+        }
+        let mut others = known.peers.values().filter(|peer| !peer.is_gone);
+        others.all(|peer| is_so(peer.word(now, up_for)))
     }
 
-    pub(super) fn hear(&self, beacon: Beacon) {
-        const FORGET_AFTER: Duration = Duration::from_mins(1);
+    pub(crate) fn hear(&self, now: Instant, beacon: Beacon) {
         let mut known = self.known();
-        known.heard.retain(|_, (at, _)| at.elapsed() < FORGET_AFTER);
-        known
-            .heard
-            .insert(beacon.instance, (Instant::now(), beacon));
+        known.forget(now);
+        let peer = known.peer(beacon.instance, now);
+        peer.heard = Some((now, beacon));
+        peer.is_gone = false;
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn peer(&mut self, instance: InstanceId, now: Instant) -> &mut Peer {
+        self.peers.entry(instance).or_insert(Peer {
+            is_registered: false,
+            known_since: now,
+            heard: None,
+            is_gone: false,
+        })
+    }
+
+    /// One that has just come may not be known to be registered; one that ended is heard no more.
+    fn forget(&mut self, now: Instant) {
+        let is_heard = |peer: &Peer| now.saturating_duration_since(peer.seen()) <= REGISTRY_LEASE;
+        self.peers
+            .retain(|_, peer| peer.is_registered || is_heard(peer));
+    }
+}
+
+impl Peer {
+    /// When there was last a sign of it.
+    fn seen(&self) -> Instant {
+        self.heard.as_ref().map_or(self.known_since, |(at, _)| *at)
+    }
+
+    fn word(&self, now: Instant, up_for: Duration) -> Word<'_> {
+        let heard = self.heard.as_ref();
+        let is_fresh =
+            heard.is_some_and(|(at, _)| now.saturating_duration_since(*at) <= SILENT_AFTER);
+        Word {
+            beacon: heard.map(|(_, beacon)| beacon),
+            is_fresh,
+            silence: now.saturating_duration_since(self.seen()).min(up_for),
+            known_for: now.saturating_duration_since(self.known_since).min(up_for),
+        }
     }
 }

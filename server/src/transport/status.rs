@@ -246,7 +246,7 @@ impl Dependency {
     fn of_link(link: Link) -> Self {
         let (state, latency) = match link {
             Link::Connecting => (Answering::Connecting, None),
-            Link::Up { lag } => (Answering::Ok, Some(lag)),
+            Link::Up { lag, .. } => (Answering::Ok, Some(lag)),
             Link::Down => (Answering::Unreachable, None),
         };
         Self {
@@ -288,7 +288,7 @@ async fn instance(State(status): State<Status>) -> Json<InstanceReport> {
     let (vitals, census) = (status.app.vitals(), status.shared.wires.census());
     let readiness = status.shared.health.state();
     let canary = match vitals.link {
-        Some(Link::Up { lag }) => Some(lag),
+        Some(Link::Up { lag, .. }) => Some(lag),
         _ => None,
     };
     Json(InstanceReport {

@@ -299,7 +299,7 @@ impl Hearing {
                     Ok(message) if *message.channel == *self.own => {
                         if let Some(lag) = canary.came_back(&message) {
                             metrics::gauge!("roost_backplane_canary_lag_seconds").set(lag.as_secs_f64());
-                            self.redis.set_link(Link::Up { lag });
+                            self.redis.set_up(lag);
                         }
                     }
                     Ok(message) => self.take(&message),

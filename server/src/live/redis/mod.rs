@@ -31,7 +31,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{sync::watch, time::timeout};
 
@@ -143,6 +143,15 @@ impl Redis {
         {
             tracing::debug!(%error, "redis is not connected to anew");
         }
+    }
+
+    /// A canary came back after this long.
+    fn set_up(&self, lag: Duration) {
+        let since = match *self.link.borrow() {
+            Link::Up { since, .. } => since,
+            Link::Connecting | Link::Down => Instant::now(),
+        };
+        self.set_link(Link::Up { since, lag });
     }
 
     fn set_link(&self, link: Link) {

@@ -3,5 +3,6 @@
 
 mod fence;
 mod keys;
+mod peers;
 mod registry;
 mod revocations;

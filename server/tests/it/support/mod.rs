@@ -278,6 +278,11 @@ impl World {
         }
     }
 
+    /// Statements without values.
+    pub(crate) async fn run(&self, sql: &str) {
+        self.sql.write.execute_unprepared(sql).await.unwrap();
+    }
+
     pub(crate) async fn execute(&self, sql: &str, values: Vec<Value>) {
         let statement = Statement::from_sql_and_values(self.sql.backend(), sql, values);
         self.sql.write.execute_raw(statement).await.unwrap();
