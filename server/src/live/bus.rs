@@ -3,26 +3,25 @@
 //! * Delivery is local first and waits for nobody: it appends to a ring and wakes the readers, who
 //!   pull at their own pace. A slow reader costs the others nothing.
 //! * `delivered` rises one by one: an entry that is not delivered+1 is never delivered from memory.
+//! * Nobody is given what a later event superseded: a reader counts by position, and seqs may skip.
 //! * An event is a hint, the journal is the truth: whoever stands before the ring reads the journal.
 
-use super::{Frame, view::RoomView};
+use super::{
+    Frame,
+    ring::{Ring, weight},
+    view::RoomView,
+};
+use crate::store::journal::Entry;
 use roost_schema::{Position, RoomEvent, Seq};
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
-/// Bytes of recent events an active room keeps to serve readers without the journal.
-const RING_BYTES_MAX: usize = 512 * 1_024;
-/// Recent events an active room keeps.
-const RING_EVENTS_MAX: usize = 1_024;
 /// Bytes of event bodies that go out in one frame, unless one event alone has more.
 pub(super) const FRAME_BYTES_MAX: usize = 256 * 1_024;
 
 /// What was delivered in a room.
 pub(super) struct Delivery {
     view: Arc<RoomView>,
-    /// Events after `ring_start`, ascending; emptied entries are stepped over, so seqs may skip.
-    ring: VecDeque<Arc<RoomEvent>>,
-    ring_start: Seq,
-    ring_bytes: usize,
+    ring: Ring,
     /// The newest frame and the seq before it: what every reader who is up to date gets next.
     newest: Option<(Seq, Arc<Frame>)>,
 }
@@ -30,9 +29,7 @@ pub(super) struct Delivery {
 impl Delivery {
     pub(super) fn new(view: Arc<RoomView>) -> Self {
         Self {
-            ring: VecDeque::new(),
-            ring_start: view.head,
-            ring_bytes: 0,
+            ring: Ring::after(view.head),
             newest: None,
             view,
         }
@@ -46,21 +43,12 @@ impl Delivery {
         self.view.position()
     }
 
-    /// Takes the events that lead from what was delivered to `view`.
-    pub(super) fn deliver(&mut self, events: Vec<Arc<RoomEvent>>, view: Arc<RoomView>) {
+    /// Takes the entries that lead from what was delivered to `view`. What they supersede is in no frame that is
+    /// made, or handed out, after this.
+    pub(super) fn deliver(&mut self, entries: &[Entry], view: Arc<RoomView>) {
         let before = self.view.head;
         self.view = view;
-        for event in &events {
-            self.ring_bytes += weight(event);
-            self.ring.push_back(Arc::clone(event));
-        }
-        while self.ring.len() > RING_EVENTS_MAX || self.ring_bytes > RING_BYTES_MAX {
-            let Some(oldest) = self.ring.pop_front() else {
-                break;
-            };
-            self.ring_bytes -= weight(&oldest);
-            self.ring_start = oldest.seq;
-        }
+        let events = self.ring.push(entries);
         let is_one_frame =
             events.iter().map(|event| weight(event)).sum::<usize>() <= FRAME_BYTES_MAX;
         self.newest = is_one_frame.then(|| {
@@ -81,39 +69,22 @@ impl Delivery {
         {
             return Some(Arc::clone(frame));
         }
-        if cursor < self.ring_start {
-            return None;
-        }
-        let first = self.ring.partition_point(|event| event.seq <= cursor);
-        let mut bytes = 0;
-        let events: Vec<_> = self
-            .ring
-            .range(first..)
-            .take_while(|event| {
-                let is_first = bytes == 0;
-                bytes += weight(event);
-                is_first || bytes <= FRAME_BYTES_MAX
-            })
-            .cloned()
-            .collect();
-        let is_all = first + events.len() == self.ring.len();
-        let seq = match events.last() {
-            Some(last) if !is_all => last.seq,
-            // A reader fed from the journal may be ahead of what was delivered here.
-            _ => self.view.head.max(cursor),
-        };
+        let run = self.ring.run_after(cursor)?;
+        let is_all = run.cut_at.is_none();
+        // A reader fed from the journal may be ahead of what was delivered here.
+        let seq = run.cut_at.unwrap_or(self.view.head.max(cursor));
         let position = Position::new(self.view.epoch, seq);
-        Some(Arc::new(Frame::new(
-            self.view.id(),
-            events,
-            position,
-            is_all,
-        )))
+        let frame = Frame::new(self.view.id(), run.events, position, is_all);
+        Some(Arc::new(frame))
     }
-}
 
-/// Roughly what an event costs in memory and on the wire, in bytes.
-pub(super) fn weight(event: &RoomEvent) -> usize {
-    const ENVELOPE_BYTES: usize = 256;
-    event.body.as_str().len() + ENVELOPE_BYTES
+    /// Whether everything delivered after `seq` is remembered, if only by seq and item.
+    pub(super) fn knows_all_after(&self, seq: Seq) -> bool {
+        self.ring.knows_all_after(seq)
+    }
+
+    /// Whether a later event of the item was delivered, as far as is remembered.
+    pub(super) fn supersedes(&self, event: &RoomEvent) -> bool {
+        self.ring.supersedes(event)
+    }
 }

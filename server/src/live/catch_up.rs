@@ -7,7 +7,7 @@ use super::{
     mailbox::{ITEMS_KEPT_MAX, Mailbox},
 };
 use crate::store::journal::{Entry, JournalError};
-use roost_schema::{Epoch, ItemId, Kind, Position, RoomEvent, Seq};
+use roost_schema::{Epoch, ItemId, Kind, Position, Seq};
 use std::sync::{Arc, atomic::Ordering};
 
 /// Bytes read from the journal at once.
@@ -106,14 +106,8 @@ impl Mailbox {
             self.view.items.insert(entry.item, entry.clone());
         }
         self.view.head = newest.seq;
-        let events = entries
-            .iter()
-            // An emptied entry has nothing to say any more; what replaced it follows.
-            .filter(|entry| entry.op_id.is_some())
-            .map(|entry| Arc::new(RoomEvent::from(entry.clone())))
-            .collect();
         if let Some(delivery) = self.room.delivery().as_mut() {
-            delivery.deliver(events, self.view.snapshot());
+            delivery.deliver(entries, self.view.snapshot());
         }
         self.room.announce(self.view.position());
     }

@@ -9,13 +9,16 @@ use super::{
     bus::{Delivery, FRAME_BYTES_MAX},
     deliveries::Way,
 };
-use crate::store::journal::{Entry, RoomHead};
+use crate::store::journal::{Entry, Page, RoomHead};
 use roost_schema::{ItemId, Kind, Op, Position, RoomEvent, RoomEvents, RoomId, Seq, UserId};
 use serde_json::value::RawValue;
 use std::{
     collections::HashSet,
     sync::{Arc, OnceLock},
 };
+
+/// How often one page is read, when the journal changes faster than that.
+const READS_MAX: u32 = 16;
 
 /// Changes of a room that go out together, encoded once per instance.
 #[derive(Debug)]
@@ -24,8 +27,8 @@ pub struct Frame {
     pub events: Vec<Arc<RoomEvent>>,
     /// Where to resume after this frame.
     pub position: Position,
-    /// The frame has every change after the reader's position, and there are no more for now. Not
-    /// live, it helps the reader catch up: changes that later ones supersede may be left out.
+    /// The reader is up to date: there is no more for now. Live or not, a change is left out that a later one
+    /// superseded before the frame was made.
     pub live: bool,
     /// Forget everything held of the room first: this frame begins its full state.
     pub reset: bool,
@@ -192,7 +195,7 @@ impl Feed {
         let instance = Arc::clone(&self.room.instance);
         // The permit covers the reads only, never the reader's own slowness.
         let _permit = instance.feed_reads.acquire().await;
-        loop {
+        for _ in 0..READS_MAX {
             let before = self.read_head().await?;
             if before.floor > self.floor_seen.max(self.cursor.seq) {
                 self.start_over(before.floor);
@@ -208,23 +211,39 @@ impl Feed {
             instance
                 .deliveries
                 .count(Way::Feed, self.room.id(), &page.entries);
-            let last = page.entries.last().map_or(since, |entry| entry.seq);
-            // Whatever this page leaves out up to the head was superseded by something in it.
-            let seq = if page.more {
-                last
-            } else {
-                last.max(before.head)
-            };
-            let mut position = Position::new(self.cursor.epoch, seq);
-            if seq < self.floor_seen {
-                // Whoever goes on from here goes on with this load, and does not begin another.
-                position.floor = self.floor_seen;
+            if let Some(frame) = self.frame_of(page, before.head) {
+                return Ok(frame);
             }
-            let events = newest_of_each(page.entries);
-            let mut frame = Frame::new(self.room.id(), events, position, false);
-            frame.reset = std::mem::take(&mut self.is_reset);
-            return Ok(Arc::new(frame));
         }
+        // The journal changes faster than it is read.
+        Err(LiveError::Unavailable)
+    }
+
+    /// The frame of a page that was read when the journal held `head` at least; `None` when more was delivered
+    /// since than is remembered, so that nobody can say what of the page is superseded.
+    fn frame_of(&mut self, page: Page, head: Seq) -> Option<Arc<Frame>> {
+        let since = self.cursor.seq;
+        let last = page.entries.last().map_or(since, |entry| entry.seq);
+        // Whatever this page leaves out up to the head was superseded by something in it.
+        let seq = if page.more { last } else { last.max(head) };
+        let mut position = Position::new(self.cursor.epoch, seq);
+        if seq < self.floor_seen {
+            // Whoever goes on from here goes on with this load, and does not begin another.
+            position.floor = self.floor_seen;
+        }
+        let mut events = newest_of_each(page.entries);
+        // Held until the frame is made: what was superseded while the page was read is left out.
+        let delivery = self.room.delivery();
+        if let Some(delivery) = delivery.as_ref() {
+            if !delivery.knows_all_after(head) {
+                return None;
+            }
+            events.retain(|event| !delivery.supersedes(event));
+        }
+        let mut frame = Frame::new(self.room.id(), events, position, false);
+        drop(delivery);
+        frame.reset = std::mem::take(&mut self.is_reset);
+        Some(Arc::new(frame))
     }
 
     fn start_over(&mut self, floor: Seq) {

@@ -17,6 +17,7 @@ mod presence;
 mod redis;
 mod reorder;
 mod revocations;
+mod ring;
 mod room;
 mod sweep;
 mod view;

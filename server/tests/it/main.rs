@@ -29,5 +29,6 @@ mod serve;
 mod sessions;
 mod socketio;
 mod status;
+mod superseded;
 mod support;
 mod transports;

@@ -1,0 +1,189 @@
+//! What a room told lately, so that most readers need no journal. What a later event superseded keeps its seq, kind
+//! and actor here, and loses its body: nobody is given a text that was edited or deleted since.
+//!
+//! An event costs one look-up by item, and one by seq (binary search) if it supersedes another: the ring is never
+//! walked. Besides the bodies an active room keeps at most 1,024 entries of some 50 bytes, and as many in the index.
+
+use super::bus::FRAME_BYTES_MAX;
+use crate::store::journal::Entry;
+use roost_schema::{Body, ItemId, RoomEvent, Seq};
+use std::{
+    collections::{HashMap, VecDeque, hash_map},
+    sync::Arc,
+};
+
+/// Bytes of recent events an active room keeps to serve readers without the journal.
+const RING_BYTES_MAX: usize = 512 * 1_024;
+/// Recent events an active room remembers.
+const RING_EVENTS_MAX: usize = 1_024;
+
+#[derive(Debug)]
+pub(super) struct Ring {
+    /// Ascending by seq; emptied entries are in it, too.
+    told: VecDeque<Told>,
+    /// So many of the first only say what they supersede: their events were too many bytes.
+    bare: usize,
+    /// Whoever stands here or later can be served.
+    serves_after: Seq,
+    /// Everything after this is known by its seq and item.
+    knows_after: Seq,
+    /// Where the newest event of each item is.
+    newest: HashMap<ItemId, Seq>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Told {
+    seq: Seq,
+    item: ItemId,
+    event: Option<Arc<RoomEvent>>,
+    is_superseded: bool,
+}
+
+/// Events that follow a position.
+pub(super) struct Run {
+    pub(super) events: Vec<Arc<RoomEvent>>,
+    /// Where the run ends, if something remains after it.
+    pub(super) cut_at: Option<Seq>,
+}
+
+impl Ring {
+    /// Remembers nothing up to `head`.
+    pub(super) fn after(head: Seq) -> Self {
+        Self {
+            told: VecDeque::new(),
+            bare: 0,
+            serves_after: head,
+            knows_after: head,
+            newest: HashMap::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Takes what follows; gives the events of it that nothing supersedes.
+    pub(super) fn push(&mut self, entries: &[Entry]) -> Vec<Arc<RoomEvent>> {
+        let first = self.told.len();
+        for entry in entries {
+            self.supersede(entry.item, entry.seq);
+            let event = RoomEvent::from(entry.clone());
+            let mut told = Told {
+                seq: entry.seq,
+                item: entry.item,
+                event: Some(Arc::new(event)),
+                is_superseded: false,
+            };
+            if !entry.current {
+                told.lose_body();
+            }
+            self.bytes += told.bytes();
+            self.told.push_back(told);
+        }
+        let fresh = self.told.range(first..);
+        let fresh = fresh.filter_map(Told::current).cloned().collect();
+        self.shrink();
+        fresh
+    }
+
+    /// What follows a seq, as much as one frame holds; `None` when the ring does not go back so far.
+    pub(super) fn run_after(&self, seq: Seq) -> Option<Run> {
+        if seq < self.serves_after {
+            return None;
+        }
+        let first = self.told.partition_point(|told| told.seq <= seq);
+        let mut run = Run {
+            events: Vec::new(),
+            cut_at: None,
+        };
+        let (mut bytes, mut last) = (0, seq);
+        for told in self.told.range(first..) {
+            if let Some(event) = told.current() {
+                bytes += weight(event);
+                if bytes > FRAME_BYTES_MAX && !run.events.is_empty() {
+                    run.cut_at = Some(last);
+                    return Some(run);
+                }
+                run.events.push(Arc::clone(event));
+            }
+            last = told.seq;
+        }
+        Some(run)
+    }
+
+    /// Whether everything told after `seq` is remembered, if only by seq and item.
+    pub(super) fn knows_all_after(&self, seq: Seq) -> bool {
+        self.knows_after <= seq
+    }
+
+    /// Whether a later event of the item is remembered.
+    pub(super) fn supersedes(&self, event: &RoomEvent) -> bool {
+        let newest = self.newest.get(&event.item);
+        newest.is_some_and(|newest| *newest > event.seq)
+    }
+
+    fn supersede(&mut self, item: ItemId, by: Seq) {
+        let Some(earlier) = self.newest.insert(item, by) else {
+            return;
+        };
+        let at = self.told.partition_point(|told| told.seq < earlier);
+        if let Some(told) = self.told.get_mut(at)
+            && told.seq == earlier
+        {
+            self.bytes -= told.bytes();
+            told.lose_body();
+            self.bytes += told.bytes();
+        }
+    }
+
+    fn shrink(&mut self) {
+        while self.bytes > RING_BYTES_MAX {
+            let Some(told) = self.told.get_mut(self.bare) else {
+                break;
+            };
+            self.bytes -= told.bytes();
+            told.event = None;
+            self.serves_after = told.seq;
+            self.bare += 1;
+        }
+        while self.told.len() > RING_EVENTS_MAX {
+            let Some(oldest) = self.told.pop_front() else {
+                break;
+            };
+            self.bytes -= oldest.bytes();
+            self.bare = self.bare.saturating_sub(1);
+            self.serves_after = self.serves_after.max(oldest.seq);
+            self.knows_after = oldest.seq;
+            if let hash_map::Entry::Occupied(newest) = self.newest.entry(oldest.item)
+                && *newest.get() == oldest.seq
+            {
+                newest.remove();
+            }
+        }
+    }
+}
+
+impl Told {
+    /// The event, if readers are given it.
+    fn current(&self) -> Option<&Arc<RoomEvent>> {
+        self.event.as_ref().filter(|_| !self.is_superseded)
+    }
+
+    fn lose_body(&mut self) {
+        self.is_superseded = true;
+        if let Some(event) = &mut self.event {
+            *event = Arc::new(RoomEvent {
+                body: Body::null(),
+                ..(**event).clone()
+            });
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.event.as_deref().map_or(0, weight)
+    }
+}
+
+/// Roughly what an event costs in memory and on the wire, in bytes.
+pub(super) fn weight(event: &RoomEvent) -> usize {
+    const ENVELOPE_BYTES: usize = 256;
+    event.body.as_str().len() + ENVELOPE_BYTES
+}
