@@ -8,7 +8,6 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { io } from "socket.io-client";
 
 const WINDOW = 4; // writes one sender has under way at once
-const PACE_MS = 50; // keeps a sender below the 100 requests a second of one address
 const RETRY_MS = 150;
 const ANSWER_MS = 10_000;
 const TRANSPORTS = [["polling", "websocket"], ["websocket"], ["polling"]];
@@ -76,7 +75,7 @@ class Person {
 // What a sender's answers are worth: try again, or the end of the matter.
 const RETRYABLE = ["timeout", "rate_limited", "overloaded", "unavailable", "outcome_unknown"];
 
-async function send(person, transports, rooms, take, ledger) {
+async function send(person, transports, rooms, take, paceMs, ledger) {
   const socket = person.connect(transports);
   const own = new Map(rooms.map((room) => [room, []]));
   const worker = async () => {
@@ -98,7 +97,7 @@ async function send(person, transports, rooms, take, ledger) {
       ledger.operations[opId] = await repeat(socket, event, payload, expected, ledger, (answer) => {
         if (event !== "item:delete") messages.push(answer.id ?? answer.item);
       });
-      await sleep(PACE_MS);
+      await sleep(paceMs);
     }
   };
   await Promise.all(Array.from({ length: WINDOW }, worker));
@@ -195,7 +194,7 @@ function apply(reading, frame) {
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const next = async () => JSON.parse((await lines.next()).value);
 
-const { url, rooms, writes, senders, readers } = await next();
+const { url, rooms, writes, paceMs, senders, readers } = await next();
 const readings = readers.map((person, number) => {
   const room = number % 2 === 0 ? rooms[0] : rooms[1 + number];
   const cutEveryMs = number % 3 === 2 ? 2_000 : 0;
@@ -211,7 +210,7 @@ const take = () => {
 };
 const progress = setInterval(() => say({ type: "progress", acknowledged: ledger.acknowledged }), 100);
 await Promise.all(
-  senders.map((person, index) => send(new Person(url, person), TRANSPORTS[index % 3], rooms, take, ledger)),
+  senders.map((person, index) => send(new Person(url, person), TRANSPORTS[index % 3], rooms, take, paceMs, ledger)),
 );
 clearInterval(progress);
 say({ type: "sent", operations: ledger.operations, retries: ledger.retries });

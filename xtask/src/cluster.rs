@@ -187,6 +187,14 @@ impl Cluster {
         self.instance(index)?.restart()
     }
 
+    /// Replaces an instance by another release, as an operator does: it is asked to stop and waited for, then the
+    /// other program starts on its port with its configuration.
+    pub fn replace(&mut self, index: usize, program: &Path) -> Result<()> {
+        let instance = self.instance(index)?;
+        instance.stop()?;
+        instance.restart_as(program)
+    }
+
     /// Starts one more; gives its index. Caddy finds a spare one within 1 s, and is told of others: then it may cut
     /// off whoever is just connecting. Open sockets stay where they are.
     pub fn add_instance(&mut self) -> Result<usize> {
@@ -241,6 +249,22 @@ impl Cluster {
         lines.extend(self.mongodb.as_ref().map(MongoDb::describe));
         lines.extend(self.redis.as_ref().map(Server::describe));
         lines.join("\n")
+    }
+
+    /// Shows what the instances said last that was no news.
+    pub fn show_logs(&self) {
+        const LINES_MAX: usize = 15;
+        for (index, instance) in self.instances.iter().enumerate() {
+            let log = fs::read_to_string(instance.log()).unwrap_or_default();
+            let is_grave = |line: &&str| !line.contains("\"INFO\"") && !line.contains("\"TRACE\"");
+            let grave: Vec<_> = log.lines().filter(is_grave).collect();
+            let from = grave.len().saturating_sub(LINES_MAX);
+            eprintln!(
+                "instance {} said last:\n{}",
+                index + 1,
+                grave[from..].join("\n")
+            );
+        }
     }
 
     /// Starts again whichever instance has ended; gives its index and how it ended.

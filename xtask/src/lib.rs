@@ -3,6 +3,7 @@
 //! `servers` finds, installs and runs the real programs; `tools` obtains everything else; each command has its own file.
 
 pub mod assets;
+pub mod base;
 pub mod ci;
 pub mod cluster;
 pub mod conformance;

@@ -10,6 +10,7 @@ mod order;
 mod promises;
 mod reader;
 mod sender;
+mod upgrade;
 mod verdict;
 
 use anyhow::Result;
@@ -18,6 +19,7 @@ use clap::Subcommand;
 pub use line::Line;
 pub use order::{Order, Store};
 pub use promises::Promises;
+pub use upgrade::Upgrade;
 
 #[derive(Subcommand)]
 pub enum Proof {
@@ -27,6 +29,8 @@ pub enum Proof {
     Line(Line),
     /// How soon people learn of what they missed, see each other, are locked out and go on, and what restarts cost.
     Promises(Promises),
+    /// Two releases side by side under load: the instances are replaced one by one, forward, back and forward again.
+    Upgrade(Upgrade),
 }
 
 pub fn run(proof: &Proof) -> Result<()> {
@@ -34,5 +38,6 @@ pub fn run(proof: &Proof) -> Result<()> {
         Proof::Order(order) => order::run(*order),
         Proof::Line(line) => line::run(*line),
         Proof::Promises(promises) => promises::run(*promises),
+        Proof::Upgrade(upgrade) => upgrade::run(upgrade),
     }
 }

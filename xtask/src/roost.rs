@@ -23,16 +23,21 @@ const LOG_TAIL_LINES: usize = 10;
 
 /// Builds the server and gives its path.
 pub fn build(debug: bool) -> Result<PathBuf> {
+    build_in(&workspace::root(), &workspace::target_folder(), debug)
+}
+
+/// Builds the server of a tree into a target folder.
+pub(crate) fn build_in(tree: &Path, target: &Path, debug: bool) -> Result<PathBuf> {
     let mut command = tied("cargo", DeathSignal::Terminate, None);
     // With the whole workspace selected its features are those of the tests: nothing is built twice.
     command.args(["build", "--locked", "--workspace", "--bin", "roost"]);
     if !debug {
         command.arg("--release");
     }
-    command.current_dir(workspace::root());
+    command.env("CARGO_TARGET_DIR", target).current_dir(tree);
     process::run(&mut command)?;
     let profile = if debug { "debug" } else { "release" };
-    Ok(workspace::target_folder().join(profile).join("roost"))
+    Ok(target.join(profile).join("roost"))
 }
 
 /// A server whose data outlives it.
@@ -120,6 +125,12 @@ impl Roost {
     pub fn restart(&mut self) -> Result<()> {
         self.child = spawn(&self.program, &self.folder, &self.environment, self.port)?;
         Ok(())
+    }
+
+    /// Starts it as another program from now on: another release on the same port, with the same configuration.
+    pub fn restart_as(&mut self, program: &Path) -> Result<()> {
+        program.clone_into(&mut self.program);
+        self.restart()
     }
 
     /// Starts it with other values of these variables, from now on.

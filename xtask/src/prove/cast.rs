@@ -1,6 +1,10 @@
 //! The people of a proof: who writes and who reads in which rooms, and what they saw in the end.
 
-use super::{ledger::Ledger, node::Node, reader, sender};
+use super::{
+    ledger::Ledger,
+    node::{Node, Script},
+    reader, sender,
+};
 use crate::interrupt;
 use anyhow::{Context, Result, bail};
 use roost_client::{Client, Endpoint};
@@ -16,7 +20,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-const SENDERS: usize = 20;
+pub(super) const SENDERS: usize = 20;
 const JAVASCRIPT_SENDERS: usize = 3;
 const READERS: usize = 30;
 const JAVASCRIPT_READERS: usize = 6;
@@ -41,6 +45,8 @@ pub(super) struct Plan {
     pub(super) sole_writes: u64,
     /// The writes take at least this long.
     pub(super) spread: Duration,
+    /// How long each worker of the JavaScript senders waits after a write.
+    pub(super) script_pace: Duration,
 }
 
 impl Plan {
@@ -104,7 +110,14 @@ impl Cast {
             .await
             .context("the readers do not begin")?;
         let started = Instant::now();
-        let node = Node::start(url, script_senders, script_readers, &rooms, script_writes).await?;
+        let script = Script {
+            senders: script_senders,
+            readers: script_readers,
+            rooms: &rooms,
+            writes: script_writes,
+            pace: plan.script_pace,
+        };
+        let node = Node::start(url, &script).await?;
         let mut senders = JoinSet::new();
         for (number, client) in own_senders.iter().enumerate() {
             sender::start(&mut senders, number, client, &ledger);
@@ -149,7 +162,7 @@ impl Cast {
         Ok(())
     }
 
-    fn acknowledged(&mut self) -> Result<u64> {
+    pub(super) fn acknowledged(&mut self) -> Result<u64> {
         Ok(self.ledger.acknowledged() + self.node.acknowledged()?)
     }
 

@@ -12,7 +12,7 @@ mod writes;
 
 use super::{
     cast::{Cast, Evidence, Plan},
-    journal, verdict,
+    journal, node, verdict,
 };
 use crate::{
     cluster::{Cluster, INSTANCES, Options, Redis},
@@ -112,7 +112,7 @@ fn pass(line: Line, redis: Redis, is_backplane_judged: bool, program: &Path) -> 
         .block_on(take_course(line, redis, &mut cluster))
         .and_then(|course| are_understood(&cluster).map(|()| course))
         .and_then(|course| cluster.stop_instances().map(|()| course))
-        .inspect_err(|_| show_logs(&cluster))?;
+        .inspect_err(|_| cluster.show_logs())?;
     let kept = journal::read(cluster.instance(0)?, &course.evidence.rooms)?;
     let mut faults = Vec::new();
     faults.extend(verdict::judge(&course.evidence, &kept).err());
@@ -150,6 +150,7 @@ fn plan(line: Line) -> Plan {
         writes: line.writes,
         sole_writes: line.writes * SOLE_PERCENT / 100,
         spread: FAULT_WINDOW * 2 * windows + SPREAD_REST,
+        script_pace: node::PACE,
     }
 }
 
@@ -264,20 +265,4 @@ fn are_understood(cluster: &Cluster) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// What the instances said last that was no news.
-fn show_logs(cluster: &Cluster) {
-    const LINES_MAX: usize = 15;
-    for (index, instance) in cluster.instances().iter().enumerate() {
-        let log = std::fs::read_to_string(instance.log()).unwrap_or_default();
-        let is_grave = |line: &&str| !line.contains("\"INFO\"") && !line.contains("\"TRACE\"");
-        let grave: Vec<_> = log.lines().filter(is_grave).collect();
-        let from = grave.len().saturating_sub(LINES_MAX);
-        eprintln!(
-            "instance {} said last:\n{}",
-            index + 1,
-            grave[from..].join("\n")
-        );
-    }
 }

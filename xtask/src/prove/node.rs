@@ -2,6 +2,7 @@
 //! It is told what to do in lines of JSON and answers in lines of JSON.
 
 use super::{
+    cast::SENDERS,
     ledger::{Ledger, Outcome},
     reader::Reading,
 };
@@ -22,6 +23,28 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
+
+/// Keeps a sender below the 100 requests a second that one address may make.
+pub(super) const PACE: Duration = Duration::from_millis(50);
+/// Writes one sender has under way at once, as the script has it.
+const WINDOW: u32 = 4;
+
+/// What the process is told to do.
+pub(super) struct Script<'a> {
+    pub(super) senders: &'a [Client],
+    pub(super) readers: &'a [Client],
+    pub(super) rooms: &'a [RoomId],
+    pub(super) writes: u64,
+    /// How long each worker waits after a write.
+    pub(super) pace: Duration,
+}
+
+/// The pace at which its share of these writes takes about this long.
+pub(super) fn pace(writes: u64, spread: Duration) -> Duration {
+    let by_each = writes / (SENDERS as u64 * u64::from(WINDOW));
+    let by_each = u32::try_from(by_each).unwrap_or(u32::MAX);
+    PACE.max(spread / by_each.max(1))
+}
 
 pub(super) struct Node {
     orders: ChildStdin,
@@ -64,13 +87,7 @@ struct ScriptReading {
 }
 
 impl Node {
-    pub(super) async fn start(
-        url: &str,
-        senders: &[Client],
-        readers: &[Client],
-        rooms: &[RoomId],
-        writes: u64,
-    ) -> Result<Self> {
+    pub(super) async fn start(url: &str, script: &Script<'_>) -> Result<Self> {
         let mut command: Command = tied("node", DeathSignal::Kill, None).into();
         command.arg(workspace::root().join("conformance/prove.mjs"));
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -92,8 +109,9 @@ impl Node {
             _listener: listener,
         };
         let order = json!({
-            "url": url, "rooms": rooms, "writes": writes,
-            "senders": people(senders), "readers": people(readers),
+            "url": url, "rooms": script.rooms, "writes": script.writes,
+            "paceMs": script.pace.as_millis(),
+            "senders": people(script.senders), "readers": people(script.readers),
         });
         node.order(&order).await?;
         Ok(node)

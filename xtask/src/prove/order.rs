@@ -7,7 +7,7 @@
 
 use super::{
     cast::{Cast, Evidence, Plan},
-    journal, verdict,
+    journal, node, verdict,
 };
 use crate::{
     roost::{self, Roost},
@@ -97,6 +97,7 @@ async fn gather(order: Order, roost: &mut Roost) -> Result<Evidence> {
         writes: order.writes,
         sole_writes: 0,
         spread: Duration::ZERO,
+        script_pace: node::PACE,
     };
     let mut cast = Cast::start(&roost.url(), plan).await?;
     for kill in 1..=order.kills {

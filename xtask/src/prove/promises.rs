@@ -3,7 +3,7 @@
 
 mod cut_off;
 mod missed;
-mod people;
+pub(super) mod people;
 mod presence;
 mod restarts;
 mod revocations;
@@ -29,15 +29,15 @@ pub struct Promises {
 }
 
 /// What was measured of one promise.
-struct Figure {
+pub(super) struct Figure {
     promise: &'static str,
     what: &'static str,
-    times: Vec<Duration>,
+    pub(super) times: Vec<Duration>,
     at_most: Duration,
 }
 
 impl Figure {
-    fn new(promise: &'static str, what: &'static str, at_most: Duration) -> Self {
+    pub(super) fn new(promise: &'static str, what: &'static str, at_most: Duration) -> Self {
         Self {
             promise,
             what,
@@ -51,11 +51,11 @@ impl Figure {
     }
 
     /// Nothing measured is nothing kept.
-    fn is_kept(&self) -> bool {
+    pub(super) fn is_kept(&self) -> bool {
         !self.times.is_empty() && self.worst() <= self.at_most
     }
 
-    fn line(&self) -> String {
+    pub(super) fn line(&self) -> String {
         format!(
             "{:<4} {:<62} {:>4} trials  worst {:>7.3} s  at most {:>6.3} s  {}",
             self.promise,

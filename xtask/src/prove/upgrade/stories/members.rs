@@ -1,0 +1,85 @@
+//! Who is in a room, and as what.
+
+use super::{Places, Teller, Times, everywhere, is_refused};
+use crate::prove::promises::people::placed;
+use anyhow::Result;
+use roost_client::{Client, Error};
+use roost_schema::{ChangeRole, ErrorCode, InviteMember, Message, Role, RoomId, SendMessage};
+
+impl Teller {
+    /// The guest is invited as a viewer and becomes an editor, a viewer and an editor again.
+    pub(super) async fn tell_members(&self, places: &Places, times: &mut Times) -> Result<()> {
+        let owner = placed(&self.owner, places.first())?;
+        let (guest, room) = (self.guest.user_id(), self.room);
+        let invitation = InviteMember {
+            email: None,
+            user_id: Some(guest),
+            role: Role::Viewer,
+            op_id: None,
+        };
+        owner.invite_member(room, &invitation).await?;
+        let is_in = async |guest: &Client| match guest.read_room(room).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.code() == Some(ErrorCode::NotFound) => Ok(false),
+            Err(error) => Err(error.into()),
+        };
+        let took = everywhere(&self.guest, places, is_in).await?;
+        times.let_in.extend(took);
+        self.become_role(&owner, Role::Editor, places, times)
+            .await?;
+        self.become_role(&owner, Role::Viewer, places, times)
+            .await?;
+        self.become_role(&owner, Role::Editor, places, times).await
+    }
+
+    async fn become_role(
+        &self,
+        owner: &Client,
+        role: Role,
+        places: &Places,
+        times: &mut Times,
+    ) -> Result<()> {
+        let change = ChangeRole { role, op_id: None };
+        let room = self.room;
+        owner
+            .change_role(room, self.guest.user_id(), &change)
+            .await?;
+        let may_write = role == Role::Editor;
+        let is_so = async |guest: &Client| {
+            let is_refused = is_refused(write(guest, room).await, ErrorCode::Forbidden)?;
+            Ok(is_refused != may_write)
+        };
+        let took = everywhere(&self.guest, places, is_so).await?;
+        let figure = if may_write {
+            &mut times.let_in
+        } else {
+            &mut times.role
+        };
+        figure.extend(took);
+        Ok(())
+    }
+
+    pub(super) async fn tell_removal(&self, places: &Places, times: &mut Times) -> Result<()> {
+        let owner = placed(&self.owner, places.first())?;
+        let room = self.room;
+        owner
+            .remove_member(room, self.guest.user_id(), None)
+            .await?;
+        let is_out =
+            async |guest: &Client| is_refused(guest.read_room(room).await, ErrorCode::NotFound);
+        let took = everywhere(&self.guest, places, is_out).await?;
+        times.removed.extend(took);
+        let is_out =
+            async |guest: &Client| is_refused(write(guest, room).await, ErrorCode::NotFound);
+        everywhere(&self.guest, places, is_out).await.map(drop)
+    }
+}
+
+async fn write(guest: &Client, room: RoomId) -> Result<Message, Error> {
+    let input = SendMessage {
+        text: "a guest's".to_owned(),
+        id: None,
+        op_id: None,
+    };
+    guest.send_message(room, &input).await
+}

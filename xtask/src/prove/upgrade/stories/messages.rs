@@ -1,0 +1,174 @@
+//! Messages over each API at each instance: what is read, repeated, edited and resumed elsewhere.
+
+use super::{Places, Teller, new_op_id};
+use crate::prove::promises::people::placed;
+use anyhow::{Context, Result, ensure};
+use roost_client::{Client, Socket};
+use roost_schema::{
+    DeleteMessage, EditMessage, ErrorCode, ItemId, Message, Position, RoomEvent, RoomId,
+    SendMessage, SendMessageToRoom, Seq,
+};
+use serde::Deserialize;
+use serde_json::json;
+
+/// What is kept for the next mix.
+pub(super) struct Written {
+    /// Before what was written.
+    position: Position,
+    input: SendMessage,
+    message: Message,
+    /// Others of the same mix, to be edited and deleted.
+    edited: ItemId,
+    deleted: ItemId,
+}
+
+impl Teller {
+    pub(super) async fn tell_messages(&mut self, places: &Places) -> Result<()> {
+        let here = placed(&self.owner, places.first())?;
+        let (room, before) = (self.room, head(&here, self.room).await?);
+        let mut sent = Vec::new();
+        for place in places {
+            let there = placed(&self.owner, Some(place))?;
+            sent.extend(write_over_each(&there, room).await?);
+        }
+        for (number, (input, message)) in sent.iter().enumerate() {
+            let place = &places[(number + 1) % places.len()];
+            let there = placed(&self.owner, Some(place))?;
+            let repeated = there.send_message(room, input).await;
+            let repeated = repeated.context("an operation repeated elsewhere")?;
+            ensure!(
+                repeated == *message,
+                "another answer: {repeated:?} for {message:?}"
+            );
+        }
+        let seqs: Vec<Seq> = sent.iter().map(|(_, message)| message.seq).collect();
+        for place in places {
+            let there = placed(&self.owner, Some(place))?;
+            let events = resume(&there, room, before).await?;
+            let seen: Vec<Seq> = events.iter().map(|event| event.seq).collect();
+            ensure!(seen == seqs, "resumed to {seen:?}, written were {seqs:?}");
+        }
+        if let Some(written) = self.written.take() {
+            self.go_on(&written, places)
+                .await
+                .context("of the mix before")?;
+        }
+        let [(input, message), (_, edited), (_, deleted), ..] = &sent[..] else {
+            anyhow::bail!("three were sent");
+        };
+        self.written = Some(Written {
+            position: before,
+            input: input.clone(),
+            message: message.clone(),
+            edited: edited.id,
+            deleted: deleted.id,
+        });
+        Ok(())
+    }
+
+    /// With what the mix before wrote, wherever it did.
+    async fn go_on(&self, written: &Written, places: &Places) -> Result<()> {
+        let (here, room) = (placed(&self.owner, places.first())?, self.room);
+        let repeated = here.send_message(room, &written.input).await?;
+        ensure!(repeated == written.message, "another answer: {repeated:?}");
+        let edit = EditMessage {
+            text: "edited".to_owned(),
+            op_id: Some(new_op_id()?),
+            if_match: None,
+        };
+        let edited = here.edit_message(room, written.edited, &edit).await?;
+        let delete = DeleteMessage {
+            op_id: Some(new_op_id()?),
+            if_match: None,
+        };
+        here.delete_message(room, written.deleted, &delete).await?;
+        let mut all = Vec::new();
+        for place in places {
+            let there = placed(&self.owner, Some(place))?;
+            let read = there.read_message(room, written.edited).await?;
+            ensure!(read == edited, "{read:?} was read, {edited:?} was written");
+            let gone = there.read_message(room, written.deleted).await;
+            let code = gone.err().and_then(|error| error.code());
+            ensure!(
+                code == Some(ErrorCode::NotFound),
+                "a deleted message is read: {code:?}"
+            );
+            all.push(resume(&there, room, written.position).await?);
+        }
+        let last = all
+            .iter()
+            .filter_map(|events| Some(events.last()?.seq))
+            .min();
+        ensure!(last > Some(edited.seq), "resumed to {last:?} only");
+        ensure!(
+            all.windows(2).all(|pair| pair[0] == pair[1]),
+            "instances resume from one position to different states"
+        );
+        Ok(())
+    }
+}
+
+/// Where a room stands.
+async fn head(client: &Client, room: RoomId) -> Result<Position> {
+    let mut after = None;
+    loop {
+        let frame = client.list_events(room, after).await?;
+        if frame.live {
+            return Ok(frame.position);
+        }
+        after = Some(frame.position);
+    }
+}
+
+/// All that follows a position.
+async fn resume(client: &Client, room: RoomId, after: Position) -> Result<Vec<RoomEvent>> {
+    let (mut events, mut after) = (Vec::new(), after);
+    loop {
+        let frame = client.list_events(room, Some(after)).await?;
+        ensure!(!frame.reset, "a position from elsewhere is not known");
+        events.extend(frame.events);
+        if frame.live {
+            return Ok(events);
+        }
+        after = frame.position;
+    }
+}
+
+/// One message over REST, GraphQL and Socket.IO each.
+async fn write_over_each(client: &Client, room: RoomId) -> Result<Vec<(SendMessage, Message)>> {
+    #[derive(Deserialize)]
+    struct Sent {
+        sent: Message,
+    }
+    const MUTATION: &str = "mutation($room: RoomId!, $input: SendMessage!) {
+        sent: sendMessage(room: $room, input: $input) {
+            id roomId seq authorId text createdAt editedAt } }";
+    let socket = Socket::connect(client).await?;
+    let mut all = Vec::new();
+    for api in ["rest", "graphql", "socketio"] {
+        let input = SendMessage {
+            text: format!("over {api}"),
+            id: None,
+            op_id: Some(new_op_id()?),
+        };
+        let message = match api {
+            "rest" => client.send_message(room, &input).await?,
+            "graphql" => {
+                let input = json!({ "text": input.text, "opId": input.op_id });
+                let variables = json!({ "room": room, "input": input });
+                client.query::<Sent>(MUTATION, variables).await?.sent
+            }
+            _ => {
+                let input = SendMessageToRoom {
+                    room,
+                    text: input.text.clone(),
+                    id: None,
+                    op_id: input.op_id.clone(),
+                };
+                socket.send_message(&input).await?
+            }
+        };
+        all.push((input, message));
+    }
+    Ok(all)
+}

@@ -1,0 +1,43 @@
+//! Rooms that are made, named and archived.
+
+use super::{Places, Teller, everywhere, is_refused};
+use crate::prove::promises::people::placed;
+use anyhow::Result;
+use roost_client::Client;
+use roost_schema::{ChangeRoom, CreateBoard, ErrorCode, PageQuery, SendMessage};
+
+impl Teller {
+    pub(super) async fn tell_rooms(&self, places: &Places) -> Result<()> {
+        let here = placed(&self.owner, places.first())?;
+        let board = CreateBoard {
+            title: format!("Board {}", self.mixes),
+            op_id: None,
+        };
+        let room = here.create_board(&board).await?.id;
+        let is_listed = async |client: &Client| {
+            let page = client.list_rooms(&PageQuery::default()).await?;
+            Ok(page.items.iter().any(|listed| listed.id == room))
+        };
+        everywhere(&self.owner, places, is_listed).await?;
+
+        let title = format!("Board {} by another name", self.mixes);
+        let change = ChangeRoom {
+            title: Some(title.clone()),
+            archived: Some(true),
+            op_id: None,
+        };
+        here.change_room(room, &change).await?;
+        let is_changed = async |client: &Client| {
+            let read = client.read_room(room).await?;
+            let message = SendMessage {
+                text: "too late".to_owned(),
+                id: None,
+                op_id: None,
+            };
+            let answer = client.send_message(room, &message).await;
+            let is_refused = is_refused(answer, ErrorCode::Archived)?;
+            Ok(is_refused && read.archived && read.title.as_ref() == Some(&title))
+        };
+        everywhere(&self.owner, places, is_changed).await.map(drop)
+    }
+}

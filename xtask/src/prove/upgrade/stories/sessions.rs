@@ -1,0 +1,84 @@
+//! Accounts and sessions that one release makes and another goes on with.
+
+use super::{PASSWORD, Places, Teller, Times, everywhere, register};
+use crate::prove::promises::people::placed;
+use anyhow::{Context, Result, ensure};
+use reqwest::Method;
+use roost_client::{Client, Endpoint, Error};
+use roost_schema::{Login, Secret};
+
+/// What is kept for the next mix.
+pub(super) struct Kept {
+    /// A session, exchanged at each instance since.
+    device: Client,
+    /// Somebody who registered then.
+    newcomer: String,
+}
+
+impl Teller {
+    pub(super) async fn tell_sessions(&mut self, places: &Places, times: &mut Times) -> Result<()> {
+        if let Some(kept) = self.kept.take() {
+            self.end(&kept, places, times)
+                .await
+                .context("of the mix before")?;
+        }
+        let own = self.guest.endpoint().local_address();
+        let own = own.context("everybody has an address")?;
+        let here = places[0].from_address(own)?;
+        let device = sign_in(&here, &self.guest_email).await?;
+        exchange(&device, places).await?;
+        let name = format!("newcomer-{}-{}", self.number, self.mixes);
+        let (_, newcomer) = register(&places[0], &name, self.number, 2 + self.mixes).await?;
+        self.kept = Some(Kept { device, newcomer });
+        Ok(())
+    }
+
+    /// The session goes on, and is signed out; the newcomer signs in.
+    async fn end(&self, kept: &Kept, places: &Places, times: &mut Times) -> Result<()> {
+        exchange(&kept.device, places).await?;
+        let own = kept.device.endpoint().local_address();
+        let own = own.context("everybody has an address")?;
+        for place in places {
+            sign_in(&place.from_address(own)?, &kept.newcomer)
+                .await
+                .context("a newcomer")?;
+        }
+        let token = kept.device.access_token().await?;
+        placed(&kept.device, places.first())?.logout().await?;
+        // The client would exchange its tokens.
+        let is_out = async |client: &Client| {
+            let request = client.endpoint().request(Method::GET, "/api/v1/me");
+            let answer = request.bearer_auth(token.expose()).send().await;
+            Ok(answer.map_err(Error::from)?.status() == 401)
+        };
+        let took = everywhere(&kept.device, places, is_out).await?;
+        times.signed_out.extend(took);
+        Ok(())
+    }
+}
+
+async fn sign_in(at: &Endpoint, email: &str) -> Result<Client> {
+    let login = Login {
+        email: email.to_owned(),
+        password: Secret::new(PASSWORD),
+    };
+    at.login(&login)
+        .await
+        .with_context(|| format!("{email} cannot sign in"))
+}
+
+/// The refresh token is exchanged at each instance in turn, and the access token that it gives is good at all.
+async fn exchange(device: &Client, places: &Places) -> Result<()> {
+    for place in places {
+        placed(device, Some(place))?
+            .refresh()
+            .await
+            .context("a refresh token")?;
+        for other in places {
+            let me = placed(device, Some(other))?.me().await;
+            let me = me.context("an access token from elsewhere")?;
+            ensure!(me.id == device.user_id(), "it is somebody else's");
+        }
+    }
+    Ok(())
+}
