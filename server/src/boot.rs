@@ -240,16 +240,11 @@ async fn open_journal(
         let opened = opened.context("the journal at journal_url cannot be opened")?;
         return Ok(MeasuredJournal::wrap(opened, "mongodb"));
     }
-    // PostgreSQL: connections of its own. Who waits for a room's lock holds one of the others, and
-    // who has the lock waits for the journal. SQLite has one writer, which both must share.
-    let (sql, name) = match sql.backend() {
-        DbBackend::Sqlite => (sql.clone(), "sqlite"),
-        _ => (
-            Sql::connect(config.database_url.expose()).await?,
-            "postgres",
-        ),
+    let name = match sql.backend() {
+        DbBackend::Sqlite => "sqlite",
+        _ => "postgres",
     };
-    let opened = SqlJournal::open(sql, &stores.tasks, stores.cancel.clone()).await?;
+    let opened = SqlJournal::open(sql.clone(), &stores.tasks, stores.cancel.clone()).await?;
     Ok(MeasuredJournal::wrap(opened, name))
 }
 

@@ -8,6 +8,7 @@ mod keys;
 mod members;
 mod operations;
 mod outbox;
+mod postgres;
 mod refresh_tokens;
 mod revocations;
 mod room_change;

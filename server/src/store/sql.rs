@@ -1,6 +1,6 @@
 //! Connections to the relational database, with the durability the promises need.
 
-use super::StoreError;
+use super::{StoreError, postgres};
 use anyhow::{Context, anyhow};
 use roost_migrations::{Migrator, MigratorTrait};
 use sea_orm::{
@@ -9,7 +9,7 @@ use sea_orm::{
     TransactionOptions, TransactionTrait,
     sqlx::{
         self, ConnectOptions,
-        postgres::{PgConnectOptions, PgPoolOptions},
+        postgres::PgPool,
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
     },
 };
@@ -24,10 +24,9 @@ use std::{
 /// How many connections to `PostgreSQL` an instance holds at most.
 pub(super) const POSTGRES_CONNECTIONS_MAX: u32 = 20;
 const SQLITE_READERS_MAX: u32 = 4;
-/// How long a caller waits for a free connection; on `SQLite` that is the queue for its one writer.
-const POSTGRES_ACQUIRE_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a caller waits for a connection: the queue for `SQLite`'s one writer.
 const SQLITE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait for another instance that is migrating the same database.
 const MIGRATION_TIMEOUT: Duration = Duration::from_mins(2);
 /// A code of the SQL standard has five characters; `SQLite`'s numbers are shorter.
@@ -94,27 +93,28 @@ impl Sql {
     }
 
     async fn connect_postgres(url: &str) -> Result<Self, StoreError> {
-        let statement_timeout = STATEMENT_TIMEOUT.as_millis().to_string();
-        let options = PgConnectOptions::from_str(url)
-            .map_err(|error| StoreError::Broken(error.into()))?
-            .application_name("roost")
-            .options([
-                ("statement_timeout", statement_timeout.as_str()),
-                ("synchronous_commit", "on"),
-            ])
-            .disable_statement_logging();
-        let pool = PgPoolOptions::new()
-            .max_connections(POSTGRES_CONNECTIONS_MAX)
-            .acquire_timeout(POSTGRES_ACQUIRE_TIMEOUT)
-            .test_before_acquire(false)
-            .connect_with(options)
-            .await
-            .map_err(unavailable)?;
+        Ok(Self::of_postgres(postgres::connect(url).await?))
+    }
+
+    fn of_postgres(pool: PgPool) -> Self {
         let both = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
-        Ok(Self {
+        Self {
             read: both.clone(),
             write: both,
-        })
+        }
+    }
+
+    /// What the journal uses. `PostgreSQL`: connections of its own, because who waits for a room's
+    /// lock holds one of the others, and who has the lock waits for the journal. `SQLite` has one
+    /// writer, which both share.
+    pub(super) async fn for_journal(self) -> Result<Self, StoreError> {
+        if self.backend() == DbBackend::Sqlite {
+            return Ok(self);
+        }
+        let pool_of_all = self.write.get_postgres_connection_pool();
+        Ok(Self::of_postgres(
+            postgres::connect_journal(pool_of_all).await?,
+        ))
     }
 
     /// Whether the database answers.
@@ -176,12 +176,8 @@ impl Sql {
 
     /// On connections of its own, because a migration may take longer than a statement may.
     async fn migrate_postgres(&self) -> Result<(), StoreError> {
-        let options = self.write.get_postgres_connection_pool().connect_options();
-        let pool = PgPoolOptions::new()
-            .max_connections(2)
-            .connect_with((*options).clone().options([("statement_timeout", "0")]))
-            .await
-            .map_err(unavailable)?;
+        let pool_of_all = self.write.get_postgres_connection_pool();
+        let pool = postgres::connect_migrating(pool_of_all).await?;
         let mut lock = pool.acquire().await.map_err(unavailable)?;
         sqlx::query("SELECT pg_advisory_lock($1)")
             .bind(MIGRATION_LOCK)
@@ -253,18 +249,22 @@ pub(super) async fn on_living_connection<T, E, F: Future<Output = Result<T, E>>>
 /// Whether a connection that was taken from the pool died, perhaps with a last word of the
 /// server's (`PostgreSQL` 57P01 to 57P05: it stops, it crashed, the session was idle).
 pub(super) fn is_dead_connection(error: &DbErr) -> bool {
-    match cause(error) {
-        Some(sqlx::Error::Database(_)) => {
-            refusal(error).is_some_and(|code| code.starts_with("57P"))
+    cause(error).is_some_and(is_dead)
+}
+
+/// The same of what sqlx said.
+pub(super) fn is_dead(cause: &sqlx::Error) -> bool {
+    match cause {
+        sqlx::Error::Database(refusal) => {
+            refusal.code().is_some_and(|code| code.starts_with("57P"))
         }
-        Some(cause) => matches!(
+        _ => matches!(
             cause,
             sqlx::Error::Io(_)
                 | sqlx::Error::Tls(_)
                 | sqlx::Error::Protocol(_)
                 | sqlx::Error::WorkerCrashed
         ),
-        None => false,
     }
 }
 

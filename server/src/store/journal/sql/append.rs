@@ -1,10 +1,14 @@
-//! Writing a batch inside a transaction: all of it, or nothing.
+//! Writing a batch inside a transaction of `SQLite`'s: all of it, or nothing. `postgres.rs` says
+//! the same in one statement.
 
 use super::row;
 use crate::store::journal::{Entry, Stop};
 use roost_schema::{ItemId, RoomId, Seq};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, RuntimeErr, Statement, Value, sqlx};
-use std::{collections::BTreeMap, fmt::Write};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt::Write,
+};
 
 /// Entries per statement; a larger batch takes several statements of one transaction.
 const INSERT_ENTRIES_MAX: usize = 1_024;
@@ -15,8 +19,10 @@ pub(super) async fn write(
     room: RoomId,
     batch: &[Entry],
 ) -> Result<Option<Stop>, DbErr> {
-    for part in batch.chunks(INSERT_ENTRIES_MAX) {
-        match insert(transaction, room, part).await {
+    let are_newest = are_newest(batch);
+    let parts = batch.chunks(INSERT_ENTRIES_MAX);
+    for (part, are_newest) in parts.zip(are_newest.chunks(INSERT_ENTRIES_MAX)) {
+        match insert(transaction, room, part, are_newest).await {
             // The slot before the first is empty, so nothing was selected for insertion.
             Ok(0) => return Ok(Some(Stop::SlotTaken)),
             Ok(_) => {}
@@ -32,26 +38,42 @@ pub(super) async fn write(
     Ok(None)
 }
 
+/// Of each entry, whether no later one of the batch supersedes it: else it is inserted not current,
+/// because what clears older entries does not see those that are inserted with it.
+pub(super) fn are_newest(batch: &[Entry]) -> Vec<bool> {
+    let mut seen = HashSet::with_capacity(batch.len());
+    let mut newest: Vec<_> = batch
+        .iter()
+        .rev()
+        .map(|entry| seen.insert(entry.item))
+        .collect();
+    newest.reverse();
+    newest
+}
+
 /// One statement, so that the slot before is looked up by what inserts. Never ON CONFLICT: a
 /// duplicate must be told apart and must undo the whole batch.
 async fn insert(
     transaction: &DatabaseTransaction,
     room: RoomId,
     part: &[Entry],
+    are_newest: &[bool],
 ) -> Result<u64, DbErr> {
     let Some(first) = part.first() else {
         return Ok(0);
     };
     let before = Seq(first.seq.0.saturating_sub(1));
     let mut values: Vec<Value> = vec![room.as_uuid().into(), row::seq_value(before)];
-    let mut text = "INSERT INTO journal (room, is_current, seq, item, kind, op, actor, op_id, \
-                    request_hash, at_ms, born, size_bytes, body) \
-                    SELECT $1, TRUE, v.* FROM (VALUES "
+    let mut text = "INSERT INTO journal (room, seq, item, kind, op, actor, op_id, request_hash, \
+                    at_ms, born, size_bytes, body, is_current) SELECT $1, v.* FROM (VALUES "
         .to_owned();
-    let width = part.first().map_or(0, |entry| row::values(entry).len());
+    let width = row::values(first).len() + 1;
     push_tuples(&mut text, values.len() + 1, part.len(), width);
     text += ") AS v WHERE $2 = 0 OR EXISTS (SELECT 1 FROM journal WHERE room = $1 AND seq = $2)";
-    values.extend(part.iter().flat_map(row::values));
+    for (entry, is_newest) in part.iter().zip(are_newest) {
+        values.extend(row::values(entry));
+        values.push((*is_newest).into());
+    }
     let inserted = execute(transaction, text, values).await?;
     Ok(inserted)
 }
@@ -101,16 +123,19 @@ pub(super) fn push_tuples(text: &mut String, first: usize, tuples: usize, width:
     }
 }
 
-/// Which unique index refused. `PostgreSQL` names it, `SQLite` names its columns.
+/// Which unique index refused.
 fn duplicate(error: &DbErr) -> Option<Stop> {
     let (DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause))) =
         error
     else {
         return None;
     };
-    let sqlx::Error::Database(refusal) = &**cause else {
-        return None;
-    };
+    refused_by(cause)
+}
+
+/// Which unique index refused. `PostgreSQL` names it, `SQLite` names its columns.
+pub(super) fn refused_by(error: &sqlx::Error) -> Option<Stop> {
+    let refusal = error.as_database_error()?;
     if !refusal.is_unique_violation() {
         return None;
     }

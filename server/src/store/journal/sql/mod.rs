@@ -1,10 +1,12 @@
 //! The journal on `PostgreSQL` or `SQLite`: one row per entry.
 //!
-//! The statements are the same on both. They differ in who writes: on `PostgreSQL` every append is
-//! a transaction of its own, on `SQLite` one task groups what waits; see `writer.rs`.
+//! They differ in who writes: on `PostgreSQL` every append is one statement, see `postgres.rs`; on
+//! `SQLite` one task groups what waits, see `writer.rs`. And what takes a list takes it on
+//! `PostgreSQL` as arrays.
 
 mod append;
 mod page;
+mod postgres;
 mod row;
 mod trim;
 mod verify;
@@ -14,13 +16,14 @@ use super::{
     Appended, Entry, Gate, Heads, HistoryQuery, Journal, JournalError, Page, Result, RoomHead,
     Trim, check_batch,
     encoding::{seq_from, signed, unsound},
-    gate, new_epoch,
+    new_epoch,
 };
 use crate::store::sql::{self, Sql};
 use anyhow::anyhow;
 use async_trait::async_trait;
 use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, QueryResult, Statement, Value,
+    ConnectionTrait, DatabaseTransaction, DbBackend, QueryResult, Statement, Value,
+    sqlx::postgres::PgPool,
 };
 use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -42,13 +45,16 @@ pub struct SqlJournal {
 }
 
 impl SqlJournal {
-    /// Opens the journal of a migrated database and makes its epoch if it is new. On `SQLite` the
-    /// writer runs on `tasks`; when `cancel` fires it finishes what it was given and ends.
+    /// Opens the journal of a migrated database and makes its epoch if it is new. On `PostgreSQL` it
+    /// makes connections of its own. On `SQLite` the writer runs on `tasks`; when `cancel` fires it
+    /// finishes what it was given and ends.
     pub async fn open(
         sql: Sql,
         tasks: &TaskTracker,
         cancel: CancellationToken,
     ) -> Result<Arc<Self>> {
+        let sql = sql.for_journal().await;
+        let sql = sql.map_err(|error| JournalError::Unavailable(error.into()))?;
         let writer =
             (sql.backend() == DbBackend::Sqlite).then(|| Writer::spawn(sql.clone(), tasks, cancel));
         let journal = Self { sql, writer };
@@ -62,6 +68,17 @@ impl SqlJournal {
     /// Verifies the journal of a migrated database without opening it; see [`Journal::verify`].
     pub async fn examine(sql: &Sql) -> Result<()> {
         verify::verify(sql).await
+    }
+
+    /// The connections the journal uses.
+    pub const fn sql(&self) -> &Sql {
+        &self.sql
+    }
+
+    /// Absent on `SQLite`.
+    fn postgres(&self) -> Option<&PgPool> {
+        let is_postgres = self.sql.backend() == DbBackend::Postgres;
+        is_postgres.then(|| self.sql.write.get_postgres_connection_pool())
     }
 
     fn statement(&self, text: impl Into<String>, values: Vec<Value>) -> Statement {
@@ -98,18 +115,10 @@ impl SqlJournal {
     }
 
     async fn heads_of(&self, rooms: &[RoomId]) -> Result<Heads> {
-        let mut text = "SELECT e.epoch, w.column1 AS room,
-                (SELECT max(seq) FROM journal WHERE room = w.column1) AS head,
-                (SELECT floor FROM journal_floor WHERE room = w.column1) AS floor
-            FROM journal_epoch AS e LEFT JOIN (VALUES "
-            .to_owned();
-        append::push_tuples(&mut text, 1, rooms.len(), 1);
-        text += ") AS w ON TRUE";
-        if rooms.is_empty() {
-            "SELECT epoch FROM journal_epoch".clone_into(&mut text);
-        }
-        let values = rooms.iter().map(|room| room.as_uuid().into()).collect();
-        let rows = self.query(text, values).await?;
+        let rows = match self.postgres() {
+            Some(pool) => postgres::heads(pool, rooms).await?,
+            None => self.heads_listed(rooms).await?,
+        };
         let epoch = rows.first().ok_or_else(no_epoch)?.try_get("", "epoch");
         let mut heads = Heads {
             epoch: Epoch(seq_from(epoch.map_err(unsound)?)?.0),
@@ -127,6 +136,22 @@ impl SqlJournal {
         }
         Ok(heads)
     }
+
+    /// The rooms as a list of values.
+    async fn heads_listed(&self, rooms: &[RoomId]) -> Result<Vec<QueryResult>> {
+        let mut text = "SELECT e.epoch, w.column1 AS room,
+                (SELECT max(seq) FROM journal WHERE room = w.column1) AS head,
+                (SELECT floor FROM journal_floor WHERE room = w.column1) AS floor
+            FROM journal_epoch AS e LEFT JOIN (VALUES "
+            .to_owned();
+        append::push_tuples(&mut text, 1, rooms.len(), 1);
+        text += ") AS w ON TRUE";
+        if rooms.is_empty() {
+            "SELECT epoch FROM journal_epoch".clone_into(&mut text);
+        }
+        let values = rooms.iter().map(|room| room.as_uuid().into()).collect();
+        self.query(text, values).await
+    }
 }
 
 #[async_trait]
@@ -138,18 +163,10 @@ impl Journal for SqlJournal {
         gate: &Arc<dyn Gate>,
     ) -> Result<Appended> {
         check_batch(room, batch)?;
-        if let Some(writer) = &self.writer {
-            return writer.append(room, batch, gate).await;
-        }
-        let transaction = self.begin().await?;
-        let written = within_deadline(append::write(&transaction, room, batch)).await;
-        match written.map_err(JournalError::Unavailable)? {
-            None => {
-                gate::pass(&**gate, DEADLINE)?;
-                commit(transaction).await?;
-                Ok(Appended::all(batch))
-            }
-            stop => Ok(Appended { committed: 0, stop }),
+        match (&self.writer, self.postgres()) {
+            (Some(writer), _) => writer.append(room, batch, gate).await,
+            (None, Some(pool)) => postgres::append(pool, room, batch, &**gate).await,
+            (None, None) => Err(JournalError::Unavailable(anyhow!("nothing writes here"))),
         }
     }
 
@@ -218,8 +235,8 @@ async fn commit(transaction: DatabaseTransaction) -> Result<()> {
         .map_err(JournalError::OutcomeUnknown)
 }
 
-async fn within_deadline<T>(
-    work: impl Future<Output = Result<T, DbErr>>,
+async fn within_deadline<T, E: Into<anyhow::Error>>(
+    work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, anyhow::Error> {
     match tokio::time::timeout(DEADLINE, work).await {
         Ok(done) => done.map_err(Into::into),

@@ -3,19 +3,25 @@
 use super::{
     LIST_MAX, SqlJournal,
     append::push_tuples,
-    row,
+    postgres, row,
     row::{COLUMNS, seq_value, size_value},
 };
 use crate::store::journal::{
     Entry, HISTORY_BYTES_MAX, HistoryQuery, PAGE_ENTRIES_MAX, Page, Result,
 };
 use roost_schema::{Direction, ItemId, OpId, RoomId, Seq, UserId};
-use sea_orm::Value;
+use sea_orm::{QueryResult, Value};
 
 /// The state of an item: of two current entries the higher seq. A subquery for each row, not a
 /// join, so that no planner reads the whole room for one page.
 const IS_NEWEST: &str = "j.is_current AND j.seq = (SELECT max(newer.seq) FROM journal AS newer \
                          WHERE newer.room = j.room AND newer.item = j.item AND newer.is_current)";
+
+/// The same for `PostgreSQL`, where only the index by (room, item, seq) can give this order: one
+/// item as a range keeps `item` in it.
+const IS_NEWEST_BY_INDEX: &str = "j.is_current AND j.seq >= (SELECT newer.seq FROM journal AS newer \
+     WHERE newer.room = j.room AND newer.item >= j.item AND newer.item <= j.item \
+     AND newer.is_current ORDER BY newer.item DESC, newer.seq DESC LIMIT 1)";
 
 pub(super) async fn log(
     journal: &SqlJournal,
@@ -34,7 +40,7 @@ pub(super) async fn changes(
     limit_bytes: usize,
 ) -> Result<Page> {
     let cut = Cut::by_bytes(limit_bytes);
-    let filter = format!("j.seq > $3 AND {IS_NEWEST}");
+    let filter = format!("j.seq > $3 AND {}", is_newest(journal));
     page(journal, room, &filter, &cut, vec![seq_value(since)]).await
 }
 
@@ -52,13 +58,21 @@ pub(super) async fn history(
         limit_entries: query.limit_items,
         limit_bytes: HISTORY_BYTES_MAX,
     };
-    let mut filter = format!("j.kind = $3 AND {IS_NEWEST} AND j.op = 'put'");
+    let mut filter = format!("j.kind = $3 AND {} AND j.op = 'put'", is_newest(journal));
     let mut values = vec![query.kind.as_str().into()];
     if let Some(seq) = query.beyond {
         filter = format!("{filter} AND j.born {beyond} $4");
         values.push(seq_value(seq));
     }
     page(journal, room, &filter, &cut, values).await
+}
+
+const fn is_newest(journal: &SqlJournal) -> &'static str {
+    // Only SQLite has a writer.
+    match journal.writer {
+        Some(_) => IS_NEWEST,
+        None => IS_NEWEST_BY_INDEX,
+    }
 }
 
 /// The order of a page and where it ends.
@@ -87,8 +101,39 @@ async fn page(
     cut: &Cut,
     filter_values: Vec<Value>,
 ) -> Result<Page> {
+    let text = match journal.postgres() {
+        Some(_) => page_in_one_pass(filter, cut),
+        None => page_in_two_passes(filter, cut),
+    };
+    let mut values = vec![room.as_uuid().into(), size_value(cut.limit_bytes)];
+    values.extend(filter_values);
+    let rows = journal.query(text, values).await?;
+    let entries = entries_of(room, &rows)?;
+    let found: i64 = rows.first().map_or(Ok(0), |row| row::get(row, "found"))?;
+    let more = usize::try_from(found).is_ok_and(|found| found > entries.len());
+    Ok(Page { entries, more })
+}
+
+/// `PostgreSQL` carries long bodies by reference until they are sent: no second look is needed, and
+/// no planner can make one a search of the room.
+fn page_in_one_pass(filter: &str, cut: &Cut) -> String {
     let (order, candidates) = (cut.order, cut.limit_entries.saturating_add(1));
-    let text = format!(
+    format!(
+        "SELECT {COLUMNS}, j.found FROM (
+            SELECT c.*, sum(size_bytes) OVER w AS running, row_number() OVER w AS place,
+                count(*) OVER () AS found
+            FROM (SELECT j.* FROM journal AS j
+                WHERE j.room = $1 AND {filter} ORDER BY j.{order} LIMIT {candidates}) AS c
+            WINDOW w AS (ORDER BY {order} ROWS UNBOUNDED PRECEDING)
+        ) AS j
+        WHERE j.place = 1 OR (j.running <= $2 AND j.place < {candidates})
+        ORDER BY j.{order}"
+    )
+}
+
+fn page_in_two_passes(filter: &str, cut: &Cut) -> String {
+    let (order, candidates) = (cut.order, cut.limit_entries.saturating_add(1));
+    format!(
         "SELECT {COLUMNS}, p.found FROM (
             SELECT seq, sum(size_bytes) OVER w AS running, row_number() OVER w AS place,
                 count(*) OVER () AS found
@@ -98,17 +143,7 @@ async fn page(
         ) AS p JOIN journal AS j ON j.room = $1 AND j.seq = p.seq
         WHERE p.place = 1 OR (p.running <= $2 AND p.place < {candidates})
         ORDER BY j.{order}"
-    );
-    let mut values = vec![room.as_uuid().into(), size_value(cut.limit_bytes)];
-    values.extend(filter_values);
-    let rows = journal.query(text, values).await?;
-    let entries = rows
-        .iter()
-        .map(|row| row::entry(room, row))
-        .collect::<Result<Vec<_>>>()?;
-    let found: i64 = rows.first().map_or(Ok(0), |row| row::get(row, "found"))?;
-    let more = usize::try_from(found).is_ok_and(|found| found > entries.len());
-    Ok(Page { entries, more })
+    )
 }
 
 pub(super) async fn items(
@@ -116,6 +151,9 @@ pub(super) async fn items(
     room: RoomId,
     items: &[ItemId],
 ) -> Result<Vec<Entry>> {
+    if let Some(pool) = journal.postgres() {
+        return entries_of(room, &postgres::items(pool, room, items).await?);
+    }
     let mut entries = Vec::with_capacity(items.len());
     for items in items.chunks(LIST_MAX) {
         let mut text = format!(
@@ -141,6 +179,9 @@ pub(super) async fn operations(
     room: RoomId,
     operations: &[(UserId, OpId)],
 ) -> Result<Vec<Entry>> {
+    if let Some(pool) = journal.postgres() {
+        return entries_of(room, &postgres::operations(pool, room, operations).await?);
+    }
     let mut entries = Vec::new();
     for operations in operations.chunks(LIST_MAX) {
         let mut text = format!("SELECT {COLUMNS} FROM (VALUES ");
@@ -156,4 +197,8 @@ pub(super) async fn operations(
         }
     }
     Ok(entries)
+}
+
+fn entries_of(room: RoomId, rows: &[QueryResult]) -> Result<Vec<Entry>> {
+    rows.iter().map(|row| row::entry(room, row)).collect()
 }

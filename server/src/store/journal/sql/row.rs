@@ -46,8 +46,8 @@ pub(super) fn entry(room: RoomId, row: &QueryResult) -> Result<Entry> {
     })
 }
 
-/// The values of one entry, in the order `append::write` names the columns. `is_current` is not
-/// among them: every entry is inserted current.
+/// The values of one entry, in the order `append::write` names the columns; `is_current` comes last
+/// there, and is not among them.
 pub(super) fn values(entry: &Entry) -> [Value; 11] {
     let body = entry.body.as_str();
     [

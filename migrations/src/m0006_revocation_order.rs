@@ -1,0 +1,38 @@
+//! Which transaction wrote a revocation, on `PostgreSQL`: rows become visible in the order their
+//! transactions commit, which no clock gives. `SQLite` has one writer and needs nothing.
+
+use sea_orm_migration::{
+    DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait, sea_orm::ConnectionTrait,
+    sea_orm::DbBackend,
+};
+
+pub(crate) struct Migration;
+
+impl MigrationName for Migration {
+    fn name(&self) -> &'static str {
+        "m0006_revocation_order"
+    }
+}
+
+/// The default comes in a step of its own, so that rows that are there keep no transaction. It
+/// names one also for the release before, which does not know the column.
+const UP: [&str; 3] = [
+    "ALTER TABLE revocations ADD COLUMN xact bigint",
+    "ALTER TABLE revocations
+        ALTER COLUMN xact SET DEFAULT (pg_current_xact_id()::text::bigint)",
+    "CREATE INDEX revocations_xact ON revocations (xact)",
+];
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        if manager.get_database_backend() == DbBackend::Sqlite {
+            return Ok(());
+        }
+        for statement in UP {
+            let connection = manager.get_connection();
+            connection.execute_unprepared(statement).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,233 @@
+//! What takes a list on `PostgreSQL`: the append, and look-ups.
+//!
+//! Lists are arrays, so that each statement has one text, and so one plan, whatever their length.
+//! Each is made for one index and can use no other: where an equality would leave the planner a
+//! choice, a range and an order that only this index has leave none. A plan that was made while
+//! the table was empty is then as good when it holds millions.
+
+use super::{
+    DEADLINE,
+    append::{are_newest, refused_by},
+    row::COLUMNS,
+    within_deadline,
+};
+use crate::store::{
+    journal::{
+        Appended, Entry, Gate, JournalError, Result, Stop,
+        encoding::{op_text, signed},
+        gate,
+    },
+    postgres::STATEMENT_LONGEST,
+    sql::{is_dead, on_living_connection},
+};
+use anyhow::anyhow;
+use roost_schema::{ItemId, OpId, RoomId, Seq, UserId};
+use sea_orm::{
+    QueryResult,
+    sqlx::{
+        self, AssertSqlSafe, Executor, PgConnection, PgPool, Postgres, SqlSafeStr,
+        pool::PoolConnection,
+        postgres::{PgArguments, PgDatabaseError, PgSeverity},
+        query::Query,
+    },
+};
+use uuid::Uuid;
+
+/// Inserts a batch and clears what it supersedes; answers how many entries were inserted: all or 0.
+///
+/// It is one statement and commits by itself, so that no lock is held while the server waits for an
+/// instance. The slot before the first entry is looked up by what inserts. What is cleared is taken
+/// only from what was inserted: else a refused batch would make items vanish. What a later entry of
+/// the batch supersedes comes not current, because a statement does not see its own rows. Never
+/// ON CONFLICT: a duplicate must be told apart and must undo the whole batch.
+const APPEND: &str = "\
+    WITH written AS (
+        INSERT INTO journal (room, seq, item, kind, op, actor, op_id, request_hash, at_ms, born,
+            is_current, size_bytes, body)
+        SELECT $1, batch.* FROM unnest($3::bigint[], $4::uuid[], $5::text[], $6::text[],
+            $7::uuid[], $8::text[], $9::bytea[], $10::bigint[], $11::bigint[], $12::boolean[],
+            $13::bigint[], $14::text[]) AS batch
+        WHERE COALESCE((SELECT slot.seq FROM journal AS slot
+            WHERE slot.room = $1 AND slot.seq <= $2 ORDER BY slot.seq DESC LIMIT 1), 0) = $2
+        RETURNING item, seq, born, is_current
+    ), older AS (
+        SELECT found.place FROM written CROSS JOIN LATERAL (
+            SELECT j.ctid AS place FROM journal AS j
+            WHERE j.room = $1 AND j.item >= written.item AND j.item <= written.item
+                AND j.is_current AND j.seq < written.seq
+            ORDER BY j.item DESC, j.seq DESC
+        ) AS found
+        WHERE written.is_current AND written.born < written.seq
+    ), cleared AS (
+        UPDATE journal SET is_current = FALSE FROM older WHERE journal.ctid = older.place
+    )
+    SELECT count(*) FROM written";
+
+const HEADS: &str = "\
+    SELECT e.epoch, asked.room,
+        (SELECT j.seq FROM journal AS j WHERE j.room = asked.room
+            ORDER BY j.seq DESC LIMIT 1) AS head,
+        (SELECT f.floor FROM journal_floor AS f WHERE f.room = asked.room) AS floor
+    FROM journal_epoch AS e LEFT JOIN unnest($1::uuid[]) AS asked (room) ON TRUE
+    WHERE e.id = 1";
+
+/// Appends in one autocommitted statement.
+pub(super) async fn append(
+    pool: &PgPool,
+    room: RoomId,
+    batch: &[Entry],
+    gate: &dyn Gate,
+) -> Result<Appended> {
+    let Some(first) = batch.first() else {
+        return Ok(Appended::all(batch));
+    };
+    let mut connection = within_deadline(prepared(pool))
+        .await
+        .map_err(JournalError::Unavailable)?;
+    gate::pass(gate, STATEMENT_LONGEST)?;
+    let insert = inserting(room, first.seq, batch).fetch_one(&mut *connection);
+    let outcome = match tokio::time::timeout(DEADLINE, insert).await {
+        Ok(Ok(inserted)) => counted(inserted, batch),
+        Ok(Err(error)) => refused(error),
+        Err(_) => Err(JournalError::OutcomeUnknown(anyhow!(
+            "no answer from the database within {DEADLINE:?}"
+        ))),
+    };
+    if matches!(outcome, Err(JournalError::OutcomeUnknown(_))) {
+        // Its answer may still come, and nobody must take it for another's.
+        connection.close_on_drop();
+    }
+    outcome
+}
+
+/// A connection that answers and knows the statement, so that all there is to say of an append
+/// leaves in one write.
+async fn prepared(pool: &PgPool) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+    let prepare = async || {
+        let mut connection = pool.acquire().await?;
+        let on: &mut PgConnection = &mut connection;
+        on.prepare(APPEND.into_sql_str()).await?;
+        Ok(connection)
+    };
+    on_living_connection(prepare, is_dead).await
+}
+
+fn inserting(
+    room: RoomId,
+    first: Seq,
+    batch: &[Entry],
+) -> sqlx::query::QueryScalar<'static, Postgres, i64, PgArguments> {
+    let numbers = |of: fn(&Entry) -> i64| batch.iter().map(of).collect::<Vec<_>>();
+    let ids = |of: fn(&Entry) -> Uuid| batch.iter().map(of).collect::<Vec<_>>();
+    let texts = |of: fn(&Entry) -> String| batch.iter().map(of).collect::<Vec<_>>();
+    let op_id = |entry: &Entry| entry.op_id.as_ref().map(ToString::to_string);
+    let hash = |entry: &Entry| entry.request_hash.0.to_vec();
+    let size = |entry: &Entry| i64::try_from(entry.body.as_str().len()).unwrap_or(i64::MAX);
+    sqlx::query_scalar(APPEND)
+        .bind(room.as_uuid())
+        .bind(signed(first.0.saturating_sub(1)))
+        .bind(numbers(|entry| signed(entry.seq.0)))
+        .bind(ids(|entry| entry.item.as_uuid()))
+        .bind(texts(|entry| entry.kind.as_str().to_owned()))
+        .bind(texts(|entry| op_text(entry.op).to_owned()))
+        .bind(ids(|entry| entry.actor.as_uuid()))
+        .bind(batch.iter().map(op_id).collect::<Vec<_>>())
+        .bind(batch.iter().map(hash).collect::<Vec<_>>())
+        .bind(numbers(|entry| entry.at.timestamp_millis()))
+        .bind(numbers(|entry| signed(entry.born.0)))
+        .bind(are_newest(batch))
+        .bind(numbers(size))
+        .bind(texts(|entry| entry.body.as_str().to_owned()))
+}
+
+fn counted(inserted: i64, batch: &[Entry]) -> Result<Appended> {
+    match usize::try_from(inserted) {
+        Ok(0) => Ok(Appended {
+            committed: 0,
+            // The slot before the first is empty, so nothing was selected for insertion.
+            stop: Some(Stop::SlotTaken),
+        }),
+        Ok(inserted) if inserted == batch.len() => Ok(Appended::all(batch)),
+        _ => Err(JournalError::Unsound(format!(
+            "an append of {} entries inserted {inserted}",
+            batch.len()
+        ))),
+    }
+}
+
+/// Only an answer of severity ERROR means that nothing was written: after FATAL, as after a cut, the
+/// statement may have been committed.
+fn refused(error: sqlx::Error) -> Result<Appended> {
+    if let Some(stop) = refused_by(&error) {
+        let stop = Some(stop);
+        return Ok(Appended { committed: 0, stop });
+    }
+    let refusal = error.as_database_error();
+    let severity = refusal
+        .and_then(|refusal| refusal.try_downcast_ref::<PgDatabaseError>())
+        .map(PgDatabaseError::severity);
+    match severity {
+        Some(PgSeverity::Error) => Err(JournalError::Unavailable(error.into())),
+        _ => Err(JournalError::OutcomeUnknown(error.into())),
+    }
+}
+
+/// A row for each room with its epoch, head and floor; one with the epoch alone for none.
+pub(super) async fn heads(pool: &PgPool, rooms: &[RoomId]) -> Result<Vec<QueryResult>> {
+    let rooms: Vec<_> = rooms.iter().map(|room| room.as_uuid()).collect();
+    fetch(pool, || sqlx::query(HEADS).bind(rooms.clone())).await
+}
+
+/// The newest entry of each item, found from the item's end.
+pub(super) async fn items(
+    pool: &PgPool,
+    room: RoomId,
+    items: &[ItemId],
+) -> Result<Vec<QueryResult>> {
+    let text = format!(
+        "SELECT {COLUMNS} FROM unnest($2::uuid[]) AS asked (item) CROSS JOIN LATERAL (
+            SELECT * FROM journal AS j WHERE j.room = $1 AND j.item >= asked.item
+                AND j.item <= asked.item AND j.is_current
+            ORDER BY j.item DESC, j.seq DESC LIMIT 1) AS j"
+    );
+    let mut items: Vec<_> = items.iter().map(|item| item.as_uuid()).collect();
+    items.sort_unstable();
+    items.dedup();
+    let query = || sqlx::query(AssertSqlSafe(text.clone())).bind(room.as_uuid());
+    fetch(pool, || query().bind(items.clone())).await
+}
+
+/// The entries operations made. Pairs are compared as rows, which start and end a search of the
+/// index by (room, actor, op id) at the pair itself.
+pub(super) async fn operations(
+    pool: &PgPool,
+    room: RoomId,
+    operations: &[(UserId, OpId)],
+) -> Result<Vec<QueryResult>> {
+    let text = format!(
+        "SELECT {COLUMNS} FROM unnest($2::uuid[], $3::text[]) AS asked (actor, op_id)
+        CROSS JOIN LATERAL (
+            SELECT * FROM journal AS j WHERE j.room = $1 AND j.op_id IS NOT NULL
+                AND (j.actor, j.op_id) >= (asked.actor, asked.op_id)
+                AND (j.actor, j.op_id) <= (asked.actor, asked.op_id)
+            ORDER BY j.actor, j.op_id LIMIT 1) AS j"
+    );
+    let (actors, op_ids): (Vec<_>, Vec<_>) = operations
+        .iter()
+        .map(|(actor, op_id)| (actor.as_uuid(), op_id.to_string()))
+        .unzip();
+    let query = || sqlx::query(AssertSqlSafe(text.clone())).bind(room.as_uuid());
+    fetch(pool, || query().bind(actors.clone()).bind(op_ids.clone())).await
+}
+
+/// Reads, again when a pooled connection turns out to have died in the meantime.
+async fn fetch(
+    pool: &PgPool,
+    query: impl Fn() -> Query<'static, Postgres, PgArguments>,
+) -> Result<Vec<QueryResult>> {
+    let read = on_living_connection(|| query().fetch_all(pool), is_dead);
+    let rows = within_deadline(read)
+        .await
+        .map_err(JournalError::Unavailable)?;
+    Ok(rows.into_iter().map(QueryResult::from).collect())
+}
