@@ -7,6 +7,7 @@ mod m0001_journal;
 mod m0002_accounts;
 mod m0003_rooms;
 mod m0004_instances;
+mod m0006_revocation_order;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_accounts::Migration),
             Box::new(m0003_rooms::Migration),
             Box::new(m0004_instances::Migration),
+            Box::new(m0006_revocation_order::Migration),
         ]
     }
 }

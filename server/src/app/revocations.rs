@@ -4,7 +4,7 @@
 use super::{App, Error, Result};
 use crate::{
     live::{BootTime, FENCE_AFTER, Fence, REVOCATION_KEPT},
-    store::StoreError,
+    store::{Horizon, Look, StoreError},
 };
 use chrono::TimeDelta;
 use roost_schema::{ErrorCode, SessionId};
@@ -18,8 +18,8 @@ const REVOCATION_SLACK: Duration = Duration::from_mins(1);
 pub(super) const POLL_EVERY: Duration = Duration::from_secs(1);
 /// How long one look may take.
 pub(super) const POLL_PATIENCE: Duration = Duration::from_secs(2);
-/// How far each look goes back behind the one before it: a row may become visible that much later
-/// than it says.
+/// How far each look goes back behind the one before it by time, where rows tell no transaction: a
+/// row may become visible that much later than it says.
 const REREAD: Duration = Duration::from_secs(30);
 /// How long an instance that nobody knows more than stays open before it asks itself again: longer than from one
 /// failed look to the next, and then to a renewal of the lease once the database is back.
@@ -44,8 +44,7 @@ impl App {
     /// fence shuts unless [`Self::follow_revocations`] goes on.
     pub async fn load_revocations(&self) -> Result<()> {
         let began = BootTime::now();
-        let within = REVOCATION_KEPT + REVOCATION_SLACK;
-        self.forget_sessions(&self.list_revoked(within).await?);
+        self.forget_sessions(&self.list_revoked(None).await?.ended);
         self.fence().polled(began);
         Ok(())
     }
@@ -55,12 +54,13 @@ impl App {
         let mut ticks = interval(POLL_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut looked, mut failures, mut has_slept) = (BootTime::now(), 0_u32, false);
+        let mut horizon = None;
         while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
             let began = BootTime::now();
             // Whatever it knows of the others is as old as that.
             has_slept |= began.since(looked) > FENCE_AFTER;
             looked = began;
-            match timeout(POLL_PATIENCE, self.poll_revocations(began)).await {
+            match timeout(POLL_PATIENCE, self.poll_revocations(began, &mut horizon)).await {
                 Ok(Ok(())) => {
                     failures = 0;
                     has_slept &= self.is_lease_late();
@@ -81,19 +81,33 @@ impl App {
         }
     }
 
-    async fn poll_revocations(&self, began: BootTime) -> Result<(), StoreError> {
-        let since_last = self.fence().age().unwrap_or_default();
-        let ended = self.list_revoked(since_last + REREAD).await?;
-        self.forget_sessions(&ended);
+    /// Goes on from the horizon of the look before, and without one looks at all that matter.
+    async fn poll_revocations(
+        &self,
+        began: BootTime,
+        horizon: &mut Option<Horizon>,
+    ) -> Result<(), StoreError> {
+        let look = self.list_revoked(*horizon).await?;
+        self.forget_sessions(&look.ended);
+        // One that went back is another database's, restored: its rows are in no known order.
+        *horizon = Some(look.horizon).filter(|now| Some(*now) >= *horizon);
         if self.fence().polled(began) {
             self.live.look_everywhere();
         }
         Ok(())
     }
 
-    async fn list_revoked(&self, within: Duration) -> Result<Vec<SessionId>, StoreError> {
-        let within = TimeDelta::from_std(within).unwrap_or(TimeDelta::MAX);
-        self.store.revocations.list(within).await
+    async fn list_revoked(&self, since: Option<Horizon>) -> Result<Look, StoreError> {
+        let revocations = &self.store.revocations;
+        let Some(horizon) = since else {
+            return revocations
+                .list(delta(REVOCATION_KEPT + REVOCATION_SLACK))
+                .await;
+        };
+        let since_last = self.fence().age().unwrap_or_default();
+        revocations
+            .list_since(horizon, delta(since_last + REREAD))
+            .await
     }
 
     /// Sessions ended, and that is committed: their tokens are refused and their connections closed
@@ -108,6 +122,10 @@ impl App {
             self.live.revocations.revoke(*session);
         }
     }
+}
+
+fn delta(duration: Duration) -> TimeDelta {
+    TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
 }
 
 fn outcome(failed: Result<(), StoreError>) -> String {

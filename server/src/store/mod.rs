@@ -26,7 +26,7 @@ pub use members::{Invitee, MEMBERS_PER_ROOM_MAX, MemberKey, Members};
 pub use operations::{Known, Operation, Operations, Owner};
 pub use outbox::{Claim, Outbox, OutboxEvent, OutboxRow};
 pub use refresh_tokens::{PREDECESSOR_GOOD, TokenHash};
-pub use revocations::Revocations;
+pub use revocations::{Horizon, Look, Revocations};
 pub use room_change::{ActingMember, ROOMS_PER_PERSON_MAX, RoomError};
 pub use rooms::{NewRoom, Rooms};
 pub use sessions::{
