@@ -20,7 +20,7 @@ use uuid::Uuid;
 pub const ACCESS_TOKEN_LIFETIME_MAX: Duration = crate::live::REVOCATION_KEPT;
 /// How long a stream ticket may be used.
 pub const TICKET_LIFETIME: Duration = Duration::from_secs(30);
-/// By how much clocks may differ when an expiry is judged.
+/// By how much clocks may differ when times are judged.
 const LEEWAY: TimeDelta = TimeDelta::seconds(5);
 /// Ours have some 400 bytes.
 const TOKEN_BYTES_MAX: usize = 2_048;
@@ -209,11 +209,11 @@ impl Tokens {
         now: DateTime<Utc>,
     ) -> Option<StreamTicket> {
         let claims: TicketClaims = self.decode(ticket, |known| &known.ticket)?;
-        let expires_at = DateTime::from_timestamp(claims.exp, 0)?;
+        let expires_at = at_most(claims.exp, now, TICKET_LIFETIME)?;
         let actor = Actor {
             user_id: claims.sub,
             session_id: claims.sid,
-            expires_at: DateTime::from_timestamp(claims.token_exp, 0)?,
+            expires_at: at_most(claims.token_exp, now, ACCESS_TOKEN_LIFETIME_MAX)?,
         };
         (claims.room == room && now < expires_at).then_some(StreamTicket {
             id: claims.jti,
@@ -226,7 +226,7 @@ impl Tokens {
         let digest: [u8; 32] = Sha256::digest(token).into();
         let remembered = self.verified.get(&digest);
         let actor = remembered
-            .or_else(|| self.read(token))
+            .or_else(|| self.read(token, now))
             .filter(|actor| now < actor.expires_at + LEEWAY)
             .ok_or_else(Error::unauthenticated)?;
         if remembered.is_none() {
@@ -251,14 +251,28 @@ impl Tokens {
         Some(decoded.ok()?.claims)
     }
 
-    fn read(&self, token: &str) -> Option<Actor> {
+    /// A token of a longer life than any instance may be configured for is none of ours, whoever signed it: a
+    /// revocation is forgotten before it expires. The lifetime configured here is no measure, because instances may
+    /// differ in it while it is changed.
+    fn read(&self, token: &str, now: DateTime<Utc>) -> Option<Actor> {
         let claims: Claims = self.decode(token, |known| &known.token)?;
-        Some(Actor {
+        let issued_at = DateTime::from_timestamp(claims.iat, 0)?;
+        let expires_at = at_most(claims.exp, now, ACCESS_TOKEN_LIFETIME_MAX)?;
+        let longest = TimeDelta::from_std(ACCESS_TOKEN_LIFETIME_MAX).ok()?;
+        let is_ours = issued_at <= now + LEEWAY && expires_at - issued_at <= longest;
+        is_ours.then_some(Actor {
             user_id: claims.sub,
             session_id: claims.sid,
-            expires_at: DateTime::from_timestamp(claims.exp, 0)?,
+            expires_at,
         })
     }
+}
+
+/// An expiry, if it is no further ahead than a lifetime that begins now.
+fn at_most(expiry: i64, now: DateTime<Utc>, lifetime: Duration) -> Option<DateTime<Utc>> {
+    let expires_at = DateTime::from_timestamp(expiry, 0)?;
+    let last = now + TimeDelta::from_std(lifetime).ok()? + LEEWAY;
+    (expires_at <= last).then_some(expires_at)
 }
 
 /// Expiry is judged by database time, in [`Tokens::verify`]; the library knows this host's only.

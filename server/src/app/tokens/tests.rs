@@ -180,6 +180,48 @@ fn every_claim_is_required_and_judged() {
 }
 
 #[test]
+fn a_lifetime_longer_than_any_that_can_be_configured_is_refused() {
+    let world = World::new();
+    let at = |from_now: TimeDelta| json!((world.now + from_now).timestamp());
+    let hour = TimeDelta::from_std(ACCESS_TOKEN_LIFETIME_MAX).unwrap();
+    let years = TimeDelta::days(3_650);
+    for (issued, expires, is_good) in [
+        (TimeDelta::zero(), hour, true),
+        (-hour / 2, hour / 2, true),
+        (TimeDelta::zero(), years, false),
+        (years - hour, years, false),
+        (-years, hour, false),
+        (TimeDelta::minutes(1), TimeDelta::minutes(6), false),
+        (-TimeDelta::minutes(1), hour, false),
+    ] {
+        let claims = with(&world.claims(), "iat", at(issued));
+        let claims = with(&claims, "exp", at(expires));
+        let token = signed(&world.pem, &world.header(), &claims);
+        let is_taken = world.tokens.verify(&token, world.now).is_ok();
+        assert_eq!(is_taken, is_good, "from {issued} to {expires}");
+    }
+}
+
+#[test]
+fn instances_of_different_lifetimes_take_each_others_tokens() {
+    let world = World::new();
+    let of = |lifetime| {
+        let settings = TokenSettings {
+            lifetime,
+            ..settings()
+        };
+        Tokens::new(settings, std::slice::from_ref(&world.pem)).unwrap()
+    };
+    let (short, long) = (of(Duration::from_secs(10)), of(ACCESS_TOKEN_LIFETIME_MAX));
+    for (issuer, reader) in [(&short, &long), (&long, &short)] {
+        let actor = world.actor;
+        let issued = issuer.issue(actor.user_id, actor.session_id, world.now);
+        let (token, _) = issued.unwrap();
+        assert!(reader.verify(token.expose(), world.now).is_ok());
+    }
+}
+
+#[test]
 fn what_is_no_token_is_refused() {
     let world = World::new();
     let long = format!("{}{}", world.good, "A".repeat(TOKEN_BYTES_MAX));
