@@ -4,6 +4,7 @@
 //! Composition, like `boot.rs`: what a store is, the store knows; here it is judged.
 
 mod database;
+mod files;
 mod host;
 mod journal;
 mod redis;
@@ -145,6 +146,7 @@ pub async fn examine(loaded: &Result<Loaded, Problems>) -> Report {
     let mut checks = vec![Check::ok(CONFIGURATION, "every key can be read")];
     checks.extend(secrets::examine(config));
     checks.push(host::file_limit(config));
+    checks.extend(files::examine(config));
     let (addresses, database, journal, redis) = tokio::join!(
         host::addresses(config),
         database::examine(loaded),

@@ -1,7 +1,7 @@
 //! How the relational database is, read without making or changing anything: for `roost doctor`.
 
 use super::{
-    Sql, StoreError,
+    Exposed, Sql, StoreError, private,
     sql::{POSTGRES_CONNECTIONS_MAX, sqlite_options, unavailable},
 };
 use roost_migrations::{Migrator, MigratorTrait};
@@ -92,6 +92,16 @@ impl Sql {
             migrations: sql.migrations().await?,
         };
         Ok(Some((sql, condition)))
+    }
+
+    /// What other users of the host can get at of an `SQLite` database that is there.
+    pub fn exposed(url: &str) -> Result<Option<Exposed>, StoreError> {
+        if !url.starts_with("sqlite:") {
+            return Ok(None);
+        }
+        let options = sqlite_options(url)?;
+        let exposed = private::exposed(options.get_filename());
+        exposed.map(Some).map_err(unavailable)
     }
 
     /// How the schema differs from this release's.

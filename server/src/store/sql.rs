@@ -1,6 +1,6 @@
 //! Connections to the relational database, with the durability the promises need.
 
-use super::{StoreError, postgres};
+use super::{StoreError, postgres, private};
 use anyhow::{Context, anyhow};
 use roost_migrations::{Migrator, MigratorTrait};
 use sea_orm::{
@@ -73,6 +73,9 @@ impl Sql {
     }
 
     async fn connect_sqlite(options: SqliteConnectOptions) -> Result<Self, StoreError> {
+        private::prepare(options.get_filename())
+            .with_context(|| format!("cannot use {}", options.get_filename().display()))
+            .map_err(unavailable)?;
         let pool = || {
             SqlitePoolOptions::new()
                 .acquire_timeout(SQLITE_ACQUIRE_TIMEOUT)
@@ -353,10 +356,7 @@ pub fn lock_data(url: &str) -> Result<Option<DataLock>, StoreError> {
         return Ok(None);
     }
     let path = lock_path(&sqlite_options(url)?)?;
-    let file = File::options()
-        .create(true)
-        .append(true)
-        .open(&path)
+    let file = private::open(&path)
         .with_context(|| format!("cannot open the lock file {}", path.display()))
         .map_err(unavailable)?;
     match file.try_lock() {
@@ -378,7 +378,7 @@ fn lock_path(options: &SqliteConnectOptions) -> Result<PathBuf, StoreError> {
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
     if let Some(folder) = folder {
-        std::fs::create_dir_all(folder)
+        private::make_folder(folder)
             .with_context(|| format!("cannot make the data folder {}", folder.display()))
             .map_err(unavailable)?;
     }

@@ -11,6 +11,8 @@ use sea_orm::{
 };
 use serde_json::Value;
 use std::{
+    fs::Permissions,
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Output},
     str::FromStr,
@@ -234,6 +236,54 @@ async fn an_sqlite_file_that_does_not_write_ahead_is_found() {
     let said = world.examine(&[("database_url", url.as_str())]).await;
     said.assert("durability", "warning", "journal_mode = delete");
     said.assert("migrations", "warning", "m0001_journal");
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+/// The last bits of a mode: what owner, group and others may do.
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn the_data_folder_is_for_nobody_else_whatever_the_umask() {
+    let world = World::on_sqlite().await;
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("some/data");
+    let url = format!("sqlite:{}", folder.join("roost.db").display());
+    let keys = [("database_url", url.as_str())];
+    let mut program = world.start_program_under("000", &keys).await;
+    assert_eq!(mode(&folder), 0o700);
+    for file in ["roost.db", "roost.db-wal", "roost.db-shm", "roost.db.lock"] {
+        assert_eq!(mode(&folder.join(file)), 0o600, "{file}");
+    }
+    let said = Said::new(&program.run(&["doctor", "--json"]).await);
+    said.assert("data folder", "ok", "nobody else");
+    // As an earlier release left them.
+    program.terminate().await;
+    let file = folder.join("roost.db");
+    set_mode(&folder, 0o755);
+    set_mode(&file, 0o644);
+    let said = world.examine(&keys).await;
+    said.assert("data folder", "problem", "can read");
+    let advice = said.checks.iter().find(|it| it["name"] == "data folder");
+    let advice = advice.unwrap()["advice"].as_str().unwrap();
+    let file_shown = file.canonicalize().unwrap().display().to_string();
+    assert!(
+        advice.contains(&format!("chmod 600 {file_shown}")),
+        "{advice}"
+    );
+    assert_eq!(mode(&file), 0o644, "the doctor changes nothing");
+    program.start_again().await;
+    assert_eq!(mode(&file), 0o600, "the file is ours");
+    assert_eq!(mode(&folder), 0o755, "the folder may be somebody's");
+    let said = world.examine(&keys).await;
+    said.assert("data folder", "warning", "look into");
+    set_mode(&folder, 0o777);
+    let said = world.examine(&keys).await;
+    said.assert("data folder", "problem", "in place of");
 }
 
 #[tokio::test]

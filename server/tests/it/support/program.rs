@@ -39,6 +39,22 @@ impl World {
         }
     }
 
+    /// The same under a umask of its own, such as `000`.
+    pub(crate) async fn start_program_under(&self, umask: &str, keys: &[(&str, &str)]) -> Program {
+        let address = free_address();
+        let environment = self.environment(address, keys);
+        let mut shell = Command::new("/bin/sh");
+        let script = format!("umask {umask}; exec \"$0\" serve");
+        shell.args(["-c", &script, PROGRAM]);
+        let program = Program {
+            endpoint: Endpoint::new(&format!("http://{address}")).unwrap(),
+            child: start(shell, &environment),
+            environment,
+        };
+        program.ready().await;
+        program
+    }
+
     /// Runs a command of the program as it would run for this world, without a server of its own.
     pub(crate) async fn run_program(&self, keys: &[(&str, &str)], arguments: &[&str]) -> Output {
         let child = spawn(&self.environment(free_address(), keys), arguments);
@@ -117,9 +133,16 @@ impl Program {
     }
 }
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_roost");
+
 fn spawn(environment: &[(String, String)], arguments: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_roost"))
-        .args(arguments)
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments);
+    start(command, environment)
+}
+
+fn start(mut command: Command, environment: &[(String, String)]) -> Child {
+    command
         .env_clear()
         .envs(environment.iter().map(|(name, text)| (name, text)))
         .stdin(Stdio::null())
