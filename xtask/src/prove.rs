@@ -5,6 +5,7 @@ mod cast;
 mod journal;
 mod ledger;
 mod line;
+mod memory;
 mod node;
 mod order;
 mod promises;
@@ -17,6 +18,7 @@ use anyhow::Result;
 use clap::Subcommand;
 
 pub use line::Line;
+pub use memory::Memory;
 pub use order::{Order, Store};
 pub use promises::Promises;
 pub use upgrade::Upgrade;
@@ -31,6 +33,8 @@ pub enum Proof {
     Promises(Promises),
     /// Two releases side by side under load: the instances are replaced one by one, forward, back and forward again.
     Upgrade(Upgrade),
+    /// How much memory a thousand connections take that hold back the last byte of what they say.
+    Memory(Memory),
 }
 
 pub fn run(proof: &Proof) -> Result<()> {
@@ -39,5 +43,6 @@ pub fn run(proof: &Proof) -> Result<()> {
         Proof::Line(line) => line::run(*line),
         Proof::Promises(promises) => promises::run(*promises),
         Proof::Upgrade(upgrade) => upgrade::run(upgrade),
+        Proof::Memory(memory) => memory::run(*memory),
     }
 }
