@@ -186,6 +186,10 @@ const COUNTERS: &[(&str, &str)] = &[
 
 const GAUGES: &[(&str, &str)] = &[
     ("roost_connections", "Connections that are open now."),
+    (
+        "roost_arriving_bytes",
+        "Bytes of request bodies and WebSocket messages that have not arrived whole or are not answered yet.",
+    ),
     ("roost_sockets", "Socket.IO sockets that are connected now."),
     (
         "roost_sockets_lagging",

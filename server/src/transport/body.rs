@@ -1,75 +1,221 @@
-//! Reads request bodies, within a size and a time, before anything looks at them.
+//! Reads request bodies, within a size, a time and the room there is for what arrives, before anything looks at them.
+//! Who sends is looked at first: without a good token there is room for a sign-in and no more.
 
-use super::problem;
-use crate::app::{Error, Result};
+use super::{
+    Shared,
+    arrivals::{Arrivals, Arriving, Standing},
+    problem, request, rest, socketio,
+};
+use crate::app::{self, App, Error};
 use axum::{
     body::{Body, HttpBody},
     extract::{Request, State},
-    http::{HeaderValue, Version, header::CONNECTION},
+    http::{
+        HeaderMap, HeaderValue, Version,
+        header::{CONNECTION, EXPECT},
+    },
     middleware::Next,
     response::Response,
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use roost_schema::ErrorCode;
-use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
+use std::{sync::Arc, time::Duration};
+use tokio::time::{Instant, timeout, timeout_at};
 
-pub(super) const BODY_BYTES_MAX: usize = 1_024 * 1_024;
+/// However steadily they trickle, bodies are not waited for longer than this: it is also how slow one may be.
+const GUEST_TIMEOUT: Duration = Duration::from_secs(10);
+const ACCOUNT_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// However steadily it trickles, a body is not waited for longer than this.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How much of a body that is refused is taken off the line, and for how long. Whoever is still sending when the
+/// connection closes may never see the answer.
+const LINGER_BYTES_MAX: usize = 1_024 * 1_024;
+const LINGER_TIME: Duration = Duration::from_millis(500);
 
-/// Hands the request on with its whole body in memory, or answers `too_large` or `timeout`. No
-/// request of ours streams in, and so no extractor needs bounds of its own.
+/// What bodies are read with.
+#[derive(Clone)]
+pub(super) struct Bodies {
+    app: App,
+    arrivals: Arc<Arrivals>,
+    /// How long one may stand still.
+    stall_timeout: Duration,
+}
+
+/// What a body may be.
+pub(super) struct Terms {
+    standing: Standing,
+    bytes_max: usize,
+    /// Why its sender counts as a guest, though there is a token: what a large body is refused with.
+    token_refused: Option<Error>,
+}
+
+impl Terms {
+    pub(super) const fn of(standing: Standing) -> Self {
+        Self {
+            standing,
+            bytes_max: standing.bytes_max(),
+            token_refused: None,
+        }
+    }
+}
+
+/// Hands the request on with its whole body in memory, or answers it. No request of ours streams in, and so no extractor
+/// needs bounds of its own. Socket.IO does so itself, because it knows its senders by their sessions.
 pub(super) async fn collect(
-    State(stall_timeout): State<Duration>,
+    State(bodies): State<Bodies>,
     request: Request,
     next: Next,
 ) -> Response {
-    if request.body().is_end_stream() {
+    if request.body().is_end_stream() || socketio::is_path(request.uri().path()) {
         return next.run(request).await;
     }
-    let version = request.version();
-    let (parts, body) = request.into_parts();
-    match read(body, stall_timeout).await {
-        Ok(bytes) => next.run(Request::from_parts(parts, bytes.into())).await,
-        Err(error) => {
-            let mut response = problem(&error);
-            if version <= Version::HTTP_11 {
-                // The rest of the body is not read, so nothing can follow it.
-                let close = HeaderValue::from_static("close");
-                response.headers_mut().insert(CONNECTION, close);
+    match bodies.terms(request.uri().path(), request.headers()).await {
+        Ok(terms) => match bodies.take_in(request, terms).await {
+            // What arrived counts until it is dealt with.
+            Ok((request, _arriving)) => next.run(request).await,
+            Err(refusal) => *refusal,
+        },
+        Err(error) => turn_away(request, problem(&error)).await,
+    }
+}
+
+impl Bodies {
+    pub(super) fn new(app: &App, shared: &Shared) -> Self {
+        Self {
+            app: app.clone(),
+            arrivals: Arc::clone(&shared.arrivals),
+            stall_timeout: shared.body_stall_timeout,
+        }
+    }
+
+    /// What this request may bring. An error: it will be refused whatever it brings.
+    async fn terms(&self, path: &str, headers: &HeaderMap) -> app::Result<Terms> {
+        let token = request::bearer(headers);
+        let actor = match token {
+            Some(token) => self.app.authenticate(token).await,
+            None => Err(Error::unauthenticated()),
+        };
+        let route = rest::Route::of(path);
+        match actor {
+            Ok(_) if route == rest::Route::Accounts => Ok(Terms {
+                standing: Standing::Account,
+                bytes_max: Standing::Guest.bytes_max(),
+                token_refused: None,
+            }),
+            Ok(_) if route != rest::Route::Open => Ok(Terms::of(Standing::Account)),
+            Err(error) if route.needs_token() => Err(error),
+            Err(error) if token.is_some() => Ok(Terms {
+                token_refused: Some(error),
+                ..Terms::of(Standing::Guest)
+            }),
+            _ => Ok(Terms::of(Standing::Guest)),
+        }
+    }
+
+    /// The request with its whole body, and what that is on the books with; or a refusal.
+    pub(super) async fn take_in(
+        &self,
+        request: Request,
+        terms: Terms,
+    ) -> Result<(Request, Arriving), Box<Response>> {
+        let client = request::client_of(&request);
+        let (parts, mut body) = request.into_parts();
+        let mut arriving = self.arrivals.begin(client, terms.standing);
+        match self.read(&mut body, &terms, &mut arriving).await {
+            Ok(bytes) => Ok((Request::from_parts(parts, bytes.into()), arriving)),
+            Err(error) => {
+                drop(arriving);
+                let is_too_large = error.code() == ErrorCode::TooLarge;
+                let error = terms
+                    .token_refused
+                    .filter(|_| is_too_large)
+                    .unwrap_or(error);
+                let request = Request::from_parts(parts, body);
+                Err(Box::new(turn_away(request, problem(&error)).await))
             }
-            response
+        }
+    }
+
+    async fn read(
+        &self,
+        body: &mut Body,
+        terms: &Terms,
+        arriving: &mut Arriving,
+    ) -> app::Result<Bytes> {
+        if body.size_hint().lower() > terms.bytes_max as u64 {
+            return Err(too_large(terms));
+        }
+        let announced = body.size_hint().exact();
+        let announced = announced.and_then(|bytes| usize::try_from(bytes).ok());
+        let longest = announced.unwrap_or(terms.bytes_max);
+        let patience = match terms.standing {
+            Standing::Guest => GUEST_TIMEOUT,
+            Standing::Account => ACCOUNT_TIMEOUT,
+        };
+        let last_moment = Instant::now() + patience;
+        let mut bytes = Vec::new();
+        loop {
+            let deadline = last_moment.min(Instant::now() + self.stall_timeout);
+            let frame = match timeout_at(deadline, body.frame()).await {
+                Ok(Some(frame)) => frame.map_err(|_| BROKEN)?,
+                Ok(None) => return Ok(bytes.into()),
+                Err(_) => return Err(LATE),
+            };
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            let needed = bytes.len() + data.len();
+            if needed > terms.bytes_max {
+                return Err(too_large(terms));
+            }
+            if needed > bytes.capacity() {
+                // What is announced and has not come costs nothing; what has come is moved seldom.
+                let capacity = (2 * bytes.capacity()).min(longest).max(needed);
+                arriving.hold(capacity)?;
+                bytes.reserve_exact(capacity - bytes.len());
+            }
+            bytes.extend_from_slice(&data);
         }
     }
 }
 
-async fn read(mut body: Body, stall_timeout: Duration) -> Result<Bytes> {
-    let announced = body.size_hint().lower();
-    if announced > BODY_BYTES_MAX as u64 {
-        return Err(TOO_LARGE);
+/// Answers a request whose body was not read, or not to its end.
+pub(super) async fn turn_away(request: Request, mut response: Response) -> Response {
+    let version = request.version();
+    // Such a client waits for leave to send.
+    let waits = request.headers().contains_key(EXPECT);
+    let is_over = !waits && timeout(LINGER_TIME, drain(request.into_body())).await == Ok(true);
+    if !is_over && version <= Version::HTTP_11 {
+        // The rest of the body is not read, so nothing can follow it.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
     }
-    let last_moment = Instant::now() + BODY_TIMEOUT;
-    let mut bytes = BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0));
-    loop {
-        let deadline = last_moment.min(Instant::now() + stall_timeout);
-        let frame = match timeout_at(deadline, body.frame()).await {
-            Ok(Some(frame)) => frame.map_err(|_| BROKEN)?,
-            Ok(None) => return Ok(bytes.freeze()),
-            Err(_) => return Err(LATE),
-        };
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        if bytes.len() + data.len() > BODY_BYTES_MAX {
-            return Err(TOO_LARGE);
-        }
-        bytes.extend_from_slice(&data);
-    }
+    response
 }
 
-const TOO_LARGE: Error = Error::refused(ErrorCode::TooLarge, "the body is larger than 1 MiB");
+/// Whether it came to its end.
+async fn drain(mut body: Body) -> bool {
+    let mut bytes = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            return false;
+        };
+        bytes += frame.data_ref().map_or(0, Bytes::len);
+        if bytes > LINGER_BYTES_MAX {
+            return false;
+        }
+    }
+    true
+}
+
+fn too_large(terms: &Terms) -> Error {
+    let sentence = if terms.bytes_max == Standing::Guest.bytes_max() {
+        "a body without an account, and one about an account, is at most 16 KiB"
+    } else {
+        "the body is larger than 1 MiB"
+    };
+    Error::refused(ErrorCode::TooLarge, sentence)
+}
+
 const LATE: Error = Error::refused(ErrorCode::Timeout, "the body did not arrive in time");
 const BROKEN: Error = Error::refused(ErrorCode::Malformed, "the body broke off");

@@ -1,20 +1,25 @@
 //! The three ways in. Each turns a request into an actor and an input, calls one use case, and
 //! renders the answer. No rule lives here.
 
+mod arrivals;
 mod body;
 mod contracts;
 mod counts;
+mod frames;
 mod graphql;
 mod health;
+mod inflow;
 mod limits;
 mod origins;
 mod page;
 mod request;
 mod rest;
 pub mod serve;
+mod shares;
 pub mod socketio;
 mod status;
 
+pub use arrivals::Arrivals;
 pub use contracts::error_page;
 pub use graphql::graphql_sdl;
 pub use health::{Health, State as Readiness};
@@ -35,6 +40,7 @@ use axum::{
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
 };
+use body::Bodies;
 use ipnet::IpNet;
 use roost_schema::ErrorCode;
 use serve::Slot;
@@ -62,6 +68,8 @@ const BROWSER_RULES: [(HeaderName, &str); 5] = [
 #[derive(Clone)]
 pub struct Shared {
     pub limits: Arc<Limits>,
+    /// What has not arrived whole.
+    pub arrivals: Arc<Arrivals>,
     pub origins: Origins,
     pub trusted_proxies: Arc<[IpNet]>,
     pub health: Health,
@@ -91,6 +99,7 @@ impl Shared {
         counts::begin();
         Self {
             limits: Arc::new(Limits::new(config, redis)),
+            arrivals: Arc::default(),
             origins: Origins::new(&config.allowed_origins),
             trusted_proxies: config.trusted_proxies.clone().into(),
             health: Health::default(),
@@ -108,12 +117,13 @@ impl Shared {
 
 /// One router for every transport, inside what holds for all of them.
 pub fn router(app: &App, shared: &Shared) -> Router {
+    let bodies = Bodies::new(app, shared);
     let router = routes(app, shared)
         .fallback(async || problem(&Error::not_found("there is nothing at this path")))
         .method_not_allowed_fallback(async || problem(&METHOD_NOT_ALLOWED))
         .layer(from_fn(answer_in_time))
         .layer(from_fn_with_state(app.clone(), refuse_when_fenced))
-        .layer(from_fn_with_state(shared.body_stall_timeout, body::collect))
+        .layer(from_fn_with_state(bodies, body::collect))
         .layer(from_fn_with_state(shared.origins.clone(), origins::check))
         .layer(from_fn_with_state(
             Arc::clone(&shared.limits),

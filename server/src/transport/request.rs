@@ -2,13 +2,18 @@
 
 use super::{
     Shared,
+    arrivals::Standing,
     counts::{self, Api},
     health::State as Readiness,
     limits::{ClientAddress, client_address},
+    socketio::listener::ConnectionHandle,
 };
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue, StatusCode, header::CONNECTION},
+    http::{
+        HeaderMap, HeaderName, HeaderValue, StatusCode,
+        header::{AUTHORIZATION, CONNECTION},
+    },
     middleware::Next,
     response::Response,
 };
@@ -56,6 +61,7 @@ pub(super) async fn observe(
     let id = request_id(&request);
     let client = address_of(&request, &shared);
     request.extensions_mut().insert(client);
+    let connection = request.extensions().get::<ConnectionHandle>().cloned();
     let method = request.method().clone();
     let route = request
         .extensions()
@@ -75,6 +81,11 @@ pub(super) async fn observe(
         .instrument(span.clone())
         .await;
     let status = response.status();
+    if status == StatusCode::SWITCHING_PROTOCOLS
+        && let Some(connection) = connection
+    {
+        connection.meter(shared.arrivals.begin(client.0, Standing::Guest));
+    }
     let elapsed = started.elapsed();
     span.in_scope(|| {
         tracing::debug!(
@@ -130,6 +141,21 @@ fn address_of(request: &Request, shared: &Shared) -> ClientAddress {
         .get::<PeerAddress>()
         .map_or(unknown, |peer| peer.0.ip());
     client_address(peer, request.headers(), &shared.trusted_proxies)
+}
+
+/// Whom a request comes from, as far as the network goes.
+pub(super) fn client_of(request: &Request) -> IpAddr {
+    let client = request.extensions().get::<ClientAddress>();
+    client.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |client| client.0)
+}
+
+/// The token of `Authorization: Bearer …`; the scheme's case does not matter (RFC 9110 §11.1).
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let credentials = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = credentials.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| token.trim_start())
 }
 
 /// A method is a label only when it is one of a few: callers can invent others.

@@ -4,6 +4,7 @@
 
 use super::{
     Shared, health,
+    inflow::Upgrading,
     limits::network,
     problem,
     request::{self, PeerAddress},
@@ -57,6 +58,10 @@ const FULL: Error = Error::Later {
 };
 /// How long to wait when the system gives no more connections (no file handles, for example).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const IMPATIENT: Error = Error::refused(
+    ErrorCode::Malformed,
+    "nothing may follow a request for a WebSocket until it is answered",
+);
 
 /// Answers connections until it is cancelled, then finishes what was begun.
 pub struct Serving {
@@ -166,7 +171,14 @@ impl Connection {
             if let Some(slot) = &slot {
                 request.extensions_mut().insert(Arc::clone(slot));
             }
-            self.router.clone().oneshot(request.map(Body::new))
+            let upgrading = Upgrading::begin(&request, &handle);
+            let answer = self.router.clone().oneshot(request.map(Body::new));
+            async move {
+                if upgrading.as_ref().is_some_and(Upgrading::is_impatient) {
+                    return Ok(close_after(problem(&IMPATIENT)));
+                }
+                answer.await
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -359,9 +371,11 @@ async fn refuse(request: Request<Body>) -> Response {
     // Closing with unread bytes would reset the connection before the answer is read.
     let mut rest = request.into_body().into_data_stream();
     while rest.next().await.is_some_and(|chunk| chunk.is_ok()) {}
-    let mut response = problem(&FULL);
-    response
-        .headers_mut()
-        .insert(CONNECTION, HeaderValue::from_static("close"));
+    close_after(problem(&FULL))
+}
+
+fn close_after(mut response: Response) -> Response {
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
     response
 }

@@ -7,6 +7,7 @@
 mod access;
 mod accounts;
 mod architecture;
+mod arrivals;
 mod backplane;
 mod cluster;
 mod config;

@@ -7,7 +7,10 @@ use super::{
     error_codes::{RequestId, add_codes, request_error},
     guard, loaders, websocket,
 };
-use crate::{app::Error, transport::request::current};
+use crate::{
+    app::Error,
+    transport::{request::current, socketio::listener::ConnectionHandle},
+};
 use async_graphql::{Request, Response, ServerError, Variables, parser::types::OperationType};
 use axum::{
     body::Bytes,
@@ -51,7 +54,11 @@ pub(super) async fn get(
     parts: Parts,
 ) -> HttpResponse {
     if let Ok(upgrade) = upgrade {
-        return websocket::open(graphql, upgrade, Asker::of(&parts), request_id());
+        let Some(wire) = parts.extensions.get::<ConnectionHandle>().cloned() else {
+            tracing::error!("a connection without a handle: serve this router with its own loop");
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        };
+        return websocket::open(graphql, upgrade, (Asker::of(&parts), wire), request_id());
     }
     let params = params
         .map_err(|rejection| malformed(rejection.body_text()))

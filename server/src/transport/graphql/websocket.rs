@@ -14,7 +14,10 @@ use super::{
 };
 use crate::{
     app::{Actor, Error},
-    transport::ClientAddress,
+    transport::{
+        ClientAddress, arrivals::ACCOUNT_BYTES_MAX, inflow::Overrun,
+        socketio::listener::ConnectionHandle,
+    },
 };
 use async_graphql::{Response, ServerError, parser::types::OperationType};
 use axum::{
@@ -42,9 +45,10 @@ use tokio::{
 };
 
 const SUBPROTOCOL: &str = "graphql-transport-ws";
-const MESSAGE_BYTES_MAX: usize = 1_024 * 1_024;
-/// A message up to here is read and refused; a longer one cuts the connection, close code and all.
-const MESSAGE_BYTES_READ: usize = 2 * MESSAGE_BYTES_MAX;
+/// The connection notices a longer one by its first bytes, and drops the rest.
+const MESSAGE_BYTES_MAX: usize = ACCOUNT_BYTES_MAX;
+/// What is read at one time; each socket holds so much.
+const READ_BUFFER_BYTES: usize = 4 * 1_024;
 /// Operations of one socket at a time; as many as the rooms of a Socket.IO socket.
 const OPERATIONS_PER_SOCKET_MAX: usize = 128;
 /// Messages that wait for the socket besides the one each operation holds.
@@ -55,22 +59,28 @@ const PING_INTERVAL: Duration = Duration::from_secs(12);
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Answers an upgrade; `asker` is what the HTTP request said of its sender.
+/// Answers an upgrade; `asker` is what the HTTP request said of its sender, `wire` the connection it came on.
 pub(super) fn open(
     graphql: Graphql,
     upgrade: WebSocketUpgrade,
-    asker: Asker,
+    (asker, wire): (Asker, ConnectionHandle),
     id: Option<RequestId>,
 ) -> HttpResponse {
     let tasks = graphql.shared.tasks.clone();
     upgrade
         .protocols([SUBPROTOCOL])
-        .max_message_size(MESSAGE_BYTES_READ)
-        .max_frame_size(MESSAGE_BYTES_READ)
-        .on_upgrade(move |socket| tasks.track_future(serve(graphql, socket, asker, id)))
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .max_message_size(MESSAGE_BYTES_MAX)
+        .max_frame_size(MESSAGE_BYTES_MAX)
+        .on_upgrade(move |socket| tasks.track_future(serve(graphql, socket, (asker, wire), id)))
 }
 
-async fn serve(graphql: Graphql, socket: WebSocket, asker: Asker, id: Option<RequestId>) {
+async fn serve(
+    graphql: Graphql,
+    socket: WebSocket,
+    (asker, wire): (Asker, ConnectionHandle),
+    id: Option<RequestId>,
+) {
     let speaks_protocol = socket.protocol().is_some();
     let closing = graphql.shared.closing.clone();
     let fence = graphql.app.fence().clone();
@@ -79,6 +89,7 @@ async fn serve(graphql: Graphql, socket: WebSocket, asker: Asker, id: Option<Req
     let connection = Connection {
         graphql,
         asker,
+        wire: wire.clone(),
         id,
         outbox,
         running: Running::default(),
@@ -90,6 +101,10 @@ async fn serve(graphql: Graphql, socket: WebSocket, asker: Asker, id: Option<Req
             biased;
             () = fence.shut() => Ending::TRY_LATER,
             () = closing.cancelled() => Ending::RESTARTING,
+            overrun = wire.overrun() => match overrun {
+                Overrun::Full => Ending::TRY_LATER,
+                Overrun::TooLong => Ending::BAD_MESSAGE,
+            },
             ending = connection.run(&mut stream) => ending,
             ending = write(&mut sink, messages) => ending,
         }
@@ -144,6 +159,7 @@ type Running = Arc<Mutex<HashMap<String, AbortHandle>>>;
 struct Connection {
     graphql: Graphql,
     asker: Asker,
+    wire: ConnectionHandle,
     id: Option<RequestId>,
     outbox: mpsc::Sender<Utf8Bytes>,
     running: Running,
@@ -158,6 +174,7 @@ impl Connection {
             Ok(Err(ending)) => return ending,
             Err(_) => return Ending::INIT_TIMEOUT,
         };
+        self.wire.sign_in();
         let app = self.graphql.app.clone();
         let session_end = app.session_end(actor.session_id);
         let lifetime = self.graphql.app.time_left(&actor);

@@ -3,14 +3,11 @@
 use super::{Problem, Rest};
 use crate::{
     app::{Actor, Error, Origin},
-    transport::ClientAddress,
+    transport::{ClientAddress, request::bearer},
 };
 use axum::{
     extract::FromRequestParts,
-    http::{
-        header::{AUTHORIZATION, USER_AGENT},
-        request::Parts,
-    },
+    http::{header::USER_AGENT, request::Parts},
 };
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -18,24 +15,11 @@ impl FromRequestParts<Rest> for Actor {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, rest: &Rest) -> Result<Self, Problem> {
-        let token = bearer(parts).ok_or_else(Error::unauthenticated)?;
+        let token = bearer(&parts.headers).ok_or_else(Error::unauthenticated)?;
         let actor = rest.app.authenticate(token).await?;
         rest.shared.limits.check_account(actor.user_id).await?;
         Ok(actor)
     }
-}
-
-/// The token of `Authorization: Bearer …`; the scheme's case does not matter (RFC 9110 §11.1).
-fn bearer(parts: &Parts) -> Option<&str> {
-    let (scheme, token) = parts
-        .headers
-        .get(AUTHORIZATION)?
-        .to_str()
-        .ok()?
-        .split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("bearer")
-        .then(|| token.trim_start())
 }
 
 /// Counts as one try to sign in: only those who have no token yet ask by where they are.

@@ -32,6 +32,45 @@ struct Rest {
     shared: Shared,
 }
 
+/// What a path is to whoever has no token, which is looked at before the body of a request is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    /// For everybody: the token does not matter.
+    Open,
+    /// For people with an account, about it.
+    Accounts,
+    /// For people with an account.
+    Api,
+    /// Not of REST.
+    Other,
+}
+
+const API: &str = "/api/v1/";
+const ACCOUNTS: &str = "/api/v1/auth/";
+const OPEN: [&str; 3] = [
+    "/api/v1/auth/register",
+    "/api/v1/auth/login",
+    "/api/v1/auth/refresh",
+];
+
+impl Route {
+    pub(super) fn of(path: &str) -> Self {
+        if OPEN.contains(&path) {
+            Self::Open
+        } else if path.starts_with(ACCOUNTS) {
+            Self::Accounts
+        } else if path.starts_with(API) {
+            Self::Api
+        } else {
+            Self::Other
+        }
+    }
+
+    pub(super) const fn needs_token(self) -> bool {
+        matches!(self, Self::Accounts | Self::Api)
+    }
+}
+
 /// Every REST route, the `OpenAPI` document and the page that shows it.
 pub(super) fn router(app: &App, shared: &Shared) -> Router {
     let (routes, mut document) = described_routes().split_for_parts();
@@ -58,4 +97,29 @@ fn described_routes() -> OpenApiRouter<Rest> {
     OpenApiRouter::with_openapi(openapi::frame())
         .nest("/api/v1", nouns)
         .merge(accounts::well_known_routes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_without_a_token_are_those_the_contract_names() {
+        let document: serde_json::Value = serde_json::from_str(&openapi_json()).unwrap();
+        let mut open = Vec::new();
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            for method in methods.as_object().unwrap().values() {
+                let is_open = method["security"] == serde_json::json!([{}]);
+                let has_body = method.get("requestBody").is_some();
+                if has_body {
+                    assert_ne!(Route::of(path).needs_token(), is_open, "{path}");
+                }
+                open.extend((has_body && is_open).then_some(path.as_str()));
+            }
+        }
+        open.sort_unstable();
+        let mut known = OPEN;
+        known.sort_unstable();
+        assert_eq!(open, known);
+    }
 }

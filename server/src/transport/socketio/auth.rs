@@ -8,7 +8,10 @@ use super::{
     reply::Refused,
     wire::Wire,
 };
-use crate::app::{Error, RETRY_FENCED, Result};
+use crate::{
+    app::{Error, RETRY_FENCED, Result},
+    transport::inflow::Overrun,
+};
 use roost_schema::{AuthExpiring, ErrorCode, RenewSocket, Secret};
 use serde::Deserialize;
 use socketioxide::extract::{SocketRef, State, TryData};
@@ -16,6 +19,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 /// How long before a socket closes it is told so.
 const EXPIRY_NOTICE: Duration = Duration::from_mins(1);
+/// When to come back after more arrived than may.
+const RETRY_OVERRUN: Duration = Duration::from_secs(1);
 
 /// `auth` of the handshake.
 #[derive(Deserialize)]
@@ -131,6 +136,13 @@ pub(super) async fn watch(connection: &Connection, socket: SocketRef) {
             () = connection.app.fence().shut() => {
                 let retry = RETRY_FENCED.mul_f64(rand::random::<f64>());
                 return connection.close(socket, ErrorCode::Unavailable, retry).await;
+            }
+            overrun = connection.wire.overrun() => {
+                let code = match overrun {
+                    Overrun::Full => ErrorCode::Overloaded,
+                    Overrun::TooLong => ErrorCode::TooLarge,
+                };
+                return connection.close(socket, code, RETRY_OVERRUN).await;
             }
             () = connection.renewed.notified() => is_told = false,
             () = tokio::time::sleep(until_next) => {

@@ -4,7 +4,14 @@
 use super::{Sockets, listener::ConnectionHandle, wire::Wire};
 use crate::{
     app::{Error, FENCED},
-    transport::{ClientAddress, body::BODY_BYTES_MAX, problem},
+    transport::{
+        ClientAddress,
+        arrivals::{ACCOUNT_BYTES_MAX, Standing},
+        body::{Terms, turn_away},
+        limits::network,
+        problem,
+        request::client_of,
+    },
 };
 use axum::{
     Json,
@@ -45,7 +52,7 @@ pub(super) async fn guard(
 ) -> Response {
     let visit = match Visit::read(request.method(), request.uri()) {
         Ok(visit) => visit,
-        Err(refusal) => return refusal.into_response(),
+        Err(refusal) => return turn_away(request, refusal.into_response()).await,
     };
     if visit.is_websocket
         && let Err(refusal) = check_upgrade(&request)
@@ -55,8 +62,11 @@ pub(super) async fn guard(
     match visit.sid {
         None => open(&sockets, visit, request, next).await,
         Some(sid) => match sockets.wires.find(sid) {
+            Some(wire) if !wire.has_ended() && visit.is_post => {
+                take_in(&sockets, wire, visit, request, next).await
+            }
             Some(wire) if !wire.has_ended() => serve(wire, visit, request, next).await,
-            _ => Refusal::UnknownSid.into_response(),
+            _ => turn_away(request, Refusal::UnknownSid.into_response()).await,
         },
     }
 }
@@ -138,8 +148,12 @@ async fn open(sockets: &Arc<Sockets>, visit: Visit, mut request: Request, next: 
     let Ok(seat) = Arc::clone(&sockets.seats).try_acquire_owned() else {
         return no_room(ErrorCode::Overloaded, "the server holds no more sockets");
     };
-    let Ok(newcomer) = Arc::clone(&sockets.newcomers).try_acquire_owned() else {
-        return no_room(ErrorCode::Overloaded, "too many sockets are connecting");
+    let client = network(client_of(&request));
+    let Some(newcomer) = sockets.newcomers.take_one(client) else {
+        return no_room(
+            ErrorCode::Overloaded,
+            "too many sockets of this address, or of all, are connecting",
+        );
     };
     let connection = match (visit.is_websocket, connection_of(&request)) {
         (true, None) => return unwatched(),
@@ -160,6 +174,25 @@ async fn open(sockets: &Arc<Sockets>, visit: Visit, mut request: Request, next: 
         return response;
     }
     learn_sid(&wire, response).await
+}
+
+/// What a session that polls sends: little, until it is connected to the namespace.
+async fn take_in(
+    sockets: &Sockets,
+    wire: Arc<Wire>,
+    visit: Visit,
+    request: Request,
+    next: Next,
+) -> Response {
+    let terms = Terms::of(if wire.is_settled() {
+        Standing::Account
+    } else {
+        Standing::Guest
+    });
+    match sockets.bodies.take_in(request, terms).await {
+        Ok((request, _arriving)) => serve(wire, visit, request, next).await,
+        Err(refusal) => *refusal,
+    }
 }
 
 /// A request of a session that exists.
@@ -197,7 +230,7 @@ async fn learn_sid(wire: &Arc<Wire>, response: Response) -> Response {
             let mut open: serde_json::Value =
                 serde_json::from_slice(body.strip_prefix(b"0")?).ok()?;
             let sid: Sid = open.get("sid")?.as_str()?.parse().ok()?;
-            *open.get_mut("maxPayload")? = json!(BODY_BYTES_MAX);
+            *open.get_mut("maxPayload")? = json!(ACCOUNT_BYTES_MAX);
             Some((sid, format!("0{open}")))
         });
     let Some((sid, open)) = learned else {

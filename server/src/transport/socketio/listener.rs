@@ -1,15 +1,21 @@
 //! A connection that can be watched and ended: it counts what it wrote, gives up when a write stands
 //! still, and closes when told to. Every connection of the server is one of these, because a plain one
 //! whose peer stops reading holds its socket, and all that waits for it, for as long as the peer likes.
+//! What arrives on a WebSocket is metered, too: see `inflow`.
 
+use crate::transport::{
+    arrivals::Arriving,
+    inflow::{Inflow, Overrun, State},
+};
 use std::{
     fmt, io,
+    mem::MaybeUninit,
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 use tokio::{
@@ -18,6 +24,12 @@ use tokio::{
     sync::{Notify, futures::OwnedNotified},
     time::Sleep,
 };
+
+/// How long a client may take to hear that it is closed, when it goes on sending.
+const DROPPING_TIME: Duration = Duration::from_secs(2);
+const SCRAP_BYTES: usize = 4 * 1_024;
+/// At one turn.
+const DROPPED_READS_MAX: usize = 16;
 
 /// Hold of a connection from outside: how much it wrote, and its end.
 #[derive(Clone)]
@@ -42,6 +54,39 @@ impl ConnectionHandle {
     pub fn is_dead(&self) -> bool {
         self.0.dead.load(Ordering::Acquire)
     }
+
+    /// A request that came asks for a WebSocket: nothing more is read until it is answered.
+    pub(in crate::transport) fn await_upgrade(&self) {
+        self.0.inflow.await_upgrade();
+    }
+
+    /// Whether the client sent nothing after that request, as RFC 6455 §4.1 wants; to be asked once the request is
+    /// being answered.
+    pub(in crate::transport) fn is_quiet(&self) -> bool {
+        self.0.inflow.is_quiet()
+    }
+
+    /// From here on a WebSocket's frames arrive.
+    pub(in crate::transport) fn meter(&self, arriving: Arriving) {
+        self.0.inflow.meter(arriving);
+    }
+
+    /// The request that asked for a WebSocket is answered.
+    pub(in crate::transport) fn end_upgrade(&self) {
+        self.0.inflow.end_upgrade();
+        wake(&self.0.reader);
+    }
+
+    /// Whoever sends here has signed in.
+    pub(in crate::transport) fn sign_in(&self) {
+        self.0.inflow.sign_in();
+    }
+
+    /// Resolves when more arrives than may. What follows is read and dropped for a moment, so that the client hears
+    /// why it is closed; then the connection breaks.
+    pub(in crate::transport) async fn overrun(&self) -> Overrun {
+        self.0.inflow.overrun().await
+    }
 }
 
 impl fmt::Debug for ConnectionHandle {
@@ -60,6 +105,8 @@ pub struct Guarded {
     stall_timeout: Duration,
     /// Runs while a write waits for the peer.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Runs while what arrives is dropped.
+    dropping: Option<Pin<Box<Sleep>>>,
 }
 
 impl Guarded {
@@ -72,8 +119,31 @@ impl Guarded {
             control,
             stall_timeout,
             stalled: None,
+            dropping: None,
         };
         (guarded, handle)
+    }
+
+    /// Reads and forgets, until the peer closes or had the time to.
+    fn poll_drop(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let timer = self
+            .dropping
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(DROPPING_TIME)));
+        if timer.as_mut().poll(context).is_ready() {
+            self.control.end();
+            return Poll::Ready(Err(closed()));
+        }
+        for _ in 0..DROPPED_READS_MAX {
+            let mut scrap = [MaybeUninit::uninit(); SCRAP_BYTES];
+            let mut scrap = ReadBuf::uninit(&mut scrap);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut scrap))?;
+            if scrap.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        // Others have their turn.
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Ends the connection when a write has been pending for too long.
@@ -114,7 +184,18 @@ impl AsyncRead for Guarded {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.control.check(&self.control.reader, context)?;
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        match self.control.inflow.state() {
+            State::Open => {}
+            State::Gated => return Poll::Pending,
+            State::Overrun => return self.poll_drop(context),
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        if self.control.inflow.follow(&buffer.filled()[before..]) {
+            return Poll::Ready(Ok(()));
+        }
+        buffer.set_filled(before);
+        self.poll_drop(context)
     }
 }
 
@@ -160,6 +241,7 @@ impl AsyncWrite for Guarded {
 #[derive(Default)]
 struct Control {
     dead: AtomicBool,
+    inflow: Inflow,
     written_bytes: AtomicU64,
     moved: Arc<Notify>,
     reader: WakerSlot,
@@ -168,15 +250,22 @@ struct Control {
 
 type WakerSlot = Mutex<Option<Waker>>;
 
+fn wake(slot: &WakerSlot) {
+    let waker = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "closed by the server")
+}
+
 impl Control {
     fn end(&self) {
         self.dead.store(true, Ordering::SeqCst);
-        for slot in [&self.reader, &self.writer] {
-            let waker = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(waker) = waker {
-                waker.wake();
-            }
-        }
+        wake(&self.reader);
+        wake(&self.writer);
         self.moved.notify_waiters();
     }
 
@@ -193,10 +282,7 @@ impl Control {
             }
         }
         if self.dead.load(Ordering::SeqCst) {
-            return Err(io::Error::new(
-                io::ErrorKind::ConnectionAborted,
-                "closed by the server",
-            ));
+            return Err(closed());
         }
         Ok(())
     }

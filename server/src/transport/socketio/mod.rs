@@ -20,7 +20,7 @@ mod wire;
 
 pub use wire::Wires;
 
-use super::{Limits, Shared};
+use super::{Limits, Shared, arrivals::ACCOUNT_BYTES_MAX, body::Bodies, shares::Shares};
 use crate::app::App;
 use axum::{Router, middleware};
 use connection::Connection;
@@ -28,7 +28,7 @@ use outbox::Outbox;
 use rand::Rng;
 use roost_schema::ErrorCode;
 use socketioxide::{
-    SocketIo, SocketIoBuilder,
+    ParserConfig, SocketIo, SocketIoBuilder,
     extract::{SocketRef, State},
     handler::ConnectHandler,
     socket::DisconnectReason,
@@ -54,7 +54,11 @@ const PING_TIMEOUT: Duration = Duration::from_secs(6);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One WebSocket message, and one of its frames.
-const MESSAGE_BYTES_MAX: usize = 1 << 20;
+const MESSAGE_BYTES_MAX: usize = ACCOUNT_BYTES_MAX;
+
+/// Nothing here takes binary data. An event that brings some is refused when its attachment is there.
+const ATTACHMENTS_MAX: usize = 1;
+const ATTACHMENT_BYTES_MAX: usize = 4 * 1_024;
 
 /// Packets the engine keeps for one socket. See `wire` for how they are shared out.
 const BUFFER_PACKETS: usize = 128;
@@ -67,7 +71,9 @@ const POLL_BYTES_MAX: u64 = 64 << 20;
 /// How many sessions this instance holds, and how many of them are not connected to the namespace
 /// yet. A session that polls holds no connection, so the cap on connections does not bound them.
 const SESSIONS_MAX: usize = 20_000;
-const NEWCOMERS_MAX: usize = 1_000;
+const NEWCOMERS_MAX: usize = 2_500;
+/// Of one client address: as many as it may open at once by default. Twenty addresses leave a fifth to the others.
+const NEWCOMERS_SHARE: usize = NEWCOMERS_MAX / 25;
 
 /// A stopping server closes its sockets in waves, within this time.
 const DRAIN_TIME: Duration = Duration::from_secs(3);
@@ -80,10 +86,11 @@ const DRAIN_RETRY_MAX: Duration = Duration::from_secs(1);
 struct Sockets {
     app: App,
     limits: Arc<Limits>,
+    bodies: Bodies,
     wires: Arc<Wires>,
     instance: Arc<str>,
     seats: Arc<Semaphore>,
-    newcomers: Arc<Semaphore>,
+    newcomers: Arc<Shares>,
     is_draining: AtomicBool,
     /// The tasks of connected sockets, and a token for each of them.
     connected: TaskTracker,
@@ -94,14 +101,19 @@ pub fn routes(app: &App, shared: &Shared) -> Router {
     let sockets = Arc::new(Sockets {
         app: app.clone(),
         limits: Arc::clone(&shared.limits),
+        bodies: Bodies::new(app, shared),
         wires: Arc::clone(&shared.wires),
         instance: Arc::clone(&shared.instance),
         seats: Arc::new(Semaphore::new(SESSIONS_MAX)),
-        newcomers: Arc::new(Semaphore::new(NEWCOMERS_MAX)),
+        newcomers: Arc::new(Shares::new(NEWCOMERS_MAX, NEWCOMERS_SHARE)),
         is_draining: AtomicBool::new(false),
         connected: TaskTracker::new(),
     });
+    let parser = ParserConfig::common()
+        .max_incoming_binaries(ATTACHMENTS_MAX)
+        .max_incoming_binary_buf_size(ATTACHMENT_BYTES_MAX);
     let (service, io) = SocketIoBuilder::new()
+        .with_parser(parser)
         .req_path(PATH)
         .ping_interval(PING_INTERVAL)
         .ping_timeout(PING_TIMEOUT)

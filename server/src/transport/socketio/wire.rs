@@ -3,7 +3,10 @@
 //! the second.
 
 use super::listener::ConnectionHandle;
-use crate::live::Fence;
+use crate::{
+    live::Fence,
+    transport::{inflow::Overrun, shares::One},
+};
 use socketioxide::{SendError, SocketError, socket::Sid};
 use std::{
     collections::{HashMap, VecDeque},
@@ -56,7 +59,7 @@ pub(super) struct Wire {
     fence: Fence,
     sid: OnceLock<Sid>,
     /// A place among the sessions that are not connected to the namespace yet.
-    newcomer: Mutex<Option<OwnedSemaphorePermit>>,
+    newcomer: Mutex<Option<One>>,
     _seat: OwnedSemaphorePermit,
     connects: AtomicU32,
     /// Cancelled when the session of whoever is connected was revoked.
@@ -92,7 +95,7 @@ impl Wire {
         fence: Fence,
         connection: Option<ConnectionHandle>,
         seat: OwnedSemaphorePermit,
-        newcomer: OwnedSemaphorePermit,
+        newcomer: One,
     ) -> Arc<Self> {
         Arc::new(Self {
             flow: Mutex::new(Flow {
@@ -129,6 +132,9 @@ impl Wire {
     /// The session is connected to the namespace: no newcomer any more.
     pub(super) fn settle_in(&self) {
         lock(&self.newcomer).take();
+        if let Link::WebSocket { connection, .. } = &lock(&self.flow).link {
+            connection.sign_in();
+        }
     }
 
     pub(super) fn is_settled(&self) -> bool {
@@ -143,6 +149,9 @@ impl Wire {
         }
         flow.link = Link::on(connection.clone());
         drop(flow);
+        if self.is_settled() {
+            connection.sign_in();
+        }
         self.moved.notify_waiters();
         true
     }
@@ -213,6 +222,21 @@ impl Wire {
                     () = moved => {}
                     () = written => {}
                 },
+            }
+        }
+    }
+
+    /// Resolves when more arrives on its WebSocket than may.
+    pub(super) async fn overrun(&self) -> Overrun {
+        loop {
+            let moved = Arc::clone(&self.moved).notified_owned();
+            let connection = match &lock(&self.flow).link {
+                Link::Polling => None,
+                Link::WebSocket { connection, .. } => Some(connection.clone()),
+            };
+            match connection {
+                None => moved.await,
+                Some(connection) => return connection.overrun().await,
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Input nobody should send: the documented error, no crash, no effect.
 
 use super::{ask, code, token, websocket::Raw};
-use crate::support::{World, message};
+use crate::support::{World, eventually, message, unfinished_frame};
 use roost_schema::{ItemId, RoomId};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -283,4 +283,61 @@ async fn each_root_field_counts_as_a_request_of_its_account() {
     let answer = ask(&server, &token, &format!("{{{fields}}}"), json!({})).await;
     assert_eq!(code(&answer), "rate_limited");
     assert!(answer["errors"][0]["extensions"]["retryAfterMs"].is_u64());
+}
+
+const MESSAGE_BYTES_MAX: u32 = 1 << 20;
+/// Close codes of the protocol.
+const TRY_LATER: u16 = 1013;
+const BAD_MESSAGE: u16 = 4400;
+
+#[tokio::test]
+async fn messages_that_have_not_arrived_whole_have_a_share_of_the_memory() {
+    let world = World::on_sqlite().await;
+    let server = world.serve().await;
+    let alice = server.alice().await;
+    let mut first = Raw::signed_in(&server, &alice).await;
+    let mut second = Raw::signed_in(&server, &alice).await;
+    first.say_bytes(&unfinished_frame(MESSAGE_BYTES_MAX)).await;
+    // Whichever comes last finds no room.
+    second.say_bytes(&unfinished_frame(MESSAGE_BYTES_MAX)).await;
+    let closed = tokio::select! {
+        code = first.closed() => code,
+        code = second.closed() => code,
+    };
+    assert_eq!(closed, TRY_LATER);
+    drop((first, second));
+    // Then there is room again, and a message in pieces is as good as any.
+    eventually(async || {
+        let mut socket = Raw::signed_in(&server, &alice).await;
+        let text = r#"{"type":"subscribe","id":"1","payload":{"query":"{me{name}}"}}"#;
+        let padded = format!("{text}{}", " ".repeat(700_000));
+        socket.say_text(&padded).await;
+        socket.hear().await.is_ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn before_it_signs_in_a_socket_says_little() {
+    let world = World::on_sqlite().await;
+    let server = world.serve().await;
+    let alice = server.alice().await;
+    let guest = async |bytes: u32| {
+        let mut socket = Raw::open(&server).await;
+        socket.say_bytes(&unfinished_frame(bytes)).await;
+        socket.closed().await
+    };
+    assert_eq!(guest(16 * 1_024 + 1).await, BAD_MESSAGE);
+    // So it is noticed by its first bytes, also when signed in.
+    let mut socket = Raw::signed_in(&server, &alice).await;
+    let begun = &unfinished_frame(MESSAGE_BYTES_MAX + 1)[..20];
+    socket.say_bytes(begun).await;
+    assert_eq!(socket.closed().await, BAD_MESSAGE);
+    let mut socket = Raw::open(&server).await;
+    let init = format!(
+        r#"{{"type":"connection_init","payload":{{"Authorization":"Bearer {}"}}}}"#,
+        token(&alice).await
+    );
+    socket.say_text(&format!("{init:16384}")).await;
+    assert_eq!(socket.hear().await, Ok(json!({ "type": "connection_ack" })));
 }

@@ -6,7 +6,7 @@ use futures::{SinkExt, StreamExt};
 use reqwest::Method;
 use roost_schema::{Role, RoomId, SendMessage};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{
@@ -54,7 +54,17 @@ impl Raw {
     }
 
     pub(super) async fn say(&mut self, message: Value) {
-        self.0.send(Frame::text(message.to_string())).await.unwrap();
+        self.say_text(&message.to_string()).await;
+    }
+
+    pub(super) async fn say_text(&mut self, text: &str) {
+        self.0.send(Frame::text(text)).await.unwrap();
+    }
+
+    /// Says them as they stand, past the client's own frames.
+    pub(super) async fn say_bytes(&mut self, bytes: &[u8]) {
+        // It may be closed before all of it is said.
+        let _ = self.0.get_mut().write_all(bytes).await;
     }
 
     pub(super) async fn subscribe(&mut self, id: &str, query: &str, variables: Value) {

@@ -130,6 +130,18 @@ impl Socket {
         self.ack(number).await
     }
 
+    /// None: the transport ended instead.
+    pub(super) async fn call_or_end(&mut self, event: &str, body: &Value) -> Option<Value> {
+        let number = self.emit(event, body);
+        let is_it = |heard: &Heard| {
+            matches!(heard, Heard::Ack(of, _) if *of == number) || *heard == Heard::Closed
+        };
+        match self.find(is_it).await {
+            Heard::Ack(_, answer) => Some(answer),
+            _ => None,
+        }
+    }
+
     pub(super) async fn ack(&mut self, number: u64) -> Value {
         let is_it = |heard: &Heard| matches!(heard, Heard::Ack(of, _) if *of == number);
         match self.find(is_it).await {

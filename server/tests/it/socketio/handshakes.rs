@@ -5,7 +5,7 @@ use super::{
     house::{DEADLINE, House},
 };
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -59,6 +59,11 @@ async fn sessions_that_never_connect_are_bounded_and_go() {
     assert!(refused.headers().contains_key("retry-after"));
     let refusal: Value = refused.json().await.unwrap();
     assert_eq!(refusal["code"], "overloaded");
+    // One address takes no more than its share, and others come in all the while.
+    assert_eq!(open.len(), 100);
+    let elsewhere = reqwest::Client::builder().local_address(IpAddr::from([127, 0, 7, 3]));
+    let answer = elsewhere.build().unwrap().get(&url).send().await;
+    assert_eq!(answer.unwrap().status(), 200);
     // They end when they have not connected in time, and make room.
     tokio::time::timeout(DEADLINE, async {
         while http.get(&url).send().await.unwrap().status() != 200 {

@@ -1,11 +1,16 @@
 //! Input nobody should send: the documented error, no crash, no effect.
 
 use super::{
-    client::{Heard, Mode, polling_handshake, polling_url, post},
-    house::{DEADLINE, House, join},
+    client::{Heard, Mode, Socket, polling_handshake, polling_url, post, websocket},
+    house::{DEADLINE, House, Person, join},
 };
+use crate::support::{eventually, in_time, rest_of, unfinished_frame, unfinished_post};
+use futures::{SinkExt, StreamExt};
 use roost_schema::RoomId;
 use serde_json::{Value, json};
+use std::net::{IpAddr, Ipv4Addr};
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
+use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_wrong_payload_gets_an_answer() {
@@ -216,5 +221,127 @@ async fn a_socket_is_in_128_rooms_at_most() {
         .call("room:leave", &json!({ "room": rooms[1] }))
         .await;
     join(&mut socket, one_more).await;
+    house.stop().await;
+}
+
+const MESSAGE_BYTES_MAX: u32 = 1 << 20;
+const GUEST_BYTES_MAX: u32 = 16 * 1_024;
+
+/// A WebSocket that has signed in, to be written to past its frames.
+async fn signed_in(house: &House, person: &Person) -> WebSocketStream<TcpStream> {
+    let mut socket = websocket(house.address, "").await;
+    let connect = format!("40{}", json!({ "token": person.token }));
+    socket.send(Message::text(connect)).await.unwrap();
+    while !next_text(&mut socket)
+        .await
+        .is_some_and(|text| text.starts_with("40"))
+    {}
+    socket
+}
+
+/// None: the transport ended.
+async fn next_text(socket: &mut WebSocketStream<TcpStream>) -> Option<String> {
+    loop {
+        match timeout(DEADLINE, socket.next()).await.expect("in time") {
+            Some(Ok(Message::Text(text))) => return Some(text.to_string()),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            _ => return None,
+        }
+    }
+}
+
+/// The code of `server:closing`, if it was said before the transport ended.
+async fn closing(socket: &mut WebSocketStream<TcpStream>) -> Option<String> {
+    let mut code = None;
+    while let Some(text) = next_text(socket).await {
+        if let Some(event) = text.strip_prefix("42") {
+            let event: Value = serde_json::from_str(event).unwrap();
+            if event[0] == "server:closing" {
+                code = event[1]["code"].as_str().map(str::to_owned);
+            }
+        }
+    }
+    code
+}
+
+async fn say(socket: &mut WebSocketStream<TcpStream>, bytes: &[u8]) {
+    // It may be closed before all of it is said.
+    let _ = socket.get_mut().write_all(bytes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_that_have_not_arrived_whole_have_a_share_of_the_memory() {
+    let house = House::build().await;
+    let alice = house.person("alice").await;
+    let room = house.board(&[&alice]).await;
+    let mut calm = house.connect(Mode::WebSocket, &alice).await;
+    join(&mut calm, room).await;
+    let mut first = signed_in(&house, &alice).await;
+    let mut second = signed_in(&house, &alice).await;
+    say(&mut first, &unfinished_frame(MESSAGE_BYTES_MAX)).await;
+    say(&mut second, &unfinished_frame(MESSAGE_BYTES_MAX)).await;
+    let code = tokio::select! {
+        code = closing(&mut first) => code,
+        code = closing(&mut second) => code,
+    };
+    assert_eq!(code.as_deref(), Some("overloaded"));
+    house.send(&alice, room, "still here").await;
+    assert_eq!(calm.messages(1).await, ["still here"]);
+    drop((first, second));
+    // Then there is room again; a message that is too long is noticed by its first bytes.
+    eventually(async || {
+        let mut socket = house.connect(Mode::WebSocket, &alice).await;
+        let text = "x".repeat(900_000);
+        let answer = socket
+            .call_or_end("item:put", &json!({ "text": text }))
+            .await;
+        answer.is_some_and(|answer| answer["error"]["code"] == "malformed")
+    })
+    .await;
+    let mut socket = signed_in(&house, &alice).await;
+    say(&mut socket, &unfinished_frame(MESSAGE_BYTES_MAX + 1)[..20]).await;
+    assert_eq!(closing(&mut socket).await.as_deref(), Some("too_large"));
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn before_it_signs_in_a_session_says_little() {
+    let house = House::build().await;
+    let alice = house.person("alice").await;
+    let mut guest = websocket(house.address, "").await;
+    say(&mut guest, &unfinished_frame(GUEST_BYTES_MAX + 1)).await;
+    assert_eq!(closing(&mut guest).await, None);
+
+    // Attachments are a part of their event that has not arrived; nothing here takes two.
+    let mut socket = signed_in(&house, &alice).await;
+    let packet =
+        r#"452-["message:send",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#;
+    socket.send(Message::text(packet)).await.unwrap();
+    assert_eq!(closing(&mut socket).await, None);
+
+    let http = reqwest::Client::new();
+    let sid = polling_handshake(house.address).await;
+    let url = polling_url(house.address, &sid);
+    let send = async |bytes: u32| {
+        let body = "x".repeat(bytes as usize);
+        http.post(&url).body(body).send().await.unwrap().status()
+    };
+    assert_eq!(send(GUEST_BYTES_MAX + 1).await, 413);
+    // An id that nobody has is refused before its body is there, and so is a body that finds no room.
+    let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let unknown = "/socket.io/?EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAAAAAAAA";
+    let mut stream = unfinished_post((from, house.address), unknown, "", 1 << 20).await;
+    let answer = in_time(rest_of(&mut stream)).await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+
+    let socket = Socket::connect(house.address, Mode::Polling, &alice.token).await;
+    let path = format!("/socket.io/?EIO=4&transport=polling&sid={}", socket.sid);
+    let mut one = unfinished_post((from, house.address), &path, "", 1 << 20).await;
+    let mut two = unfinished_post((from, house.address), &path, "", 1 << 20).await;
+    let answer = tokio::select! {
+        answer = rest_of(&mut one) => answer,
+        answer = rest_of(&mut two) => answer,
+    };
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     house.stop().await;
 }

@@ -5,6 +5,7 @@ mod cable;
 mod person;
 mod program;
 mod server;
+mod unfinished;
 mod via;
 
 #[expect(unused_imports, reason = "stories take what they need")]
@@ -13,6 +14,7 @@ pub(crate) use {
     person::{PASSWORD, Person, message},
     program::{Program, free_address},
     server::Server,
+    unfinished::{connect_from, rest_of, unfinished_frame, unfinished_post},
     via::{Via, Watch, in_time},
 };
 
