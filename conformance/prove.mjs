@@ -147,7 +147,7 @@ function read(person, name, transports, room, cutEveryMs) {
     delivered: 0,
     duplicates: 0,
     inversions: 0,
-    gaps: 0,
+    passed: [],
     resets: 0,
   };
   const socket = person.connect(transports);
@@ -181,14 +181,19 @@ function apply(reading, frame) {
     if (reading.seen.has(event.seq)) reading.duplicates += 1;
     reading.seen.add(event.seq);
     if (event.seq <= last) reading.inversions += 1;
-    if (frame.live && event.seq > last + 1) reading.gaps += 1;
+    if (frame.live) pass(reading, last, event.seq - 1, frame);
     last = event.seq;
     if (event.seq > (reading.items.get(event.item)?.[0] ?? 0)) {
       reading.items.set(event.item, [event.seq, event.op, canonical(event.body)]);
     }
   }
-  if (frame.live && seqOf(frame.position) > last) reading.gaps += 1;
+  if (frame.live) pass(reading, last, seqOf(frame.position), frame);
   reading.position = frame.position;
+}
+
+// What a live frame stepped over, after one seq and up to another: the journal says in the end whether it might.
+function pass(reading, after, upTo, frame) {
+  for (let seq = after + 1; seq <= upTo; seq += 1) reading.passed.push([seq, seqOf(frame.position)]);
 }
 
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();

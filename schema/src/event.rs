@@ -15,8 +15,8 @@ pub struct RoomEvents {
     pub events: Vec<RoomEvent>,
     /// Where to resume after this frame.
     pub position: Position,
-    /// This frame has every change after the position before it, and there are no more for now. In a
-    /// frame that is not live the reader is catching up: changes that later ones supersede are left out.
+    /// The reader is up to date with this frame: there is no more for now. Live or not, a change is left out that a
+    /// later one supersedes.
     pub live: bool,
     /// Forget everything held of the room first: this frame begins its full state.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

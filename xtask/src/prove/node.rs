@@ -82,7 +82,7 @@ struct ScriptReading {
     delivered: u64,
     duplicates: u64,
     inversions: u64,
-    gaps: u64,
+    passed: Vec<(u64, u64)>,
     resets: u64,
 }
 
@@ -223,7 +223,7 @@ impl From<ScriptReading> for Reading {
             delivered: reading.delivered,
             duplicates: reading.duplicates,
             inversions: reading.inversions,
-            gaps: reading.gaps,
+            passed: reading.passed,
             resets: reading.resets,
         }
     }

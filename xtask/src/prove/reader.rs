@@ -9,6 +9,7 @@ use roost_schema::{ItemId, Op, Position, RoomEvents, RoomId, Seq};
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeSet, HashMap},
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -54,7 +55,8 @@ pub(super) struct Reading {
     pub(super) delivered: u64,
     pub(super) duplicates: u64,
     pub(super) inversions: u64,
-    pub(super) gaps: u64,
+    /// What live frames stepped over, each with the seq at which its frame ended.
+    pub(super) passed: Vec<(u64, u64)>,
     pub(super) resets: u64,
 }
 
@@ -71,7 +73,9 @@ impl Reading {
             self.delivered += 1;
             self.duplicates += u64::from(!self.seen.insert(event.seq.0));
             self.inversions += u64::from(event.seq.0 <= last);
-            self.gaps += u64::from(frame.live && event.seq.0 > last + 1);
+            if frame.live {
+                self.pass(last + 1..event.seq.0, frame.position.seq);
+            }
             last = event.seq.0;
             let known = self
                 .items
@@ -83,8 +87,15 @@ impl Reading {
                     .insert(event.item, (event.seq, event.op, canonical(&body)));
             }
         }
-        self.gaps += u64::from(frame.live && frame.position.seq.0 > last);
+        if frame.live {
+            self.pass(last + 1..frame.position.seq.0 + 1, frame.position.seq);
+        }
         self.position = Some(frame.position);
+    }
+
+    /// Whether that was a gap, the journal says in the end.
+    fn pass(&mut self, seqs: Range<u64>, end: Seq) {
+        self.passed.extend(seqs.map(|seq| (seq, end.0)));
     }
 }
 

@@ -32,16 +32,23 @@ pub(super) fn judge(evidence: &Evidence, kept: &[Kept]) -> Result<()> {
         }
     }
     judge_operations(evidence, kept, &mut faults);
+    let none = Log::new();
+    let mut all_passed = Passed::default();
     for reading in &evidence.readings {
         let log = reading.room.and_then(|room| logs.get(&room));
-        judge_reading(reading, log.unwrap_or(&Log::new()), &mut faults);
+        let log = log.unwrap_or(&none);
+        let passed = passed(reading, log);
+        all_passed.superseded += passed.superseded;
+        all_passed.early += passed.early;
+        all_passed.gaps += passed.gaps;
+        judge_reading(reading, passed.gaps, log, &mut faults);
     }
     for unanswered in &evidence.unanswered_at_kill {
         if *unanswered < UNANSWERED_MIN {
             faults.push(format!("a kill hit only {unanswered} unanswered writes"));
         }
     }
-    print(evidence, kept);
+    print(evidence, kept, all_passed);
     if faults.is_empty() {
         return Ok(());
     }
@@ -71,7 +78,7 @@ fn judge_operations(evidence: &Evidence, kept: &[Kept], faults: &mut Vec<String>
     }
 }
 
-fn judge_reading(reading: &Reading, log: &Log<'_>, faults: &mut Vec<String>) {
+fn judge_reading(reading: &Reading, gaps: u64, log: &Log<'_>, faults: &mut Vec<String>) {
     let mut fault = |what: String| {
         let room = reading
             .room
@@ -80,7 +87,7 @@ fn judge_reading(reading: &Reading, log: &Log<'_>, faults: &mut Vec<String>) {
         faults.push(format!("{} in {room}: {what}", reading.reader));
     };
     for (what, count) in [
-        ("gaps while live", reading.gaps),
+        ("gaps while live", gaps),
         ("inversions", reading.inversions),
         ("resets", reading.resets),
     ] {
@@ -107,18 +114,49 @@ fn judge_reading(reading: &Reading, log: &Log<'_>, faults: &mut Vec<String>) {
     }
 }
 
+/// What the live frames of a reader stepped over.
+#[derive(Clone, Copy, Default)]
+struct Passed {
+    /// Superseded by something up to the end of the frame: nobody is given it any more.
+    superseded: u64,
+    /// Superseded by something that the reader was given a frame later: an instance that reads what it missed knows
+    /// that an entry is superseded before it has read by what.
+    early: u64,
+    /// Superseded by nothing.
+    gaps: u64,
+}
+
+fn passed(reading: &Reading, log: &Log<'_>) -> Passed {
+    let mut entries_of: HashMap<ItemId, Vec<u64>> = HashMap::new();
+    for (seq, entry) in log {
+        entries_of.entry(entry.item).or_default().push(*seq);
+    }
+    let mut passed = Passed::default();
+    for (seq, end) in &reading.passed {
+        let entries = log.get(seq).and_then(|entry| entries_of.get(&entry.item));
+        let next = entries.and_then(|entries| entries.iter().find(|other| *other > seq));
+        match next {
+            Some(next) if next <= end => passed.superseded += 1,
+            Some(_) => passed.early += 1,
+            None => passed.gaps += 1,
+        }
+    }
+    passed
+}
+
 fn newest(log: &Log<'_>) -> HashMap<ItemId, (Seq, Op, String)> {
     log.values()
         .map(|entry| (entry.item, (entry.seq, entry.op, canonical(&entry.body))))
         .collect()
 }
 
-fn print(evidence: &Evidence, kept: &[Kept]) {
+fn print(evidence: &Evidence, kept: &[Kept], passed: Passed) {
     let operations = evidence.ledger.operations();
     let count = |wanted: fn(&Outcome) -> bool| operations.values().filter(|is| wanted(is)).count();
     let sum = |figure: fn(&Reading) -> u64| evidence.readings.iter().map(figure).sum::<u64>();
     println!(
-        "sent {}  acknowledged {}  refused {}  retries {}  in the journal {}  delivered {}  gaps {}  \
+        "sent {}  acknowledged {}  refused {}  retries {}  in the journal {}  delivered {}  \
+         stepped over while live {} superseded, {} early  gaps {}  \
          inversions {}  duplicates {}  resets {}  unanswered at each kill {:?}  in {:.1} s",
         operations.len(),
         count(|is| *is == Outcome::Acknowledged),
@@ -126,7 +164,9 @@ fn print(evidence: &Evidence, kept: &[Kept]) {
         evidence.ledger.retries.load(SeqCst),
         kept.len(),
         sum(|reading| reading.delivered),
-        sum(|reading| reading.gaps),
+        passed.superseded,
+        passed.early,
+        passed.gaps,
         sum(|reading| reading.inversions),
         sum(|reading| reading.duplicates),
         sum(|reading| reading.resets),
