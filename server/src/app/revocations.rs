@@ -4,7 +4,7 @@
 use super::{App, Error, Result};
 use crate::{
     live::{BootTime, FENCE_AFTER, Fence, REVOCATION_KEPT},
-    store::{Horizon, Look, StoreError},
+    store::{Horizon, Look, StoreError, journal::STATEMENT_MAX},
 };
 use chrono::TimeDelta;
 use roost_schema::{ErrorCode, SessionId};
@@ -22,8 +22,10 @@ pub(super) const POLL_PATIENCE: Duration = Duration::from_secs(2);
 /// row may become visible that much later than it says.
 const REREAD: Duration = Duration::from_secs(30);
 /// How long an instance that nobody knows more than stays open before it asks itself again: longer than from one
-/// failed look to the next, and then to a renewal of the lease once the database is back.
+/// failed look to the next, and then to a renewal of the lease once the database is back, or for the journal's
+/// longest statement.
 pub(super) const SPARED: Duration = Duration::from_secs(6);
+const _: () = assert!(SPARED.as_millis() > POLL_PATIENCE.as_millis() + STATEMENT_MAX.as_millis());
 /// When to come back to an instance that is fenced.
 pub const RETRY_FENCED: Duration = Duration::from_secs(2);
 

@@ -7,6 +7,11 @@
 use super::{JournalError, Result};
 use std::time::Duration;
 
+/// How long a statement that makes entries durable may take, from the look at the gate until its answer is given
+/// up. It is taken off the time that a look at the revocations is good for; so it is short, and longer than a
+/// majority of `MongoDB` may take (2 s), so that it speaks only when the server does not.
+pub const STATEMENT_MAX: Duration = Duration::from_secs(3);
+
 /// Says whether this instance may still write.
 pub trait Gate: Send + Sync {
     /// Whether a statement that takes as long as this may be sent now.

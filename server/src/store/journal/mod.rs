@@ -17,7 +17,7 @@ mod measured;
 mod mongo;
 mod sql;
 
-pub use gate::{Gate, OpenGate};
+pub use gate::{Gate, OpenGate, STATEMENT_MAX};
 pub use measured::MeasuredJournal;
 pub use mongo::{MongoCondition, MongoJournal};
 pub use sql::SqlJournal;

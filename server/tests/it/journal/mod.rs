@@ -26,6 +26,7 @@ macro_rules! on {
 }
 
 mod durability;
+mod gates;
 mod outcomes;
 mod reading;
 mod rivals;

@@ -1,6 +1,7 @@
 //! A journal store per test: a file in a folder of its own, or a database of its own on the real
 //! server that `cargo xtask test` started.
 
+use mongodb::options::{ClientOptions, ServerMonitoringMode};
 use roost_schema::{Op, RoomId, Seq};
 use roost_server::store::{
     Sql,
@@ -10,7 +11,7 @@ use sea_orm::{
     ConnectionTrait, Statement,
     sqlx::{self, Connection, Executor, PgConnection},
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
@@ -71,6 +72,14 @@ impl Store {
     /// Opens the journal anew, with connections of its own: another instance, as far as it knows.
     pub(crate) async fn open(&self) -> Arc<dyn Journal> {
         open(&self.url()).await
+    }
+
+    /// The same, with the connections on which it writes.
+    pub(crate) async fn open_with_sql(&self) -> (Arc<dyn Journal>, Sql) {
+        let sql = self.sql().await;
+        let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+        let journal = SqlJournal::open(sql.clone(), &tasks, cancel).await;
+        (journal.unwrap(), sql)
     }
 
     pub(crate) fn is_sql(&self) -> bool {
@@ -237,6 +246,14 @@ pub(crate) async fn open(url: &str) -> Arc<dyn Journal> {
     SqlJournal::open(sql, &tasks, CancellationToken::new())
         .await
         .unwrap()
+}
+
+/// A journal on `MongoDB` whose driver notices a silent server sooner than an insert is given up.
+pub(crate) async fn open_mongo_with_quick_monitor(url: &str) -> Arc<dyn Journal> {
+    let mut options = ClientOptions::parse(url).await.unwrap();
+    options.heartbeat_freq = Some(Duration::from_millis(500));
+    options.server_monitoring_mode = Some(ServerMonitoringMode::Poll);
+    MongoJournal::open_with(options).await.unwrap()
 }
 
 #[expect(

@@ -1,5 +1,6 @@
 //! A cable to a server, for tests that pull it: a TCP proxy that can cut, freeze or refuse everything.
 
+use std::sync::{Arc, Mutex};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -24,7 +25,11 @@ pub(crate) struct Cable {
     server_url: String,
     port: u16,
     /// With the number of cuts so far: each ends the connections before it.
-    mode: watch::Sender<(Mode, u64)>,
+    mode: Arc<watch::Sender<(Mode, u64)>>,
+    /// Freezes behind the next request that holds these bytes.
+    until: Arc<Mutex<Option<&'static [u8]>>>,
+    /// Something came that does not pass.
+    holds: Arc<watch::Sender<bool>>,
     _tasks: JoinSet<()>,
 }
 
@@ -33,8 +38,14 @@ impl Cable {
     pub(crate) async fn to(url: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let mode = watch::Sender::new((Mode::Open, 0));
+        let mode = Arc::new(watch::Sender::new((Mode::Open, 0)));
+        let (until, holds) = (Arc::default(), Arc::new(watch::Sender::new(false)));
         let (server, modes) = (authority(url).to_owned(), mode.subscribe());
+        let ends = Ends {
+            mode: Arc::clone(&mode),
+            until: Arc::clone(&until),
+            holds: Arc::clone(&holds),
+        };
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
@@ -44,7 +55,7 @@ impl Cable {
                     continue;
                 }
                 if let Ok(server) = TcpStream::connect(&server).await {
-                    connections.spawn(join(client, server, modes.clone()));
+                    connections.spawn(join(client, server, ends.clone()));
                 }
             }
         });
@@ -52,6 +63,8 @@ impl Cable {
             server_url: url.to_owned(),
             port,
             mode,
+            until,
+            holds,
             _tasks: tasks,
         }
     }
@@ -73,6 +86,17 @@ impl Cable {
         self.set(Mode::Frozen);
     }
 
+    /// Nothing passes any more once the next request that holds these bytes has passed.
+    pub(crate) fn freeze_behind(&self, request: &'static [u8]) {
+        *self.until.lock().unwrap() = Some(request);
+    }
+
+    /// Waits, frozen, for something that wants to pass.
+    pub(crate) async fn holds_something(&self) {
+        let mut holds = self.holds.subscribe();
+        holds.wait_for(|holds| *holds).await.unwrap();
+    }
+
     /// Ends every connection and takes no new ones.
     pub(crate) fn refuse(&self) {
         self.set(Mode::Refused);
@@ -89,35 +113,56 @@ impl Cable {
     }
 }
 
-async fn join(client: TcpStream, server: TcpStream, mut modes: watch::Receiver<(Mode, u64)>) {
+/// What a connection looks at, and tells.
+#[derive(Clone)]
+struct Ends {
+    mode: Arc<watch::Sender<(Mode, u64)>>,
+    until: Arc<Mutex<Option<&'static [u8]>>>,
+    holds: Arc<watch::Sender<bool>>,
+}
+
+impl Ends {
+    /// Waits until these bytes may pass; false: never.
+    async fn may_pass(&self) -> bool {
+        let mut modes = self.mode.subscribe();
+        if modes.borrow().0 == Mode::Frozen {
+            self.holds.send_replace(true);
+        }
+        modes
+            .wait_for(|(mode, _)| *mode == Mode::Open)
+            .await
+            .is_ok()
+    }
+
+    /// Freezes everything if it was these bytes that were waited for.
+    fn passed(&self, bytes: &[u8]) {
+        let mut until = self.until.lock().unwrap();
+        let is_it = |request: &mut &[u8]| bytes.windows(request.len()).any(|part| part == *request);
+        if until.take_if(|request| is_it(request)).is_some() {
+            self.mode.send_modify(|(mode, _)| *mode = Mode::Frozen);
+        }
+    }
+}
+
+async fn join(client: TcpStream, server: TcpStream, ends: Ends) {
+    let mut modes = ends.mode.subscribe();
     let born = modes.borrow().1;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let (there, back) = (modes.clone(), modes.clone());
     tokio::select! {
-        () = pass(from_client, to_server, there) => {}
-        () = pass(from_server, to_client, back) => {}
+        () = pass(from_client, to_server, &ends) => {}
+        () = pass(from_server, to_client, &ends) => {}
         _ = modes.wait_for(|(_, cuts)| *cuts > born) => {}
     }
 }
 
-async fn pass(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    mut modes: watch::Receiver<(Mode, u64)>,
-) {
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, ends: &Ends) {
     let mut bytes = vec![0; 1 << 16];
     while let Ok(length @ 1..) = from.read(&mut bytes).await {
-        if modes
-            .wait_for(|(mode, _)| *mode == Mode::Open)
-            .await
-            .is_err()
-        {
+        if !ends.may_pass().await || to.write_all(&bytes[..length]).await.is_err() {
             return;
         }
-        if to.write_all(&bytes[..length]).await.is_err() {
-            return;
-        }
+        ends.passed(&bytes[..length]);
     }
 }
 

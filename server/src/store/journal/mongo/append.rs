@@ -1,19 +1,20 @@
 //! Writing a batch: look at the slots, insert in order, clear what is superseded.
 
 use super::{
-    DEADLINE, Failure, MongoJournal, document, document::uuid, durable, unavailable,
-    within_deadline,
+    Failure, MongoJournal, document, document::uuid, durable, unavailable, within, within_deadline,
 };
 use crate::store::journal::{
     Appended, Entry, Gate, JournalError, Result, Stop,
     encoding::{signed, unsound},
-    gate,
+    gate::{self, STATEMENT_MAX},
 };
 use bson::{Document, doc};
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 use roost_schema::{ItemId, RoomId, Seq};
 use std::collections::BTreeMap;
 
+/// How the driver begins when it gave up before it had a connection to send on.
+const NOT_CHECKED_OUT: &str = "Connection pool for ";
 const DUPLICATE_KEY: i32 = 11_000;
 const UNAUTHORIZED: i32 = 13;
 
@@ -30,10 +31,11 @@ pub(super) async fn append(
         let stop = Some(Stop::SlotTaken);
         return Ok(Appended { committed: 0, stop });
     }
-    gate::pass(gate, DEADLINE)?;
+    // The longest that follows: the driver's look for the server, and the insert up to its deadline.
+    gate::pass(gate, STATEMENT_MAX)?;
     let documents: Vec<_> = batch.iter().map(document::document).collect();
     let insert = async { journal.entries.insert_many(documents).ordered(true).await };
-    let appended = match within_deadline(insert).await {
+    let appended = match within(STATEMENT_MAX, insert).await {
         Ok(_) => Appended::all(batch),
         Err(failure) => committed_prefix(failure)?,
     };
@@ -80,12 +82,16 @@ fn committed_prefix(failure: Failure) -> Result<Appended> {
     Err(failed_write(failure))
 }
 
-/// Nothing was written when no server was found or it refused to listen; all else is unknown.
+/// Nothing was written when no server was found or it refused to listen; all else is unknown. A pool that is
+/// cleared ends both: those that wait for a connection, and, when the server has fallen silent, those that have
+/// sent and wait for an answer. Only the message tells them apart.
 pub(super) fn failed_write(failure: Failure) -> JournalError {
     let wrote_nothing = match &failure {
         Failure::Driver(error) => match &*error.kind {
+            ErrorKind::ConnectionPoolCleared { message, .. } => {
+                message.starts_with(NOT_CHECKED_OUT)
+            }
             ErrorKind::ServerSelection { .. }
-            | ErrorKind::ConnectionPoolCleared { .. }
             | ErrorKind::DnsResolve { .. }
             | ErrorKind::Authentication { .. }
             | ErrorKind::InvalidArgument { .. } => true,

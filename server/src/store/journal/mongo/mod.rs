@@ -298,8 +298,15 @@ fn unavailable(failure: impl Into<Failure>) -> JournalError {
 async fn within_deadline<T>(
     work: impl Future<Output = mongodb::error::Result<T>>,
 ) -> Result<T, Failure> {
-    match tokio::time::timeout(DEADLINE, work).await {
+    within(DEADLINE, work).await
+}
+
+async fn within<T>(
+    deadline: Duration,
+    work: impl Future<Output = mongodb::error::Result<T>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(deadline, work).await {
         Ok(done) => done.map_err(Failure::Driver),
-        Err(_) => Err(Failure::Deadline(DEADLINE)),
+        Err(_) => Err(Failure::Deadline(deadline)),
     }
 }

@@ -4,7 +4,7 @@
 use super::append;
 use crate::store::{
     StoreError,
-    journal::{Appended, Entry, Gate, JournalError, Result, gate},
+    journal::{Appended, Entry, Gate, JournalError, Result, STATEMENT_MAX, gate},
     sql::{self, Sql},
 };
 use anyhow::anyhow;
@@ -31,8 +31,6 @@ const QUEUE_BATCHES: usize = 256;
 const GROUP_BATCHES: usize = 64;
 /// How long the answer to a batch is waited for: a disk that hangs must not keep anybody waiting for ever.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
-/// How long a COMMIT, with its fsync, is reckoned to take. A gate must stay open for as long.
-const COMMIT_MAX: Duration = Duration::from_secs(3);
 
 pub(super) struct Writer {
     queue: mpsc::Sender<Job>,
@@ -149,7 +147,7 @@ async fn write_group(sql: &Sql, group: &[Job]) -> Result<Vec<Result<Appended>>> 
     for (job, outcome) in group.iter().zip(&outcomes) {
         if outcome.is_ok() {
             // Staging takes a while, too. Not committed, it has written nothing.
-            gate::pass(&*job.gate, COMMIT_MAX)?;
+            gate::pass(&*job.gate, STATEMENT_MAX)?;
         }
     }
     match sql::commit(transaction).await {
@@ -168,7 +166,7 @@ async fn stage_group(
 ) -> Result<Vec<Result<Appended>>, DbErr> {
     let mut outcomes = Vec::with_capacity(group.len());
     for job in group {
-        if let Err(fenced) = gate::pass(&*job.gate, COMMIT_MAX) {
+        if let Err(fenced) = gate::pass(&*job.gate, STATEMENT_MAX) {
             outcomes.push(Err(fenced));
             continue;
         }

@@ -1,0 +1,166 @@
+//! An append that had to wait: through a gate that was shut meanwhile nothing is sent, and nobody waits for ever.
+
+use super::{
+    entries::{entry, open_gate},
+    stores::{self, Store},
+};
+use crate::support::{Cable, DEADLINE};
+use roost_schema::{RoomId, Seq};
+use roost_server::store::journal::{Entry, Gate, Journal, JournalError};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
+use tokio::time::timeout;
+
+#[derive(Default)]
+struct Door {
+    is_shut: AtomicBool,
+}
+
+impl Gate for Door {
+    fn is_open_for(&self, _: Duration) -> bool {
+        !self.is_shut.load(Ordering::Acquire)
+    }
+}
+
+async fn head(journal: &dyn Journal, room: RoomId) -> Seq {
+    journal.heads(&[room]).await.unwrap().rooms[&room].head
+}
+
+/// Begins an append, shuts its gate, and lets go of what it waits for.
+async fn append_shut_meanwhile(journal: &dyn Journal, second: &Entry, let_go: impl AsyncFnOnce()) {
+    let door = Arc::new(Door::default());
+    let gate: Arc<dyn Gate> = Arc::clone(&door) as Arc<dyn Gate>;
+    let append = journal.append(second.room, std::slice::from_ref(second), &gate);
+    let meanwhile = async {
+        tokio::task::yield_now().await;
+        door.is_shut.store(true, Ordering::Release);
+        let_go().await;
+    };
+    let (appended, ()) = tokio::join!(timeout(DEADLINE, append), meanwhile);
+    let appended = appended.expect("it is answered");
+    assert!(
+        matches!(appended, Err(JournalError::Fenced)),
+        "{appended:?}"
+    );
+    assert_eq!(head(journal, second.room).await, Seq(1));
+    let now_open = journal.append(second.room, std::slice::from_ref(second), &open_gate());
+    assert_eq!(now_open.await.unwrap().committed, 1);
+}
+
+#[tokio::test]
+async fn mongo_sends_nothing_through_a_gate_that_was_shut_while_it_read() {
+    let store = Store::mongo().await;
+    let cable = Cable::to(&store.url()).await;
+    let journal = stores::open(&cable.url()).await;
+    let room = RoomId::generate();
+    journal
+        .append(room, &[entry(room, 1)], &open_gate())
+        .await
+        .unwrap();
+    // What it reads before it inserts hangs in the cable.
+    cable.freeze();
+    append_shut_meanwhile(&*journal, &entry(room, 2), async || {
+        cable.holds_something().await;
+        cable.mend();
+    })
+    .await;
+    store.remove().await;
+}
+
+#[tokio::test]
+async fn sqlite_writes_nothing_through_a_gate_that_was_shut_while_it_waited_for_its_turn() {
+    let store = Store::sqlite().await;
+    let journal = store.open().await;
+    let room = RoomId::generate();
+    journal
+        .append(room, &[entry(room, 1)], &open_gate())
+        .await
+        .unwrap();
+    let writer = store.sql().await;
+    let turn = writer.begin().await.unwrap();
+    append_shut_meanwhile(&*journal, &entry(room, 2), async || {
+        turn.rollback().await.unwrap();
+    })
+    .await;
+    store.remove().await;
+}
+
+/// A disk that hangs in COMMIT: what is in it is unknown, what waits behind it was not written and never will be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_hangs_keeps_nobody_waiting() {
+    let store = Store::sqlite().await;
+    let (journal, sql) = store.open_with_sql().await;
+    let (room, other) = (RoomId::generate(), RoomId::generate());
+    journal
+        .append(room, &[entry(room, 1)], &open_gate())
+        .await
+        .unwrap();
+    let (is_hanging, mut hangs) = tokio::sync::mpsc::unbounded_channel();
+    let (release, released) = mpsc::channel::<()>();
+    {
+        let pool = sql.write.get_sqlite_connection_pool();
+        let mut connection = pool.acquire().await.unwrap();
+        let mut handle = connection.lock_handle().await.unwrap();
+        handle.set_commit_hook(move || {
+            let _ = is_hanging.send(());
+            // Goes on when the test has let go, and at once from then on.
+            let _ = released.recv();
+            true
+        });
+    }
+    let (second, behind) = (entry(room, 2), entry(other, 1));
+    let gate = open_gate();
+    let hanging = journal.append(room, std::slice::from_ref(&second), &gate);
+    let waiting = async {
+        hangs.recv().await.unwrap();
+        journal
+            .append(other, std::slice::from_ref(&behind), &gate)
+            .await
+    };
+    let both = timeout(DEADLINE, async { tokio::join!(hanging, waiting) }).await;
+    let (hanging, waiting) = both.expect("both are answered");
+    assert!(
+        matches!(hanging, Err(JournalError::OutcomeUnknown(_))),
+        "{hanging:?}"
+    );
+    assert!(
+        matches!(waiting, Err(JournalError::Unavailable(_))),
+        "{waiting:?}"
+    );
+    drop(release);
+    let third = journal.append(room, &[entry(room, 3)], &gate).await;
+    assert_eq!(third.unwrap().committed, 1, "the second was written");
+    assert_eq!(head(&*journal, other).await, Seq::ZERO);
+    store.remove().await;
+}
+
+/// The driver ends what waits for an answer when its monitor gives the server up: that was sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mongo_calls_an_insert_unknown_that_its_monitor_has_interrupted() {
+    let store = Store::mongo().await;
+    let cable = Cable::to(&store.url()).await;
+    let journal = stores::open_mongo_with_quick_monitor(&cable.url()).await;
+    let room = RoomId::generate();
+    journal
+        .append(room, &[entry(room, 1)], &open_gate())
+        .await
+        .unwrap();
+    cable.freeze_behind(b"insert\0");
+    let second = entry(room, 2);
+    let gate = open_gate();
+    let append = journal.append(room, std::slice::from_ref(&second), &gate);
+    let appended = timeout(DEADLINE, append).await.expect("it is answered");
+    assert!(
+        matches!(appended, Err(JournalError::OutcomeUnknown(_))),
+        "{appended:?}"
+    );
+    let written = store.open().await;
+    assert_eq!(head(&*written, room).await, Seq(2));
+    store.remove().await;
+}
