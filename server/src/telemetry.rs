@@ -163,6 +163,10 @@ const COUNTERS: &[(&str, &str)] = &[
         "Operations of the journal that failed.",
     ),
     (
+        "roost_panics_total",
+        "Tasks that panicked and went on, by task.",
+    ),
+    (
         "roost_backplane_canaries_missed_total",
         "Messages of this instance to itself that did not come back through Redis.",
     ),

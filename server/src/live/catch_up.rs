@@ -25,7 +25,7 @@ impl Mailbox {
             self.is_loaded && seen.epoch == self.view.epoch && seen.seq > delivered
         };
         if !self.room.take_seen().as_ref().is_some_and(is_further) {
-            let heads = journal.heads(&[id]).await?;
+            let heads = self.hear_during(journal.heads(&[id])).await?;
             let head = heads.rooms.get(&id).copied().unwrap_or_default().head;
             if !self.is_loaded || heads.epoch != self.view.epoch {
                 self.load(heads.epoch, head).await?;
@@ -35,7 +35,8 @@ impl Mailbox {
             self.heads_below = 0;
         }
         loop {
-            let page = journal.log(id, self.view.head, CATCH_UP_BYTES).await?;
+            let log = journal.log(id, self.view.head, CATCH_UP_BYTES);
+            let page = self.hear_during(log).await?;
             self.take_in(&page.entries, way);
             if self.tells_what_it_finds {
                 self.tell_others(&page.entries);
@@ -88,8 +89,11 @@ impl Mailbox {
         ))
     }
 
-    /// Moves the view over entries that are in the journal and tells the room's readers.
+    /// Moves the view over entries that are in the journal and tells the room's readers. Those that were
+    /// heard of meanwhile are told once.
     pub(super) fn take_in(&mut self, entries: &[Entry], way: Way) {
+        let known = entries.partition_point(|entry| entry.seq <= self.view.head);
+        let entries = entries.get(known..).unwrap_or_default();
         let Some(newest) = entries.last() else {
             return;
         };

@@ -3,7 +3,7 @@
 
 use super::{deliveries::Way, mailbox::Mailbox, message, room::Beyond};
 use crate::store::journal::Entry;
-use std::{ops::RangeInclusive, time::Duration};
+use std::{ops::RangeInclusive, pin::pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
 /// How long what the sweep found may be on its way: the journal shows an entry before its writer is told that it is
@@ -44,6 +44,20 @@ impl Mailbox {
         if is_news || !run.is_empty() {
             let wait = rand::random_range(wait_ms);
             self.hole = Some((Instant::now() + Duration::from_millis(wait), way));
+        }
+    }
+
+    /// Waits for the journal, and goes on delivering what others tell meanwhile: the way to the journal may
+    /// be broken while the way to them is not.
+    pub(super) async fn hear_during<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let room = Arc::clone(&self.room);
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = room.news.notified() => self.take_heard(),
+            }
         }
     }
 

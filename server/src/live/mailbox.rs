@@ -5,13 +5,15 @@
 //! the mailbox reads what it missed, judges again on the new state, and tries again.
 
 use super::{
-    Instance, LiveError, LiveRoom, Refusal, RoomView, Written, deliveries::Way,
+    Instance, LiveError, LiveRoom, RoomView, Written, bus::Delivery, deliveries::Way,
     hearsay::hole_is_due, judging::Accepted, write::Mail,
 };
 use crate::store::journal::{Appended, Entry, JournalError, Stop};
-use roost_schema::{Epoch, OpId, Seq, UserId};
+use futures::FutureExt;
+use roost_schema::{Epoch, Seq};
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
+    panic::AssertUnwindSafe,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -41,6 +43,8 @@ const IDLE_MAX: Duration = Duration::from_secs(30);
 /// The same for a room without entries, which nobody has made.
 const EMPTY_MAX: Duration = Duration::from_secs(1);
 
+/// How long a mailbox waits after it panicked: what made it panic may be there still.
+const PANIC_PAUSE: Duration = Duration::from_secs(1);
 /// How long the journal may be ahead of a room without being read, before nobody is let in by what was known.
 const STALE_AFTER: Duration = Duration::from_secs(2);
 
@@ -83,8 +87,40 @@ impl Mailbox {
         }
     }
 
-    /// Serves the room until it is idle, or the instance stops and everything queued is answered.
+    /// Serves the room until it is idle, or the instance stops and everything queued is answered. A room
+    /// outlives a panic: its readers stay, what waits is written, and only the writes at hand get no answer.
     pub(super) async fn run(mut self, instance: Arc<Instance>) {
+        while AssertUnwindSafe(self.serve(&instance))
+            .catch_unwind()
+            .await
+            .is_err()
+        {
+            metrics::counter!("roost_panics_total", "task" => "mailbox").increment(1);
+            tracing::error!(room.id = %self.room.id(), "a mailbox panicked; it begins anew");
+            self.begin_anew();
+            instance
+                .cancel
+                .run_until_cancelled(sleep(PANIC_PAUSE))
+                .await;
+        }
+    }
+
+    /// Goes on from what readers were given; what was half done is read from the journal.
+    fn begin_anew(&mut self) {
+        if let Some(delivery) = self.room.delivery().as_mut() {
+            self.view = (*delivery.view()).clone();
+            // The ring may lack what the view has: whoever is behind reads the journal.
+            *delivery = Delivery::new(delivery.view());
+            self.room.announce(self.view.position());
+        } else {
+            self.is_loaded = false;
+        }
+        self.hole = None;
+        self.fall_behind(Way::Repair);
+        self.tells_what_it_finds = true;
+    }
+
+    async fn serve(&mut self, instance: &Instance) {
         let mut failures = 0;
         // What happens elsewhere does not make a room be needed here.
         let mut idle_since = Instant::now();
@@ -245,16 +281,13 @@ impl Mailbox {
         let (mails, entries): (Vec<_>, Vec<_>) = accepted.into_iter().unzip();
         let started = Instant::now();
         let journal = Arc::clone(&self.room.instance.journal);
-        let gate = self.room.instance.fence.gate();
-        let appended = match journal.append(self.room.id(), &entries, &gate).await {
+        let (id, gate) = (self.room.id(), self.room.instance.fence.gate());
+        let appended = match self.hear_during(journal.append(id, &entries, &gate)).await {
             Ok(appended) => appended,
             Err(JournalError::OutcomeUnknown(error)) => {
                 tracing::warn!(room.id = %self.room.id(), %error, "outcome of a batch unknown");
                 self.fall_behind(Way::Repair);
-                self.tells_what_it_finds = true;
-                for mail in mails {
-                    mail.answer(Err(LiveError::OutcomeUnknown));
-                }
+                self.settle(mails, &entries, waiting).await;
                 return Ok(());
             }
             Err(error) => {
@@ -269,6 +302,8 @@ impl Mailbox {
             Some(stop) => {
                 self.rival_seen = Some(Instant::now());
                 self.fall_behind(Way::Race);
+                // The rival may be an earlier try of our own, of which nobody else will tell.
+                self.tells_what_it_finds |= waiting.iter().any(Mail::is_unsettled);
                 if stop == Stop::OperationKnown {
                     self.answer_repeated(waiting).await?;
                 }
@@ -305,76 +340,6 @@ impl Mailbox {
         rest
     }
 
-    /// A refusal stands only at the journal's head, and only if its operation is not in the journal:
-    /// a retry of a write that succeeded is often refused by the state that it made itself. Gives
-    /// back the writes that must be judged again because the head has moved.
-    async fn answer_refused(
-        &mut self,
-        refused: Vec<(Mail, Refusal)>,
-    ) -> Result<Vec<Mail>, (Vec<Mail>, JournalError)> {
-        if refused.is_empty() {
-            return Ok(Vec::new());
-        }
-        let operations: Vec<_> = refused.iter().map(|(mail, _)| mail.operation()).collect();
-        let found = async {
-            let known = self.look_up(&operations).await?;
-            Ok((known, self.is_at_head().await?))
-        };
-        let (mut known, is_at_head) = match found.await {
-            Ok(found) => found,
-            Err(error) => {
-                let mails = refused.into_iter().map(|(mail, _)| mail).collect();
-                return Err((mails, error));
-            }
-        };
-        let mut unanswered = Vec::new();
-        for (mail, refusal) in refused {
-            match known.remove(&mail.operation()) {
-                Some(entry) => mail.answer_known(entry),
-                None if is_at_head => mail.answer(Err(LiveError::Refused(refusal))),
-                None => unanswered.push(mail),
-            }
-        }
-        Ok(unanswered)
-    }
-
-    /// Whether the view is what the journal holds.
-    async fn is_at_head(&self) -> Result<bool, JournalError> {
-        let id = self.room.id();
-        let heads = self.room.instance.journal.heads(&[id]).await?;
-        let head = heads.rooms.get(&id).copied().unwrap_or_default().head;
-        Ok(heads.epoch == self.view.epoch && head == self.view.head)
-    }
-
-    /// Answers those of the waiting writes whose operations are in the journal already.
-    async fn answer_repeated(&mut self, waiting: &mut Vec<Mail>) -> Result<(), JournalError> {
-        let operations: Vec<_> = waiting.iter().map(Mail::operation).collect();
-        let mut known = self.look_up(&operations).await?;
-        let is_known = |mail: &mut Mail| known.contains_key(&mail.operation());
-        let repeated: Vec<_> = waiting.extract_if(.., is_known).collect();
-        for mail in repeated {
-            // The same operation may wait twice; the second is found again in the next round.
-            if let Some(entry) = known.get(&mail.operation()).cloned() {
-                mail.answer_known(entry);
-            }
-        }
-        known.clear();
-        Ok(())
-    }
-
-    async fn look_up(
-        &self,
-        operations: &[(UserId, OpId)],
-    ) -> Result<HashMap<(UserId, OpId), Entry>, JournalError> {
-        if operations.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let journal = &self.room.instance.journal;
-        let found = journal.operations(self.room.id(), operations).await?;
-        let with_key = |entry: Entry| Some(((entry.actor, entry.op_id.clone()?), entry));
-        Ok(found.into_iter().filter_map(with_key).collect())
-    }
-
     /// Reads the items that the waiting writes look at and the view does not hold.
     async fn read_items(&mut self, waiting: &[Mail]) -> Result<(), JournalError> {
         if self.view.items.len() > ITEMS_KEPT_MAX {
@@ -406,7 +371,7 @@ fn put_back(waiting: &mut Vec<Mail>, mails: Vec<Mail>, accepted: Accepted) {
 }
 
 /// Waits longer the more often something failed, with full jitter; not at all at first.
-async fn pause(failures: u32) {
+pub(super) async fn pause(failures: u32) {
     if failures > 0 {
         let longest = PAUSE_MIN * 2_u32.pow(failures.min(6));
         sleep(longest.mul_f64(rand::random::<f64>())).await;

@@ -1,5 +1,6 @@
 //! What exists only while people are connected. Nothing here survives a restart.
 
+mod answering;
 mod backplane;
 mod bus;
 mod catch_up;

@@ -122,7 +122,8 @@ impl LiveRoom {
         write: Write,
     ) -> impl Future<Output = Result<Written, LiveError>> + Send + use<> {
         let queued = self.queue(write);
-        async move { queued?.await.unwrap_or(Err(LiveError::Unavailable)) }
+        // A mailbox that drops a write has panicked: nothing tells how far it had come with it.
+        async move { queued?.await.unwrap_or(Err(LiveError::OutcomeUnknown)) }
     }
 
     fn queue(

@@ -2,11 +2,14 @@
 
 use super::{LiveError, Refusal, RoomView};
 use crate::store::journal::{Entry, RequestHash};
-use roost_schema::{Body, ErrorCode, ItemId, Kind, Op, OpId, UserId};
+use roost_schema::{Body, ErrorCode, ItemId, Kind, Op, OpId, Seq, UserId};
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
     time::Instant,
 };
+
+/// How often a write is sent, each time without an answer, before it is given up.
+const SENDS_UNANSWERED_MAX: u32 = 2;
 
 /// What a write does once it is judged good.
 #[derive(Clone, Debug)]
@@ -49,7 +52,18 @@ pub(super) struct Mail {
     pub(super) op_id: OpId,
     answer: oneshot::Sender<Result<Written, LiveError>>,
     pub(super) queued_at: Instant,
+    /// It was sent to the journal, and nothing says yet that it is not there.
+    unsettled: Option<Unsettled>,
     _budgets: [OwnedSemaphorePermit; 2],
+}
+
+/// A write whose append ended without an answer.
+#[derive(Clone, Copy)]
+struct Unsettled {
+    /// What it asked for: once another entry is there, it can no longer come into the journal.
+    slot: Seq,
+    /// How often that happened to it.
+    times: u32,
 }
 
 impl Mail {
@@ -64,6 +78,7 @@ impl Mail {
             write,
             answer,
             queued_at: Instant::now(),
+            unsettled: None,
             _budgets: budgets,
         };
         (mail, receiver)
@@ -73,17 +88,43 @@ impl Mail {
         (self.write.actor, self.op_id.clone())
     }
 
+    /// Notes that an append into this slot has ended without an answer.
+    pub(super) fn unsettle(&mut self, slot: Seq) {
+        let times = self.unsettled.map_or(1, |before| before.times + 1);
+        self.unsettled = Some(Unsettled { slot, times });
+    }
+
+    pub(super) fn may_be_sent_again(&self) -> bool {
+        let times = self.unsettled.map_or(0, |sent| sent.times);
+        times < SENDS_UNANSWERED_MAX
+    }
+
+    pub(super) const fn is_unsettled(&self) -> bool {
+        self.unsettled.is_some()
+    }
+
+    /// It was looked up at this head and is not there. If its slot is another's, it never will be.
+    pub(super) fn settle_at(&mut self, head: Seq) {
+        self.unsettled.take_if(|sent| sent.slot <= head);
+    }
+
+    /// A write that may be in the journal gets no answer that says it is not.
     pub(super) fn answer(self, answer: Result<Written, LiveError>) {
+        let answer = match answer {
+            Err(_) if self.is_unsettled() => Err(LiveError::OutcomeUnknown),
+            answer => answer,
+        };
         // A writer that stopped waiting has no use for the answer.
         let _ = self.answer.send(answer);
     }
 
     /// Answers a write whose operation is in the journal already.
-    pub(super) fn answer_known(self, entry: Entry) {
+    pub(super) fn answer_known(mut self, entry: Entry) {
+        let was_sent = self.unsettled.take().is_some();
         let answer = if entry.request_hash == self.write.request_hash {
             Ok(Written {
                 entry,
-                is_retry: true,
+                is_retry: !was_sent,
             })
         } else {
             Err(LiveError::Refused(OP_ID_REUSED))

@@ -33,3 +33,4 @@ mod status;
 mod superseded;
 mod support;
 mod transports;
+mod unanswered;
