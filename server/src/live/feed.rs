@@ -15,7 +15,15 @@ use serde_json::value::RawValue;
 use std::{
     collections::HashSet,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
+use tokio::time::sleep;
+
+/// How long a feed waits before it asks a journal that did not answer again: this long at first, twice as long
+/// each further time, and never longer than the second. A random half of it is left out, so that the readers of an
+/// instance do not come back together.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_LONGEST: Duration = Duration::from_secs(1);
 
 /// How often one page is read, when the journal changes faster than that.
 const READS_MAX: u32 = 16;
@@ -125,12 +133,28 @@ impl Feed {
         self.cursor
     }
 
-    /// Waits for the next frame. A reader that is up to date is told so at once, by a live frame that
-    /// may have no events. `None` when the reader was removed. Safe to cancel.
+    /// Waits for the next frame, however long the journal does not answer. A reader that is up to date is told so at
+    /// once, by a live frame that may have no events. `None` when the reader was removed. Safe to cancel: whoever
+    /// pulls does so when the reader leaves, or has no right to read any more.
     ///
-    /// Errors: `ReloadRequired` when the journal began another life, `Unavailable` when it cannot be
-    /// read at the moment.
+    /// Errors: `ReloadRequired` when the journal began another life, `Unavailable` when the fence is shut.
     pub async fn next(&mut self) -> Result<Option<Arc<Frame>>, LiveError> {
+        let mut failures = 0;
+        loop {
+            match self.try_next().await {
+                Err(LiveError::Unavailable) if !self.room.instance.fence.is_shut() => {
+                    sleep(retry_pause(failures)).await;
+                    failures += 1;
+                }
+                pulled => return pulled,
+            }
+        }
+    }
+
+    /// The same for a reader who can still be told to come back later.
+    ///
+    /// Errors: those of [`Feed::next`], and `Unavailable` when the journal cannot be read at the moment.
+    pub async fn try_next(&mut self) -> Result<Option<Arc<Frame>>, LiveError> {
         if self.is_ended {
             return Ok(None);
         }
@@ -147,6 +171,7 @@ impl Feed {
             if now.seq > self.cursor.seq || !self.is_told {
                 let (frame, source) = self.pull().await?;
                 if self.room.instance.fence.is_shut() {
+                    self.is_reset |= frame.reset;
                     return Err(LiveError::Unavailable);
                 }
                 return Ok(Some(self.advance(frame, source)));
@@ -187,6 +212,10 @@ impl Feed {
     }
 
     fn recall(&self) -> Option<Arc<Frame>> {
+        if self.is_reset {
+            // The full state was begun and not read: memory does not say that it is one.
+            return None;
+        }
         let delivery = self.room.delivery();
         delivery.as_ref()?.frame_after(self.cursor)
     }
@@ -289,6 +318,13 @@ impl Feed {
         self.is_told = frame.live;
         frame
     }
+}
+
+fn retry_pause(failures: u32) -> Duration {
+    const DOUBLINGS_MAX: u32 = 8;
+    let longest = RETRY_FIRST * 2_u32.pow(failures.min(DOUBLINGS_MAX));
+    let share = rand::random_range(0.5..1.0);
+    longest.min(RETRY_LONGEST).mul_f64(share)
 }
 
 /// For a moment the journal may show two current entries of an item; the newer one is the state.

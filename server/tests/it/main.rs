@@ -28,6 +28,7 @@ mod rest;
 mod rooms;
 mod serve;
 mod sessions;
+mod slow_store;
 mod socketio;
 mod status;
 mod superseded;

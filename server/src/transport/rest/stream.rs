@@ -2,7 +2,7 @@
 
 use crate::{
     app::{Error, FENCED, Result},
-    live::{Feed, Fence, Frame},
+    live::{Feed, Fence, Frame, LiveError},
 };
 use axum::response::{
     IntoResponse,
@@ -37,12 +37,12 @@ pub(super) fn end(
 }
 
 /// The frames of the feed until it or the right to read it ends, then why. What is wrong before the
-/// first frame is an error still: the answer has not begun.
+/// first frame is an error still: the answer has not begun. After it a journal that does not answer is waited for.
 pub(super) async fn answer(
     mut feed: Feed,
     mut end: BoxFuture<'static, Error>,
 ) -> Result<impl IntoResponse> {
-    let first = pull(&mut feed, &mut end).await?;
+    let first = in_right(&mut end, feed.try_next()).await?;
     let first = changes(&first).retry(RECONNECT_AFTER);
     let events = stream::iter([first]).chain(stream::unfold(Some((feed, end)), next));
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
@@ -55,18 +55,21 @@ type Open = (Feed, BoxFuture<'static, Error>);
 
 async fn next(open: Option<Open>) -> Option<(Event, Option<Open>)> {
     let (mut feed, mut end) = open?;
-    Some(match pull(&mut feed, &mut end).await {
+    Some(match in_right(&mut end, feed.next()).await {
         Ok(frame) => (changes(&frame), Some((feed, end))),
         Err(reason) => (closed(&reason), None),
     })
 }
 
-/// The next frame, unless the right to read it has ended, which is looked at first.
-async fn pull(feed: &mut Feed, end: &mut BoxFuture<'static, Error>) -> Result<Arc<Frame>> {
+/// The frame that is pulled, unless the right to read it has ended, which is looked at first.
+async fn in_right(
+    end: &mut BoxFuture<'static, Error>,
+    pulled: impl Future<Output = Result<Option<Arc<Frame>>, LiveError>>,
+) -> Result<Arc<Frame>> {
     tokio::select! {
         biased;
         reason = end => Err(reason),
-        frame = feed.next() => frame?.ok_or(REMOVED),
+        frame = pulled => frame?.ok_or(REMOVED),
     }
 }
 

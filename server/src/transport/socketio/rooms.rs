@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 const ROOMS_MAX: usize = 128;
 
-/// How long a feed waits after the journal did not answer.
-const JOURNAL_RETRY: Duration = Duration::from_millis(500);
+/// How long a feed waits behind the fence before it looks again: until then its socket is closed, or the fence is open.
+pub(super) const FENCE_LOOK: Duration = Duration::from_millis(500);
 
 /// Takes its place in the order of joins and leaves before it returns.
 pub(super) fn join(
@@ -180,7 +180,7 @@ async fn changes(outbox: &Outbox, mut feed: Feed) -> Result<Failure, Gone> {
         match feed.next().await {
             Ok(Some(frame)) => outbox.frame("room:events", &frame.to_json()).await?,
             Ok(None) => return Ok(REMOVED.report()),
-            Err(LiveError::Unavailable) => tokio::time::sleep(JOURNAL_RETRY).await,
+            Err(LiveError::Unavailable) => tokio::time::sleep(FENCE_LOOK).await,
             Err(error) => return Ok(Error::from(error).report()),
         }
     }

@@ -1,12 +1,12 @@
 //! The person's own room, which every socket follows: its session items become `user:loggedIn` and
 //! `session:updated`.
 
-use super::{connection::Connection, outbox::Outbox};
+use super::{connection::Connection, outbox::Outbox, rooms::FENCE_LOOK};
 use crate::live::{Feed, Frame, LiveError};
 use roost_schema::{ItemId, Kind, Op, RoomId};
 use std::{collections::HashSet, time::Duration};
 
-/// How long to wait after the journal did not answer.
+/// How long to wait after the room could not be loaded.
 const JOURNAL_RETRY: Duration = Duration::from_secs(1);
 
 /// Follows the person's own room until the socket ends.
@@ -42,7 +42,7 @@ async fn pass_on(connection: &Connection, outbox: &Outbox, mut feed: Feed) {
                     return;
                 }
             }
-            Err(LiveError::Unavailable) => tokio::time::sleep(JOURNAL_RETRY).await,
+            Err(LiveError::Unavailable) => tokio::time::sleep(FENCE_LOOK).await,
             Ok(None) | Err(_) => return,
         }
     }

@@ -5,6 +5,7 @@ mod http;
 mod page;
 mod parity;
 mod people;
+mod slow_store;
 mod websocket;
 
 use crate::support::{Person, Server};

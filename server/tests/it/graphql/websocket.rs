@@ -6,6 +6,7 @@ use futures::{SinkExt, StreamExt};
 use reqwest::Method;
 use roost_schema::{Role, RoomId, SendMessage};
 use serde_json::{Value, json};
+use std::time::Duration;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
@@ -91,6 +92,22 @@ impl Raw {
             }
         })
         .await
+    }
+
+    /// How often the server asks whether this client is there, while it says nothing else.
+    pub(super) async fn pings_within(&mut self, time: Duration) -> usize {
+        let mut pings = 0;
+        let hearing = async {
+            loop {
+                match self.0.next().await {
+                    Some(Ok(Frame::Ping(_))) => pings += 1,
+                    other => panic!("nothing else can be said: {other:?}"),
+                }
+            }
+        };
+        let heard: Result<(), _> = tokio::time::timeout(time, hearing).await;
+        assert!(heard.is_err());
+        pings
     }
 
     pub(super) async fn closed(&mut self) -> u16 {

@@ -1,0 +1,47 @@
+//! A subscription whose store does not answer for a while.
+
+use super::websocket::Raw;
+use crate::support::{Cable, World, message};
+use serde_json::json;
+use std::time::Duration;
+
+/// Longer than the time between two pings, and shorter than the time after which the socket would be dead.
+const STALL: Duration = Duration::from_secs(14);
+const MESSAGES: u64 = 30;
+/// All of them together are more than memory holds.
+const MESSAGE_BYTES: usize = 30_000;
+
+#[tokio::test]
+async fn it_waits_is_pinged_meanwhile_and_misses_nothing() {
+    let world = World::on_postgres().await;
+    let cable = Cable::to(world.database_url()).await;
+    let server = world
+        .serve_one_with(&[("database_url", &cable.url())])
+        .await;
+    let alice = server.alice().await;
+    let room = alice.board("Plan").await.id;
+    let first = alice.list_events(room, None).await.unwrap().position;
+    let text = "x".repeat(MESSAGE_BYTES);
+    for _ in 0..MESSAGES {
+        alice.send_message(room, &message(&text)).await.unwrap();
+    }
+    let mut socket = Raw::signed_in(&server, &alice).await;
+    cable.freeze();
+    let query = "subscription($room: RoomId!, $after: Position) {
+        roomEvents(room: $room, after: $after) { events { seq } }
+    }";
+    let variables = json!({ "room": room, "after": first });
+    socket.subscribe("1", query, variables).await;
+    assert!(socket.pings_within(STALL).await > 0);
+
+    cable.mend();
+    let mut seq = first.seq.0;
+    while seq < first.seq.0 + MESSAGES {
+        let message = socket.hear().await.unwrap();
+        let events = &message["payload"]["data"]["roomEvents"]["events"];
+        for event in events.as_array().unwrap() {
+            assert_eq!(event["seq"].as_u64(), Some(seq + 1));
+            seq += 1;
+        }
+    }
+}
