@@ -12,10 +12,12 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message as Frame;
+use tokio_tungstenite::tungstenite::{Message as Frame, protocol::CloseFrame};
 
 const PROTOCOL: &str = "graphql-transport-ws";
 const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// When to come back to a server that sent its sockets elsewhere.
+const RECONNECT_AFTER_MS: u64 = 1_000;
 /// A connection carries one operation here, so every operation has the same name.
 const OPERATION_ID: &str = "1";
 
@@ -46,6 +48,18 @@ impl Client {
 
     /// Starts a subscription.
     pub async fn subscribe(&self, query: &str, variables: impl Serialize) -> Result<Subscription> {
+        let mut subscription = self.open_graphql().await?;
+        let subscribe = json!({
+            "type": "subscribe", "id": OPERATION_ID,
+            "payload": { "query": query, "variables": variables },
+        });
+        let frame = Frame::text(subscribe.to_string());
+        subscription.socket.send(frame).await?;
+        Ok(subscription)
+    }
+
+    /// An acknowledged WebSocket.
+    pub(crate) async fn open_graphql(&self) -> Result<Subscription> {
         let token = self.access_token().await?;
         let mut socket = self
             .endpoint()
@@ -61,12 +75,6 @@ impl Client {
         timeout(ACKNOWLEDGE_TIMEOUT, acknowledged)
             .await
             .map_err(|_| Error::Late)??;
-        let subscribe = json!({
-            "type": "subscribe", "id": OPERATION_ID,
-            "payload": { "query": query, "variables": variables },
-        });
-        let frame = Frame::text(subscribe.to_string());
-        subscription.socket.send(frame).await?;
         Ok(subscription)
     }
 
@@ -83,13 +91,13 @@ impl Client {
 
 /// The answers to a subscription as they come. Dropped, it ends.
 pub struct Subscription {
-    socket: WebSocket,
+    pub(crate) socket: WebSocket,
 }
 
 impl Subscription {
     /// The next answer's `data`; `None` when the server completed it.
     pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
-        match self.message().await? {
+        match self.message().await?.1 {
             Message::Next { payload } => payload.read().map(Some),
             Message::Error { payload } => Err(first(payload)),
             Message::Complete {} => Ok(None),
@@ -119,22 +127,19 @@ impl Subscription {
     }
 
     async fn acknowledged(&mut self) -> Result<()> {
-        match self.message().await? {
+        match self.message().await?.1 {
             Message::ConnectionAck {} => Ok(()),
             _ => Err(Error::strange("an acknowledgement was due")),
         }
     }
 
-    /// The next message but pings, which are answered.
-    async fn message(&mut self) -> Result<Message> {
+    /// The next message but pings, which are answered; and the operation it is of.
+    pub(crate) async fn message(&mut self) -> Result<(Option<String>, Message)> {
         loop {
             let text = match self.socket.next().await {
                 Some(Ok(Frame::Text(text))) => text,
                 Some(Ok(Frame::Close(Some(close)))) => {
-                    return Err(Error::Disconnected(format!(
-                        "{}: {}",
-                        close.code, close.reason
-                    )));
+                    return Err(closed(&close));
                 }
                 Some(Ok(Frame::Close(None))) | None => {
                     return Err(Error::disconnected("closed"));
@@ -142,21 +147,50 @@ impl Subscription {
                 Some(Ok(_)) => continue,
                 Some(Err(error)) => return Err(error.into()),
             };
-            match serde_json::from_str(&text).map_err(Error::strange)? {
+            let Envelope { id, message } = serde_json::from_str(&text).map_err(Error::strange)?;
+            match message {
                 Message::Ping {} => {
                     let pong = Frame::text(r#"{"type":"pong"}"#);
                     self.socket.send(pong).await?;
                 }
                 Message::Pong {} => {}
-                message => return Ok(message),
+                message => return Ok((id, message)),
             }
         }
     }
 }
 
+/// Why the server closed. When it sends its sockets elsewhere, or the token has expired, it has answered everything it
+/// began before: what has no answer was not begun.
+fn closed(close: &CloseFrame) -> Error {
+    const SERVICE_RESTART: u16 = 1012;
+    const TRY_AGAIN_LATER: u16 = 1013;
+    const FORBIDDEN: u16 = 4403;
+    const EXPIRED: &str = "The access token has expired";
+    let message = format!("{}: {}", close.code, close.reason);
+    let number: u16 = close.code.into();
+    let (code, retry_after_ms) = match number {
+        SERVICE_RESTART | TRY_AGAIN_LATER => (ErrorCode::Unavailable, Some(RECONNECT_AFTER_MS)),
+        FORBIDDEN if close.reason.as_str() == EXPIRED => (ErrorCode::Unauthenticated, None),
+        _ => return Error::Disconnected(message),
+    };
+    Error::Refused(Failure {
+        code,
+        message,
+        retry_after_ms,
+    })
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    id: Option<String>,
+    #[serde(flatten)]
+    message: Message,
+}
+
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Message {
+pub(crate) enum Message {
     ConnectionAck {},
     Ping {},
     Pong {},
@@ -166,7 +200,7 @@ enum Message {
 }
 
 #[derive(Deserialize)]
-struct Response {
+pub(crate) struct Response {
     #[serde(default)]
     data: Value,
     #[serde(default)]
@@ -174,7 +208,7 @@ struct Response {
 }
 
 #[derive(Deserialize)]
-struct GraphQlError {
+pub(crate) struct GraphQlError {
     message: String,
     #[serde(default)]
     extensions: Extensions,
@@ -188,7 +222,7 @@ struct Extensions {
 }
 
 impl Response {
-    fn read<T: DeserializeOwned>(self) -> Result<T> {
+    pub(crate) fn read<T: DeserializeOwned>(self) -> Result<T> {
         if !self.errors.is_empty() {
             return Err(first(self.errors));
         }
@@ -196,7 +230,7 @@ impl Response {
     }
 }
 
-fn first(errors: Vec<GraphQlError>) -> Error {
+pub(crate) fn first(errors: Vec<GraphQlError>) -> Error {
     let Some(error) = errors.into_iter().next() else {
         return Error::strange("an error without errors");
     };

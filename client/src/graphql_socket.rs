@@ -1,0 +1,141 @@
+//! Queries and mutations over one `graphql-transport-ws` connection, any number at a time.
+
+use crate::{
+    Client, Error, Result,
+    graphql::{Message, Subscription, first},
+};
+use futures::SinkExt;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use std::{collections::HashMap, time::Duration};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_tungstenite::tungstenite::Message as Frame;
+
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A connected socket. Dropped, the connection is cut.
+pub struct GraphQlSocket {
+    operations: mpsc::UnboundedSender<Operation>,
+    _task: JoinSet<()>,
+}
+
+struct Operation {
+    payload: Value,
+    answer: Answer,
+}
+
+type Answer = oneshot::Sender<Result<Value>>;
+
+impl GraphQlSocket {
+    /// Connects and signs in.
+    pub async fn connect(client: &Client) -> Result<Self> {
+        let socket = client.open_graphql().await?;
+        let (operations, queue) = mpsc::unbounded_channel();
+        let link = Link {
+            socket,
+            queue,
+            waiting: HashMap::new(),
+            next_id: 0,
+        };
+        let mut task = JoinSet::new();
+        task.spawn(link.run());
+        Ok(Self {
+            operations,
+            _task: task,
+        })
+    }
+
+    /// Whether the connection has ended.
+    pub fn is_closed(&self) -> bool {
+        self.operations.is_closed()
+    }
+
+    /// Sends a query or a mutation, at once and in the order of the calls; await the answer for its `data`.
+    ///
+    /// Errors: `unavailable` when the server sent the socket elsewhere before it began the operation.
+    pub fn run<Variables: Serialize, T: DeserializeOwned>(
+        &self,
+        query: &str,
+        variables: &Variables,
+    ) -> impl Future<Output = Result<T>> + Send + use<Variables, T> {
+        let (answer, answered) = oneshot::channel();
+        let payload = json!({ "query": query, "variables": json!(variables) });
+        let sent = self.operations.send(Operation { payload, answer });
+        async move {
+            sent.map_err(|_| Error::disconnected("the socket is closed"))?;
+            let data = timeout(ANSWER_TIMEOUT, answered)
+                .await
+                .map_err(|_| Error::Late)?
+                .map_err(|_| Error::disconnected("the socket closed before the answer"))??;
+            serde_json::from_value(data).map_err(Error::strange)
+        }
+    }
+}
+
+/// The connection's own task: writes operations, gives answers to those who wait.
+struct Link {
+    socket: Subscription,
+    queue: mpsc::UnboundedReceiver<Operation>,
+    waiting: HashMap<String, Answer>,
+    next_id: u64,
+}
+
+impl Link {
+    async fn run(mut self) {
+        let end = loop {
+            let done = tokio::select! {
+                operation = self.queue.recv() => match operation {
+                    Some(operation) => self.send(operation).await,
+                    None => break Error::disconnected("dropped"),
+                },
+                message = self.socket.message() => match message {
+                    Ok((id, message)) => {
+                        self.answer(id.as_deref(), message);
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                },
+            };
+            if let Err(error) = done {
+                break error;
+            }
+        };
+        tracing::debug!(%end, "GraphQL socket closed");
+        self.queue.close();
+        while let Some(operation) = self.queue.recv().await {
+            let _ = operation
+                .answer
+                .send(Err(Error::disconnected("the socket is closed")));
+        }
+        let Error::Refused(failure) = end else { return };
+        for (_, answer) in self.waiting.drain() {
+            // Whoever asked has given up.
+            let _ = answer.send(Err(Error::Refused(failure.clone())));
+        }
+    }
+
+    async fn send(&mut self, operation: Operation) -> Result<()> {
+        self.next_id += 1;
+        let id = self.next_id.to_string();
+        let subscribe =
+            json!({ "type": "subscribe", "id": id, "payload": operation.payload }).to_string();
+        self.waiting.insert(id, operation.answer);
+        Ok(self.socket.socket.send(Frame::text(subscribe)).await?)
+    }
+
+    fn answer(&mut self, id: Option<&str>, message: Message) {
+        let answer = match message {
+            Message::Next { payload } => payload.read(),
+            Message::Error { payload } => Err(first(payload)),
+            _ => return,
+        };
+        if let Some(waiting) = id.and_then(|id| self.waiting.remove(id)) {
+            // Whoever asked has given up.
+            let _ = waiting.send(answer);
+        }
+    }
+}
