@@ -15,7 +15,9 @@ use super::{
 use crate::{
     app::{Actor, Error},
     transport::{
-        ClientAddress, arrivals::ACCOUNT_BYTES_MAX, inflow::Overrun,
+        ClientAddress,
+        arrivals::{ACCOUNT_BYTES_MAX, Arriving, Standing},
+        inflow::Overrun,
         socketio::listener::ConnectionHandle,
     },
 };
@@ -47,6 +49,10 @@ use tokio::{
 const SUBPROTOCOL: &str = "graphql-transport-ws";
 /// The connection notices a longer one by its first bytes, and drops the rest.
 const MESSAGE_BYTES_MAX: usize = ACCOUNT_BYTES_MAX;
+/// It is said again in a pong, which waits for a client that does not read.
+const PING_BYTES_MAX: usize = 1_024;
+/// As much of what an operation was asked with is not counted: most are smaller, and run for long.
+const OPERATION_BYTES_FREE: usize = 4 * 1_024;
 /// What is read at one time; each socket holds so much.
 const READ_BUFFER_BYTES: usize = 4 * 1_024;
 /// Operations of one socket at a time; as many as the rooms of a Socket.IO socket.
@@ -138,11 +144,17 @@ async fn write(
     }
 }
 
-async fn next(stream: &mut SplitStream<WebSocket>) -> Result<ClientMessage, Ending> {
+/// A message and its length.
+async fn next(stream: &mut SplitStream<WebSocket>) -> Result<(ClientMessage, usize), Ending> {
     loop {
         match timeout(SILENCE_MAX, stream.next()).await {
             Ok(Some(Ok(Message::Text(text)))) if text.len() <= MESSAGE_BYTES_MAX => {
-                return ClientMessage::parse(&text);
+                let message = ClientMessage::parse(&text)?;
+                let is_ping = matches!(message, ClientMessage::Ping { .. });
+                if is_ping && text.len() > PING_BYTES_MAX {
+                    return Err(Ending::BAD_MESSAGE);
+                }
+                return Ok((message, text.len()));
             }
             Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
             Ok(Some(Ok(Message::Text(_) | Message::Binary(_)) | Err(_))) => {
@@ -189,7 +201,7 @@ impl Connection {
 
     async fn initialise(&mut self, stream: &mut SplitStream<WebSocket>) -> Result<Actor, Ending> {
         loop {
-            match next(stream).await? {
+            match next(stream).await?.0 {
                 ClientMessage::ConnectionInit { payload } => {
                     if let Some(token) = payload.as_ref().and_then(token) {
                         self.asker.token = Some(token);
@@ -212,19 +224,21 @@ impl Connection {
     async fn operate(&mut self, stream: &mut SplitStream<WebSocket>) -> Ending {
         loop {
             let outcome = match next(stream).await {
-                Ok(ClientMessage::Subscribe { id, payload }) => self.subscribe(id, payload).await,
-                Ok(ClientMessage::Complete { id }) => {
+                Ok((ClientMessage::Subscribe { id, payload }, bytes)) => {
+                    self.subscribe(id, payload, bytes).await
+                }
+                Ok((ClientMessage::Complete { id }, _)) => {
                     if let Some(operation) = lock(&self.running).remove(&id) {
                         operation.abort();
                     }
                     Ok(())
                 }
-                Ok(ClientMessage::Ping { payload }) => {
+                Ok((ClientMessage::Ping { payload }, _)) => {
                     send(&self.outbox, ServerMessage::Pong { payload }).await;
                     Ok(())
                 }
-                Ok(ClientMessage::Pong { .. }) => Ok(()),
-                Ok(ClientMessage::ConnectionInit { .. }) => Err(Ending::SECOND_INIT),
+                Ok((ClientMessage::Pong { .. }, _)) => Ok(()),
+                Ok((ClientMessage::ConnectionInit { .. }, _)) => Err(Ending::SECOND_INIT),
                 Err(ending) => Err(ending),
             };
             if let Err(ending) = outcome {
@@ -233,12 +247,16 @@ impl Connection {
         }
     }
 
-    async fn subscribe(&mut self, id: String, params: Params) -> Result<(), Ending> {
+    async fn subscribe(&mut self, id: String, params: Params, bytes: usize) -> Result<(), Ending> {
         while self.tasks.try_join_next().is_some() {}
         if lock(&self.running).contains_key(&id) {
             return Err(Ending::DUPLICATE_ID);
         }
+        let arrivals = &self.graphql.shared.arrivals;
+        let mut kept = arrivals.begin(self.asker.origin.address, Standing::Account);
+        let room = kept.hold(bytes.saturating_sub(OPERATION_BYTES_FREE));
         let operation = Operation {
+            _kept: kept,
             id: id.clone(),
             graphql: self.graphql.clone(),
             asker: self.asker.clone(),
@@ -246,7 +264,8 @@ impl Connection {
             outbox: self.outbox.clone(),
             running: Arc::clone(&self.running),
         };
-        if let Err(error) = self.admit().await {
+        let room = room.map_err(request_error);
+        if let Err(error) = self.admit().await.and(room) {
             operation.fail(vec![error]).await;
             return Ok(());
         }
@@ -279,6 +298,8 @@ fn token(payload: &Map<String, Value>) -> Option<String> {
 }
 
 struct Operation {
+    /// What it was asked with stays as long as it runs, and so counts as long.
+    _kept: Arriving,
     id: String,
     graphql: Graphql,
     asker: Asker,

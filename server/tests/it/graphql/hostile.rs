@@ -1,7 +1,7 @@
 //! Input nobody should send: the documented error, no crash, no effect.
 
 use super::{ask, code, token, websocket::Raw};
-use crate::support::{World, eventually, message, unfinished_frame};
+use crate::support::{World, eventually, in_time, message, unfinished_frame};
 use roost_schema::{ItemId, RoomId};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -340,4 +340,44 @@ async fn before_it_signs_in_a_socket_says_little() {
     );
     socket.say_text(&format!("{init:16384}")).await;
     assert_eq!(socket.hear().await, Ok(json!({ "type": "connection_ack" })));
+}
+
+#[tokio::test]
+async fn operations_count_with_what_they_were_asked_with_as_long_as_they_run() {
+    let world = World::on_sqlite().await;
+    let server = world.serve().await;
+    let alice = server.alice().await;
+    let room = alice.board("Plan").await.id;
+    let mut socket = Raw::signed_in(&server, &alice).await;
+    let query = "subscription($room: RoomId!) { roomEvents(room: $room) { position } }";
+    let large = json!({ "room": room, "unused": "x".repeat(600_000) });
+    for id in ["1", "2"] {
+        socket.subscribe(id, query, large.clone()).await;
+        assert_eq!(socket.hear().await.unwrap()["type"], "next");
+    }
+    socket.subscribe("3", query, large.clone()).await;
+    assert_eq!(socket.refusal("3").await, "overloaded");
+    socket.say(json!({ "type": "complete", "id": "1" })).await;
+    in_time(async {
+        loop {
+            socket.subscribe("4", query, large.clone()).await;
+            if socket.hear().await.unwrap()["type"] == "next" {
+                break;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_ping_brings_little_to_be_said_again() {
+    let world = World::on_sqlite().await;
+    let server = world.serve().await;
+    let alice = server.alice().await;
+    let mut socket = Raw::signed_in(&server, &alice).await;
+    let ping = |bytes| json!({ "type": "ping", "payload": { "x": "x".repeat(bytes) } });
+    socket.say(ping(500)).await;
+    assert_eq!(socket.hear().await.unwrap()["type"], "pong");
+    socket.say(ping(1_100)).await;
+    assert_eq!(socket.closed().await, BAD_MESSAGE);
 }
