@@ -100,7 +100,7 @@ keys! {
     account_requests_per_second: u32 = "100", Open;
     /// Socket.IO connections one client address may open a second.
     address_handshakes_per_second: u32 = "20", Open;
-    /// How often one client address may register, sign in or refresh a second.
+    /// How often one client address may register, sign in, refresh or change a password a second.
     address_sign_ins_per_second: u32 = "20", Open;
     /// Connections at one time, a tenth of them for one client address, also behind a trusted proxy; beyond
     /// it they are answered 503. Health checks are answered all the same.

@@ -1,10 +1,16 @@
 //! Who may do what. The only place a permission is decided.
 
-use super::{App, Result};
+use super::{
+    App, Result,
+    passwords::{Asking, Use},
+};
 use crate::live::{Refusal, RoomView};
 use chrono::{DateTime, Utc};
 use roost_schema::{ErrorCode, Role, RoomId, SessionId, UserId};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
+
+/// A person's network is an IPv6 /64; single addresses in it are free to take.
+const IPV6_PREFIX_BITS: u32 = 64;
 
 /// The signed-in person behind a request, and the session they act through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,11 +21,33 @@ pub struct Actor {
     pub expires_at: DateTime<Utc>,
 }
 
-/// Where a request without an account comes from.
+/// Where a request that shows a password comes from, or one without an account.
 #[derive(Clone, Debug)]
 pub struct Origin {
     pub address: IpAddr,
     pub user_agent: Option<String>,
+}
+
+impl Origin {
+    /// For whom a password is hashed; `account`: who is signed in already.
+    pub(super) fn asking(&self, purpose: Use, account: Option<UserId>) -> Asking {
+        Asking {
+            purpose,
+            network: network(self.address),
+            account,
+        }
+    }
+}
+
+/// What counts as one place on the network.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let mask = u128::MAX << (u128::BITS - IPV6_PREFIX_BITS);
+            Ipv6Addr::from_bits(address.to_bits() & mask).into()
+        }
+        address @ IpAddr::V4(_) => address,
+    }
 }
 
 /// What one may want to do in a room.

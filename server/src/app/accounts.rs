@@ -1,6 +1,11 @@
 //! Accounts: register, sign in and out, refresh, change the password.
 
-use super::{Actor, App, Error, Origin, Result, operations::request_hash, sessions::session_view};
+use super::{
+    Actor, App, Error, Origin, Result,
+    operations::request_hash,
+    passwords::{Asking, Use},
+    sessions::session_view,
+};
 use crate::store::{
     Account, Created, Exchange, Known, NewSession, NewUser, Opened, Operation, Owner, TokenHash,
 };
@@ -44,7 +49,10 @@ impl App {
         }
         let user = NewUser {
             id: UserId::generate(),
-            password_hash: self.passwords.hash(&input.password).await?,
+            password_hash: {
+                let asking = origin.asking(Use::Register, None);
+                self.passwords.hash(asking, &input.password).await?
+            },
             email,
             name,
         };
@@ -109,11 +117,19 @@ impl App {
     }
 
     /// Changes the password and ends every other session.
-    pub async fn change_password(&self, actor: &Actor, input: ChangePassword) -> Result<()> {
+    pub async fn change_password(
+        &self,
+        actor: &Actor,
+        origin: &Origin,
+        input: ChangePassword,
+    ) -> Result<()> {
         check_new_password("newPassword", &input.new_password)?;
         let account = self.store.users.find(actor.user_id).await?;
-        let account = self.verify(account, &input.current_password).await?;
-        let fresh = self.passwords.hash(&input.new_password).await?;
+        let asking = origin.asking(Use::Change, Some(actor.user_id));
+        let account = self
+            .verify(asking, account, &input.current_password)
+            .await?;
+        let fresh = self.passwords.hash(asking, &input.new_password).await?;
         let ended = self
             .store
             .users
@@ -163,7 +179,8 @@ impl App {
         account: Option<Account>,
         password: &Secret,
     ) -> Result<SignedIn> {
-        let account = self.verify(account, password).await?;
+        let asking = origin.asking(Use::SignIn, None);
+        let account = self.verify(asking, account, password).await?;
         let (session, refresh_token) = self.new_session(origin, account.me.id);
         let opened = self
             .store
@@ -180,12 +197,17 @@ impl App {
         }
     }
 
-    async fn verify(&self, account: Option<Account>, password: &Secret) -> Result<Account> {
+    async fn verify(
+        &self,
+        asking: Asking,
+        account: Option<Account>,
+        password: &Secret,
+    ) -> Result<Account> {
         if password.expose().chars().count() > PASSWORD_CHARS_MAX {
             return Err(wrong_credentials());
         }
         let hash = account.as_ref().map(|account| &account.password_hash);
-        let is_right = self.passwords.verify(password, hash).await?;
+        let is_right = self.passwords.verify(asking, password, hash).await?;
         account.filter(|_| is_right).ok_or_else(wrong_credentials)
     }
 

@@ -21,7 +21,7 @@ mod tokens;
 mod upkeep;
 mod users;
 
-pub use access::{Actor, Origin, Permission, allows};
+pub use access::{Actor, Origin, Permission, allows, network};
 pub use error::{Error, Result};
 pub use events::BAD_TICKET;
 pub use instances::NotAdmitted;

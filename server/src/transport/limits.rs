@@ -9,15 +9,12 @@ use axum::http::HeaderMap;
 use ipnet::IpNet;
 use roost_schema::{ErrorCode, UserId};
 use sha2::{Digest, Sha256};
-use std::{
-    net::{IpAddr, Ipv6Addr},
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// A person's network is an IPv6 /64; single addresses in it are free to take.
-const IPV6_PREFIX_BITS: u32 = 64;
+/// What counts as one place on the network.
+pub(super) use crate::app::network;
 
 /// A socket.io-client that reconnects makes several handshakes at once, a page with tabs more.
 const HANDSHAKE_BURST_SECONDS: u32 = 5;
@@ -38,7 +35,7 @@ pub struct Limits {
     requests_by_account: Limiter<UserId>,
     handshakes_by_address: Limiter<IpAddr>,
     sign_ins_by_address: Limiter<IpAddr>,
-    /// By the digest of an e-mail address, and the address that tries.
+    /// By the digest of an e-mail address, and the address that tries; or by the account that is signed in.
     guesses: Limiter<String>,
     tickets: Limiter<Uuid>,
 }
@@ -101,15 +98,15 @@ impl Limits {
         checked.map_err(refusal("too many new connections from this address"))
     }
 
-    /// Counts one try of an address to register, sign in or refresh: `rate_limited`. Passwords cost
-    /// so much that one address must not take all there is.
+    /// Counts one try of an address to register, sign in, refresh or change a password: `rate_limited`. Passwords
+    /// cost so much that one address must not take all there is.
     pub async fn check_sign_in(&self, address: IpAddr) -> Result<()> {
         let checked = self.sign_ins_by_address.check(&network(address)).await;
         checked.map_err(refusal("too many sign-ins from this address"))
     }
 
-    /// Counts one try of an address to sign in to an account, there or not: `rate_limited`. Whoever knows the
-    /// password can still come in from elsewhere.
+    /// Counts one password that an address shows for an account, there or not, by whichever route: `rate_limited`.
+    /// Whoever knows the password can still come in from elsewhere.
     pub async fn check_guess(&self, email: &str, address: IpAddr) -> Result<()> {
         let digest = Sha256::digest(email.trim().to_lowercase());
         let key = format!("{}:{}", hex::encode(digest), network(address));
@@ -117,6 +114,14 @@ impl Limits {
         checked.map_err(refusal(
             "too many sign-ins to this account from this address",
         ))
+    }
+
+    /// Counts one password that somebody who is signed in shows for their own account, who may have found the
+    /// token: by account and address as in [`Self::check_guess`], and by account wherever it comes from.
+    pub async fn check_own_guess(&self, user: UserId, email: &str, address: IpAddr) -> Result<()> {
+        let checked = self.guesses.check(&user.to_string()).await;
+        checked.map_err(refusal("too many passwords were tried for this account"))?;
+        self.check_guess(email, address).await
     }
 
     /// Uses up a stream ticket: `unauthenticated` when it was used before. Without Redis an instance knows of what
@@ -148,17 +153,6 @@ fn refusal(sentence: &'static str) -> impl Fn(Duration) -> Error {
         code: ErrorCode::RateLimited,
         sentence,
         retry_after,
-    }
-}
-
-/// What counts as one place on the network.
-pub(super) fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let mask = u128::MAX << (u128::BITS - IPV6_PREFIX_BITS);
-            Ipv6Addr::from_bits(address.to_bits() & mask).into()
-        }
-        address @ IpAddr::V4(_) => address,
     }
 }
 

@@ -270,22 +270,27 @@ async fn changing_the_password_ends_the_other_sessions(world: World) {
     let ann = register(&here, "ann@example.com", "Ann").await;
     let other = login(&here.app, "ann@example.com", PASSWORD).await.unwrap();
     let actor = here.app.authenticate(ann.access_token.expose()).await;
-    let actor = actor.unwrap();
+    let (actor, from) = (actor.unwrap(), origin());
     let change = |current: &str, new: &str| ChangePassword {
         current_password: Secret::new(current),
         new_password: Secret::new(new),
     };
 
     let wrong = change("wrong horse", "battery staple");
-    let wrong = here.app.change_password(&actor, wrong).await;
+    let wrong = here.app.change_password(&actor, &from, wrong).await;
     assert_eq!(code(wrong), ErrorCode::WrongCredentials);
-    let short = here.app.change_password(&actor, change(PASSWORD, "short"));
+    let short = here
+        .app
+        .change_password(&actor, &from, change(PASSWORD, "short"));
     assert_eq!(code(short.await), ErrorCode::Invalid);
     let ended = here.app.session_end(other.session.id);
     assert!(!ended.is_cancelled());
 
     let right = change(PASSWORD, "battery staple");
-    here.app.change_password(&actor, right).await.unwrap();
+    here.app
+        .change_password(&actor, &from, right)
+        .await
+        .unwrap();
     assert!(ended.is_cancelled());
     let refused = here.app.authenticate(other.access_token.expose()).await;
     assert_eq!(code(refused), ErrorCode::SessionRevoked);
@@ -310,7 +315,10 @@ async fn a_password_that_changed_meanwhile_fences_a_login(world: World) {
         current_password: Secret::new(PASSWORD),
         new_password: Secret::new("battery staple"),
     };
-    let changed = here.app.change_password(&actor.unwrap(), change).await;
+    let changed = here
+        .app
+        .change_password(&actor.unwrap(), &origin(), change)
+        .await;
     changed.unwrap();
     let late = NewSession {
         id: roost_schema::SessionId::generate(),

@@ -23,6 +23,7 @@ mod limits;
 mod mailbox;
 mod members;
 mod outbox;
+mod passwords;
 mod presence;
 mod rest;
 mod rooms;

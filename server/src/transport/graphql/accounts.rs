@@ -25,6 +25,9 @@ impl AccountMutation {
     /// Makes an account and signs in.
     async fn register(&self, ctx: &Context<'_>, input: Register) -> Result<SignedIn> {
         let (app, origin) = guest(ctx).await?;
+        // With an operation id that is known, a password is judged here, too.
+        let limits = &ctx.data_unchecked::<Shared>().limits;
+        limits.check_guess(&input.email, origin.address).await?;
         app.register(origin, input).await
     }
 
@@ -50,6 +53,13 @@ impl AccountMutation {
     /// Changes the password; every other session ends.
     async fn change_password(&self, ctx: &Context<'_>, input: ChangePassword) -> Result<bool> {
         let (app, actor) = caller(ctx).await?;
-        app.change_password(&actor, input).await.map(|()| true)
+        let (_, origin) = guest(ctx).await?;
+        let email = app.read_me(&actor).await?.email;
+        let limits = &ctx.data_unchecked::<Shared>().limits;
+        let checked = limits.check_own_guess(actor.user_id, &email, origin.address);
+        checked.await?;
+        app.change_password(&actor, origin, input)
+            .await
+            .map(|()| true)
     }
 }

@@ -27,8 +27,8 @@ pub(super) async fn caller<'a>(ctx: &Context<'a>) -> Result<(&'a App, Actor)> {
     Ok((app, actor))
 }
 
-/// The use cases that need no account, and where the request comes from. Counts as one try to sign
-/// in, as each root field does.
+/// The use cases that need no account or show a password, and where the request comes from. Counts as one
+/// try to sign in, as each root field does.
 pub(super) async fn guest<'a>(ctx: &Context<'a>) -> Result<(&'a App, &'a Origin)> {
     let (app, asker) = anyone(ctx);
     let limits = &ctx.data_unchecked::<Shared>().limits;

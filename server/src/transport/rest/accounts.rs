@@ -35,9 +35,13 @@ pub(super) fn well_known_routes() -> OpenApiRouter<Rest> {
         (status = UNAUTHORIZED, response = Problem), (status = CONFLICT, response = Problem)))]
 async fn register(
     State(app): State<App>,
+    State(shared): State<Shared>,
     origin: Origin,
     Json(input): Json<Register>,
 ) -> Result<impl IntoResponse, Problem> {
+    // With an operation id that is known, a password is judged here, too.
+    let limits = &shared.limits;
+    limits.check_guess(&input.email, origin.address).await?;
     let signed_in = app.register(&origin, input).await?;
     Ok(created("/api/v1/me".to_owned(), signed_in))
 }
@@ -82,10 +86,17 @@ async fn logout(State(app): State<App>, actor: Actor) -> Result<StatusCode, Prob
     responses((status = NO_CONTENT, description = "The password has changed.")))]
 async fn change_password(
     State(app): State<App>,
+    State(shared): State<Shared>,
     actor: Actor,
+    origin: Origin,
     Json(input): Json<ChangePassword>,
 ) -> Result<StatusCode, Problem> {
-    app.change_password(&actor, input).await?;
+    let email = app.read_me(&actor).await?.email;
+    let limits = &shared.limits;
+    limits
+        .check_own_guess(actor.user_id, &email, origin.address)
+        .await?;
+    app.change_password(&actor, &origin, input).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

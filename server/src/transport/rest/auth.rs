@@ -22,7 +22,7 @@ impl FromRequestParts<Rest> for Actor {
     }
 }
 
-/// Counts as one try to sign in: only those who have no token yet ask by where they are.
+/// Counts as one try to sign in: only those ask by where they are who have no token yet, or show a password.
 impl FromRequestParts<Rest> for Origin {
     type Rejection = Problem;
 
