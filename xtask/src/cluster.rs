@@ -254,10 +254,12 @@ impl Cluster {
     /// Shows what the instances said last that was no news.
     pub fn show_logs(&self) {
         const LINES_MAX: usize = 15;
+        const LINE_CHARACTERS_MAX: usize = 600;
+        let short = |line: &str| line.chars().take(LINE_CHARACTERS_MAX).collect::<String>();
         for (index, instance) in self.instances.iter().enumerate() {
             let log = fs::read_to_string(instance.log()).unwrap_or_default();
             let is_grave = |line: &&str| !line.contains("\"INFO\"") && !line.contains("\"TRACE\"");
-            let grave: Vec<_> = log.lines().filter(is_grave).collect();
+            let grave: Vec<_> = log.lines().filter(is_grave).map(short).collect();
             let from = grave.len().saturating_sub(LINES_MAX);
             eprintln!(
                 "instance {} said last:\n{}",

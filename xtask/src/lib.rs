@@ -6,6 +6,7 @@ pub mod assets;
 pub mod base;
 pub mod ci;
 pub mod cluster;
+pub mod compat;
 pub mod conformance;
 pub mod containers;
 pub mod interrupt;

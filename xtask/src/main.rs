@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{assets, ci, conformance, containers, interrupt, prove, schema, servers, test, up};
+use xtask::{
+    assets, ci, compat, conformance, containers, interrupt, prove, schema, servers, test, up,
+};
 
 #[derive(Parser)]
 #[command(about = "Every developer command of Roost; CI calls only these.")]
@@ -32,6 +34,9 @@ enum Command {
     /// Proves a promise of the README with real clients and real faults.
     #[command(subcommand)]
     Prove(prove::Proof),
+    /// Golden files: what this release keeps and says, for the releases to come.
+    #[command(subcommand)]
+    Compat(compat::Compat),
     /// Drives the server with clients nobody here wrote.
     Conformance(conformance::Arguments),
     /// Checks the Dockerfile and docker-compose.yml as far as one can without a container engine.
@@ -60,6 +65,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Test { arguments } => test::run(&arguments),
         Command::Schema { check } => schema::run(check),
         Command::Prove(proof) => prove::run(&proof),
+        Command::Compat(compat) => compat::run(&compat),
         Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Containers => containers::run(),
         Command::Assets => assets::run(),

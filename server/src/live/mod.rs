@@ -4,6 +4,8 @@ mod answering;
 mod backplane;
 mod bus;
 mod catch_up;
+#[cfg(test)]
+mod compat;
 mod deliveries;
 mod feed;
 mod fence;

@@ -10,6 +10,7 @@ mod architecture;
 mod arrivals;
 mod backplane;
 mod cluster;
+mod compat;
 mod config;
 mod doctor;
 mod documents;

@@ -234,12 +234,27 @@ async fn make_rooms(owner: &Client, people: &[Client], count: usize) -> Result<V
         let input = OpenConversation {
             user_ids: others.clone(),
             title: Some(format!("Room {number}")),
-            op_id: None,
+            op_id: Some(format!("room-{number}").parse()?),
         };
-        let room = owner.open_conversation(&input).await;
-        rooms.push(room.context("cannot open a room")?.id);
+        rooms.push(
+            make_room(owner, &input)
+                .await
+                .context("cannot open a room")?,
+        );
     }
     Ok(rooms)
+}
+
+/// A busy machine may take longer to bring so many members into the journal than an answer may take.
+async fn make_room(owner: &Client, input: &OpenConversation) -> Result<RoomId> {
+    let began = Instant::now();
+    loop {
+        match owner.open_conversation(input).await {
+            Ok(room) => return Ok(room.id),
+            Err(error) if error.is_retryable() && began.elapsed() < CATCH_UP_MAX => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 async fn read_heads(client: &Client, rooms: &[RoomId]) -> Result<HashMap<RoomId, Seq>> {

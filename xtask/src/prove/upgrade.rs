@@ -148,9 +148,9 @@ async fn take_course(
         spread,
         script_pace: node::pace(upgrade.writes, spread),
     };
+    let mut cast = Cast::start(cluster.url(), plan).await?;
     let mut stories = Stories::begin(cluster).await?;
     let churn = Churn::begin(cluster.url()).await?;
-    let mut cast = Cast::start(cluster.url(), plan).await?;
     let mut faults = Vec::new();
     let mut mix = Mix([Release::Old; INSTANCES]);
     for number in 0..mixes {

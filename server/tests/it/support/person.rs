@@ -39,12 +39,16 @@ impl Person {
 
     /// The same account on another device.
     pub(crate) async fn sign_in(&self) -> Self {
+        Self::sign_in_at(self.client.endpoint(), &self.name).await
+    }
+
+    /// Somebody who has an account.
+    pub(crate) async fn sign_in_at(endpoint: &Endpoint, name: &str) -> Self {
         let input = roost_schema::Login {
-            email: email(&self.name),
+            email: email(name),
             password: Secret::new(PASSWORD),
         };
-        let client = self.client.endpoint().login(&input).await.unwrap();
-        Self::of(&self.name, client)
+        Self::of(name, endpoint.login(&input).await.unwrap())
     }
 
     /// The same session at another server.
