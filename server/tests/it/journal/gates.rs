@@ -49,7 +49,8 @@ async fn append_shut_meanwhile(journal: &dyn Journal, second: &Entry, let_go: im
         "{appended:?}"
     );
     assert_eq!(head(journal, second.room).await, Seq(1));
-    let now_open = journal.append(second.room, std::slice::from_ref(second), &open_gate());
+    let gate = open_gate();
+    let now_open = journal.append(second.room, std::slice::from_ref(second), &gate);
     assert_eq!(now_open.await.unwrap().committed, 1);
 }
 
