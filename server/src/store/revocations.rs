@@ -17,6 +17,11 @@ const REVOCATION_ROWS_KEPT: TimeDelta = TimeDelta::days(1);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Horizon(i64);
 
+impl Horizon {
+    /// Above every transaction.
+    pub const MAX: Self = Self(i64::MAX);
+}
+
 /// What a look at the revocations showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Look {

@@ -169,8 +169,9 @@ pub type Result<T, E = JournalError> = std::result::Result<T, E>;
 #[async_trait]
 pub trait Journal: Send + Sync {
     /// Appends entries of one room whose seqs are head+1, head+2, …: the entry before the first must
-    /// exist (unless it is seq 1). Every entry is inserted current; then older entries of the same
-    /// items are cleared by exactly `room, item, current, seq < mine`.
+    /// exist (unless it is seq 1). Every entry is inserted current, and older entries of the same
+    /// items are cleared by exactly `room, item, current, seq < mine`. (SQL: what a later entry of the
+    /// batch supersedes is inserted not current, and what is refused clears nothing.)
     ///
     /// The gate is asked after each wait, right before what makes the entries durable is sent: shut,
     /// nothing is written and the answer is [`JournalError::Fenced`].

@@ -1,14 +1,17 @@
 //! C7: what ended on one instance has ended on all: within a second, and within three when Redis is
 //! down or an announcement was lost. Deadlines here are five times that.
 
-use crate::support::{Cable, Person, Server, Via, Watch, World, message, redis_url};
+use crate::support::{Cable, Person, Server, Via, Watch, World, eventually, message, redis_url};
+use chrono::TimeDelta;
 use reqwest::Method;
 use roost_client::Socket;
-use roost_schema::{ChangeRole, ErrorCode, Role, RoomId};
-use roost_server::{app::Actor, live::Link};
+use roost_schema::{ChangeRole, ErrorCode, Role, RoomId, SessionId};
+use roost_server::{app::Actor, live::Link, store::Horizon};
+use sea_orm::{ConnectionTrait, TransactionTrait};
 use serde_json::json;
-use std::time::Duration;
-use tokio::time::timeout;
+use std::{future::ready, time::Duration};
+use tokio::{task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
 
 const ANNOUNCED: Duration = Duration::from_secs(5);
 const POLLED: Duration = Duration::from_secs(15);
@@ -83,6 +86,75 @@ async fn it_is_over_when_the_announcement_was_lost() {
     };
     let end = async || silent.app.logout(&actor).await.unwrap();
     is_over(&laptop, board, Via::SocketIo, POLLED, end).await;
+}
+
+/// A row says when it was written, and becomes visible when its transaction commits.
+#[tokio::test]
+async fn it_is_over_however_long_its_transaction_took() {
+    let world = World::on_postgres().await;
+    let here = world.instance().await;
+    here.app.load_revocations().await.unwrap();
+    let session = SessionId::generate();
+    let end = here.app.session_end(session);
+    let long = world.sql.write.begin().await.unwrap();
+    let unlimited = "SET LOCAL idle_in_transaction_session_timeout = 0";
+    long.execute_unprepared(unlimited).await.unwrap();
+    let five_minutes_ago = format!(
+        "INSERT INTO revocations (session_id, at_us) VALUES ('{session}',
+            (extract(epoch FROM clock_timestamp() - interval '5 minutes') * 1000000)::bigint)"
+    );
+    long.execute_unprepared(&five_minutes_ago).await.unwrap();
+
+    let (app, mut tasks) = (here.app.clone(), JoinSet::new());
+    tasks.spawn(async move { app.follow_revocations(CancellationToken::new()).await });
+    let (mut looks, mut last) = (0, Duration::ZERO);
+    eventually(|| {
+        let age = here.app.fence().age().unwrap();
+        looks += u32::from(age < last);
+        last = age;
+        ready(looks >= 3)
+    })
+    .await;
+    assert!(!end.is_cancelled());
+    long.commit().await.unwrap();
+    timeout(POLLED, end.cancelled())
+        .await
+        .expect("it is seen once it is visible");
+}
+
+/// The release before does not know the column: its rows get a number by default. Those that were
+/// there before the column have none, and are read by time.
+#[tokio::test]
+async fn rows_of_the_release_before_are_seen() {
+    let world = World::on_postgres().await;
+    let revocations = world.instance().await.store.revocations;
+    let half_a_minute = TimeDelta::seconds(30);
+    let (first, numbered, old) = (
+        SessionId::generate(),
+        SessionId::generate(),
+        SessionId::generate(),
+    );
+    let now = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+    let insert = async |session: SessionId, columns: &str, values: &str| {
+        let sql = format!(
+            "INSERT INTO revocations (session_id, at_us{columns}) VALUES ('{session}', {now}{values})"
+        );
+        world.execute(&sql, vec![]).await;
+    };
+    insert(first, "", "").await;
+    let look = revocations.list(half_a_minute).await.unwrap();
+    assert_eq!(look.ended, [first]);
+    insert(numbered, "", "").await;
+    insert(old, ", xact", ", NULL").await;
+    // A transaction of another test's may be under way, and keep the first in it, too.
+    let since = revocations.list_since(look.horizon, half_a_minute).await;
+    let since = since.unwrap().ended;
+    assert!(
+        since.contains(&numbered) && since.contains(&old),
+        "{since:?}"
+    );
+    let by_time_only = revocations.list_since(Horizon::MAX, half_a_minute).await;
+    assert_eq!(by_time_only.unwrap().ended, [old]);
 }
 
 /// A person watches and is refused, on REST, GraphQL and what they watch by, once their session ends.

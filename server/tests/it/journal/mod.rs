@@ -1,7 +1,7 @@
 //! The contract of the journal, told once and held by each store: `SQLite`, `PostgreSQL`, `MongoDB`.
 
 mod entries;
-mod proxy;
+pub(crate) mod proxy;
 mod stores;
 mod writer;
 
@@ -27,7 +27,9 @@ macro_rules! on {
 
 mod durability;
 mod gates;
+mod locks;
 mod outcomes;
+mod plans;
 mod reading;
 mod rivals;
 mod writing;

@@ -7,7 +7,8 @@ use super::{
 };
 use roost_schema::{RoomId, Seq};
 use roost_server::store::journal::{JournalError, Stop};
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, TransactionTrait};
+use std::time::Duration;
 
 on!([postgres, mongo] network:
     a_commit_that_was_never_heard_is_unknown,
@@ -16,13 +17,16 @@ on!([postgres, mongo] network:
     a_server_that_is_not_there_wrote_nothing,
 );
 
+/// The body of entry 2, as the statement that appends it carries it.
+const ENTRY_TWO: &[u8] = b"number 2\"";
+
 mod network {
     use super::*;
 
     /// What makes a batch durable, as it looks on the wire.
     fn commit_request(store: &Store) -> &'static [u8] {
         if store.is_sql() {
-            b"COMMIT"
+            ENTRY_TWO
         } else {
             b"insert\0"
         }
@@ -108,6 +112,9 @@ mod network {
     }
 }
 
+/// How long a connection is idle before it is asked whether it lives.
+const PINGED_AFTER_IDLE: Duration = Duration::from_secs(1);
+
 /// After a restart of the database every pooled connection is dead; no write may be risked on one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dead_pooled_connections_are_replaced_before_anything_is_written() {
@@ -130,15 +137,54 @@ async fn dead_pooled_connections_are_replaced_before_anything_is_written() {
     write(1).await;
     let kill = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    store
-        .sql()
-        .await
-        .write
-        .execute_unprepared(kill)
-        .await
-        .unwrap();
+    let sql = store.sql().await;
+    sql.write.execute_unprepared(kill).await.unwrap();
+    // One that was used within a second is not asked: that would cost every append a round trip.
+    tokio::time::sleep(PINGED_AFTER_IDLE).await;
     write(3).await;
     let heads = journal.heads(&rooms).await.unwrap();
     assert!(heads.rooms.values().all(|room| room.head == Seq(4)));
+    store.remove().await;
+}
+
+/// An append that waits for a rival is answered by the server: that it took too long, or that its
+/// connection is ended. After the one nothing was written; after the other nobody can tell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_an_error_of_the_statement_means_that_nothing_was_written() {
+    let store = Store::postgres().await;
+    let (journal, sql) = (store.open().await, store.sql().await);
+    let room = RoomId::generate();
+    let append = async |seq| {
+        journal
+            .append(room, &[entry(room, seq)], &open_gate())
+            .await
+    };
+    append(1).await.unwrap();
+    let rival = sql.write.begin().await.unwrap();
+    let take = format!(
+        "INSERT INTO journal SELECT room, 2, item, kind, op, actor, 'rival', request_hash, at_ms, 2,
+            is_current, size_bytes, body FROM journal WHERE room = '{room}'"
+    );
+    rival.execute_unprepared(&take).await.unwrap();
+
+    let waited = append(2).await;
+    assert!(
+        matches!(waited, Err(JournalError::Unavailable(_))),
+        "{waited:?}"
+    );
+    let end = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+        AND datname = current_database() AND pg_terminate_backend(pid)";
+    let ending = async {
+        while rival.execute_unprepared(end).await.unwrap().rows_affected() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let (ended, ()) = tokio::join!(append(2), ending);
+    assert!(
+        matches!(ended, Err(JournalError::OutcomeUnknown(_))),
+        "{ended:?}"
+    );
+    rival.rollback().await.unwrap();
+    assert_eq!(append(2).await.unwrap().committed, 1);
     store.remove().await;
 }

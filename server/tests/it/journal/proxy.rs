@@ -1,5 +1,6 @@
 //! A TCP proxy that breaks one request, before the server hears it or after the server answered it.
 
+use socket2::{SockFilter, SockRef};
 use std::sync::{Arc, Mutex};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -7,20 +8,29 @@ use tokio::{
     task::JoinSet,
 };
 
+/// PostgreSQL's Sync: what was executed is committed when it comes.
+const SYNC: &[u8] = b"S\0\0\0\x04";
+/// A socket filter (classic BPF) that takes nothing: the host does not even acknowledge any more.
+const DROP_ALL: SockFilter = SockFilter::new(0x06, 0, 0, 0);
+
 #[derive(Clone, Copy)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// The connection is cut; the server never hears the request.
     CutBefore,
     /// The server has answered; the connection is cut instead of passing the answer on.
     CutAfter,
     /// The server has answered; nobody ever says so.
     Silence,
+    /// The server never hears the request, and its connection stays: the client has frozen.
+    SilenceBefore,
+    /// The server hears everything but Sync, and then no sign of life: the client's host has vanished.
+    VanishBeforeSync,
 }
 
 /// What to look for in what a client sends, and what to do then, once.
 type Rule = Option<(&'static [u8], Fault)>;
 
-pub(super) struct Proxy {
+pub(crate) struct Proxy {
     port: u16,
     rule: Arc<Mutex<Rule>>,
     _tasks: JoinSet<()>,
@@ -28,7 +38,7 @@ pub(super) struct Proxy {
 
 impl Proxy {
     /// Listens on a port of its own, in front of the server a URL names.
-    pub(super) async fn start(url: &str) -> Self {
+    pub(crate) async fn start(url: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let rule = Arc::new(Mutex::new(None));
@@ -50,17 +60,17 @@ impl Proxy {
     }
 
     /// The URL by which the server is reached through this proxy.
-    pub(super) fn url(&self, url: &str) -> String {
+    pub(crate) fn url(&self, url: &str) -> String {
         url.replacen(address(url), &format!("127.0.0.1:{}", self.port), 1)
     }
 
     /// Breaks the next request that holds these bytes.
-    pub(super) fn break_next(&self, request: &'static [u8], fault: Fault) {
+    pub(crate) fn break_next(&self, request: &'static [u8], fault: Fault) {
         *self.rule.lock().unwrap() = Some((request, fault));
     }
 
     /// Whether the request came and was broken.
-    pub(super) fn has_broken(&self) -> bool {
+    pub(crate) fn has_broken(&self) -> bool {
         self.rule.lock().unwrap().is_none()
     }
 }
@@ -91,6 +101,13 @@ async fn relay(mut client: TcpStream, mut server: TcpStream, rules: Arc<Mutex<Ru
                         }
                     }
                     Some(Fault::CutBefore) => return,
+                    Some(Fault::SilenceBefore) => std::future::pending().await,
+                    Some(Fault::VanishBeforeSync) => {
+                        let heard = sent.strip_suffix(SYNC).expect("all leaves in one write");
+                        server.write_all(heard).await.unwrap();
+                        SockRef::from(&server).attach_filter(&[DROP_ALL]).unwrap();
+                        std::future::pending().await
+                    }
                     Some(fault) => {
                         server.write_all(sent).await.unwrap();
                         let _ = server.read(&mut answer).await;

@@ -17,6 +17,8 @@ on!([sqlite, postgres, mongo] contract:
     operations_may_be_absent_many_times,
     a_large_batch_is_written_whole,
     older_entries_of_an_item_are_cleared_also_within_a_batch,
+    a_refused_batch_leaves_every_item_as_it_was,
+    an_item_three_times_in_a_batch_is_current_once,
     rooms_do_not_touch_each_other,
 );
 
@@ -290,6 +292,52 @@ mod contract {
             .unwrap();
         assert_eq!(items.len(), 2);
         assert!(items.contains(&third) && items.contains(&gone));
+    }
+
+    /// The slot before is missing, or taken; or the operation is known.
+    pub(super) async fn a_refused_batch_leaves_every_item_as_it_was(store: &Store) {
+        let journal = store.open().await;
+        let room = RoomId::generate();
+        let batch = run(room, 1, 3);
+        let append = async |batch: &[Entry]| journal.append(room, batch, &open_gate()).await;
+        append(&batch).await.unwrap();
+        let known = Entry {
+            actor: batch[1].actor,
+            op_id: batch[1].op_id.clone(),
+            ..deletion(&batch[2], 4)
+        };
+        for refused in [
+            [change(&batch[0], 5), deletion(&batch[1], 6)].as_slice(),
+            &[change(&batch[0], 3)],
+            &[known],
+        ] {
+            let stopped = append(refused).await.unwrap();
+            assert_eq!(stopped.committed, 0);
+            assert!(stopped.stop.is_some());
+            assert_eq!(whole_log(&*journal, room).await, batch);
+            let changes = journal.changes(room, Seq::ZERO, usize::MAX).await.unwrap();
+            assert_eq!(changes.entries, batch);
+        }
+    }
+
+    pub(super) async fn an_item_three_times_in_a_batch_is_current_once(store: &Store) {
+        let journal = store.open().await;
+        let room = RoomId::generate();
+        let (old, new) = (entry(room, 1), entry(room, 3));
+        let append = async |batch: &[Entry]| journal.append(room, batch, &open_gate()).await;
+        append(&[old.clone()]).await.unwrap();
+        let batch = [
+            change(&old, 2),
+            new.clone(),
+            change(&old, 4),
+            change(&new, 5),
+            change(&old, 6),
+            deletion(&new, 7),
+        ];
+        assert_eq!(append(&batch).await.unwrap(), all(6));
+        let log = whole_log(&*journal, room).await;
+        let current: Vec<_> = log.iter().filter(|entry| entry.current).cloned().collect();
+        assert_eq!(seqs(&current), [6, 7]);
     }
 
     pub(super) async fn rooms_do_not_touch_each_other(store: &Store) {

@@ -227,11 +227,16 @@ impl World {
 
     /// Another instance on this database. `SQLite` takes only one.
     pub(crate) async fn instance(&self) -> Instance {
+        self.instance_at(&self.url).await
+    }
+
+    /// The same, which reaches the database by another address.
+    pub(crate) async fn instance_at(&self, url: &str) -> Instance {
         // One writer for one file: connections of its own only where several may write.
         let sql = if self.url.starts_with("sqlite:") {
             self.sql.clone()
         } else {
-            Sql::connect(&self.url).await.unwrap()
+            Sql::connect(url).await.unwrap()
         };
         let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
         let clock = Clock::measured(&sql).await.unwrap();

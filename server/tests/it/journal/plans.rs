@@ -1,0 +1,267 @@
+//! Every statement of the journal on PostgreSQL is bound to an index, whatever the statistics say and
+//! whenever its plan was made. What is explained is what the journal prepared on its own connection,
+//! so the plan shown is the one it goes on with.
+
+use super::{
+    entries::{change, entry, open_gate},
+    stores::Store,
+};
+use roost_schema::{Direction, Kind, RoomId, Seq};
+use roost_server::store::journal::{HistoryQuery, Journal, SqlJournal};
+use sea_orm::{
+    ConnectionTrait,
+    sqlx::{self, AssertSqlSafe, PgConnection, Row},
+};
+use serde_json::Value;
+use std::{collections::BTreeMap, sync::Arc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+const ENTRIES: u64 = 100_000;
+/// A page has 1,025 candidates, and looks up the newest entry of each.
+const ROWS_VISITED_MAX: f64 = 4_000.0;
+/// From the sixth call of a connection on, its plan knows no values.
+const CALLS: usize = 10;
+
+/// What reads a room, or a table, instead of an index's range, or sorts.
+const REFUSED: [&str; 10] = [
+    "Seq Scan",
+    "Bitmap Heap Scan",
+    "Bitmap Index Scan",
+    "Sort",
+    "Incremental Sort",
+    "Hash Join",
+    "Merge Join",
+    "Materialize",
+    "Gather",
+    "Gather Merge",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plans_are_bound_to_an_index_in_a_database_that_was_never_analysed() {
+    plans_are_bound_to_an_index("").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plans_are_bound_to_an_index_in_a_database_that_was_analysed_while_empty() {
+    plans_are_bound_to_an_index("ANALYZE").await;
+}
+
+/// So the statistics promise: a room has one entry, an item one, and all are current.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plans_are_bound_to_an_index_though_the_statistics_mislead() {
+    let fill = "INSERT INTO journal SELECT md5(n::text)::uuid, 1, md5(n::text)::uuid, 'message',
+            'put', md5(n::text)::uuid, n::text, '', 0, 1, TRUE, 2, '{}'
+        FROM generate_series(1, 500) AS n";
+    plans_are_bound_to_an_index(&format!("{fill}; ANALYZE")).await;
+}
+
+/// Of a connection that planned while the room was small, and of one that came when it was large.
+async fn plans_are_bound_to_an_index(prepare: &str) {
+    let store = Store::postgres().await;
+    let sql = store.sql().await;
+    let no_autovacuum = "ALTER TABLE journal SET (autovacuum_enabled = false);
+        ALTER TABLE journal_floor SET (autovacuum_enabled = false);
+        ALTER TABLE journal_epoch SET (autovacuum_enabled = false)";
+    sql.write.execute_unprepared(no_autovacuum).await.unwrap();
+    sql.write.execute_unprepared(prepare).await.unwrap();
+    let early = Caller::new(&store).await;
+    for _ in 0..CALLS {
+        early.call_each(RoomId::generate()).await;
+    }
+    let room = RoomId::generate();
+    let head = early.call_each(room).await;
+    // Every third entry changes the item of the one before.
+    let fill = format!(
+        "INSERT INTO journal SELECT '{room}', n, md5((n - (n % 3) / 2)::text)::uuid, 'message',
+            'put', md5((n % 100)::text)::uuid, n::text, '', 0, n - (n % 3) / 2, n % 3 <> 1, 100,
+            '\"' || repeat('x', 98) || '\"'
+        FROM generate_series({}, {ENTRIES}) AS n",
+        head.0 + 1
+    );
+    // One statement may not take that long on a busy machine; many may.
+    sql.write
+        .execute_unprepared(&format!("SET statement_timeout = 0; {fill}"))
+        .await
+        .unwrap();
+    let late = Caller::new(&store).await;
+    late.call_each(room).await;
+    late.assert_bound("at its first call", room).await;
+    for _ in 1..CALLS {
+        late.call_each(room).await;
+    }
+    late.assert_bound("at its tenth call", room).await;
+    early
+        .assert_bound("planned while the room was small", room)
+        .await;
+    early.call_each(room).await;
+    drop((early, late, sql));
+    store.remove().await;
+}
+
+/// Whoever calls in turn uses one connection.
+struct Caller(Arc<SqlJournal>);
+
+impl Caller {
+    async fn new(store: &Store) -> Self {
+        let tasks = TaskTracker::new();
+        let journal = SqlJournal::open(store.sql().await, &tasks, CancellationToken::new()).await;
+        Self(journal.unwrap())
+    }
+
+    /// Calls what reads and writes a room, and answers its head.
+    async fn call_each(&self, room: RoomId) -> Seq {
+        let Self(journal) = self;
+        let head = journal.heads(&[room]).await.unwrap().rooms[&room].head;
+        let new = entry(room, head.0 + 1);
+        let batch = [new.clone(), change(&new, head.0 + 2)];
+        let appended = journal.append(room, &batch, &open_gate()).await.unwrap();
+        assert_eq!(appended.committed, 2);
+        let head = Seq(head.0 + 2);
+        journal.log(room, Seq::ZERO, 1 << 20).await.unwrap();
+        journal.changes(room, Seq::ZERO, 1 << 20).await.unwrap();
+        for direction in [Direction::Older, Direction::Newer] {
+            for beyond in [None, Some(head)] {
+                let query = HistoryQuery {
+                    kind: Kind::Message,
+                    direction,
+                    beyond,
+                    limit_items: 50,
+                };
+                journal.history(room, query).await.unwrap();
+            }
+        }
+        assert_eq!(journal.items(room, &[new.item]).await.unwrap().len(), 1);
+        let operation = (new.actor, new.op_id.unwrap());
+        let found = journal.operations(room, &[operation]).await.unwrap();
+        assert_eq!(found.len(), 1);
+        head
+    }
+
+    /// Explains what this caller's connection has prepared, as it would run next.
+    async fn assert_bound(&self, when: &str, room: RoomId) {
+        let pool = self.0.sql().write.get_postgres_connection_pool();
+        assert_eq!(pool.size(), 1);
+        let mut connection = pool.acquire().await.unwrap();
+        let prepared = sqlx::query("SELECT name, statement FROM pg_prepared_statements");
+        let prepared = prepared.fetch_all(&mut *connection).await.unwrap();
+        let mut explained = BTreeMap::new();
+        for row in prepared {
+            let (name, text): (String, String) = (row.get(0), row.get(1));
+            let Some((what, arguments)) = arguments(&text, room) else {
+                continue;
+            };
+            let plan = explain(&mut connection, &name, &arguments, room).await;
+            println!("{when}: {what} visits {}", visited(&plan["Plan"]));
+            assert_is_bound(&format!("{what} {when}"), &plan);
+            *explained.entry(what).or_insert(0) += 1;
+        }
+        let expected = [
+            ("append", 1),
+            ("changes", 1),
+            ("heads", 1),
+            ("history", 4),
+            ("items", 1),
+            ("log", 1),
+            ("operations", 1),
+        ];
+        assert_eq!(explained, BTreeMap::from(expected));
+    }
+}
+
+/// What a statement is for, and arguments that ask for the middle of the room.
+fn arguments(text: &str, room: RoomId) -> Option<(&'static str, String)> {
+    let list = |of: fn(u64) -> String| {
+        let listed: Vec<_> = (50_000..50_100).map(of).collect();
+        listed.join(", ")
+    };
+    let items = list(|n| format!("md5('{}')::uuid", n - (n % 3) / 2));
+    let actors = list(|n| format!("md5('{}')::uuid", n % 100));
+    let op_ids = list(|n| format!("'{n}'"));
+    let has = |part: &str| text.contains(part);
+    Some(if has("INSERT INTO journal (room") {
+        // Two changes of items in the middle, behind the last slot; it is rolled back.
+        let changes = format!(
+            "'{room}', 200000, array[200001, 200002], array[md5('50001')::uuid, md5('50004')::uuid],
+            array['message', 'message'], array['put', 'put'], array['{room}', '{room}']::uuid[],
+            array['one', 'two'], array['', '']::bytea[], array[0, 0], array[50001, 50004],
+            array[true, true], array[2, 2], array['{{}}', '{{}}']"
+        );
+        ("append", changes)
+    } else if has("journal_floor AS f") {
+        ("heads", format!("array['{room}']::uuid[]"))
+    } else if has("asked (item)") {
+        ("items", format!("'{room}', array[{items}]"))
+    } else if has("asked (actor, op_id)") {
+        (
+            "operations",
+            format!("'{room}', array[{actors}], array[{op_ids}]"),
+        )
+    } else if has("j.kind = $3") && has("$4") {
+        ("history", format!("'{room}', 1048576, 'message', 50000"))
+    } else if has("j.kind = $3") {
+        ("history", format!("'{room}', 1048576, 'message'"))
+    } else if has("j.seq > $3") && has("newer") {
+        ("changes", format!("'{room}', 1048576, 50000"))
+    } else if has("j.seq > $3") {
+        ("log", format!("'{room}', 1048576, 50000"))
+    } else {
+        return None;
+    })
+}
+
+/// Runs it too, to count what it visits, and takes back what it wrote.
+async fn explain(
+    connection: &mut PgConnection,
+    name: &str,
+    arguments: &str,
+    room: RoomId,
+) -> Value {
+    let run = async |connection: &mut PgConnection, text: String| {
+        let rows = sqlx::raw_sql(AssertSqlSafe(text)).fetch_all(connection);
+        rows.await.unwrap()
+    };
+    run(connection, "BEGIN".to_owned()).await;
+    // The slot before the append's.
+    let plant = format!(
+        "INSERT INTO journal VALUES ('{room}', 200000, '{room}', 'message', 'put', '{room}', 'before',
+            '', 0, 200000, TRUE, 2, '{{}}')"
+    );
+    run(connection, plant).await;
+    let text = format!("EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE {name} ({arguments})");
+    let rows = run(connection, text).await;
+    run(connection, "ROLLBACK".to_owned()).await;
+    let shown: String = rows[0].try_get_unchecked(0).unwrap();
+    let explained: Value = serde_json::from_str(&shown).unwrap();
+    explained[0].clone()
+}
+
+fn assert_is_bound(what: &str, explained: &Value) {
+    assert_eq!(explained["JIT"], Value::Null, "{what}: {explained:#}");
+    let plan = &explained["Plan"];
+    let nodes = nodes(plan);
+    for node in nodes {
+        let kind = node["Node Type"].as_str().unwrap();
+        assert!(!REFUSED.contains(&kind), "{what}: {explained:#}");
+    }
+    let visited = visited(plan);
+    assert!(visited <= ROWS_VISITED_MAX, "{what}: {explained:#}");
+}
+
+fn nodes(plan: &Value) -> Vec<&Value> {
+    let below = plan["Plans"].as_array().into_iter().flatten();
+    below.flat_map(nodes).chain([plan]).collect()
+}
+
+/// How many rows the plan's scans looked at, those they left out included.
+fn visited(plan: &Value) -> f64 {
+    let number = |node: &Value, name: &str| node[name].as_f64().unwrap_or_default();
+    let scans = nodes(plan)
+        .into_iter()
+        .filter(|node| node["Relation Name"].is_string());
+    scans
+        .map(|node| {
+            let rows = number(node, "Actual Rows") + number(node, "Rows Removed by Filter");
+            rows * number(node, "Actual Loops")
+        })
+        .sum()
+}
