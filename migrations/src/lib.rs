@@ -8,6 +8,7 @@ mod m0002_accounts;
 mod m0003_rooms;
 mod m0004_instances;
 mod m0006_revocation_order;
+mod m0007_speaks;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_rooms::Migration),
             Box::new(m0004_instances::Migration),
             Box::new(m0006_revocation_order::Migration),
+            Box::new(m0007_speaks::Migration),
         ]
     }
 }

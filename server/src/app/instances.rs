@@ -2,7 +2,7 @@
 
 use super::{App, Error, Result, peers::NOT_RENEWED_FOR};
 use crate::{
-    live::{BootTime, Identity, Link, REGISTRY_LEASE},
+    live::{BootTime, Identity, Link, PeerSpeaks, REGISTRY_LEASE, SPEAKS},
     store::{KeptInstance, LEASE, NewInstance, StoreError},
 };
 use chrono::TimeDelta;
@@ -17,7 +17,7 @@ pub(super) const RENEW_PATIENCE: Duration = Duration::from_secs(2);
 /// How soon after a renewal that failed the next is tried.
 pub(super) const RENEW_AGAIN: Duration = Duration::from_secs(1);
 /// How often one that waits for others to end looks again.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// What a waiting one adds to a lease, so that a renewal on its way is seen.
 const LEASE_SLACK: Duration = Duration::from_secs(1);
 
@@ -65,16 +65,15 @@ impl App {
     }
 
     /// Registers this instance before it serves. Where others run that it would not hear, it waits out
-    /// one lease: they may have crashed.
+    /// one lease: they may have crashed. Where others of a later release run, it waits until they know of it.
     ///
     /// Errors: `Deaf` when one of them renewed its lease meanwhile.
     pub async fn join_instances(&self) -> Result<(), NotAdmitted> {
         let own = self.registration();
         let until = Instant::now() + LEASE + LEASE_SLACK;
         let mut first_seen = BTreeMap::new();
-        let mut began;
-        loop {
-            began = BootTime::now();
+        let began = loop {
+            let began = BootTime::now();
             let others = match self.store.instances.admit(&own).await {
                 // The first connections of a busy host may come late.
                 Err(StoreError::Unavailable(_)) if Instant::now() < until => {
@@ -84,7 +83,7 @@ impl App {
                 others => others.map_err(Error::from)?,
             };
             let Some(first) = others.first() else {
-                break;
+                break began;
             };
             if first_seen.is_empty() {
                 tracing::warn!(
@@ -106,10 +105,8 @@ impl App {
                 });
             }
             sleep(LOOK_EVERY).await;
-        }
-        self.meet_others().await?;
-        self.fence().leased(began);
-        Ok(())
+        };
+        Ok(self.hold_lease(began).await?)
     }
 
     /// Keeps the lease, and knows the others, until cancelled.
@@ -118,9 +115,10 @@ impl App {
     pub async fn stay_registered(&self, cancel: CancellationToken) -> Result<(), NotAdmitted> {
         let mut ticks = interval(RENEW_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut failures = 0_u32;
+        let (mut failures, mut is_known) = (0_u32, true);
         while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
-            match timeout(RENEW_PATIENCE, self.renew_lease()).await {
+            let began = BootTime::now();
+            match timeout(RENEW_PATIENCE, self.renew_lease(&mut is_known)).await {
                 Ok(Ok(())) => failures = 0,
                 Ok(Err(deaf @ NotAdmitted::Deaf { .. })) => return Err(deaf),
                 Ok(Err(NotAdmitted::Failed(error))) => {
@@ -133,6 +131,13 @@ impl App {
             }
             if failures > 0 {
                 ticks.reset_after(RENEW_AGAIN);
+                continue;
+            }
+            if is_known {
+                self.fence().leased(began);
+            } else {
+                let holding = cancel.run_until_cancelled(self.hold_lease(began)).await;
+                is_known = matches!(holding, Some(Ok(())));
             }
         }
         Ok(())
@@ -154,10 +159,20 @@ impl App {
         }
     }
 
-    async fn renew_lease(&self) -> Result<(), NotAdmitted> {
-        let (own, began) = (self.registration(), BootTime::now());
+    /// The lease begins to count when the others know of this instance. `registered`: when its registration began.
+    async fn hold_lease(&self, registered: BootTime) -> Result<()> {
+        let renewed = self.wait_to_be_known(registered).await?;
+        self.meet_others().await?;
+        self.fence().leased(renewed);
+        Ok(())
+    }
+
+    /// `is_known` becomes false when this instance has to be registered again.
+    async fn renew_lease(&self, is_known: &mut bool) -> Result<(), NotAdmitted> {
+        let own = self.registration();
         let is_renewed = self.store.instances.renew(own.id).await;
         if !is_renewed.map_err(Error::from)? {
+            *is_known = false;
             tracing::warn!("the lease had run out; registering again");
             let others = self.store.instances.admit(&own).await;
             let others = others.map_err(Error::from)?;
@@ -169,14 +184,17 @@ impl App {
             }
         }
         self.meet_others().await?;
-        self.fence().leased(began);
         Ok(())
     }
 
     async fn meet_others(&self) -> Result<()> {
         let others = self.list_other_instances().await?;
         metrics::gauge!("roost_instances_registered").set(1.0 + f64::from(count(others.len())));
-        let others: Vec<_> = others.iter().map(|other| other.id).collect();
+        let speaks = |other: &KeptInstance| PeerSpeaks {
+            instance: other.id,
+            speaks: other.speaks,
+        };
+        let others: Vec<_> = others.iter().map(speaks).collect();
         self.live
             .peers
             .set_registered(Instant::now().into_std(), &others);
@@ -190,6 +208,7 @@ impl App {
             name: own.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             has_redis: self.live.link().is_some(),
+            speaks: SPEAKS,
         }
     }
 }

@@ -17,6 +17,7 @@ mod presence;
 mod revocations;
 mod rooms;
 mod sessions;
+mod speaks;
 mod tokens;
 mod upkeep;
 mod users;

@@ -4,6 +4,7 @@
 use super::{Check, in_time};
 use crate::{
     config::Loaded,
+    live::SPEAKS,
     store::{
         CLOCK_DRIFT_MAX, Clock, Condition, Instances, KeptInstance, Migrations, Sql,
         journal::SqlJournal,
@@ -178,7 +179,15 @@ fn judge_drift(offset: TimeDelta) -> Check {
 }
 
 fn judge_instances(instances: &[KeptInstance], has_redis: bool) -> Check {
-    let names = |one: &KeptInstance| format!("{} ({})", one.name, one.version);
+    let names = |one: &KeptInstance| {
+        let KeptInstance {
+            name,
+            version,
+            speaks,
+            ..
+        } = one;
+        format!("{name} ({version}, speaks {speaks})")
+    };
     let names: Vec<String> = instances.iter().map(names).collect();
     let finding = match instances.len() {
         0 => "none runs".to_owned(),
@@ -215,6 +224,18 @@ fn judge_instances(instances: &[KeptInstance], has_redis: bool) -> Check {
             INSTANCES,
             format!("{finding}; {} is there twice", twice.name),
             advice,
+        );
+    }
+    if let Some(other) = instances.iter().find(|one| one.speaks != SPEAKS) {
+        let meaning = if other.speaks < SPEAKS {
+            "what came with higher numbers is held back on all instances"
+        } else {
+            "one of this release waits at its start until those know of it"
+        };
+        return Check::warning(
+            INSTANCES,
+            format!("{finding}; this release speaks {SPEAKS}: {meaning}"),
+            "finish the upgrade",
         );
     }
     if instances.iter().any(|one| one.version != VERSION) {
@@ -288,6 +309,7 @@ mod tests {
             name: name.into(),
             version: version.into(),
             has_redis,
+            speaks: SPEAKS,
             started_at: chrono::Utc::now(),
             lease_until: chrono::Utc::now(),
         };
@@ -299,6 +321,17 @@ mod tests {
         assert_eq!(verdict(&twice), Verdict::Warning);
         let mixed = [one.clone(), instance("two", "0.0.1", true)];
         assert_eq!(verdict(&mixed), Verdict::Warning);
+        let older = KeptInstance {
+            speaks: SPEAKS - 1,
+            ..instance("two", VERSION, true)
+        };
+        let upgrading = judge_instances(&[one.clone(), older], true);
+        assert_eq!(upgrading.verdict, Verdict::Warning);
+        assert!(
+            upgrading.finding.contains("held back"),
+            "{}",
+            upgrading.finding
+        );
         let deaf = [one, instance("two", VERSION, false)];
         assert_eq!(verdict(&deaf), Verdict::Problem);
     }

@@ -5,6 +5,7 @@ use super::{
     backplane::{Arrival, Arrivals, Bucket, Channel},
     message::Message,
     peers::{BEACON_EVERY, Beacon},
+    speaks::SPEAKS,
     sweep,
 };
 use roost_schema::{RoomId, SessionId};
@@ -45,6 +46,7 @@ pub(super) async fn send_beacons(live: Arc<Live>) {
             instance: live.instance.id,
             revocations_age_ms: live.fence().age().map(millis),
             lease_age_ms: live.fence().lease_age().map(millis),
+            speaks: SPEAKS,
             stores_age_ms: live.stores_answered.age().map(millis),
         };
         live.tell(Channel::Everyone, &Message::Beacon(beacon));

@@ -22,6 +22,7 @@ mod reorder;
 mod revocations;
 mod ring;
 mod room;
+mod speaks;
 mod sweep;
 mod view;
 mod vitals;
@@ -41,6 +42,7 @@ pub use redis::{
 };
 pub use revocations::{REVOCATION_KEPT, Revocations};
 pub use room::{LiveRoom, MAILBOX_CAPACITY_BYTES, MAILBOX_CAPACITY_WRITES};
+pub use speaks::{PeerSpeaks, REGISTRY_KNOWN_FOR, SPEAKS, Spoken};
 pub use view::{Refusal, RoomView};
 pub use vitals::Vitals;
 pub use write::{Change, Judge, Write, Written};

@@ -1,5 +1,6 @@
 //! The other instances: which are registered in the database, and what each last said of itself.
 
+use super::speaks::PeerSpeaks;
 use roost_schema::InstanceId;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -27,6 +28,9 @@ pub struct Beacon {
     /// How long ago it has renewed its lease, in milliseconds; none: never, or a release that does not say so.
     #[serde(default)]
     pub lease_age_ms: Option<u64>,
+    /// What it understands of others; releases that do not say so: 0.
+    #[serde(default)]
+    pub speaks: u32,
     /// How long ago database and journal answered it, in milliseconds; none: never.
     #[serde(default)]
     pub stores_age_ms: Option<u64>,
@@ -45,7 +49,8 @@ struct Known {
 
 #[derive(Debug)]
 struct Peer {
-    is_registered: bool,
+    /// What it speaks, as its row says, if the registry names it.
+    registered: Option<u32>,
     known_since: Instant,
     heard: Option<(Instant, Beacon)>,
     /// It was silent for a lease while it could have been heard; until it is heard, or seen in the registry.
@@ -82,16 +87,16 @@ impl Word<'_> {
 }
 
 impl Peers {
-    /// The other instances whose lease in the database runs.
-    pub fn set_registered(&self, now: Instant, registered: &[InstanceId]) {
+    /// The other instances whose lease in the database runs, and what they speak.
+    pub fn set_registered(&self, now: Instant, registered: &[PeerSpeaks]) {
         let mut known = self.known();
         known.read_at = Some(now);
         for peer in known.peers.values_mut() {
-            peer.is_registered = false;
+            peer.registered = None;
         }
-        for instance in registered {
-            let peer = known.peer(*instance, now);
-            peer.is_registered = true;
+        for row in registered {
+            let peer = known.peer(row.instance, now);
+            peer.registered = Some(row.speaks);
             peer.is_gone = false;
         }
         known.forget(now);
@@ -117,8 +122,25 @@ impl Peers {
             let is_silent =
                 heard.is_none_or(|at| now.saturating_duration_since(*at) > SILENT_AFTER);
             let may_live = is_read || now.saturating_duration_since(peer.seen()) <= REGISTRY_LEASE;
-            peer.is_registered && is_silent && may_live
+            peer.registered.is_some() && is_silent && may_live
         })
+    }
+
+    /// What each that is registered, or was heard of lately, speaks.
+    pub fn speaks(&self) -> Vec<PeerSpeaks> {
+        let mut known = self.known();
+        known.forget(Instant::now());
+        let speaks = |(instance, peer): (&InstanceId, &Peer)| {
+            let said = peer.heard.as_ref().map(|(_, beacon)| beacon.speaks);
+            let numbers = peer.registered.into_iter().chain(said);
+            PeerSpeaks {
+                instance: *instance,
+                speaks: numbers.min().unwrap_or(0),
+            }
+        };
+        let mut all: Vec<_> = known.peers.iter().map(speaks).collect();
+        all.sort();
+        all
     }
 
     /// Whether all others are known to be alike in something, by what each last said; true for an instance that is
@@ -163,7 +185,7 @@ impl Peers {
 impl Known {
     fn peer(&mut self, instance: InstanceId, now: Instant) -> &mut Peer {
         self.peers.entry(instance).or_insert(Peer {
-            is_registered: false,
+            registered: None,
             known_since: now,
             heard: None,
             is_gone: false,
@@ -174,7 +196,7 @@ impl Known {
     fn forget(&mut self, now: Instant) {
         let is_heard = |peer: &Peer| now.saturating_duration_since(peer.seen()) <= REGISTRY_LEASE;
         self.peers
-            .retain(|_, peer| peer.is_registered || is_heard(peer));
+            .retain(|_, peer| peer.registered.is_some() || is_heard(peer));
     }
 }
 

@@ -26,6 +26,8 @@ pub struct NewInstance {
     pub version: String,
     /// It hears others over Redis.
     pub has_redis: bool,
+    /// What it understands of others.
+    pub speaks: u32,
 }
 
 /// A registered instance whose lease runs.
@@ -35,6 +37,7 @@ pub struct KeptInstance {
     pub name: String,
     pub version: String,
     pub has_redis: bool,
+    pub speaks: u32,
     pub started_at: DateTime<Utc>,
     pub lease_until: DateTime<Utc>,
 }
@@ -111,8 +114,8 @@ async fn insert(transaction: &DatabaseTransaction, new: &NewInstance) -> Result<
     let now = now_us(transaction);
     // One that slept past its lease registers again, as what it was.
     let sql = format!(
-        "INSERT INTO instances (id, name, version, has_redis, started_us, lease_us)
-         VALUES ($1, $2, $3, $4, {now}, {now} + $5)
+        "INSERT INTO instances (id, name, version, has_redis, started_us, lease_us, speaks)
+         VALUES ($1, $2, $3, $4, {now}, {now} + $5, $6)
          ON CONFLICT (id) DO UPDATE SET lease_us = excluded.lease_us"
     );
     let values = [
@@ -121,6 +124,7 @@ async fn insert(transaction: &DatabaseTransaction, new: &NewInstance) -> Result<
         new.version.as_str().into(),
         new.has_redis.into(),
         micros(LEASE).into(),
+        i32::try_from(new.speaks).unwrap_or(i32::MAX).into(),
     ];
     execute(transaction, &sql, values).await?;
     Ok(())
@@ -129,7 +133,7 @@ async fn insert(transaction: &DatabaseTransaction, new: &NewInstance) -> Result<
 fn living(connection: &impl ConnectionTrait, but: InstanceId) -> sea_orm::Statement {
     let now = now_us(connection);
     let sql = format!(
-        "SELECT id, name, version, has_redis, started_us, lease_us FROM instances
+        "SELECT id, name, version, has_redis, speaks, started_us, lease_us FROM instances
          WHERE id <> $1 AND lease_us > {now} ORDER BY id"
     );
     statement(connection, &sql, [but.as_uuid().into()])
@@ -142,6 +146,7 @@ fn kept_instances(rows: &[QueryResult]) -> Result<Vec<KeptInstance>, StoreError>
             name: row.try_get("", "name")?,
             version: row.try_get("", "version")?,
             has_redis: row.try_get("", "has_redis")?,
+            speaks: u32::try_from(row.try_get::<i32>("", "speaks")?).unwrap_or(0),
             started_at: time(row, "started_us")?,
             lease_until: time(row, "lease_us")?,
         })

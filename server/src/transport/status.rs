@@ -3,7 +3,10 @@
 //! address and no secret, and still are for operators only: a proxy in front does not pass them on.
 
 use super::{Shared, health::State as Readiness};
-use crate::{app::App, live::Link};
+use crate::{
+    app::App,
+    live::{Link, Spoken},
+};
 use axum::{
     Json, Router,
     extract::State,
@@ -112,6 +115,8 @@ pub fn sample(app: &App, shared: &Shared) {
     if let Some(age) = app.fence().age() {
         metrics::gauge!("roost_revocations_age_seconds").set(age.as_secs_f64());
     }
+    let spoken = app.spoken();
+    metrics::gauge!("roost_speaks", "own" => spoken.own.to_string()).set(spoken.used);
     metrics::gauge!("roost_clock_offset_seconds").set(app.clock_offset().as_seconds_f64());
     metrics::gauge!("roost_build_info", "version" => VERSION,
         "instance" => app.instance_id().to_string())
@@ -137,8 +142,42 @@ struct HealthReport {
     instance: InstanceId,
     version: &'static str,
     dependencies: BTreeMap<&'static str, Dependency>,
+    speaks: SpeaksReport,
     /// How far the database's clock is ahead of this host's.
     clock_offset_ms: i64,
+}
+
+/// What instances of different releases understand of each other.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SpeaksReport {
+    own: u32,
+    /// What came with higher numbers is held back.
+    used: u32,
+    peers: Vec<PeerReport>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PeerReport {
+    instance: InstanceId,
+    speaks: u32,
+    holds_back: bool,
+}
+
+impl From<Spoken> for SpeaksReport {
+    fn from(spoken: Spoken) -> Self {
+        let peers = spoken.peers.iter().map(|peer| PeerReport {
+            instance: peer.instance,
+            speaks: peer.speaks,
+            holds_back: peer.speaks < spoken.own,
+        });
+        Self {
+            own: spoken.own,
+            used: spoken.used,
+            peers: peers.collect(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -184,6 +223,7 @@ impl Status {
             instance: self.app.instance_id(),
             version: VERSION,
             dependencies,
+            speaks: self.app.spoken().into(),
             clock_offset_ms: offset.num_milliseconds(),
         }
     }
@@ -235,8 +275,7 @@ fn judge(
 
 const NO_DATABASE: &str = "the database does not answer";
 const NO_JOURNAL: &str = "the journal does not answer";
-const IS_FENCED: &str =
-    "the revocations were not read for 10 s: nothing is sent or written until they are";
+const IS_FENCED: &str = "the revocations were not read, or the lease not renewed, for 10 s: nothing is sent or written until they are";
 const NO_REDIS: &str = "redis does not answer: changes made on other instances come later, and each \
                         instance counts limits for itself";
 const SILENT_PEER: &str = "another instance is registered and says nothing";

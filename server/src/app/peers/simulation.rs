@@ -9,7 +9,7 @@ use super::{
     },
     NOT_RENEWED_FOR, are_stores_lost_by_all, is_nobody_better_informed,
 };
-use crate::live::{BEACON_EVERY, Beacon, FENCE_AFTER, Peers, REGISTRY_LEASE};
+use crate::live::{BEACON_EVERY, Beacon, FENCE_AFTER, PeerSpeaks, Peers, REGISTRY_LEASE, SPEAKS};
 use proptest::{collection::vec, prelude::*, test_runner::Config};
 use roost_schema::InstanceId;
 use std::time::{Duration, Instant};
@@ -138,12 +138,16 @@ impl World {
             .instances
             .iter()
             .filter(|other| other.leased.is_some_and(|at| now - at < REGISTRY_LEASE))
-            .map(|other| other.id)
+            .map(|other| PeerSpeaks {
+                instance: other.id,
+                speaks: SPEAKS,
+            })
             .collect();
         let own = &mut self.instances[index];
         match own.renewal.step(now, is_answered, RENEW_PATIENCE) {
             Done::Well => {
-                let others: Vec<_> = registered.into_iter().filter(|id| *id != own.id).collect();
+                let is_other = |row: &PeerSpeaks| row.instance != own.id;
+                let others: Vec<_> = registered.into_iter().filter(is_other).collect();
                 own.leased = Some(now);
                 own.peers.set_registered(now, &others);
                 own.renewal.due = now + RENEW_EVERY;
@@ -189,6 +193,7 @@ impl World {
             instance: own.id,
             revocations_age_ms: age_ms(own.polled),
             lease_age_ms: age_ms(own.leased),
+            speaks: SPEAKS,
             stores_age_ms: age_ms(own.answered),
         };
         if self.up_for(index).is_none() {

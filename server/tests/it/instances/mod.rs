@@ -6,3 +6,4 @@ mod keys;
 mod peers;
 mod registry;
 mod revocations;
+mod speaks;

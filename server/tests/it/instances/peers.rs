@@ -4,7 +4,7 @@
 use crate::support::{Cable, Server, Via, Watch, World, eventually};
 use reqwest::{Method, StatusCode};
 use roost_client::Socket;
-use roost_schema::{Role, RoomId, SendMessageToRoom};
+use roost_schema::{InstanceId, Role, RoomId, SendMessageToRoom};
 use std::time::Duration;
 
 /// When it is looked for the last time: a lease is 10 s, and whoever died counts as gone after as many.
@@ -120,14 +120,7 @@ async fn an_instance_whose_lease_ran_out_serves_nothing_until_it_is_registered_a
     for server in [&one, &two] {
         eventually(async || ready(server).await == StatusCode::OK).await;
     }
-    let refusal = format!(
-        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
-         $$ BEGIN RAISE EXCEPTION 'not this one'; END $$;
-         CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON instances
-         FOR EACH ROW WHEN (NEW.id = '{}') EXECUTE FUNCTION refuse()",
-        two.app.instance_id()
-    );
-    world.run(&refusal).await;
+    world.run(&refuse_renewals(two.app.instance_id())).await;
     eventually(async || two.app.fence().is_shut()).await;
     let has_looked = age(&two) < Duration::from_secs(5);
     assert!(has_looked, "it is for the lease, {:?}", age(&two));
@@ -138,7 +131,7 @@ async fn an_instance_whose_lease_ran_out_serves_nothing_until_it_is_registered_a
     let others = one.app.list_other_instances().await.unwrap();
     assert_eq!(others, [], "it counts as gone");
 
-    world.run("DROP TRIGGER refuse ON instances").await;
+    world.run(TAKE_RENEWALS).await;
     eventually(async || ready(&two).await == StatusCode::OK).await;
     let [other] = one
         .app
@@ -149,3 +142,16 @@ async fn an_instance_whose_lease_ran_out_serves_nothing_until_it_is_registered_a
         .unwrap();
     assert_eq!(other.id, two.app.instance_id(), "it is registered again");
 }
+
+/// The database refuses to renew the lease of one instance, and answers it otherwise.
+pub(super) fn refuse_renewals(instance: InstanceId) -> String {
+    format!(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+         $$ BEGIN RAISE EXCEPTION 'not this one'; END $$;
+         CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON instances
+         FOR EACH ROW WHEN (NEW.id = '{instance}') EXECUTE FUNCTION refuse()"
+    )
+}
+
+/// It takes them again.
+pub(super) const TAKE_RENEWALS: &str = "DROP TRIGGER refuse ON instances";

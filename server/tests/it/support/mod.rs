@@ -290,6 +290,12 @@ impl World {
         self.sql.write.execute_unprepared(sql).await.unwrap();
     }
 
+    /// How many rows a query gives.
+    pub(crate) async fn count(&self, sql: &str) -> usize {
+        let query = Statement::from_string(self.sql.backend(), sql);
+        self.sql.read.query_all_raw(query).await.unwrap().len()
+    }
+
     pub(crate) async fn execute(&self, sql: &str, values: Vec<Value>) {
         let statement = Statement::from_sql_and_values(self.sql.backend(), sql, values);
         self.sql.write.execute_raw(statement).await.unwrap();

@@ -1,0 +1,23 @@
+//! What each instance understands of the others. The release before says nothing of it and so registers as 0.
+
+use sea_orm_migration::{
+    DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait, sea_orm::ConnectionTrait,
+};
+
+pub(crate) struct Migration;
+
+impl MigrationName for Migration {
+    fn name(&self) -> &'static str {
+        "m0007_speaks"
+    }
+}
+
+const UP: &str = "ALTER TABLE instances ADD COLUMN speaks integer NOT NULL DEFAULT 0";
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let connection = manager.get_connection();
+        connection.execute_unprepared(UP).await.map(drop)
+    }
+}
