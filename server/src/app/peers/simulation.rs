@@ -244,7 +244,9 @@ impl Simulated {
 
 /// Of the instances that follow the first, each may be killed: from before the cut until long after.
 fn fates(others: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Fate>> {
-    let kill = prop::option::of((WARM - CUT_OFF_KNOWN).as_millis()..(WARM + WATCHED).as_millis());
+    let kill = prop::option::of(
+        WARM.saturating_sub(CUT_OFF_KNOWN).as_millis()..(WARM + WATCHED).as_millis(),
+    );
     let fate = (0_u64..1_000, kill).prop_map(|(phase_ms, killed_ms)| Fate {
         phase: Duration::from_millis(phase_ms),
         killed_at: killed_ms
@@ -311,7 +313,7 @@ proptest! {
         for fate in &mut fates {
             fate.loses_link = true;
             // Whoever died a lease before is registered no more.
-            fate.killed_at = fate.killed_at.map(|at| at.max(WARM - Duration::from_secs(1)));
+            fate.killed_at = fate.killed_at.map(|at| at.max(WARM.saturating_sub(Duration::from_secs(1))));
         }
         let is_alone = fates.len() == 1;
         let mut world = World::new(&fates);
