@@ -165,12 +165,16 @@ impl Subscription {
 fn closed(close: &CloseFrame) -> Error {
     const SERVICE_RESTART: u16 = 1012;
     const TRY_AGAIN_LATER: u16 = 1013;
+    const FENCED: &str = "Try again later";
     const FORBIDDEN: u16 = 4403;
     const EXPIRED: &str = "The access token has expired";
     let message = format!("{}: {}", close.code, close.reason);
     let number: u16 = close.code.into();
     let (code, retry_after_ms) = match number {
-        SERVICE_RESTART | TRY_AGAIN_LATER => (ErrorCode::Unavailable, Some(RECONNECT_AFTER_MS)),
+        SERVICE_RESTART => (ErrorCode::Unavailable, Some(RECONNECT_AFTER_MS)),
+        TRY_AGAIN_LATER if close.reason.as_str() == FENCED => {
+            (ErrorCode::Unavailable, Some(RECONNECT_AFTER_MS))
+        }
         FORBIDDEN if close.reason.as_str() == EXPIRED => (ErrorCode::Unauthenticated, None),
         _ => return Error::Disconnected(message),
     };

@@ -5,9 +5,14 @@ use crate::{
     graphql::{Message, Subscription, first},
 };
 use futures::SinkExt;
+use roost_schema::Failure;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
@@ -20,6 +25,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// A connected socket. Dropped, the connection is cut.
 pub struct GraphQlSocket {
     operations: mpsc::UnboundedSender<Operation>,
+    /// Why the server closed, if it said so: nothing that it did not answer was begun.
+    end: Arc<OnceLock<Failure>>,
     _task: JoinSet<()>,
 }
 
@@ -35,7 +42,9 @@ impl GraphQlSocket {
     pub async fn connect(client: &Client) -> Result<Self> {
         let socket = client.open_graphql().await?;
         let (operations, queue) = mpsc::unbounded_channel();
+        let end = Arc::new(OnceLock::new());
         let link = Link {
+            end: Arc::clone(&end),
             socket,
             queue,
             waiting: HashMap::new(),
@@ -45,6 +54,7 @@ impl GraphQlSocket {
         task.spawn(link.run());
         Ok(Self {
             operations,
+            end,
             _task: task,
         })
     }
@@ -65,19 +75,29 @@ impl GraphQlSocket {
         let (answer, answered) = oneshot::channel();
         let payload = json!({ "query": query, "variables": json!(variables) });
         let sent = self.operations.send(Operation { payload, answer });
+        let end = Arc::clone(&self.end);
         async move {
-            sent.map_err(|_| Error::disconnected("the socket is closed"))?;
+            sent.map_err(|_| ended(&end))?;
             let data = timeout(ANSWER_TIMEOUT, answered)
                 .await
                 .map_err(|_| Error::Late)?
-                .map_err(|_| Error::disconnected("the socket closed before the answer"))??;
+                .map_err(|_| ended(&end))??;
             serde_json::from_value(data).map_err(Error::strange)
         }
     }
 }
 
+/// For what got no answer from a connection that has ended.
+fn ended(end: &OnceLock<Failure>) -> Error {
+    end.get().map_or_else(
+        || Error::disconnected("the socket closed before the answer"),
+        |failure| Error::Refused(failure.clone()),
+    )
+}
+
 /// The connection's own task: writes operations, gives answers to those who wait.
 struct Link {
+    end: Arc<OnceLock<Failure>>,
     socket: Subscription,
     queue: mpsc::UnboundedReceiver<Operation>,
     waiting: HashMap<String, Answer>,
@@ -105,16 +125,8 @@ impl Link {
             }
         };
         tracing::debug!(%end, "GraphQL socket closed");
-        self.queue.close();
-        while let Some(operation) = self.queue.recv().await {
-            let _ = operation
-                .answer
-                .send(Err(Error::disconnected("the socket is closed")));
-        }
-        let Error::Refused(failure) = end else { return };
-        for (_, answer) in self.waiting.drain() {
-            // Whoever asked has given up.
-            let _ = answer.send(Err(Error::Refused(failure.clone())));
+        if let Error::Refused(failure) = end {
+            self.end.get_or_init(|| failure);
         }
     }
 

@@ -80,6 +80,8 @@ pub struct Shared {
     pub instance: Arc<str>,
     /// Owns every task a transport starts.
     pub tasks: TaskTracker,
+    /// The WebSockets of GraphQL, each with a token: a server that stops waits for them.
+    web_sockets: TaskTracker,
     /// Cancelled when the server stops: streams end, sockets are told to reconnect elsewhere.
     pub closing: CancellationToken,
     /// Cancelled when they had the time to hear that: no more connections from here on.
@@ -107,11 +109,21 @@ impl Shared {
             wires: Arc::default(),
             instance,
             tasks,
+            web_sockets: TaskTracker::new(),
             closing: CancellationToken::new(),
             drained: CancellationToken::new(),
             cut: CancellationToken::new(),
             body_stall_timeout: config.body_stall_timeout,
         }
+    }
+}
+
+impl Shared {
+    /// Waits for the WebSockets of GraphQL to close, once they were told to.
+    async fn web_sockets_closed(&self) {
+        self.web_sockets.close();
+        // Whoever is left after that is dropped with the rest.
+        let _ = tokio::time::timeout(socketio::DRAIN_TIME, self.web_sockets.wait()).await;
     }
 }
 
@@ -149,6 +161,30 @@ fn routes(app: &App, shared: &Shared) -> Router {
         .merge(graphql::router(app, shared))
         .merge(page::router())
         .merge(socketio::routes(app, shared))
+}
+
+/// When whoever is sent elsewhere by a server that stops may come back.
+const RECONNECT_AFTER: Duration = Duration::from_secs(1);
+
+/// What a server that stops answers on connections that stay open until it has.
+const STOPPING: Error = Error::Later {
+    code: ErrorCode::Unavailable,
+    sentence: "this server is stopping; connect again",
+    retry_after: RECONNECT_AFTER,
+};
+
+/// How long a connection that the server closes waits for the answers to what was begun on it. Whatever takes longer is
+/// answered `outcome_unknown`.
+const ANSWERS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long what was said last may take to leave, before the connection is cut.
+const FAREWELL_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The answer to what was begun on a connection that had to be closed before the end of it.
+fn cut_short() -> Error {
+    Error::OutcomeUnknown(anyhow::anyhow!(
+        "the connection is closed before the journal answered"
+    ))
 }
 
 const METHOD_NOT_ALLOWED: Error = Error::refused(

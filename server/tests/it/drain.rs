@@ -2,7 +2,10 @@
 //! acknowledged is durable, and nothing holds the exit.
 
 use crate::support::{DEADLINE, Person, Server, Via, World, eventually, message};
-use roost_server::config::{AFTER_DRAIN, STOP_TIME_MAX, load_from};
+use roost_server::{
+    config::{AFTER_DRAIN, STOP_TIME_MAX, load_from},
+    transport::socketio::DRAIN_TIME,
+};
 use std::time::{Duration, Instant};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -127,6 +130,8 @@ fn the_times_of_a_stop_add_up() {
     };
     assert_eq!(STOP_TIME_MAX, Duration::from_secs(25));
     assert!(longest(&[]) <= STOP_TIME_MAX);
+    // Sockets that are answered first leave time to the requests that were begun.
+    assert!(DRAIN_TIME < load(&[]).unwrap().config.drain_timeout / 2);
     // As the cluster behind Caddy has it.
     assert!(longest(&[("drain_delay", "3s")]) <= STOP_TIME_MAX);
     let problems = load(&[("drain_delay", "3s"), ("drain_timeout", "16s")]).unwrap_err();

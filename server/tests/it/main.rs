@@ -6,6 +6,7 @@
 
 mod access;
 mod accounts;
+mod acknowledgements;
 mod architecture;
 mod arrivals;
 mod backplane;

@@ -8,8 +8,8 @@ use super::{
     guard, loaders, websocket,
 };
 use crate::{
-    app::Error,
-    transport::{request::current, socketio::listener::ConnectionHandle},
+    app::{Error, FENCED},
+    transport::{problem, request::current, socketio::listener::ConnectionHandle},
 };
 use async_graphql::{Request, Response, ServerError, Variables, parser::types::OperationType};
 use axum::{
@@ -130,7 +130,9 @@ fn json_object(name: &str, text: Option<String>) -> Result<Option<Map<String, Va
 async fn execute(graphql: &Graphql, parts: &Parts, params: Params) -> HttpResponse {
     let id = request_id();
     let mut request = params.into_request(graphql, Asker::of(parts), id);
-    let refusal = match (guard::check(&mut request), parts.method.as_str()) {
+    let checked = guard::check(&mut request);
+    let writes = matches!(checked, Ok(Some(OperationType::Mutation)));
+    let refusal = match (checked, parts.method.as_str()) {
         (Err(error), _) => Some(Refusal::of_document(error)),
         (Ok(Some(OperationType::Subscription)), _) => {
             Some(Refusal::of_document(request_error(Error::refused(
@@ -144,10 +146,15 @@ async fn execute(graphql: &Graphql, parts: &Parts, params: Params) -> HttpRespon
         )),
         (Ok(_), _) => None,
     };
-    match refusal {
-        Some(refusal) => refusal.answer(&parts.headers),
-        None => answer(&graphql.schema.execute(request).await, &parts.headers),
+    if let Some(refusal) = refusal {
+        return refusal.answer(&parts.headers);
     }
+    let response = graphql.schema.execute(request).await;
+    // What was read before this process slept may not be for who asked any more.
+    if !writes && graphql.app.fence().is_shut() {
+        return problem(&FENCED);
+    }
+    answer(&response, &parts.headers)
 }
 
 fn read(headers: &HeaderMap, body: &[u8]) -> Result<Params, Refusal> {

@@ -9,6 +9,7 @@ mod http;
 mod loaders;
 mod members;
 mod messages;
+mod operation;
 mod presence;
 mod protocol;
 mod rooms;

@@ -1,6 +1,10 @@
 //! The words of `graphql-transport-ws`: messages and close codes.
 
 use super::http::Params;
+use crate::{
+    app::{Error, FENCED},
+    transport::{STOPPING, inflow::Overrun},
+};
 use async_graphql::{Response, ServerError};
 use axum::extract::ws::{CloseFrame, Utf8Bytes};
 use roost_schema::ErrorCode;
@@ -68,6 +72,7 @@ impl Ending {
     pub(super) const INTERNAL: Self = Self::new(1011, "Something broke on our side");
     pub(super) const RESTARTING: Self = Self::new(1012, "The server is stopping");
     pub(super) const TRY_LATER: Self = Self::new(1013, "Try again later");
+    pub(super) const FULL: Self = Self::new(1013, "Too much arrives");
     pub(super) const BAD_MESSAGE: Self = Self::new(4400, "Bad message");
     pub(super) const UNAUTHORIZED: Self = Self::new(4401, "Unauthorized");
     pub(super) const FORBIDDEN: Self = Self::new(4403, "Forbidden");
@@ -88,6 +93,27 @@ impl Ending {
             ErrorCode::Internal => Self::INTERNAL,
             code if code.is_retryable() => Self::TRY_LATER,
             _ => Self::FORBIDDEN,
+        }
+    }
+
+    pub(super) const fn of_overrun(overrun: &Overrun) -> Self {
+        match overrun {
+            Overrun::Full => Self::FULL,
+            Overrun::TooLong => Self::BAD_MESSAGE,
+        }
+    }
+
+    /// Whether it says that everything that was begun on the socket was answered before it.
+    pub(super) fn follows_answers(self) -> bool {
+        [Self::RESTARTING, Self::TRY_LATER, Self::EXPIRED].contains(&self)
+    }
+
+    /// What is answered to whoever asks for more on a socket that is about to be closed like this.
+    pub(super) fn refusal(self) -> Error {
+        match self {
+            Self::TRY_LATER => FENCED,
+            Self::EXPIRED => Error::unauthenticated(),
+            _ => STOPPING,
         }
     }
 

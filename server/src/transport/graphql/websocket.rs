@@ -7,25 +7,25 @@
 use super::{
     Graphql,
     auth::{Asker, bearer_of},
-    error_codes::{RequestId, add_codes, request_error},
-    guard,
-    http::{Params, was_not_executed},
+    error_codes::{RequestId, request_error},
+    http::Params,
+    operation::{Class, Ends, Messages, Operation, Outbox, Running, lock},
     protocol::{ClientMessage, Ending, ServerMessage},
 };
 use crate::{
     app::{Actor, Error},
     transport::{
-        ClientAddress,
-        arrivals::{ACCOUNT_BYTES_MAX, Arriving, Standing},
+        ANSWERS_PATIENCE, ClientAddress, FAREWELL_PATIENCE,
+        arrivals::{ACCOUNT_BYTES_MAX, Standing},
         inflow::Overrun,
         socketio::listener::ConnectionHandle,
     },
 };
-use async_graphql::{Response, ServerError, parser::types::OperationType};
+use async_graphql::ServerError;
 use axum::{
     extract::{
         WebSocketUpgrade,
-        ws::{Message, Utf8Bytes, WebSocket},
+        ws::{Message, WebSocket},
     },
     response::Response as HttpResponse,
 };
@@ -35,14 +35,9 @@ use futures::{
 };
 use roost_schema::ErrorCode;
 use serde_json::{Map, Value};
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::{
-    sync::mpsc,
-    task::{AbortHandle, JoinSet},
+    task::JoinSet,
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
@@ -57,8 +52,6 @@ const OPERATION_BYTES_FREE: usize = 4 * 1_024;
 const READ_BUFFER_BYTES: usize = 4 * 1_024;
 /// Operations of one socket at a time; as many as the rooms of a Socket.IO socket.
 const OPERATIONS_PER_SOCKET_MAX: usize = 128;
-/// Messages that wait for the socket besides the one each operation holds.
-const OUTBOX_MESSAGES: usize = 4;
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 const PING_INTERVAL: Duration = Duration::from_secs(12);
 /// Nothing was heard, not even the answer to a ping, or nothing could be written: the client is dead.
@@ -87,36 +80,27 @@ async fn serve(
     (asker, wire): (Asker, ConnectionHandle),
     id: Option<RequestId>,
 ) {
+    // A server that stops waits for it.
+    let _token = graphql.shared.web_sockets.token();
     let speaks_protocol = socket.protocol().is_some();
-    let closing = graphql.shared.closing.clone();
-    let fence = graphql.app.fence().clone();
     let (mut sink, mut stream) = socket.split();
-    let (outbox, messages) = mpsc::channel(OUTBOX_MESSAGES);
+    let (outbox, messages) = Outbox::new(graphql.app.fence().clone());
     let connection = Connection {
         graphql,
         asker,
-        wire: wire.clone(),
+        wire,
         id,
         outbox,
         running: Running::default(),
+        ends: Ends::default(),
         tasks: JoinSet::new(),
     };
     let ending = if speaks_protocol {
-        tokio::select! {
-            // Whoever must hear nothing more is let go before anything that waits is said.
-            biased;
-            () = fence.shut() => Ending::TRY_LATER,
-            () = closing.cancelled() => Ending::RESTARTING,
-            overrun = wire.overrun() => match overrun {
-                Overrun::Full => Ending::TRY_LATER,
-                Overrun::TooLong => Ending::BAD_MESSAGE,
-            },
-            ending = connection.run(&mut stream) => ending,
-            ending = write(&mut sink, messages) => ending,
-        }
+        converse(connection, &mut sink, &mut stream, messages).await
     } else {
-        Ending::WRONG_SUBPROTOCOL
+        Some(Ending::WRONG_SUBPROTOCOL)
     };
+    let Some(ending) = ending else { return };
     // The client may be gone, or may not answer: it had its time.
     let farewell = async {
         // Refused when the client closed first; its close is answered as the rest is read.
@@ -126,20 +110,52 @@ async fn serve(
     let _ = timeout(CLOSE_TIMEOUT, farewell).await;
 }
 
-/// Writes what operations say, and pings. Only this waits for the socket.
+/// Hears and speaks until the socket is to be closed; answers how. `None`: not all that was begun on it was answered,
+/// so it is cut, and no close code says otherwise.
+async fn converse(
+    connection: Connection,
+    sink: &mut SplitSink<WebSocket, Message>,
+    stream: &mut SplitStream<WebSocket>,
+    messages: Messages,
+) -> Option<Ending> {
+    let mut writing = pin!(write(sink, messages));
+    let ending = tokio::select! {
+        // Whoever must hear nothing more is let go before anything that waits is said.
+        biased;
+        ending = connection.run(stream) => ending?,
+        _ = &mut writing => return Some(Ending::GONE),
+    };
+    if !ending.follows_answers() {
+        return Some(ending);
+    }
+    // Nothing is added any more: it ends when everything is written.
+    match timeout(FAREWELL_PATIENCE, writing).await {
+        Ok(Ok(())) => Some(ending),
+        Ok(Err(Gone)) | Err(_) => None,
+    }
+}
+
+/// The client takes nothing any more.
+struct Gone;
+
+/// Writes what operations say, and pings. Only this waits for the socket. Ends well when nobody is left who says
+/// anything.
 async fn write(
     sink: &mut SplitSink<WebSocket, Message>,
-    mut messages: mpsc::Receiver<Utf8Bytes>,
-) -> Ending {
+    mut messages: Messages,
+) -> Result<(), Gone> {
     let mut ping = interval(PING_INTERVAL);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let message = tokio::select! {
-            Some(text) = messages.recv() => Message::Text(text),
+            text = messages.next() => match text {
+                Some(text) => Message::Text(text),
+                None => return Ok(()),
+            },
             _ = ping.tick() => Message::Ping(bytes::Bytes::new()),
         };
         if !matches!(timeout(SILENCE_MAX, sink.send(message)).await, Ok(Ok(()))) {
-            return Ending::GONE;
+            return Err(Gone);
         }
     }
 }
@@ -165,37 +181,83 @@ async fn next(stream: &mut SplitStream<WebSocket>) -> Result<(ClientMessage, usi
     }
 }
 
-/// The operations that run, by the client's id.
-type Running = Arc<Mutex<HashMap<String, AbortHandle>>>;
+/// Resolves when this server sends its sockets away.
+async fn sent_away(graphql: &Graphql) -> Ending {
+    tokio::select! {
+        biased;
+        () = graphql.app.fence().shut() => Ending::TRY_LATER,
+        () = graphql.shared.closing.cancelled() => Ending::RESTARTING,
+    }
+}
 
 struct Connection {
     graphql: Graphql,
     asker: Asker,
     wire: ConnectionHandle,
     id: Option<RequestId>,
-    outbox: mpsc::Sender<Utf8Bytes>,
+    outbox: Outbox,
     running: Running,
+    ends: Ends,
     /// Dropped with the connection, which ends every operation.
     tasks: JoinSet<()>,
 }
 
 impl Connection {
-    async fn run(mut self, stream: &mut SplitStream<WebSocket>) -> Ending {
-        let actor = match timeout(INIT_TIMEOUT, self.initialise(stream)).await {
-            Ok(Ok(actor)) => actor,
-            Ok(Err(ending)) => return ending,
-            Err(_) => return Ending::INIT_TIMEOUT,
+    /// Answers how the socket is closed; `None`: at once, as not everything was answered.
+    async fn run(mut self, stream: &mut SplitStream<WebSocket>) -> Option<Ending> {
+        let (graphql, wire) = (self.graphql.clone(), self.wire.clone());
+        let admitted = tokio::select! {
+            biased;
+            ending = sent_away(&graphql) => return Some(ending),
+            overrun = wire.overrun() => return Some(Ending::of_overrun(&overrun)),
+            admitted = timeout(INIT_TIMEOUT, self.initialise(stream)) => admitted,
         };
-        self.wire.sign_in();
-        let app = self.graphql.app.clone();
-        let session_end = app.session_end(actor.session_id);
-        let lifetime = self.graphql.app.time_left(&actor);
-        send(&self.outbox, ServerMessage::ConnectionAck).await;
+        let actor = match admitted {
+            Ok(Ok(actor)) => actor,
+            Ok(Err(ending)) => return Some(ending),
+            Err(_) => return Some(Ending::INIT_TIMEOUT),
+        };
+        wire.sign_in();
+        let session_end = graphql.app.session_end(actor.session_id);
+        let lifetime = graphql.app.time_left(&actor);
+        let conversing = async {
+            self.outbox
+                .say(Class::Own, ServerMessage::ConnectionAck)
+                .await;
+            let ending = tokio::select! {
+                biased;
+                ending = sent_away(&graphql) => ending,
+                () = sleep(lifetime) => Ending::EXPIRED,
+                ending = self.operate(stream) => return Some(ending),
+            };
+            self.give_answers(stream, ending).await.then_some(ending)
+        };
         tokio::select! {
             biased;
-            () = session_end.cancelled() => Ending::REVOKED,
-            () = sleep(lifetime) => Ending::EXPIRED,
-            ending = self.operate(stream) => ending,
+            () = session_end.cancelled() => Some(Ending::REVOKED),
+            overrun = wire.overrun() => Some(Ending::of_overrun(&overrun)),
+            ending = conversing => ending,
+        }
+    }
+
+    /// Ends feeds, begins nothing new, and waits for the answers to what was begun. `false`: not all were given.
+    async fn give_answers(&mut self, stream: &mut SplitStream<WebSocket>, ending: Ending) -> bool {
+        self.ends.feeds.cancel();
+        let (ends, tasks) = (&self.ends, &mut self.tasks);
+        let answered = async {
+            let all = async { while tasks.join_next().await.is_some() {} };
+            let mut all = pin!(all);
+            if timeout(ANSWERS_PATIENCE, &mut all).await.is_err() {
+                // They only have to be said now; who does not read does not hear them.
+                ends.answers.cancel();
+                return timeout(FAREWELL_PATIENCE, all).await.is_ok();
+            }
+            true
+        };
+        let refusing = refuse(stream, &self.outbox, self.id.as_ref(), ending);
+        tokio::select! {
+            has_all = answered => has_all,
+            () = refusing => false,
         }
     }
 
@@ -214,7 +276,9 @@ impl Connection {
                 }
                 ClientMessage::Subscribe { .. } => return Err(Ending::UNAUTHORIZED),
                 ClientMessage::Ping { payload } => {
-                    send(&self.outbox, ServerMessage::Pong { payload }).await;
+                    self.outbox
+                        .say(Class::Own, ServerMessage::Pong { payload })
+                        .await;
                 }
                 ClientMessage::Pong { .. } | ClientMessage::Complete { .. } => {}
             }
@@ -234,7 +298,9 @@ impl Connection {
                     Ok(())
                 }
                 Ok((ClientMessage::Ping { payload }, _)) => {
-                    send(&self.outbox, ServerMessage::Pong { payload }).await;
+                    self.outbox
+                        .say(Class::Own, ServerMessage::Pong { payload })
+                        .await;
                     Ok(())
                 }
                 Ok((ClientMessage::Pong { .. }, _)) => Ok(()),
@@ -263,6 +329,7 @@ impl Connection {
             request_id: self.id.clone(),
             outbox: self.outbox.clone(),
             running: Arc::clone(&self.running),
+            ends: self.ends.clone(),
         };
         let room = room.map_err(request_error);
         if let Err(error) = self.admit().await.and(room) {
@@ -290,77 +357,33 @@ impl Connection {
     }
 }
 
+/// Refuses what the client asks on a socket that is being closed, until it says nothing any more.
+async fn refuse(
+    stream: &mut SplitStream<WebSocket>,
+    outbox: &Outbox,
+    request_id: Option<&RequestId>,
+    ending: Ending,
+) {
+    loop {
+        match next(stream).await {
+            Ok((ClientMessage::Subscribe { id, .. }, _)) => {
+                let errors = vec![request_error(ending.refusal())];
+                outbox.fail(&id, errors, request_id).await;
+            }
+            Ok((ClientMessage::Ping { payload }, _)) => {
+                outbox
+                    .say(Class::Own, ServerMessage::Pong { payload })
+                    .await;
+            }
+            Ok(_) => {}
+            Err(_) => return,
+        }
+    }
+}
+
 /// The token in `connection_init`, as `{"Authorization": "Bearer …"}`.
 fn token(payload: &Map<String, Value>) -> Option<String> {
     let mut members = payload.iter();
     let (_, value) = members.find(|(name, _)| name.eq_ignore_ascii_case("authorization"))?;
     bearer_of(value.as_str()?)
-}
-
-struct Operation {
-    /// What it was asked with stays as long as it runs, and so counts as long.
-    _kept: Arriving,
-    id: String,
-    graphql: Graphql,
-    asker: Asker,
-    request_id: Option<RequestId>,
-    outbox: mpsc::Sender<Utf8Bytes>,
-    running: Running,
-}
-
-impl Operation {
-    async fn run(self, params: Params) {
-        let asker = self.asker.clone();
-        let mut request = params.into_request(&self.graphql, asker, self.request_id.clone());
-        let is_subscription = match guard::check(&mut request) {
-            Ok(kind) => kind == Some(OperationType::Subscription),
-            Err(error) => return self.fail(vec![error]).await,
-        };
-        let mut responses = self.graphql.schema.execute_stream(request);
-        while let Some(response) = responses.next().await {
-            if was_not_executed(&response) || (is_subscription && !response.errors.is_empty()) {
-                return self.fail(response.errors).await;
-            }
-            self.next(&response).await;
-        }
-        self.forget();
-        send(&self.outbox, ServerMessage::Complete { id: &self.id }).await;
-    }
-
-    async fn next(&self, payload: &Response) {
-        let id = &self.id;
-        send(&self.outbox, ServerMessage::Next { id, payload }).await;
-    }
-
-    /// Ends the operation with an error; nothing follows it.
-    async fn fail(&self, mut errors: Vec<ServerError>) {
-        add_codes(&mut errors, self.request_id.as_ref());
-        self.forget();
-        let (id, payload) = (&self.id, &errors);
-        send(&self.outbox, ServerMessage::Error { id, payload }).await;
-    }
-
-    /// Frees the id before the client hears that it is free. A later operation of the same id, begun
-    /// after the client completed this one, is left alone.
-    fn forget(&self) {
-        let mut running = lock(&self.running);
-        let own = tokio::task::try_id();
-        if running.get(&self.id).map(AbortHandle::id) == own {
-            running.remove(&self.id);
-        }
-    }
-}
-
-fn lock(running: &Running) -> std::sync::MutexGuard<'_, HashMap<String, AbortHandle>> {
-    running.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Waits for the socket. When it is gone, its operations are ended from outside.
-async fn send(outbox: &mpsc::Sender<Utf8Bytes>, message: ServerMessage<'_>) {
-    match serde_json::to_string(&message) {
-        Ok(text) => {
-            let _ = outbox.send(text.into()).await;
-        }
-        Err(error) => tracing::error!(%error, "a GraphQL message cannot be encoded"),
-    }
 }

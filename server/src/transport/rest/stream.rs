@@ -3,6 +3,7 @@
 use crate::{
     app::{Error, FENCED, Result},
     live::{Feed, Fence, Frame, LiveError},
+    transport::{RECONNECT_AFTER, STOPPING},
 };
 use axum::response::{
     IntoResponse,
@@ -15,9 +16,6 @@ use tokio_util::sync::CancellationToken;
 
 /// How often a quiet stream says that it is alive; proxies close what is silent for 30 s or more.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-
-/// How long a browser waits before it reconnects.
-const RECONNECT_AFTER: Duration = Duration::from_secs(1);
 
 /// Resolves with the reason when nothing more may be sent, whatever the room does.
 pub(super) fn end(
@@ -89,9 +87,3 @@ const SESSION_REVOKED: Error =
     Error::refused(ErrorCode::SessionRevoked, "the session was ended; sign in");
 
 const REMOVED: Error = Error::not_found("you are no member of this room any more");
-
-const STOPPING: Error = Error::Later {
-    code: ErrorCode::Unavailable,
-    sentence: "this server is stopping; connect again",
-    retry_after: RECONNECT_AFTER,
-};

@@ -5,7 +5,10 @@ use super::{
     rooms::Places,
     wire::{Wire, lock},
 };
-use crate::app::{Actor, App, Error, FENCED};
+use crate::{
+    app::{Actor, App, Error, FENCED, Result},
+    transport::{ANSWERS_PATIENCE, FAREWELL_PATIENCE, STOPPING},
+};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock};
 use roost_schema::{ErrorCode, Failure, ServerClosing};
 use socketioxide::extract::SocketRef;
@@ -13,11 +16,14 @@ use std::{
     num::NonZeroU32,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
-use tokio::sync::Notify;
+use tokio::{
+    sync::{Notify, watch},
+    time::{sleep, timeout},
+};
 use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
 /// What one socket may ask: steadily, and at once, when it comes back with work that waited. Beyond
@@ -27,6 +33,17 @@ const EVENTS_AT_ONCE: NonZeroU32 = NonZeroU32::new(2_500).expect("not zero");
 
 /// Events of one socket that wait for their answers. Whoever sends more and does not read is closed.
 const ANSWERS_PENDING_MAX: usize = 4_096;
+
+/// How long a client is listened to after the last answer: what it sent on it, or before it heard `server:closing`, is
+/// refused, not lost.
+const HEARD_WITHIN: Duration = Duration::from_millis(250);
+
+/// A socket is closed within this: it is told so, its commands are answered, and the answers leave.
+pub(super) const CLOSE_TIME_MAX: Duration = FAREWELL_PATIENCE
+    .saturating_add(HEARD_WITHIN)
+    .saturating_add(ANSWERS_PATIENCE)
+    .saturating_add(FAREWELL_PATIENCE)
+    .saturating_add(FAREWELL_PATIENCE);
 
 /// Lives as long as the socket is connected.
 pub(super) struct Connection {
@@ -41,7 +58,11 @@ pub(super) struct Connection {
     pub(super) session_end: CancellationToken,
     actor: Mutex<Actor>,
     budget: DefaultDirectRateLimiter,
-    answers_pending: AtomicUsize,
+    answers_pending: watch::Sender<usize>,
+    /// Nothing new is begun for the socket.
+    is_closing: AtomicBool,
+    /// Cancelled when what is not answered yet is answered without its outcome.
+    cut_short: CancellationToken,
     closed: CancellationToken,
     is_leaving: AtomicBool,
     /// Whoever waits for all sockets waits for this one.
@@ -70,7 +91,9 @@ impl Connection {
             budget: RateLimiter::direct(
                 Quota::per_second(EVENTS_PER_SECOND).allow_burst(EVENTS_AT_ONCE),
             ),
-            answers_pending: AtomicUsize::new(0),
+            answers_pending: watch::Sender::new(0),
+            is_closing: AtomicBool::new(false),
+            cut_short: CancellationToken::new(),
             closed,
             is_leaving: AtomicBool::new(false),
             _token: token,
@@ -91,20 +114,30 @@ impl Connection {
         self.renewed.notify_one();
     }
 
-    /// Counts one event against the budget, and checks that the person may still act.
-    pub(super) fn admit(&self) -> Result<Actor, Failure> {
+    /// Checks that the person may still act, and by this socket.
+    pub(super) fn check_open(&self) -> Result<Actor> {
         let actor = self.actor();
         if self.session_end.is_cancelled() {
-            return Err(
-                Error::refused(ErrorCode::SessionRevoked, "the session was ended").report(),
-            );
+            return Err(Error::refused(
+                ErrorCode::SessionRevoked,
+                "the session was ended",
+            ));
         }
         if self.app.fence().is_shut() {
-            return Err(FENCED.report());
+            return Err(FENCED);
         }
         if self.app.time_left(&actor).is_zero() {
-            return Err(Error::unauthenticated().report());
+            return Err(Error::unauthenticated());
         }
+        if self.is_closing.load(Ordering::SeqCst) {
+            return Err(STOPPING);
+        }
+        Ok(actor)
+    }
+
+    /// Counts one event against the budget, and checks that the person may still act.
+    pub(super) fn admit(&self) -> Result<Actor, Failure> {
+        let actor = self.check_open().map_err(|error| error.report())?;
         self.budget.check().map_err(|not_until| {
             let retry_after = not_until.wait_time_from(self.budget.clock().now());
             Error::Later {
@@ -117,13 +150,19 @@ impl Connection {
         Ok(actor)
     }
 
-    /// Counts an event until its answer is given.
+    /// Counts an event until its answer is given. To be called before the event is admitted: so either it sees that the
+    /// socket is closing, or whoever closes it sees the event.
     pub(super) fn begin_answer(self: &Arc<Self>) -> Pending {
-        let before = self.answers_pending.fetch_add(1, Ordering::Relaxed);
-        if before >= ANSWERS_PENDING_MAX {
+        self.answers_pending.send_modify(|pending| *pending += 1);
+        if *self.answers_pending.borrow() > ANSWERS_PENDING_MAX {
             self.wire.cut();
         }
         Pending(Arc::clone(self))
+    }
+
+    /// Cancelled when a command may take no longer.
+    pub(super) fn cut_short(&self) -> &CancellationToken {
+        &self.cut_short
     }
 
     /// Cancelled when the socket is no longer connected.
@@ -143,19 +182,50 @@ impl Connection {
         self.closed.cancel();
     }
 
-    /// Closes what a retry can cure: the server's word first, then the transport, so that a stock
-    /// client comes back by itself.
+    /// Closes what a retry can cure: nothing new is begun, the server's word, the answers to what was begun, then the
+    /// transport, so that a stock client comes back by itself. A session that ends meanwhile ends at once.
     pub(super) async fn close(&self, socket: SocketRef, code: ErrorCode, retry_after: Duration) {
+        if self.is_closing.swap(true, Ordering::SeqCst) {
+            return;
+        }
         let closing = ServerClosing {
             code,
             retry_after_ms: u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX),
         };
-        let outbox = Outbox::new(socket, Arc::clone(&self.wire));
-        let said = outbox.tell("server:closing", &closing);
-        // A socket that lags does not hear it; its end is the same.
-        let _ = tokio::time::timeout(Duration::from_secs(1), said).await;
-        self.end(false);
-        outbox.close().await;
+        let outbox = Outbox::new(socket.clone(), Arc::clone(&self.wire));
+        let last_words = async {
+            let said = outbox.tell("server:closing", &closing);
+            // A socket that lags does not hear it; its end is the same.
+            let _ = timeout(FAREWELL_PATIENCE, said).await;
+            self.end(false);
+            self.give_answers().await;
+            // An instance that is fenced has no time to give.
+            if !self.app.fence().is_shut() {
+                sleep(HEARD_WITHIN).await;
+            }
+        };
+        let has_said = self.session_end.run_until_cancelled(last_words).await;
+        match has_said {
+            Some(()) => outbox.close().await,
+            None => self.close_for_good(socket).await,
+        }
+    }
+
+    async fn give_answers(&self) {
+        if timeout(ANSWERS_PATIENCE, self.all_answered())
+            .await
+            .is_err()
+        {
+            self.cut_short.cancel();
+            // They only have to be said now; who does not read does not hear them.
+            let _ = timeout(FAREWELL_PATIENCE, self.all_answered()).await;
+        }
+    }
+
+    async fn all_answered(&self) {
+        let mut pending = self.answers_pending.subscribe();
+        // Its sender is here.
+        let _ = pending.wait_for(|pending| *pending == 0).await;
     }
 
     /// Closes what no retry cures: signed out.
@@ -177,7 +247,7 @@ pub(super) struct Pending(Arc<Connection>);
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        self.0.answers_pending.fetch_sub(1, Ordering::Relaxed);
+        self.0.answers_pending.send_modify(|pending| *pending -= 1);
     }
 }
 

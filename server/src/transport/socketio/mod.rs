@@ -75,10 +75,10 @@ const NEWCOMERS_MAX: usize = 2_500;
 /// Of one client address: as many as it may open at once by default. Twenty addresses leave a fifth to the others.
 const NEWCOMERS_SHARE: usize = NEWCOMERS_MAX / 25;
 
-/// A stopping server closes its sockets in waves, within this time.
-const DRAIN_TIME: Duration = Duration::from_secs(3);
-/// How much of that time the waves take; the rest is for the last to hear of it.
-const DRAIN_WAVES: f64 = 0.7;
+/// A stopping server closes its sockets in waves, which take this long.
+const DRAIN_WAVES: Duration = Duration::from_secs(2);
+/// All sockets are closed within this: the last wave has its time, too.
+pub const DRAIN_TIME: Duration = DRAIN_WAVES.saturating_add(connection::CLOSE_TIME_MAX);
 /// When clients of a stopping server come back: soon, but not together.
 const DRAIN_RETRY_MAX: Duration = Duration::from_secs(1);
 
@@ -131,9 +131,9 @@ pub fn routes(app: &App, shared: &Shared) -> Router {
     shared.tasks.clone().spawn(async move {
         // However this ends, the server goes on stopping. Until then it takes connections: a client
         // that polls hears that the server stops in the answer to a request it has yet to send.
-        let _drained = shared.drained.drop_guard();
+        let _drained = shared.drained.clone().drop_guard();
         shared.closing.cancelled().await;
-        drain(&io, &drained).await;
+        tokio::join!(drain(&io, &drained), shared.web_sockets_closed());
     });
     Router::new()
         .route_service(PATH, service.clone())
@@ -167,6 +167,13 @@ async fn begin(socket: SocketRef, State(sockets): State<Arc<Sockets>>) {
     let Some(connection) = Connection::of(&socket) else {
         return;
     };
+    // Connected before it is asked: who drains has seen the socket, or it sees who drains.
+    if sockets.is_draining.load(Ordering::SeqCst) {
+        let (connection, socket) = (Arc::clone(&connection), socket.clone());
+        sockets
+            .connected
+            .spawn(async move { send_elsewhere(&connection, socket).await });
+    }
     let outbox = Outbox::new(socket.clone(), Arc::clone(&connection.wire));
     sockets.connected.spawn(async move {
         tokio::join!(
@@ -202,16 +209,13 @@ async fn end(
 
 /// Sends every client elsewhere, and takes no new ones.
 async fn drain(io: &SocketIo, sockets: &Sockets) {
-    sockets.is_draining.store(true, Ordering::Release);
+    sockets.is_draining.store(true, Ordering::SeqCst);
     for socket in io.sockets() {
         if let Some(connection) = Connection::of(&socket) {
-            let wait = DRAIN_TIME.mul_f64(DRAIN_WAVES * rand::rng().random::<f64>());
-            let retry = DRAIN_RETRY_MAX.mul_f64(rand::rng().random());
+            let wait = DRAIN_WAVES.mul_f64(rand::rng().random());
             sockets.connected.spawn(async move {
                 tokio::time::sleep(wait).await;
-                connection
-                    .close(socket, ErrorCode::Unavailable, retry)
-                    .await;
+                send_elsewhere(&connection, socket).await;
             });
         }
     }
@@ -221,4 +225,11 @@ async fn drain(io: &SocketIo, sockets: &Sockets) {
     for wire in sockets.wires.all() {
         wire.cut();
     }
+}
+
+async fn send_elsewhere(connection: &Connection, socket: SocketRef) {
+    let retry = DRAIN_RETRY_MAX.mul_f64(rand::rng().random());
+    connection
+        .close(socket, ErrorCode::Unavailable, retry)
+        .await;
 }

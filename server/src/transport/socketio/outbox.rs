@@ -4,6 +4,7 @@
 //! When too much is in flight its feeds wait, and find more to send at once later.
 
 use super::wire::{Class, NotSent, Wire};
+use crate::transport::FAREWELL_PATIENCE;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use socketioxide::{
@@ -17,9 +18,6 @@ use std::{
 
 /// Nothing left for this long although something waited: the socket is given up, and it resumes.
 const LAG_PATIENCE: Duration = Duration::from_secs(30);
-
-/// How long the last words to a socket may take.
-const FAREWELL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Looked at again after this when the engine's buffer is full of what is not on our books.
 const RETRY_AFTER: Duration = Duration::from_millis(20);

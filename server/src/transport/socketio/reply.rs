@@ -7,7 +7,10 @@ use super::{
 };
 use crate::{
     app::Result,
-    transport::counts::{self, Api},
+    transport::{
+        counts::{self, Api},
+        cut_short,
+    },
 };
 use roost_schema::{ErrorCode, Failure};
 use serde::{Serialize, de::DeserializeOwned};
@@ -37,11 +40,14 @@ pub(super) fn answer<Input, View, Answer>(
 {
     socket.on(event, move |call: Call, ack: AckSender| {
         let (accepted, reply) = call.accept(ack);
-        let answer = accepted.map(|(caller, input)| command(&caller, input));
+        let answer = accepted.map(|(caller, input)| {
+            let until = caller.connection.cut_short().clone();
+            until.run_until_cancelled_owned(command(&caller, input))
+        });
         async move {
             match answer {
                 Ok(answer) => {
-                    let answer = answer.await;
+                    let answer = answer.await.unwrap_or_else(|| Err(cut_short()));
                     if answer.is_ok() {
                         counts::answered_socketio(event);
                     }

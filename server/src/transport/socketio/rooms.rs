@@ -8,7 +8,7 @@ use super::{
     wire::lock,
 };
 use crate::{
-    app::{Error, Joined, Result},
+    app::{Error, FENCED, Joined, Result},
     live::{Feed, LiveError},
 };
 use roost_schema::{ErrorCode, Failure, InRoom, JoinRoom, RoomClosed, RoomId};
@@ -51,12 +51,17 @@ pub(super) fn join(
         let joining = app.join_room(&actor, input);
         let joined = place.left.run_until_cancelled(joining).await;
         match (joined, reply.outbox()) {
+            // Who is there was read before this instance slept, if it did.
+            (Some(Ok(_)), _) if app.fence().is_shut() => reply.send(Err::<(), _>(FENCED)).await,
             (Some(Ok(joined)), Some(outbox)) => {
                 reply.send(Ok(&joined.answer)).await;
                 follow(&connection, &outbox, &place, joined).await;
             }
             (Some(Err(error)), _) => reply.send(Err::<(), _>(error)).await,
-            _ => reply.send(Err::<(), _>(LEFT)).await,
+            _ => {
+                let reason = connection.check_open().err().unwrap_or(LEFT);
+                reply.send(Err::<(), _>(reason)).await;
+            }
         }
         connection.places.give_up(&place);
     }

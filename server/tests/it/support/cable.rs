@@ -1,6 +1,9 @@
-//! A cable to a server, for tests that pull it: a TCP proxy that can cut, freeze or refuse everything.
+//! A cable to a server, for tests that pull it: a TCP proxy that can cut, slow down, freeze or refuse everything.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -9,11 +12,14 @@ use tokio::{
     },
     sync::watch,
     task::JoinSet,
+    time::sleep,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Open,
+    /// Everything takes this long in each direction.
+    Slow(Duration),
     /// Connections stay, and nothing passes.
     Frozen,
     /// Connections are closed, and so is each new one.
@@ -81,6 +87,11 @@ impl Cable {
         self.mode.send_modify(|(_, cuts)| *cuts += 1);
     }
 
+    /// Everything that passes takes this long in each direction.
+    pub(crate) fn slow(&self, delay: Duration) {
+        self.set(Mode::Slow(delay));
+    }
+
     /// Nothing passes from now on, and nobody is told.
     pub(crate) fn freeze(&self) {
         self.set(Mode::Frozen);
@@ -128,10 +139,14 @@ impl Ends {
         if modes.borrow().0 == Mode::Frozen {
             self.holds.send_replace(true);
         }
-        modes
-            .wait_for(|(mode, _)| *mode == Mode::Open)
-            .await
-            .is_ok()
+        let passes = |(mode, _): &(Mode, u64)| matches!(mode, Mode::Open | Mode::Slow(_));
+        let delay = match modes.wait_for(passes).await.as_deref() {
+            Ok((Mode::Slow(delay), _)) => *delay,
+            Ok(_) => return true,
+            Err(_) => return false,
+        };
+        sleep(delay).await;
+        true
     }
 
     /// Freezes everything if it was these bytes that were waited for.

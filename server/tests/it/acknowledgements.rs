@@ -1,0 +1,213 @@
+//! Connections that the server closes in order: whatever it began is answered before it closes, whatever it did not
+//! begin is refused, and the journal holds what was acknowledged and nothing else.
+
+use crate::support::{Cable, Person, World, eventually};
+use futures::future::join_all;
+use roost_client::{Error, GraphQlSocket, Result, Socket};
+use roost_schema::{ErrorCode, MessageState, RoomId, SendMessageToRoom};
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, time::Duration};
+
+/// How long the way to the store takes, there or back: a commit takes 50 ms and more.
+const STORE_DELAY: Duration = Duration::from_millis(25);
+/// Each writer writes again this long after an answer, where the store is quick.
+const PACE: Duration = Duration::from_millis(50);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_stops_answers_every_command_it_began() {
+    const SOCKETS: usize = 50;
+    const GRAPHQL_SOCKETS: usize = 20;
+    let world = World::on_postgres().await;
+    let cable = Cable::to(world.database_url()).await;
+    let keys = [("database_url", cable.url())];
+    let keys = keys.each_ref().map(|(name, url)| (*name, url.as_str()));
+    let server = world.serve_one_with(&keys).await;
+    let alice = server.alice().await;
+    let room = alice.board("Plan").await.id;
+    let writers = Writer::connect(&alice, SOCKETS, GRAPHQL_SOCKETS).await;
+    cable.slow(STORE_DELAY);
+    let stop = async {
+        head_passes(&alice, room, 200).await;
+        server.begin_stopping();
+    };
+    let (tally, ()) = tokio::join!(Tally::of(&writers, room, Duration::ZERO), stop);
+    server.stop().await;
+
+    let again = world.serve_one_with(&[]).await;
+    tally.check(&alice.at(&again.endpoint), room).await;
+    assert_eq!(tally.unanswered, BTreeSet::new());
+    assert_eq!(tally.refusals, BTreeSet::from(["unavailable"]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_whose_token_expires_is_answered_every_command_it_began() {
+    const SOCKETS: usize = 6;
+    const GRAPHQL_SOCKETS: usize = 6;
+    let world = World::on_postgres().await;
+    let cable = Cable::to(world.database_url()).await;
+    let keys = [
+        ("database_url", cable.url()),
+        ("access_token_lifetime", "10s".to_owned()),
+    ];
+    let keys = keys.each_ref().map(|(name, text)| (*name, text.as_str()));
+    let server = world.serve_one_with(&keys).await;
+    let alice = server.alice().await;
+    let room = alice.board("Plan").await.id;
+    let writers = Writer::connect(&alice, SOCKETS, GRAPHQL_SOCKETS).await;
+    cable.slow(STORE_DELAY);
+    let tally = Tally::of(&writers, room, Duration::ZERO).await;
+    cable.mend();
+
+    tally.check(&alice, room).await;
+    assert_eq!(tally.unanswered, BTreeSet::new());
+    assert_eq!(tally.refusals, BTreeSet::from(["unauthenticated"]));
+}
+
+/// The journal is within reach of the instance that may not write any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_that_is_fenced_answers_every_command_it_began() {
+    const SOCKETS: usize = 20;
+    const GRAPHQL_SOCKETS: usize = 10;
+    let world = World::on_cluster().await;
+    let cable = Cable::to(world.database_url()).await;
+    let one = world.serve_one_with(&[]).await;
+    let two = world
+        .serve_one_with(&[("database_url", &cable.url())])
+        .await;
+    let alice = one.alice().await;
+    let room = alice.board("Plan").await.id;
+    let writers = Writer::connect(&alice.at(&two.endpoint), SOCKETS, GRAPHQL_SOCKETS).await;
+    let cut_off = async {
+        head_passes(&alice, room, 100).await;
+        cable.freeze();
+    };
+    let (tally, ()) = tokio::join!(Tally::of(&writers, room, PACE), cut_off);
+    assert!(two.app.fence().is_shut());
+
+    tally.check(&alice, room).await;
+    // What a socket sent as it was cut was not begun: there is no time to listen to who may be signed out.
+    assert!(tally.refusals.is_subset(&BTreeSet::from(["unavailable"])));
+}
+
+/// Waits until so much was written in the room.
+async fn head_passes(reader: &Person, room: RoomId, seq: u64) {
+    eventually(async || {
+        let read = reader.list_events(room, None).await;
+        read.is_ok_and(|read| read.position.seq.0 > seq || !read.live)
+    })
+    .await;
+}
+
+enum Writer {
+    Socket(Socket),
+    GraphQl(GraphQlSocket),
+}
+
+impl Writer {
+    async fn connect(person: &Person, sockets: usize, graphql: usize) -> Vec<Self> {
+        let mut writers = Vec::new();
+        for _ in 0..sockets {
+            let socket = Socket::connect(person.client()).await.unwrap();
+            writers.push(Self::Socket(socket));
+        }
+        for _ in 0..graphql {
+            let socket = GraphQlSocket::connect(person.client()).await.unwrap();
+            writers.push(Self::GraphQl(socket));
+        }
+        writers
+    }
+
+    /// Without an operation id: whatever is not answered is lost to who sent it.
+    async fn send(&self, room: RoomId, text: &str) -> Result<()> {
+        match self {
+            Self::Socket(socket) => {
+                let input = SendMessageToRoom {
+                    room,
+                    text: text.to_owned(),
+                    id: None,
+                    op_id: None,
+                };
+                socket.send_message(&input).await.map(drop)
+            }
+            Self::GraphQl(socket) => {
+                let query = "mutation($room: RoomId!, $input: SendMessage!) {
+                    sendMessage(room: $room, input: $input) { id } }";
+                let variables = json!({ "room": room, "input": { "text": text } });
+                socket.run::<_, Value>(query, &variables).await.map(drop)
+            }
+        }
+    }
+}
+
+/// What became of every command.
+#[derive(Debug, Default)]
+struct Tally {
+    acknowledged: BTreeSet<String>,
+    unanswered: BTreeSet<String>,
+    refusals: BTreeSet<&'static str>,
+}
+
+impl Tally {
+    /// Everybody writes in a loop, until their first command that is not acknowledged.
+    async fn of(writers: &[Writer], room: RoomId, pace: Duration) -> Self {
+        let writing = writers
+            .iter()
+            .enumerate()
+            .map(|(number, writer)| async move {
+                let mut tally = Self::default();
+                for count in 0.. {
+                    let text = format!("{number}.{count}");
+                    match writer.send(room, &text).await {
+                        Ok(()) => tally.acknowledged.insert(text),
+                        Err(Error::Refused(failure)) => {
+                            let is_retryable = failure.code.is_retryable();
+                            assert_eq!(
+                                failure.retry_after_ms.is_some(),
+                                is_retryable,
+                                "{failure:?}"
+                            );
+                            assert_ne!(failure.code, ErrorCode::OutcomeUnknown);
+                            tally.refusals.insert(failure.code.as_str());
+                            break;
+                        }
+                        Err(_) => {
+                            tally.unanswered.insert(text);
+                            break;
+                        }
+                    };
+                    tokio::time::sleep(pace).await;
+                }
+                tally
+            });
+        let mut all = Self::default();
+        for tally in join_all(writing).await {
+            all.acknowledged.extend(tally.acknowledged);
+            all.unanswered.extend(tally.unanswered);
+            all.refusals.extend(tally.refusals);
+        }
+        all
+    }
+
+    /// Nothing acknowledged is missing, nothing else was written.
+    async fn check(&self, reader: &Person, room: RoomId) {
+        let mut written = BTreeSet::new();
+        let mut after = None;
+        loop {
+            let page = reader.list_events(room, after).await.unwrap();
+            for event in page.events {
+                if let Ok(MessageState { text, .. }) = event.body.decode() {
+                    assert!(written.insert(text), "written twice");
+                }
+            }
+            if page.live {
+                break;
+            }
+            after = Some(page.position);
+        }
+        assert!(!written.is_empty());
+        let missing: Vec<_> = self.acknowledged.difference(&written).collect();
+        assert!(missing.is_empty(), "acknowledged and missing: {missing:?}");
+        let silent: Vec<_> = written.difference(&self.acknowledged).collect();
+        assert!(silent.is_empty(), "written without an answer: {silent:?}");
+    }
+}
