@@ -1,6 +1,7 @@
 //! `cargo xtask prove promises`: how fast the system keeps its promises about time, through Caddy, with Redis and
 //! without: the worst of twenty trials beside the figure, and an error when one is above it.
 
+mod commands;
 mod cut_off;
 mod missed;
 pub(super) mod people;

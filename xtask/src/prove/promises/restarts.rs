@@ -2,6 +2,7 @@
 
 use super::{
     Figure,
+    commands::{Via, Writers},
     missed::send,
     people::{PATIENCE, People},
 };
@@ -86,7 +87,8 @@ impl Reader {
     }
 }
 
-/// C8: each instance is told to stop, waited for and started again, at a hundred requests a second.
+/// C8: each instance is told to stop, waited for and started again, at a hundred requests a second, and as many commands
+/// on each transport whose connections stay open.
 async fn restart_each(people: &People, readers: &[Reader], cluster: &mut Cluster) -> Result<()> {
     let room = people.pairs.first().context("there is a trial")?.room;
     let done = CancellationToken::new();
@@ -101,6 +103,7 @@ async fn restart_each(people: &People, readers: &[Reader], cluster: &mut Cluster
             Arc::clone(&log),
         ));
     }
+    let writers = [Via::SocketIo, Via::GraphQl].map(|via| Writers::start(via, people, &done));
     for index in 0..INSTANCES {
         cluster.terminate(index)?;
         cluster.restart(index)?;
@@ -112,7 +115,7 @@ async fn restart_each(people: &People, readers: &[Reader], cluster: &mut Cluster
     let Entries {
         asked,
         failed,
-        written,
+        mut written,
     } = log.read();
     println!(
         "C8   {asked} requests while each instance stopped and started again: {} failed",
@@ -120,6 +123,9 @@ async fn restart_each(people: &People, readers: &[Reader], cluster: &mut Cluster
     );
     if !failed.is_empty() {
         bail!("requests failed: {:#?}", &failed[..failed.len().min(5)]);
+    }
+    for writers in writers {
+        written.extend(writers.finish().await?);
     }
     let ours: Vec<_> = written.into_iter().filter(|(at, _)| *at == room).collect();
     for reader in readers {

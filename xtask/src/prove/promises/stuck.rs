@@ -31,6 +31,9 @@ const ALL_READ_WITHIN: Duration = Duration::from_mins(2);
 
 pub(super) async fn check(people: &People, cluster: &Cluster) -> Result<()> {
     let pair = people.pairs.first().context("there is a trial")?;
+    // Whoever reads or writes here does so for longer than a token that is about to expire.
+    pair.watcher.refresh().await?;
+    pair.person.refresh().await?;
     let mut stuck = vec![
         on_socketio(pair, cluster).await?,
         on_graphql(pair, cluster).await?,
