@@ -96,7 +96,7 @@ impl Ending {
         }
     }
 
-    pub(super) const fn of_overrun(overrun: &Overrun) -> Self {
+    pub(super) const fn of_overrun(overrun: Overrun) -> Self {
         match overrun {
             Overrun::Full => Self::FULL,
             Overrun::TooLong => Self::BAD_MESSAGE,

@@ -17,7 +17,6 @@ use crate::{
     transport::{
         ANSWERS_PATIENCE, ClientAddress, FAREWELL_PATIENCE,
         arrivals::{ACCOUNT_BYTES_MAX, Standing},
-        inflow::Overrun,
         socketio::listener::ConnectionHandle,
     },
 };
@@ -209,7 +208,7 @@ impl Connection {
         let admitted = tokio::select! {
             biased;
             ending = sent_away(&graphql) => return Some(ending),
-            overrun = wire.overrun() => return Some(Ending::of_overrun(&overrun)),
+            overrun = wire.overrun() => return Some(Ending::of_overrun(overrun)),
             admitted = timeout(INIT_TIMEOUT, self.initialise(stream)) => admitted,
         };
         let actor = match admitted {
@@ -235,7 +234,7 @@ impl Connection {
         tokio::select! {
             biased;
             () = session_end.cancelled() => Some(Ending::REVOKED),
-            overrun = wire.overrun() => Some(Ending::of_overrun(&overrun)),
+            overrun = wire.overrun() => Some(Ending::of_overrun(overrun)),
             ending = conversing => ending,
         }
     }
