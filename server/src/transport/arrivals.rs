@@ -1,4 +1,4 @@
-//! How much of what has not arrived whole may lie in memory: bodies of requests and messages of WebSockets.
+//! How much of what has not arrived whole may lie in memory: request bodies, and messages on a socket.
 //! Every byte is on the books of its client address, and what finds no room there is refused.
 //!
 //! One address can neither take everything nor twenty of them: see the shares below.

@@ -31,7 +31,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long the connections stand; refused ones come again meanwhile.
 const STAND: Duration = Duration::from_secs(6);
 /// How long all of them may take to say what they say.
-const SETTLE_MAX: Duration = Duration::from_secs(60);
+const SETTLE_MAX: Duration = Duration::from_mins(1);
 /// How many of them must stand, or have been refused, for a round to mean something.
 const HEARD_SHARE: usize = 95;
 /// So many requests a second that the number of connections is the only bound.

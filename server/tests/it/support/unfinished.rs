@@ -32,7 +32,7 @@ pub(crate) async fn connect_from(from: IpAddr, to: SocketAddr) -> TcpStream {
 
 /// A text frame of a client with so many bytes, and without the last (RFC 6455 §5.2).
 pub(crate) fn unfinished_frame(bytes: u32) -> Vec<u8> {
-    let mut frame = vec![0x81, 0x80 | 127];
+    let mut frame = vec![0x81, 0xff];
     frame.extend(u64::from(bytes).to_be_bytes());
     // Masked with zeros, it stays as it is.
     frame.extend([0; 4]);

@@ -328,7 +328,7 @@ async fn heard(stream: &mut TcpStream, wanted: &str) -> Result<String> {
 
 /// The header of a client's text frame (RFC 6455 §5.2), masked with zeros.
 fn frame_head(bytes: usize) -> Vec<u8> {
-    let mut head = vec![0x81, 0x80 | 127];
+    let mut head = vec![0x81, 0xff];
     head.extend((bytes as u64).to_be_bytes());
     head.extend([0; 4]);
     head
