@@ -41,7 +41,7 @@ const PLACES_PER_WORKER: [usize; 3] = [32, 32, 8];
 const ACCOUNT_PLACES_MAX: usize = 2;
 
 /// No place, or not any more.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
 pub(super) struct Queue {
