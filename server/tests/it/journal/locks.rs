@@ -116,6 +116,7 @@ async fn an_instance_boots_though_another_froze_before_it_committed_its_admissio
             name: "frozen".into(),
             version: "0".into(),
             has_redis: false,
+            speaks: 0,
         };
         frozen.admit(&new).await.is_ok()
     });
