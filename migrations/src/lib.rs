@@ -7,6 +7,7 @@ mod m0001_journal;
 mod m0002_accounts;
 mod m0003_rooms;
 mod m0004_instances;
+mod m0005_open_words;
 mod m0006_revocation_order;
 mod m0007_speaks;
 
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_accounts::Migration),
             Box::new(m0003_rooms::Migration),
             Box::new(m0004_instances::Migration),
+            Box::new(m0005_open_words::Migration),
             Box::new(m0006_revocation_order::Migration),
             Box::new(m0007_speaks::Migration),
         ]
