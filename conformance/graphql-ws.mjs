@@ -56,7 +56,7 @@ describe("graphql-ws", { timeout: 60_000 }, () => {
       let position = after;
       for await (const { data, errors } of client.iterate({ query: SUBSCRIPTION, variables: { room, after } })) {
         assert.equal(errors, undefined);
-        events.push(...data.roomEvents.events.filter((event) => event.kind === "MESSAGE"));
+        events.push(...data.roomEvents.events.filter((event) => event.kind === "message"));
         position = data.roomEvents.position;
         if (events.length >= count) break;
       }

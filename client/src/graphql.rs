@@ -113,10 +113,11 @@ impl Subscription {
             return Ok(None);
         };
         let mut events = data["roomEvents"].take();
-        // GraphQL writes enumerations in capitals.
+        // The release before wrote both as enumerations, in capitals.
+        let is_capitals = |text: &str| text.bytes().all(|byte| byte.is_ascii_uppercase());
         for event in events["events"].as_array_mut().into_iter().flatten() {
             for name in ["kind", "op"] {
-                if let Some(text) = event[name].as_str() {
+                if let Some(text) = event[name].as_str().filter(|text| is_capitals(text)) {
                     event[name] = text.to_lowercase().into();
                 }
             }

@@ -23,7 +23,7 @@ impl RoomState {
     }
 
     /// Applies a frame; answers the events that were news. The higher seq of an item wins, whatever
-    /// order they come in.
+    /// order they come in. An op of a later release is news, and changes no item.
     pub fn apply(&mut self, frame: RoomEvents) -> Vec<RoomEvent> {
         if frame.reset {
             self.items.clear();
@@ -34,7 +34,7 @@ impl RoomState {
             let held = self.items.get(&event.item);
             held.is_none_or(|held| held.seq < event.seq)
         });
-        for event in &news {
+        for event in news.iter().filter(|event| event.op.sets_state()) {
             self.items.insert(event.item, event.clone());
         }
         news
@@ -96,6 +96,16 @@ mod tests {
         let late = state.apply(frame("1.3", vec![event(item, 2, Op::Put)]));
         assert!(late.is_empty());
         assert_eq!(state.living().count(), 0);
+    }
+
+    #[test]
+    fn an_op_of_a_later_release_changes_no_item() {
+        let item = ItemId::generate();
+        let (mut state, _) = RoomState::begin(frame("1.1", vec![event(item, 1, Op::Put)]));
+        let news = state.apply(frame("1.2", vec![event(item, 2, Op::from("append"))]));
+        assert_eq!((news.len(), state.position().seq), (1, Seq(2)));
+        assert_eq!(state.items()[&item].seq, Seq(1));
+        assert_eq!(state.living().count(), 1);
     }
 
     #[test]

@@ -1,64 +1,41 @@
-//! Items: everything durable in a room is one, of a closed set of kinds.
+//! Items: everything durable in a room is one, of some kind.
 
-use crate::{ItemId, OpId, RoomId, Seq, UserId};
+use crate::{ItemId, OpId, RoomId, Seq, UserId, word::words};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::{str::FromStr, sync::Arc};
+use std::sync::Arc;
 
-/// What an item is. The set is closed: any other kind is refused with `unsupported_kind`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[cfg_attr(feature = "graphql", derive(async_graphql::Enum))]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub enum Kind {
-    /// The room's own title and state; written by the server.
-    Room,
-    /// A person's membership; written by the server.
-    Member,
-    /// A session, in its person's own room; written by the server.
-    Session,
-    /// A chat message.
-    Message,
-}
-
-impl Kind {
-    pub const ALL: [Self; 4] = [Self::Room, Self::Member, Self::Session, Self::Message];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Room => "room",
-            Self::Member => "member",
-            Self::Session => "session",
-            Self::Message => "message",
-        }
+words! {
+    /// What an item is. Only `message` is written by clients; a kind that this release does not know is
+    /// carried like any other, and refused only when a client writes it.
+    Kind {
+        /// The room's own title and state; written by the server.
+        Room = "room",
+        /// A person's membership; written by the server.
+        Member = "member",
+        /// A session, in its person's own room; written by the server.
+        Session = "session",
+        /// A chat message.
+        Message = "message",
     }
 }
 
-/// The text names no kind of item.
-#[derive(Debug, thiserror::Error)]
-#[error("is not a kind of item")]
-pub struct UnknownKind;
-
-impl FromStr for Kind {
-    type Err = UnknownKind;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-            .ok_or(UnknownKind)
+words! {
+    /// What an entry does to its item. One that this release does not know changes no state.
+    Op {
+        /// Gives it a new full state.
+        Put = "put",
+        /// Ends it.
+        Delete = "delete",
     }
 }
 
-/// What an entry does to its item: give it a new full state, or end it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[cfg_attr(feature = "graphql", derive(async_graphql::Enum))]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub enum Op {
-    Put,
-    Delete,
+impl Op {
+    /// Whether an entry with it says how its item is from then on.
+    pub const fn sets_state(&self) -> bool {
+        matches!(self, Self::Put | Self::Delete)
+    }
 }
 
 /// An item's full state as JSON text, kept byte for byte. `null` for a deleted item.
@@ -122,7 +99,11 @@ impl async_graphql::ScalarType for Body {
 pub struct RoomEvent {
     pub seq: Seq,
     pub item: ItemId,
+    /// `message`, `member`, `room`, `session`, or one of a later release: pass over what you do not know.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub kind: Kind,
+    /// `put`, `delete`, or one of a later release, which changes nothing you know of the item.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub op: Op,
     /// The item's full state after the change; `null` when it was deleted.
     pub body: Body,

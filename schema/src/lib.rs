@@ -18,6 +18,7 @@ mod secret;
 mod session;
 mod user;
 mod value;
+mod word;
 
 pub use error::{ErrorCode, Failure};
 pub use event::{
@@ -25,7 +26,7 @@ pub use event::{
     Presence, PresenceChanged, PresenceState, RenewSocket, RoomClosed, RoomEvents, ServerClosing,
 };
 pub use id::{InstanceId, ItemId, RoomId, SessionId, UserId};
-pub use item::{Body, DeleteItem, Kind, Op, PutItem, RoomEvent, UnknownKind};
+pub use item::{Body, DeleteItem, Kind, Op, PutItem, RoomEvent};
 pub use member::{ChangeRole, InviteMember, Member, MemberState, Role};
 pub use message::{
     DeleteMessage, Direction, EditMessage, Message, MessagePage, MessageState, SendMessage,
@@ -42,3 +43,4 @@ pub use value::{
     OP_ID_CHARS_MAX, OP_ID_RESERVED_PREFIX, OpId, PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN,
     RoomTitle, TITLE_CHARS_MAX,
 };
+pub use word::OtherWord;

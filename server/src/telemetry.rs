@@ -167,6 +167,10 @@ const COUNTERS: &[(&str, &str)] = &[
         "Tasks that panicked and went on, by task.",
     ),
     (
+        "roost_journal_unsound_total",
+        "Operations of the journal that met something it holds and cannot read.",
+    ),
+    (
         "roost_backplane_canaries_missed_total",
         "Messages of this instance to itself that did not come back through Redis.",
     ),

@@ -142,6 +142,9 @@ impl From<LiveError> for Error {
                 Self::Unavailable(anyhow::anyhow!("the journal does not answer"))
             }
             LiveError::Fenced => FENCED,
+            LiveError::Unsound => Self::Internal(anyhow::anyhow!(
+                "what the journal holds of the room cannot be read"
+            )),
         }
     }
 }

@@ -5,6 +5,7 @@ use super::{
     messages::{DeleteJudge, MessageBody, PutJudge, PutMode},
     operations::{Operation, request_hash},
 };
+use crate::live::Refusal;
 use roost_schema::{DeleteItem, ErrorCode, Kind, PutItem, RoomEvent};
 use std::future::Future;
 
@@ -31,6 +32,16 @@ impl App {
         actor: &Actor,
         input: DeleteItem,
     ) -> impl Future<Output = Result<RoomEvent>> + Send + use<> {
+        self.delete(actor, input, UNSUPPORTED_KIND)
+    }
+
+    /// `of_unknown_kind`: what is answered for an item that is there, of a kind that this release does not know.
+    pub(super) fn delete(
+        &self,
+        actor: &Actor,
+        input: DeleteItem,
+        of_unknown_kind: Refusal,
+    ) -> impl Future<Output = Result<RoomEvent>> + Send + use<> {
         let operation = Operation {
             request_hash: request_hash("delete", &(input.room, input.item, input.if_match)),
             op_id: input.op_id,
@@ -41,6 +52,7 @@ impl App {
                 actor: *actor,
                 item: input.item,
                 if_match: input.if_match,
+                of_unknown_kind,
             }
             .into_judge(),
         };
@@ -50,11 +62,10 @@ impl App {
 }
 
 fn put_operation(actor: &Actor, input: PutItem) -> Result<Operation> {
-    const UNSUPPORTED: Error = Error::refused(
-        ErrorCode::UnsupportedKind,
-        "there is no such kind of item, or clients may not write it",
-    );
-    let kind: Kind = input.kind.parse().map_err(|_| UNSUPPORTED)?;
+    let kind = Kind::from(input.kind.as_str());
+    if let Kind::Other(_) = kind {
+        return Err(UNSUPPORTED_KIND.into());
+    }
     if input.body.to_string().len() > ITEM_BODY_BYTES_MAX {
         return Err(Error::refused(
             ErrorCode::TooLarge,
@@ -69,6 +80,11 @@ fn put_operation(actor: &Actor, input: PutItem) -> Result<Operation> {
             let judge = PutJudge::new(actor, input.item, body, PutMode::Either, input.if_match)?;
             Ok(judge.into_operation(input.op_id, request_hash))
         }
-        Kind::Room | Kind::Member | Kind::Session => Err(UNSUPPORTED),
+        Kind::Room | Kind::Member | Kind::Session | Kind::Other(_) => Err(UNSUPPORTED_KIND.into()),
     }
 }
+
+const UNSUPPORTED_KIND: Refusal = Refusal {
+    code: ErrorCode::UnsupportedKind,
+    sentence: "there is no such kind of item, or clients may not write it",
+};

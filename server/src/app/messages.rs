@@ -12,8 +12,8 @@ use crate::{
 };
 use chrono::{DateTime, SubsecRound, Utc};
 use roost_schema::{
-    Body, DeleteMessage, Direction, EditMessage, ErrorCode, ItemId, Kind, Message, MessagePage,
-    MessageState, MessageText, Op, OpId, PageQuery, RoomId, SendMessage, Seq,
+    Body, DeleteItem, DeleteMessage, Direction, EditMessage, ErrorCode, ItemId, Kind, Message,
+    MessagePage, MessageState, MessageText, Op, OpId, PageQuery, RoomId, SendMessage, Seq,
 };
 use serde::{Deserialize, Serialize};
 use std::future::Future;
@@ -59,15 +59,13 @@ impl App {
         message: ItemId,
         input: DeleteMessage,
     ) -> impl Future<Output = Result<()>> + Send + use<> {
-        let deleted = self.delete_item(
-            actor,
-            roost_schema::DeleteItem {
-                room,
-                item: message,
-                op_id: input.op_id,
-                if_match: input.if_match,
-            },
-        );
+        let input = DeleteItem {
+            room,
+            item: message,
+            op_id: input.op_id,
+            if_match: input.if_match,
+        };
+        let deleted = self.delete(actor, input, NO_SUCH_MESSAGE);
         async move { deleted.await.map(drop) }
     }
 
@@ -262,6 +260,7 @@ pub(super) struct DeleteJudge {
     pub(super) actor: Actor,
     pub(super) item: ItemId,
     pub(super) if_match: Option<Seq>,
+    pub(super) of_unknown_kind: Refusal,
 }
 
 impl DeleteJudge {
@@ -271,7 +270,11 @@ impl DeleteJudge {
 
     fn judge(&self, room: &RoomView) -> Result<Change, Refusal> {
         permit(room, &self.actor, Permission::Read)?;
-        let (entry, state) = living_message(room.item(self.item)).ok_or(NO_SUCH_MESSAGE)?;
+        let known = room.item(self.item);
+        if known.is_some_and(|entry| matches!(entry.kind, Kind::Other(_)) && entry.op == Op::Put) {
+            return Err(self.of_unknown_kind);
+        }
+        let (entry, state) = living_message(known).ok_or(NO_SUCH_MESSAGE)?;
         let needed = if state.author_id == self.actor.user_id {
             Permission::SendMessages
         } else {

@@ -8,7 +8,11 @@ use crate::{
 };
 use futures::StreamExt;
 use roost_schema::{OpId, RoomId};
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::time::{Instant, interval, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +30,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How many rooms the sweep relays at once; the rest is for use cases that wait.
 const SWEEP_ROOMS_AT_ONCE: usize = 4;
 
+/// How long the sweep leaves a room alone whose events no second try will bring into the journal.
+const HOPELESS_PAUSE: Duration = Duration::from_secs(5);
+
 /// Why a room was not relayed to its end.
 #[derive(Debug, thiserror::Error)]
 enum RelayError {
@@ -33,6 +40,18 @@ enum RelayError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Live(#[from] LiveError),
+    #[error("it took too long")]
+    Late(#[from] tokio::time::error::Elapsed),
+}
+
+impl RelayError {
+    /// A row or the room's journal cannot be read: somebody has to mend it first.
+    const fn is_hopeless(&self) -> bool {
+        matches!(
+            self,
+            Self::Store(StoreError::Broken(_)) | Self::Live(LiveError::Unsound)
+        )
+    }
 }
 
 impl App {
@@ -48,18 +67,24 @@ impl App {
     pub(super) async fn relay_events(&self, room: RoomId, events: usize) -> Result<()> {
         let events = u32::try_from(events).unwrap_or(u32::MAX);
         let patience = RELAY_WAIT_MAX + EVENT_WAIT_MAX.saturating_mul(events);
+        let relayed = self.relay_within(patience, room).await;
+        relayed.map_err(|failure| {
+            let failure = anyhow::Error::new(failure);
+            Error::OutcomeUnknown(failure.context(format!("room {room} was not relayed in time")))
+        })
+    }
+
+    async fn relay_within(&self, patience: Duration, room: RoomId) -> Result<(), RelayError> {
         let deadline = Instant::now() + patience;
         loop {
             let failure = match timeout_at(deadline, self.relay_until_empty(room)).await {
                 Ok(Ok(())) => return Ok(()),
-                Ok(Err(failure)) => anyhow::Error::new(failure),
-                Err(elapsed) => anyhow::Error::new(elapsed),
+                Ok(Err(failure)) => failure,
+                Err(elapsed) => elapsed.into(),
             };
             // What the stores refuse now they may take in a moment, and nothing else can be done.
-            if Instant::now() + RETRY_PAUSE >= deadline {
-                return Err(Error::OutcomeUnknown(
-                    failure.context(format!("room {room} was not relayed in time")),
-                ));
+            if failure.is_hopeless() || Instant::now() + RETRY_PAUSE >= deadline {
+                return Err(failure);
             }
             sleep(RETRY_PAUSE).await;
         }
@@ -69,19 +94,32 @@ impl App {
     /// second, until cancelled.
     pub async fn run_relay(&self, cancel: CancellationToken) {
         let mut ticks = interval(SWEEP_EVERY);
+        let mut put_off = HashMap::new();
         while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
-            let swept = cancel.run_until_cancelled(self.relay_all()).await;
-            if let Some(Err(error)) = swept {
+            let swept = cancel.run_until_cancelled(self.relay_all(&mut put_off));
+            if let Some(Err(error)) = swept.await {
                 tracing::warn!(?error, "the outbox cannot be read, trying again");
             }
         }
     }
 
-    async fn relay_all(&self) -> Result<(), StoreError> {
-        let rooms = self.store.outbox.rooms().await?;
+    /// `put_off`: hopeless rooms, and until when they keep none of the others waiting.
+    async fn relay_all(&self, put_off: &mut HashMap<RoomId, Instant>) -> Result<(), StoreError> {
+        put_off.retain(|_, until| *until > Instant::now());
+        let mut rooms = self.store.outbox.rooms().await?;
+        rooms.retain(|room| !put_off.contains_key(room));
+        let put_off = Mutex::new(put_off);
         futures::stream::iter(rooms)
             .for_each_concurrent(SWEEP_ROOMS_AT_ONCE, async |room| {
-                if let Err(error) = self.relay_room(room).await {
+                let Err(error) = self.relay_within(RELAY_WAIT_MAX, room).await else {
+                    return;
+                };
+                if error.is_hopeless() {
+                    tracing::error!(room.id = %room, ?error, "outbox cannot be relayed");
+                    let until = Instant::now() + HOPELESS_PAUSE;
+                    let mut put_off = put_off.lock().unwrap_or_else(PoisonError::into_inner);
+                    put_off.insert(room, until);
+                } else {
                     tracing::warn!(room.id = %room, ?error, "outbox not relayed, trying again");
                 }
             })
@@ -150,15 +188,15 @@ fn entry_of(row: &OutboxRow) -> Write {
     Write {
         actor,
         op_id: Some(OpId::reserved(format_args!("outbox.{}", row.id))),
-        request_hash: request_hash("outbox", &(item, kind, op, &body)),
+        request_hash: request_hash("outbox", &(item, &kind, &op, &body)),
         item,
         is_new: false,
         bytes: body.as_str().len(),
         judge: Box::new(move |_| {
             Ok(Change {
                 item,
-                kind,
-                op,
+                kind: kind.clone(),
+                op: op.clone(),
                 body: body.clone(),
             })
         }),

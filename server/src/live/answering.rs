@@ -1,12 +1,7 @@
 //! What a mailbox answers besides "written": refusals, repeated operations, and what became of writes whose
 //! outcome is unknown.
 
-use super::{
-    LiveError, Refusal,
-    deliveries::Way,
-    mailbox::{Mailbox, pause},
-    write::Mail,
-};
+use super::{LiveError, Refusal, deliveries::Way, mailbox::Mailbox, retry::pause, write::Mail};
 use crate::store::journal::{Entry, JournalError};
 use roost_schema::{OpId, UserId};
 use std::{collections::HashMap, time::Duration};
@@ -66,6 +61,11 @@ impl Mailbox {
                 }
                 // It came between the two reads: delivered first, then acknowledged.
                 Ok(_) => {}
+                // No second try reads it better: what is asked for stays unknown.
+                Err(error @ JournalError::Unsound(_)) => {
+                    self.note_unread(&error);
+                    return std::future::pending().await;
+                }
                 Err(_) => failures += 1,
             }
             pause(failures).await;

@@ -1,17 +1,18 @@
 //! How a mailbox learns what the journal holds: loading the room, and reading what it missed.
 
 use super::{
-    RoomView,
-    bus::Delivery,
-    deliveries::Way,
-    mailbox::{ITEMS_KEPT_MAX, Mailbox},
+    LiveError, RoomView, bus::Delivery, deliveries::Way, mailbox::Mailbox, room::Condition,
+    write::Mail,
 };
 use crate::store::journal::{Entry, JournalError};
+use anyhow::anyhow;
 use roost_schema::{Epoch, ItemId, Kind, Position, Seq};
-use std::sync::{Arc, atomic::Ordering};
+use std::{collections::HashSet, sync::Arc};
 
 /// Bytes read from the journal at once.
 const CATCH_UP_BYTES: usize = 1_024 * 1_024;
+/// Items kept so that their next change needs no read.
+const ITEMS_KEPT_MAX: usize = 256;
 
 impl Mailbox {
     /// Reads what the journal holds beyond the view, entry by entry, and delivers it.
@@ -49,7 +50,8 @@ impl Mailbox {
         self.behind = None;
         self.hole = None;
         self.unread_since = None;
-        self.room.is_stale.store(false, Ordering::Relaxed);
+        self.retry.succeed();
+        self.room.set_condition(Condition::Known);
         Ok(())
     }
 
@@ -59,11 +61,11 @@ impl Mailbox {
         let mut view = RoomView::new(id, epoch, head);
         let journal = &self.room.instance.journal;
         for entry in journal.items(id, &[ItemId::of_room(id)]).await? {
-            view.learn(&entry).map_err(|error| unsound(&error))?;
+            view.learn(&entry);
         }
-        let members = super::read_all(journal.as_ref(), id, Kind::Member).await?;
+        let members = super::read_all(journal.as_ref(), id, &Kind::Member).await?;
         for entry in &members {
-            view.learn(entry).map_err(|error| unsound(&error))?;
+            view.learn(entry);
         }
         self.view = view;
         self.is_loaded = true;
@@ -84,9 +86,10 @@ impl Mailbox {
             tracing::error!(room.id = %self.room.id(), journal.head = %head, journal.epoch = %epoch,
                 "the journal lost entries that were delivered; a new epoch starts");
         }
-        Err(JournalError::Unsound(
-            "its head is below what was delivered".to_owned(),
-        ))
+        // A second look tells, and it comes soon.
+        Err(JournalError::Unavailable(anyhow!(
+            "its head is below what was delivered"
+        )))
     }
 
     /// Moves the view over entries that are in the journal and tells the room's readers. Those that were
@@ -100,14 +103,11 @@ impl Mailbox {
         let instance = &self.room.instance;
         instance.deliveries.count(way, self.room.id(), entries);
         for entry in entries {
-            if let Err(error) = self.view.learn(entry) {
-                tracing::error!(room.id = %self.room.id(), entry.seq = %entry.seq, %error,
-                    "an entry's body cannot be read");
-            }
+            self.view.learn(entry);
             if self.view.items.len() > ITEMS_KEPT_MAX {
                 self.view.items.clear();
             }
-            self.view.items.insert(entry.item, entry.clone());
+            self.view.keep(entry);
         }
         self.view.head = newest.seq;
         if let Some(delivery) = self.room.delivery().as_mut() {
@@ -115,8 +115,46 @@ impl Mailbox {
         }
         self.room.announce(self.view.position());
     }
-}
 
-fn unsound(error: &serde_json::Error) -> JournalError {
-    JournalError::Unsound(format!("a body cannot be read: {error}"))
+    /// Reads the items that the waiting writes look at and the view does not hold. A write that looks at one that cannot
+    /// be read is answered so, and leaves `waiting`; the others go on.
+    pub(super) async fn read_items(&mut self, waiting: &mut Vec<Mail>) -> Result<(), JournalError> {
+        if self.view.items.len() > ITEMS_KEPT_MAX {
+            self.view.items.clear();
+        }
+        let missing: HashSet<_> = waiting
+            .iter()
+            .filter(|mail| !mail.write.is_new)
+            .map(|mail| mail.write.item)
+            .filter(|item| self.view.item(*item).is_none())
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let missing: Vec<_> = missing.into_iter().collect();
+        match self.read_into_view(&missing).await {
+            Err(JournalError::Unsound(_)) => {}
+            read => return read,
+        }
+        for item in missing {
+            match self.read_into_view(&[item]).await {
+                Err(JournalError::Unsound(problem)) => {
+                    tracing::error!(room.id = %self.room.id(), item.id = %item, problem, "an item cannot be read");
+                    for mail in waiting.extract_if(.., |mail| mail.write.item == item) {
+                        mail.answer(Err(LiveError::Unsound));
+                    }
+                }
+                read => read?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_into_view(&mut self, items: &[ItemId]) -> Result<(), JournalError> {
+        let journal = &self.room.instance.journal;
+        for entry in journal.items(self.room.id(), items).await? {
+            self.view.keep(&entry);
+        }
+        Ok(())
+    }
 }

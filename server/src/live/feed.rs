@@ -8,9 +8,10 @@ use super::{
     LiveError, LiveRoom,
     bus::{Delivery, FRAME_BYTES_MAX},
     deliveries::Way,
+    view::role_given,
 };
 use crate::store::journal::{Entry, Page, RoomHead};
-use roost_schema::{ItemId, Kind, Op, Position, RoomEvent, RoomEvents, RoomId, Seq, UserId};
+use roost_schema::{ItemId, Kind, Position, RoomEvent, RoomEvents, RoomId, Seq, UserId};
 use serde_json::value::RawValue;
 use std::{
     collections::HashSet,
@@ -80,12 +81,13 @@ impl Frame {
         Arc::clone(json)
     }
 
-    /// Where in the frame a reader's own membership ends.
-    fn removal_of(&self, reader: ItemId) -> Option<usize> {
-        let is_removal = |event: &Arc<RoomEvent>| {
-            event.kind == Kind::Member && event.op == Op::Delete && event.item == reader
+    /// Where in the frame a reader's own right to read ends: deleted, or given a role that cannot be read.
+    fn removal_of(&self, reader: ItemId) -> Option<Seq> {
+        let is_removal = |event: &&Arc<RoomEvent>| {
+            let is_membership = event.kind == Kind::Member && event.item == reader;
+            is_membership && event.op.sets_state() && role_given(&event.op, &event.body).is_none()
         };
-        self.events.iter().position(is_removal)
+        self.events.iter().find(is_removal).map(|event| event.seq)
     }
 }
 
@@ -99,7 +101,7 @@ enum Source {
 /// A reader's cursor in a room. It pulls: whoever is slow is given more at once, later.
 pub struct Feed {
     room: Arc<LiveRoom>,
-    /// The reader's own membership: the feed ends with its deletion.
+    /// The reader's own membership: the feed ends where it gives no right to read any more.
     reader: ItemId,
     cursor: Position,
     /// A floor up to here takes nothing from this reader, who has the state from after it.
@@ -137,7 +139,8 @@ impl Feed {
     /// once, by a live frame that may have no events. `None` when the reader was removed. Safe to cancel: whoever
     /// pulls does so when the reader leaves, or has no right to read any more.
     ///
-    /// Errors: `ReloadRequired` when the journal began another life, `Unavailable` when the fence is shut.
+    /// Errors: `ReloadRequired` when the journal began another life, `Unavailable` when the fence is shut, `Unsound` when
+    /// what the journal holds cannot be read.
     pub async fn next(&mut self) -> Result<Option<Arc<Frame>>, LiveError> {
         let mut failures = 0;
         loop {
@@ -176,8 +179,11 @@ impl Feed {
                 }
                 return Ok(Some(self.advance(frame, source)));
             }
-            if delivered.changed().await.is_err() {
-                return Err(LiveError::Unavailable);
+            tokio::select! {
+                biased;
+                changed = delivered.changed() => changed.map_err(|_| LiveError::Unavailable)?,
+                // Else the reader would wait in silence for what does not come.
+                () = self.room.turns_unsound() => return Err(LiveError::Unsound),
             }
         }
     }
@@ -296,19 +302,20 @@ impl Feed {
     /// Moves the cursor; a removed reader gets nothing that came after the removal. One who was invited
     /// again goes on over it: members may read the whole room.
     fn advance(&mut self, frame: Arc<Frame>, source: Source) -> Arc<Frame> {
-        let is_out = match source {
-            Source::Memory => self.ended_at().is_some(),
+        let end = match source {
+            Source::Memory => self.ended_at(),
             // It may be ahead of what was delivered here, and holds only what is current: whoever was
             // invited again is not removed in it.
-            Source::Journal => true,
+            Source::Journal => frame.removal_of(self.reader),
         };
-        let removal = is_out.then(|| frame.removal_of(self.reader)).flatten();
-        let frame = match removal {
+        let frame = match end.filter(|end| *end <= frame.position.seq) {
             None => frame,
-            Some(at) => {
+            Some(end) => {
                 self.is_ended = true;
-                let position = Position::new(frame.position.epoch, frame.events[at].seq);
-                let events = frame.events[..=at].to_vec();
+                let end = end.max(self.cursor.seq);
+                let position = Position::new(frame.position.epoch, end);
+                let mut events = frame.events.clone();
+                events.retain(|event| event.seq <= end);
                 let mut cut = Frame::new(frame.room, events, position, frame.live);
                 cut.reset = frame.reset;
                 Arc::new(cut)
@@ -333,7 +340,7 @@ fn newest_of_each(entries: Vec<Entry>) -> Vec<Arc<RoomEvent>> {
     let mut events: Vec<_> = entries
         .into_iter()
         .rev()
-        .filter(|entry| seen.insert(entry.item))
+        .filter(|entry| !entry.op.sets_state() || seen.insert(entry.item))
         .map(|entry| Arc::new(RoomEvent::from(entry)))
         .collect();
     events.reverse();

@@ -37,6 +37,11 @@ impl Mailbox {
                 self.behind = Some(Way::Repair);
                 return;
             }
+            // It is read as soon as the journal lets itself be read.
+            _ if self.behind.is_some() => {
+                self.hole = None;
+                return;
+            }
             Beyond::Hole => (Way::Repair, HOLE_WAIT_MS),
             Beyond::Expected => (Way::Sweep, EXPECTED_WAIT_MS),
         };
@@ -63,7 +68,7 @@ impl Mailbox {
 
     /// What is missing did not come by itself: it is read.
     pub(super) fn give_up_hole(&mut self) {
-        if let Some((_, way)) = self.hole {
+        if let Some((_, way)) = self.hole.take() {
             if way == Way::Repair {
                 metrics::counter!("roost_reorder_repairs_total").increment(1);
             }

@@ -56,7 +56,7 @@ impl Mailbox {
                         current: true,
                     };
                     // Later writes see it; should it not be committed, the items are read anew.
-                    self.view.items.insert(entry.item, entry.clone());
+                    self.view.keep(&entry);
                     accepted.push((mail, entry));
                 }
             }

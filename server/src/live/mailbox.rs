@@ -5,18 +5,19 @@
 //! the mailbox reads what it missed, judges again on the new state, and tries again.
 
 use super::{
-    Instance, LiveError, LiveRoom, RoomView, Written, bus::Delivery, deliveries::Way,
-    hearsay::hole_is_due, judging::Accepted, write::Mail,
+    Instance, LiveError, LiveRoom, RoomView, Written,
+    bus::Delivery,
+    deliveries::Way,
+    hearsay::hole_is_due,
+    judging::Accepted,
+    retry::{Retry, pause},
+    room::Condition,
+    write::Mail,
 };
 use crate::store::journal::{Appended, Entry, JournalError, Stop};
 use futures::FutureExt;
 use roost_schema::{Epoch, Seq};
-use std::{
-    collections::HashSet,
-    panic::AssertUnwindSafe,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep, sleep_until},
@@ -26,14 +27,10 @@ use tokio::{
 const BATCH_BYTES_MAX: usize = 1_024 * 1_024;
 /// Writes that go into the journal at once.
 const BATCH_WRITES_MAX: usize = 256;
-/// Items kept so that their next change needs no read.
-pub(super) const ITEMS_KEPT_MAX: usize = 256;
 /// How long a write waits for a journal that does not answer before it is refused.
 const WRITE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How often a write may lose the race for a slot before it is refused.
 const RACES_MAX: u32 = 32;
-/// The first pause after a lost race or a failed read; it doubles up to 64 times this, with jitter.
-const PAUSE_MIN: Duration = Duration::from_millis(5);
 /// When to come back after too many lost races.
 const RETRY_RACES: Duration = Duration::from_millis(500);
 /// A writer elsewhere that was heard of this recently is a rival.
@@ -66,6 +63,8 @@ pub(super) struct Mailbox {
     pub(super) heads_below: u32,
     /// Since when the journal cannot be read, though there is something to read.
     pub(super) unread_since: Option<Instant>,
+    /// When it is read again after it could not be.
+    pub(super) retry: Retry,
     /// How long the last commit took: what a winner waits so that the loser gets its turn.
     last_commit: Duration,
 }
@@ -83,6 +82,7 @@ impl Mailbox {
             rival_seen: None,
             heads_below: 0,
             unread_since: None,
+            retry: Retry::default(),
             last_commit: Duration::ZERO,
         }
     }
@@ -121,13 +121,11 @@ impl Mailbox {
     }
 
     async fn serve(&mut self, instance: &Instance) {
-        let mut failures = 0;
         // What happens elsewhere does not make a room be needed here.
         let mut idle_since = Instant::now();
         loop {
             self.take_heard();
-            let has_failed = !self.try_catch_up(failures).await;
-            failures = if has_failed { failures + 1 } else { 0 };
+            self.try_catch_up().await;
             let idle_until = idle_since + self.idle_max();
             tokio::select! {
                 biased;
@@ -139,7 +137,7 @@ impl Mailbox {
                     }
                     idle_since = Instant::now();
                 }
-                () = pause(failures), if has_failed => {}
+                () = self.retry.due(), if self.behind.is_some() => {}
                 () = self.room.hint.notified() => self.behind = Some(Way::Sweep),
                 mail = self.inbox.recv() => if let Some(mail) = mail {
                     let batch = self.gather(mail);
@@ -161,24 +159,39 @@ impl Mailbox {
     /// A room that has no entries does not exist: nobody can ask for many of those at a time.
     fn idle_max(&self) -> Duration {
         match self.view.head {
-            Seq::ZERO => EMPTY_MAX,
+            // Forgotten with the room, the pause after what cannot be read would be none.
+            Seq::ZERO if !self.retry.is_unsound() => EMPTY_MAX,
             _ => IDLE_MAX,
         }
     }
 
-    async fn try_catch_up(&mut self, failures: u32) -> bool {
-        let Some(way) = self.behind else { return true };
-        match self.catch_up(way).await {
-            Ok(()) => true,
-            Err(error) => {
-                let since = *self.unread_since.get_or_insert_with(Instant::now);
-                let is_stale = since.elapsed() > STALE_AFTER;
-                self.room.is_stale.store(is_stale, Ordering::Relaxed);
-                if failures == 0 {
-                    tracing::warn!(room.id = %self.room.id(), %error, "cannot catch up, retrying");
-                }
-                false
-            }
+    /// Reads what is missing, if something is and the last failure is long enough ago.
+    async fn try_catch_up(&mut self) {
+        let Some(way) = self.behind.filter(|_| self.retry.is_due()) else {
+            return;
+        };
+        if let Err(error) = self.catch_up(way).await {
+            self.note_unread(&error);
+        }
+    }
+
+    /// Nobody is let in by what is not known any more, and no second try reads better what cannot be read.
+    pub(super) fn note_unread(&mut self, error: &JournalError) {
+        let since = *self.unread_since.get_or_insert_with(Instant::now);
+        let is_first = self.retry.fail(error);
+        if self.retry.is_unsound() {
+            self.room.set_condition(Condition::Unsound);
+            tracing::error!(room.id = %self.room.id(), %error, "the room cannot be read; it is left alone");
+            return;
+        }
+        let is_stale = since.elapsed() > STALE_AFTER;
+        self.room.set_condition(if is_stale {
+            Condition::Stale
+        } else {
+            Condition::Known
+        });
+        if is_first {
+            tracing::warn!(room.id = %self.room.id(), %error, "cannot catch up, retrying");
         }
     }
 
@@ -200,10 +213,16 @@ impl Mailbox {
         let mut failures = 0;
         let mut races = 0;
         while !waiting.is_empty() {
-            if self.behind.is_some() {
+            if self.behind.is_some() && !self.retry.is_unsound() {
                 pause(failures + races).await;
             }
             self.take_heard();
+            if self.retry.is_unsound() {
+                for mail in waiting.drain(..) {
+                    mail.answer(Err(LiveError::Unsound));
+                }
+                return;
+            }
             let done = match self.room.instance.fence.is_shut() {
                 true => Err(JournalError::Fenced),
                 false => self.try_commit(&mut waiting, races).await,
@@ -216,6 +235,11 @@ impl Mailbox {
                 return;
             }
             if let Err(error) = done {
+                if matches!(error, JournalError::Unsound(_)) {
+                    self.fall_behind(Way::Repair);
+                    self.note_unread(&error);
+                    continue;
+                }
                 tracing::warn!(room.id = %self.room.id(), %error, "journal slow, retrying");
                 self.fall_behind(Way::Repair);
                 failures += 1;
@@ -339,28 +363,6 @@ impl Mailbox {
         }
         rest
     }
-
-    /// Reads the items that the waiting writes look at and the view does not hold.
-    async fn read_items(&mut self, waiting: &[Mail]) -> Result<(), JournalError> {
-        if self.view.items.len() > ITEMS_KEPT_MAX {
-            self.view.items.clear();
-        }
-        let missing: HashSet<_> = waiting
-            .iter()
-            .filter(|mail| !mail.write.is_new)
-            .map(|mail| mail.write.item)
-            .filter(|item| !self.view.items.contains_key(item))
-            .collect();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let missing: Vec<_> = missing.into_iter().collect();
-        let journal = &self.room.instance.journal;
-        for entry in journal.items(self.room.id(), &missing).await? {
-            self.view.items.insert(entry.item, entry);
-        }
-        Ok(())
-    }
 }
 
 /// Returns writes to the queue's front, in the order in which they came.
@@ -368,12 +370,4 @@ fn put_back(waiting: &mut Vec<Mail>, mails: Vec<Mail>, accepted: Accepted) {
     waiting.extend(mails);
     waiting.extend(accepted.into_iter().map(|(mail, _)| mail));
     waiting.sort_by_key(|mail| mail.queued_at);
-}
-
-/// Waits longer the more often something failed, with full jitter; not at all at first.
-pub(super) async fn pause(failures: u32) {
-    if failures > 0 {
-        let longest = PAUSE_MIN * 2_u32.pow(failures.min(6));
-        sleep(longest.mul_f64(rand::random::<f64>())).await;
-    }
 }

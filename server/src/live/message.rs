@@ -10,6 +10,7 @@ use crate::store::journal::Entry;
 use bytes::Bytes;
 use roost_schema::{Awareness, Epoch, RoomId, SessionId};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// Bytes of event bodies in one message, unless one event alone has more.
 const MESSAGE_BYTES_MAX: usize = 256 * 1_024;
@@ -33,16 +34,34 @@ pub(super) enum Message {
 }
 
 impl Message {
-    /// `None` for what another release says.
+    /// `None` for what another release says. Of entries, those before the first that cannot be read: what is left
+    /// out is missed, and read from the journal.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         match serde_json::from_slice(bytes) {
             Ok(message) => Some(message),
             Err(error) => {
                 metrics::counter!("roost_backplane_unknown_total").increment(1);
                 tracing::debug!(%error, "a message of another release is passed over");
-                None
+                Self::readable_part(bytes)
             }
         }
+    }
+
+    fn readable_part(bytes: &[u8]) -> Option<Self> {
+        let Unread::Events {
+            room,
+            epoch,
+            entries,
+        } = serde_json::from_slice(bytes).ok()?;
+        let entries: Vec<Entry> = entries
+            .into_iter()
+            .map_while(|entry| serde_json::from_str(entry.get()).ok())
+            .collect();
+        (!entries.is_empty()).then_some(Self::Events {
+            room,
+            epoch,
+            entries,
+        })
     }
 
     pub(super) fn send(&self, backplane: &dyn Backplane, channel: Channel) {
@@ -51,6 +70,18 @@ impl Message {
             Err(error) => tracing::error!(%error, "a message cannot be encoded"),
         }
     }
+}
+
+/// A message of entries before they are read.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Unread<'a> {
+    Events {
+        room: RoomId,
+        epoch: Epoch,
+        #[serde(borrow)]
+        entries: Vec<&'a RawValue>,
+    },
 }
 
 /// Tells the other instances what was committed in a room, in messages of bounded size.
@@ -123,5 +154,28 @@ mod tests {
             panic!("not understood: {}", String::from_utf8_lossy(&bytes));
         };
         assert_eq!(heard, entries);
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_read_costs_none_before_it() {
+        let mut poll = entry(None);
+        poll.kind = Kind::from("poll");
+        poll.op = Op::from("append");
+        let entries = [poll, entry(None), entry(None), entry(None)];
+        let told = Message::Events {
+            room: RoomId::generate(),
+            epoch: Epoch(2),
+            entries: entries.to_vec(),
+        };
+        let mut told = serde_json::to_value(&told).unwrap();
+        told["events"]["entries"][2]["at"] = "later".into();
+        let bytes = serde_json::to_vec(&told).unwrap();
+        let Some(Message::Events { entries: heard, .. }) = Message::decode(&bytes) else {
+            panic!("nothing of it was understood");
+        };
+        assert_eq!(heard, entries[..2]);
+        told["events"]["entries"][0]["at"] = "later".into();
+        assert!(Message::decode(&serde_json::to_vec(&told).unwrap()).is_none());
+        assert!(Message::decode(br#"{"poll":{}}"#).is_none());
     }
 }

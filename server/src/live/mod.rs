@@ -19,6 +19,7 @@ mod peers;
 mod presence;
 mod redis;
 mod reorder;
+mod retry;
 mod revocations;
 mod ring;
 mod room;
@@ -81,10 +82,16 @@ pub enum LiveError {
     /// Nothing was written.
     #[error("this instance may not write")]
     Fenced,
+    #[error("what the journal holds of the room cannot be read")]
+    Unsound,
 }
 
 impl From<JournalError> for LiveError {
     fn from(error: JournalError) -> Self {
+        if let JournalError::Unsound(problem) = &error {
+            tracing::error!(problem, "what the journal holds cannot be read");
+            return Self::Unsound;
+        }
         tracing::warn!(%error, "the journal cannot be read");
         Self::Unavailable
     }
@@ -283,12 +290,12 @@ impl Instance {
 async fn read_all(
     journal: &dyn Journal,
     room: RoomId,
-    kind: Kind,
+    kind: &Kind,
 ) -> Result<Vec<Entry>, JournalError> {
     let mut entries: Vec<Entry> = Vec::new();
     loop {
         let query = HistoryQuery {
-            kind,
+            kind: kind.clone(),
             direction: Direction::Newer,
             beyond: entries.last().map(|entry| entry.born),
             limit_items: LOAD_PAGE_ITEMS,

@@ -29,6 +29,8 @@ pub(super) struct Ring {
     knows_after: Seq,
     /// Where the newest event of each item is.
     newest: HashMap<ItemId, Seq>,
+    /// What stands beside the state of its item: events of an op that this release does not know. Nearly always none.
+    beside: Vec<(ItemId, Seq)>,
     bytes: usize,
 }
 
@@ -56,6 +58,7 @@ impl Ring {
             serves_after: head,
             knows_after: head,
             newest: HashMap::new(),
+            beside: Vec::new(),
             bytes: 0,
         }
     }
@@ -64,7 +67,11 @@ impl Ring {
     pub(super) fn push(&mut self, entries: &[Entry]) -> Vec<Arc<RoomEvent>> {
         let first = self.told.len();
         for entry in entries {
-            self.supersede(entry.item, entry.seq);
+            if entry.op.sets_state() {
+                self.supersede(entry.item, entry.seq);
+            } else {
+                self.beside.push((entry.item, entry.seq));
+            }
             let event = RoomEvent::from(entry.clone());
             let mut told = Told {
                 seq: entry.seq,
@@ -121,9 +128,18 @@ impl Ring {
     }
 
     fn supersede(&mut self, item: ItemId, by: Seq) {
-        let Some(earlier) = self.newest.insert(item, by) else {
-            return;
-        };
+        let is_beside = |(beside, _): &mut (ItemId, Seq)| *beside == item;
+        let beside: Vec<_> = self.beside.extract_if(.., is_beside).collect();
+        for (_, seq) in beside {
+            self.lose_body(seq);
+        }
+        if let Some(earlier) = self.newest.insert(item, by) {
+            self.lose_body(earlier);
+        }
+    }
+
+    /// It may be forgotten already.
+    fn lose_body(&mut self, earlier: Seq) {
         let at = self.told.partition_point(|told| told.seq < earlier);
         if let Some(told) = self.told.get_mut(at)
             && told.seq == earlier
@@ -152,6 +168,7 @@ impl Ring {
             self.bare = self.bare.saturating_sub(1);
             self.serves_after = self.serves_after.max(oldest.seq);
             self.knows_after = oldest.seq;
+            self.beside.retain(|(_, seq)| *seq != oldest.seq);
             if let hash_map::Entry::Occupied(newest) = self.newest.entry(oldest.item)
                 && *newest.get() == oldest.seq
             {
@@ -230,8 +247,8 @@ mod tests {
         assert_eq!(seqs(&fresh), [13]);
         assert!(ring.bytes + 9_000 < before, "{before} to {}", ring.bytes);
         let kept = ring.told[0].event.as_ref().unwrap();
-        let all = (kept.seq, kept.item, kept.kind, kept.actor, &kept.body);
-        let (kind, actor) = (first.kind, first.actor);
+        let all = (kept.seq, kept.item, &kept.kind, kept.actor, &kept.body);
+        let (kind, actor) = (&first.kind, first.actor);
         assert_eq!(all, (Seq(11), item, kind, actor, &Body::null()));
         let run = ring.run_after(START).unwrap();
         assert_eq!((seqs(&run.events), run.cut_at), (vec![12, 13], None));
@@ -248,6 +265,22 @@ mod tests {
         assert_eq!(seqs(&fresh), [12]);
         assert_eq!(seqs(&ring.run_after(START).unwrap().events), [12]);
         assert!(!format!("{ring:?}").contains("beyond"));
+    }
+
+    #[test]
+    fn an_op_of_another_release_stands_beside_the_state_until_the_next() {
+        let mut ring = Ring::after(START);
+        let item = ItemId::generate();
+        let suffix = Entry {
+            op: Op::from("append"),
+            ..entry(Seq(12), item, "and its suffix")
+        };
+        let fresh = ring.push(&[entry(Seq(11), item, "text"), suffix]);
+        assert_eq!(seqs(&fresh), [11, 12]);
+        assert_eq!(seqs(&ring.run_after(START).unwrap().events), [11, 12]);
+        ring.push(&[entry(Seq(13), item, "edited")]);
+        assert_eq!(seqs(&ring.run_after(START).unwrap().events), [13]);
+        assert!(!format!("{ring:?}").contains("suffix"));
     }
 
     proptest! {

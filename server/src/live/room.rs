@@ -14,10 +14,7 @@ use crate::store::journal::Entry;
 use roost_schema::{Epoch, Position, RoomId, Seq, UserId};
 use std::{
     future::Future,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
@@ -47,8 +44,7 @@ pub struct LiveRoom {
     pub(super) seen: Mutex<Option<Position>>,
     /// What other instances told of, and how far their journal is known to go.
     hearsay: Mutex<Hearsay>,
-    /// The journal is ahead, and could not be read for a while: nobody's rights are known.
-    pub(super) is_stale: AtomicBool,
+    condition: watch::Sender<Condition>,
     /// Something was heard.
     pub(super) news: Notify,
     pub(super) awareness: AwarenessBoard,
@@ -96,7 +92,7 @@ impl LiveRoom {
             hint: Notify::new(),
             seen: Mutex::default(),
             hearsay: Mutex::default(),
-            is_stale: AtomicBool::default(),
+            condition: watch::Sender::new(Condition::Known),
             news: Notify::new(),
             awareness: AwarenessBoard::default(),
             _served: served,
@@ -150,11 +146,14 @@ impl LiveRoom {
 
     /// The room's roles at the newest head this instance has delivered.
     ///
-    /// Errors: `Unavailable` while it knows that there is more, and cannot read it.
+    /// Errors: `Unavailable` while it knows that there is more, and cannot read it; `Unsound` when what
+    /// there is cannot be read at all.
     pub async fn view(&self) -> Result<Arc<RoomView>, LiveError> {
         self.loaded().await?;
-        if self.is_stale.load(Ordering::Relaxed) {
-            return Err(LiveError::Unavailable);
+        match *self.condition.borrow() {
+            Condition::Known => {}
+            Condition::Stale => return Err(LiveError::Unavailable),
+            Condition::Unsound => return Err(LiveError::Unsound),
         }
         self.delivery()
             .as_ref()
@@ -214,10 +213,31 @@ impl LiveRoom {
 
     async fn loaded(&self) -> Result<Position, LiveError> {
         let mut delivered = self.delivered.subscribe();
-        let loaded = tokio::time::timeout(LOAD_WAIT_MAX, delivered.wait_for(Option::is_some)).await;
-        match loaded {
-            Ok(Ok(position)) => position.ok_or(LiveError::Unavailable),
-            Ok(Err(_)) | Err(_) => Err(LiveError::Unavailable),
+        let loaded = async {
+            tokio::select! {
+                biased;
+                loaded = delivered.wait_for(Option::is_some) => match loaded {
+                    Ok(position) => position.ok_or(LiveError::Unavailable),
+                    Err(_) => Err(LiveError::Unavailable),
+                },
+                () = self.turns_unsound() => Err(LiveError::Unsound),
+            }
+        };
+        let loaded = tokio::time::timeout(LOAD_WAIT_MAX, loaded).await;
+        loaded.unwrap_or(Err(LiveError::Unavailable))
+    }
+
+    pub(super) fn set_condition(&self, condition: Condition) {
+        let replaced = |before: &mut Condition| std::mem::replace(before, condition) != condition;
+        self.condition.send_if_modified(replaced);
+    }
+
+    /// Resolves when what the journal holds of the room cannot be read.
+    pub(super) async fn turns_unsound(&self) {
+        let mut condition = self.condition.subscribe();
+        let is_unsound = |condition: &Condition| *condition == Condition::Unsound;
+        if condition.wait_for(is_unsound).await.is_err() {
+            std::future::pending().await
         }
     }
 
@@ -285,6 +305,16 @@ impl LiveRoom {
     pub(super) fn announce(&self, position: Position) {
         self.delivered.send_replace(Some(position));
     }
+}
+
+/// How far what is known of a room can be relied on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Condition {
+    Known,
+    /// The journal is ahead, and could not be read for a while: nobody's rights are known.
+    Stale,
+    /// The journal holds something that cannot be read: the room is left alone until somebody has mended it.
+    Unsound,
 }
 
 /// What there is besides the entries that follow the head.

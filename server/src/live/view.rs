@@ -2,7 +2,8 @@
 
 use crate::store::journal::Entry;
 use roost_schema::{
-    Epoch, ErrorCode, ItemId, Kind, MemberState, Op, Position, Role, RoomId, RoomState, Seq, UserId,
+    Body, Epoch, ErrorCode, ItemId, Kind, MemberState, Op, Position, Role, RoomId, RoomState, Seq,
+    UserId,
 };
 use std::{collections::HashMap, sync::Arc};
 
@@ -20,9 +21,10 @@ pub struct RoomView {
     id: RoomId,
     pub(super) epoch: Epoch,
     pub(super) head: Seq,
-    /// With the seq of the entry that said so; `None` for a member who was removed.
+    /// With the seq of the entry that said so; `None` for a member who was removed, or whose role cannot be read.
     members: Arc<HashMap<ItemId, (Seq, Option<Role>)>>,
-    state: Option<(Seq, Arc<RoomState>)>,
+    /// The room's state by the entry of this seq; `None` if it cannot be read.
+    state: (Seq, Option<Arc<RoomState>>),
     pub(super) items: HashMap<ItemId, Entry>,
 }
 
@@ -33,7 +35,7 @@ impl RoomView {
             epoch,
             head,
             members: Arc::default(),
-            state: None,
+            state: (Seq::ZERO, None),
             items: HashMap::new(),
         }
     }
@@ -56,8 +58,9 @@ impl RoomView {
         }
     }
 
+    /// So is a room that says nothing of itself, or nothing that can be read: it may be that it takes no writes.
     pub fn is_archived(&self) -> bool {
-        self.state.as_ref().is_some_and(|(_, state)| state.archived)
+        self.state.1.as_ref().is_none_or(|state| state.archived)
     }
 
     /// The newest entry of an item the write named, tombstones included.
@@ -69,31 +72,42 @@ impl RoomView {
         Position::new(self.epoch, self.head)
     }
 
-    /// Takes in what an entry says of members and room; the newest entry of an item wins.
-    pub(super) fn learn(&mut self, entry: &Entry) -> serde_json::Result<()> {
+    /// Keeps an entry as the state of its item, if it says how the item is.
+    pub(super) fn keep(&mut self, entry: &Entry) {
+        if entry.op.sets_state() {
+            self.items.insert(entry.item, entry.clone());
+        }
+    }
+
+    /// Takes in what an entry says of members and room; the newest entry of an item wins. When a room is loaded and when
+    /// it is followed alike: a member whose role cannot be read has no rights, a room whose state cannot is archived.
+    pub(super) fn learn(&mut self, entry: &Entry) {
+        if !entry.op.sets_state() {
+            return;
+        }
         match entry.kind {
             Kind::Member => {
-                let known = self
-                    .members
-                    .get(&entry.item)
-                    .map_or(Seq::ZERO, |(seq, _)| *seq);
-                if entry.seq > known {
-                    let role = match entry.op {
-                        Op::Put => Some(entry.body.decode::<MemberState>()?.role),
-                        Op::Delete => None,
-                    };
+                let known = self.members.get(&entry.item);
+                if entry.seq > known.map_or(Seq::ZERO, |(seq, _)| *seq) {
+                    let role = role_given(&entry.op, &entry.body);
+                    self.warn_of_unreadable(entry, role.is_none());
                     Arc::make_mut(&mut self.members).insert(entry.item, (entry.seq, role));
                 }
             }
-            Kind::Room => {
-                let known = self.state.as_ref().map_or(Seq::ZERO, |(seq, _)| *seq);
-                if entry.seq > known && entry.op == Op::Put {
-                    self.state = Some((entry.seq, Arc::new(entry.body.decode()?)));
-                }
+            Kind::Room if entry.seq > self.state.0 => {
+                let state = entry.body.decode().ok().map(Arc::new);
+                self.warn_of_unreadable(entry, state.is_none());
+                self.state = (entry.seq, state);
             }
-            Kind::Session | Kind::Message => {}
+            Kind::Room | Kind::Session | Kind::Message | Kind::Other(_) => {}
         }
-        Ok(())
+    }
+
+    fn warn_of_unreadable(&self, entry: &Entry, says_nothing: bool) {
+        if says_nothing && entry.op == Op::Put {
+            tracing::warn!(room.id = %self.id, entry.seq = %entry.seq, entry.kind = %entry.kind,
+                "of another release, it may be: what cannot be read gives no rights");
+        }
     }
 
     /// The same without items: what readers are judged by.
@@ -104,5 +118,13 @@ impl RoomView {
             state: self.state.clone(),
             ..*self
         })
+    }
+}
+
+/// The role that the newest entry of a membership gives.
+pub(super) fn role_given(op: &Op, body: &Body) -> Option<Role> {
+    match op {
+        Op::Put => body.decode::<MemberState>().ok().map(|state| state.role),
+        Op::Delete | Op::Other(_) => None,
     }
 }

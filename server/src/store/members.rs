@@ -41,7 +41,8 @@ impl Members {
         Self { sql, clock }
     }
 
-    /// A room's members, newest first, those after a place in that list.
+    /// A room's members, newest first, those after a place in that list. Whoever has a role of another release has no
+    /// rights here, and is not listed.
     pub async fn list(
         &self,
         room: RoomId,
@@ -53,7 +54,7 @@ impl Members {
             user_id: UserId::from_uuid(Uuid::max()),
         });
         let sql = format!(
-            "{SELECT_MEMBER} WHERE m.room_id = $1 AND (m.joined_us, m.user_id) < ($2, $3)
+            "{SELECT_MEMBER} WHERE m.room_id = $1 AND (m.joined_us, m.user_id) < ($2, $3) AND {HAS_RIGHTS}
              ORDER BY m.joined_us DESC, m.user_id DESC LIMIT $4"
         );
         let values = [
@@ -80,7 +81,7 @@ impl Members {
             let transaction = &*transaction;
             lock(transaction, acting).await?;
             let user = user_id(transaction, invitee).await?;
-            if find(transaction, acting.room_id, user).await?.is_some() {
+            if role_in(transaction, acting.room_id, user).await?.is_some() {
                 return Err(RoomError::AlreadyMember);
             }
             if count(transaction, acting.room_id).await? >= MEMBERS_PER_ROOM_MAX {
@@ -109,18 +110,18 @@ impl Members {
         transact(&self.sql, operation, now, |transaction| async move {
             let transaction = &*transaction;
             lock(transaction, acting).await?;
-            let mut member = find(transaction, acting.room_id, user)
+            let before = role_in(transaction, acting.room_id, user)
                 .await?
                 .ok_or(RoomError::NotMember)?;
-            if member.role == role {
-                return Ok(member);
+            if before != role.as_str() {
+                keep_an_owner(transaction, acting.room_id, &before).await?;
+                update(transaction, acting.room_id, user, role).await?;
+                let event = put_event(acting.room_id, user, role, acting.user_id)?;
+                outbox::push_locked(transaction, &event).await?;
             }
-            keep_an_owner(transaction, acting.room_id, member.role).await?;
-            member.role = role;
-            update(transaction, acting.room_id, user, role).await?;
-            let event = put_event(acting.room_id, user, role, acting.user_id)?;
-            outbox::push_locked(transaction, &event).await?;
-            Ok(member)
+            find(transaction, acting.room_id, user)
+                .await?
+                .ok_or(RoomError::NotMember)
         })
         .await
     }
@@ -136,10 +137,10 @@ impl Members {
         transact(&self.sql, operation, now, |transaction| async move {
             let transaction = &*transaction;
             lock(transaction, acting).await?;
-            let member = find(transaction, acting.room_id, user)
+            let role = role_in(transaction, acting.room_id, user)
                 .await?
                 .ok_or(RoomError::NotMember)?;
-            keep_an_owner(transaction, acting.room_id, member.role).await?;
+            keep_an_owner(transaction, acting.room_id, &role).await?;
             delete(transaction, acting.room_id, user).await?;
             let event = delete_event(acting.room_id, user, acting.user_id);
             outbox::push_locked(transaction, &event).await?;
@@ -192,13 +193,29 @@ pub(super) fn put_event(
     })
 }
 
-/// Reads the column `role`.
+/// Whether a member `m` has a role that gives rights in this release.
+pub(super) const HAS_RIGHTS: &str = "m.role IN ('owner', 'editor', 'commenter', 'viewer')";
+
+/// Reads the column `role` of one who has rights.
 pub(super) fn role(row: &QueryResult) -> Result<Role, StoreError> {
     let kept: String = row.try_get("", "role")?;
     Role::ALL
         .into_iter()
         .find(|role| role.as_str() == kept)
         .ok_or_else(|| StoreError::unreadable(anyhow::anyhow!("role {kept:?}")))
+}
+
+/// What a person is in a room, also in a word of another release.
+async fn role_in(
+    transaction: &DatabaseTransaction,
+    room: RoomId,
+    user: UserId,
+) -> Result<Option<String>, StoreError> {
+    let sql = "SELECT role FROM members WHERE room_id = $1 AND user_id = $2";
+    let values = [room.as_uuid().into(), user.as_uuid().into()];
+    let query = statement(transaction, sql, values);
+    let row = transaction.query_one_raw(query).await?;
+    row.map(|row| Ok(row.try_get("", "role")?)).transpose()
 }
 
 /// Reads a column of microseconds since 1970.
@@ -239,9 +256,9 @@ async fn user_id(
 async fn keep_an_owner(
     transaction: &DatabaseTransaction,
     room: RoomId,
-    role: Role,
+    role: &str,
 ) -> Result<(), RoomError> {
-    if role != Role::Owner {
+    if role != Role::Owner.as_str() {
         return Ok(());
     }
     let sql = "SELECT count(*) AS count FROM members WHERE room_id = $1 AND role = 'owner'";
@@ -309,7 +326,7 @@ async fn find(
     room: RoomId,
     user: UserId,
 ) -> Result<Option<Member>, StoreError> {
-    let sql = format!("{SELECT_MEMBER} WHERE m.room_id = $1 AND m.user_id = $2");
+    let sql = format!("{SELECT_MEMBER} WHERE m.room_id = $1 AND m.user_id = $2 AND {HAS_RIGHTS}");
     let values = [room.as_uuid().into(), user.as_uuid().into()];
     let query = statement(connection, &sql, values);
     let row = connection.query_one_raw(query).await?;

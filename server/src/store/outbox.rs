@@ -68,7 +68,7 @@ pub(super) async fn push_locked(
             event.room.as_uuid().into(),
             event.item.as_uuid().into(),
             event.kind.as_str().into(),
-            op_text(event.op).into(),
+            event.op.as_str().into(),
             event.body.as_str().into(),
             event.actor.as_uuid().into(),
         ],
@@ -189,7 +189,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// The room's oldest rows, in order.
+    /// The room's oldest rows, in order; those before the first that cannot be read, or an error if that is the oldest.
     pub async fn oldest(&self) -> Result<Vec<OutboxRow>, StoreError> {
         let query = statement(
             &self.sql.read,
@@ -201,7 +201,15 @@ impl Claim {
             Some(transaction) => transaction.query_all_raw(query).await?,
             None => self.sql.read_all(query).await?,
         };
-        rows.iter().map(outbox_row).collect()
+        let mut readable = Vec::with_capacity(rows.len());
+        for row in &rows {
+            match outbox_row(row) {
+                Ok(row) => readable.push(row),
+                Err(error) if readable.is_empty() => return Err(error),
+                Err(_) => break,
+            }
+        }
+        Ok(readable)
     }
 
     /// Deletes the rows up to an id, which the journal holds now. Kept when the claim is finished;
@@ -232,24 +240,10 @@ fn outbox_row(row: &QueryResult) -> Result<OutboxRow, StoreError> {
         event: OutboxEvent {
             room: RoomId::from_uuid(uuid("room_id")?),
             item: ItemId::from_uuid(uuid("item")?),
-            kind: text("kind")?.parse().map_err(StoreError::unreadable)?,
-            op: op_of(&text("op")?)?,
+            kind: Kind::from(text("kind")?.as_str()),
+            op: Op::from(text("op")?.as_str()),
             body: Body::from_text(text("body")?).map_err(StoreError::unreadable)?,
             actor: UserId::from_uuid(uuid("actor")?),
         },
     })
-}
-
-const fn op_text(op: Op) -> &'static str {
-    match op {
-        Op::Put => "put",
-        Op::Delete => "delete",
-    }
-}
-
-fn op_of(text: &str) -> Result<Op, StoreError> {
-    [Op::Put, Op::Delete]
-        .into_iter()
-        .find(|op| op_text(*op) == text)
-        .ok_or_else(|| StoreError::unreadable(anyhow::anyhow!("{text:?} is not an operation")))
 }

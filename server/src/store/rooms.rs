@@ -2,7 +2,8 @@
 //! events that tell it, in the room's outbox.
 
 use super::{
-    Clock, Operation, Sql, StoreError, members,
+    Clock, Operation, Sql, StoreError,
+    members::{self, HAS_RIGHTS},
     outbox::{self, OutboxEvent},
     room_change::{ActingMember, RoomError, admit, known, lock, transact},
     transaction::{execute, statement},
@@ -84,8 +85,9 @@ impl Rooms {
         transact(&self.sql, operation, now, |transaction| async move {
             let transaction = &*transaction;
             let pair = pair(opener, other);
-            if let Some(room) = find_direct(transaction, pair, opener).await? {
-                return Ok(room);
+            if is_pair(transaction, pair).await? {
+                let found = find_direct(transaction, pair, opener).await?;
+                return found.ok_or(RoomError::NotMember);
             }
             admit(transaction, opener, &[other]).await?;
             let room = Room {
@@ -105,7 +107,7 @@ impl Rooms {
         .await
     }
 
-    /// A room as one of its members sees it; `None` to everybody else.
+    /// A room as one of its members sees it; `None` to everybody else, and of a type that this release does not know.
     pub async fn find(&self, room: RoomId, user: UserId) -> Result<Option<Room>, StoreError> {
         find(&self.sql.read, room, user).await
     }
@@ -124,7 +126,7 @@ impl Rooms {
         // The names of types are ours; nothing a client sent becomes part of the statement.
         let types: Vec<String> = types.iter().map(|t| format!("'{}'", t.as_str())).collect();
         let sql = format!(
-            "{SELECT_ROOM} WHERE m.user_id = $1 AND m.room_id < $2 AND r.type IN ({})
+            "{SELECT_ROOM} WHERE m.user_id = $1 AND m.room_id < $2 AND {HAS_RIGHTS} AND r.type IN ({})
              ORDER BY m.room_id DESC LIMIT $3",
             types.join(", ")
         );
@@ -259,6 +261,9 @@ async fn insert_pair(
     Ok(())
 }
 
+/// Whether a room `r` is of a type that this release serves.
+const IS_KNOWN: &str = "r.type IN ('board', 'direct', 'group', 'personal')";
+
 const SELECT_ROOM: &str = "SELECT r.id, r.type, r.title, r.archived, m.role, r.created_by, \
     r.created_us FROM members m JOIN rooms r ON r.id = m.room_id";
 
@@ -267,13 +272,26 @@ pub(super) async fn find(
     id: RoomId,
     user: UserId,
 ) -> Result<Option<Room>, StoreError> {
-    let sql = format!("{SELECT_ROOM} WHERE m.room_id = $1 AND m.user_id = $2");
+    let sql = format!(
+        "{SELECT_ROOM} WHERE m.room_id = $1 AND m.user_id = $2 AND {HAS_RIGHTS} AND {IS_KNOWN}"
+    );
     let values = [id.as_uuid().into(), user.as_uuid().into()];
     let query = statement(connection, &sql, values);
     let row = connection.query_one_raw(query).await?;
     row.as_ref().map(room).transpose()
 }
 
+async fn is_pair(
+    connection: &impl ConnectionTrait,
+    (low, high): (UserId, UserId),
+) -> Result<bool, StoreError> {
+    let sql = "SELECT room_id FROM direct_pairs WHERE low = $1 AND high = $2";
+    let values = [low.as_uuid().into(), high.as_uuid().into()];
+    let query = statement(connection, sql, values);
+    Ok(connection.query_one_raw(query).await?.is_some())
+}
+
+/// As one of the two sees it; `None` to one who has a role there that this release does not know.
 async fn find_direct(
     connection: &impl ConnectionTrait,
     (low, high): (UserId, UserId),
@@ -281,7 +299,7 @@ async fn find_direct(
 ) -> Result<Option<Room>, StoreError> {
     let sql = format!(
         "{SELECT_ROOM} JOIN direct_pairs p ON p.room_id = r.id
-         WHERE p.low = $1 AND p.high = $2 AND m.user_id = $3"
+         WHERE p.low = $1 AND p.high = $2 AND m.user_id = $3 AND {HAS_RIGHTS} AND {IS_KNOWN}"
     );
     let values = [
         low.as_uuid().into(),

@@ -68,7 +68,7 @@ impl World {
         };
         let body = match op {
             Op::Put => Body::encode(&state).unwrap(),
-            Op::Delete => Body::null(),
+            Op::Delete | Op::Other(_) => Body::null(),
         };
         let item = ItemId::of_member(self.reader);
         self.write(item, Kind::Member, op, body).await;
@@ -92,8 +92,8 @@ impl World {
             judge: Box::new(move |_| {
                 Ok(Change {
                     item,
-                    kind,
-                    op,
+                    kind: kind.clone(),
+                    op: op.clone(),
                     body: body.clone(),
                 })
             }),

@@ -210,7 +210,7 @@ impl From<&Entry> for Row {
         Self {
             seq: entry.seq,
             item: entry.item,
-            op: entry.op,
+            op: entry.op.clone(),
             body: entry.body.as_str().to_owned(),
             actor: entry.actor,
             operation: entry.op_id.clone().unwrap(),

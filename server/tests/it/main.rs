@@ -21,6 +21,7 @@ mod graphql;
 mod health;
 mod instances;
 mod journal;
+mod kinds;
 mod limits;
 mod mailbox;
 mod members;

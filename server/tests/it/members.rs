@@ -126,7 +126,7 @@ async fn a_removed_member_is_an_outsider(world: World) {
     let removed = here.app.remove_member(&alice, room, bob.user_id, None);
     removed.await.unwrap();
     let newest = journal(&here.store, room).await.pop().unwrap();
-    assert_eq!((newest.kind, newest.op), (Kind::Member, Op::Delete));
+    assert_eq!((&newest.kind, &newest.op), (&Kind::Member, &Op::Delete));
     assert_eq!(
         code(here.app.read_room(&bob, room).await),
         ErrorCode::NotFound

@@ -42,7 +42,7 @@ async fn a_board_is_its_makers_and_its_journal_begins_with_both(world: World) {
     assert_eq!(here.app.read_room(&alice, board.id).await.unwrap(), board);
 
     let entries = journal(&here.store, board.id).await;
-    let kinds: Vec<Kind> = entries.iter().map(|entry| entry.kind).collect();
+    let kinds: Vec<Kind> = entries.iter().map(|entry| entry.kind.clone()).collect();
     assert_eq!(kinds, [Kind::Room, Kind::Member]);
     let state: RoomState = entries[0].body.decode().unwrap();
     assert_eq!(state.title.as_deref(), Some("Plan"));
@@ -383,7 +383,7 @@ async fn a_persons_own_room_is_theirs_alone_and_stays_as_it_is(world: World) {
         (RoomType::Personal, Role::Viewer)
     );
     let entries = journal(&here.store, own).await;
-    let kinds: Vec<Kind> = entries.iter().map(|entry| entry.kind).collect();
+    let kinds: Vec<Kind> = entries.iter().map(|entry| entry.kind.clone()).collect();
     assert_eq!(kinds, [Kind::Room, Kind::Member, Kind::Session]);
 
     assert_eq!(

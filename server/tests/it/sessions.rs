@@ -291,7 +291,7 @@ async fn sessions_told(here: &Instance, actor: &Actor) -> HashMap<ItemId, Option
     let events = events(here, actor).await.into_iter();
     let name = |event: &RoomEvent| match event.op {
         Op::Put => Some(event.body.decode::<SessionState>().unwrap().name),
-        Op::Delete => None,
+        Op::Delete | Op::Other(_) => None,
     };
     events
         .filter(|event| event.kind == Kind::Session)

@@ -84,7 +84,7 @@ impl Reading {
             if event.seq > known {
                 let body: Value = serde_json::from_str(event.body.as_str()).unwrap_or_default();
                 self.items
-                    .insert(event.item, (event.seq, event.op, canonical(&body)));
+                    .insert(event.item, (event.seq, event.op.clone(), canonical(&body)));
             }
         }
         if frame.live {

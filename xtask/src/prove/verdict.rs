@@ -146,7 +146,12 @@ fn passed(reading: &Reading, log: &Log<'_>) -> Passed {
 
 fn newest(log: &Log<'_>) -> HashMap<ItemId, (Seq, Op, String)> {
     log.values()
-        .map(|entry| (entry.item, (entry.seq, entry.op, canonical(&entry.body))))
+        .map(|entry| {
+            (
+                entry.item,
+                (entry.seq, entry.op.clone(), canonical(&entry.body)),
+            )
+        })
         .collect()
 }
 

@@ -1,13 +1,24 @@
 //! What both stores write in the same way.
 
 use super::{JournalError, Result};
-use roost_schema::{Op, Seq};
+use roost_schema::{Body, Op, RoomId, Seq};
 
-pub(super) const fn op_text(op: Op) -> &'static str {
-    match op {
-        Op::Put => "put",
-        Op::Delete => "delete",
+/// What a stored entry says of its item. An entry without a body was emptied, which reads as a deletion; but an emptied
+/// one is neither current nor has an op id: any other that has no body lost it, and nothing may be concluded from that.
+pub(super) fn said(op: &str, body: Option<String>, is_emptied: bool) -> Result<(Op, Body)> {
+    match body {
+        Some(text) => Ok((op.into(), Body::from_text(text).map_err(unsound)?)),
+        None if is_emptied => Ok((Op::Delete, Body::null())),
+        None => Err(unsound("it has no body, and was not emptied")),
     }
+}
+
+/// Says which entry it is that cannot be read.
+pub(super) fn unreadable(room: RoomId, seq: Option<i64>, error: &JournalError) -> JournalError {
+    let seq = seq.map_or_else(|| "of unknown seq".to_owned(), |seq| seq.to_string());
+    unsound(format!(
+        "entry {seq} of room {room} cannot be read: {error}"
+    ))
 }
 
 /// Seqs and epochs never come near the 63 bits the stores have for them.

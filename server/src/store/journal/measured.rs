@@ -47,6 +47,8 @@ pub struct MeasuredJournal {
 struct Meter {
     duration: Histogram,
     failures: Counter,
+    /// Failures because what is stored cannot be read: somebody has to look at it.
+    unsound: Counter,
 }
 
 impl MeasuredJournal {
@@ -56,6 +58,8 @@ impl MeasuredJournal {
             duration: metrics::histogram!("roost_journal_operation_duration_seconds",
                 "store" => store, "operation" => operation),
             failures: metrics::counter!("roost_journal_failures_total",
+                "store" => store, "operation" => operation),
+            unsound: metrics::counter!("roost_journal_unsound_total",
                 "store" => store, "operation" => operation),
         };
         Arc::new(Self {
@@ -74,8 +78,10 @@ impl MeasuredJournal {
         let done = work.await;
         if let Some(meter) = self.meters.get(operation as usize) {
             meter.duration.record(started.elapsed().as_secs_f64());
-            if done.is_err() {
+            if let Err(error) = &done {
                 meter.failures.increment(1);
+                let is_unsound = matches!(error, JournalError::Unsound(_));
+                meter.unsound.increment(u64::from(is_unsound));
             }
         }
         done

@@ -10,6 +10,9 @@
 //! * Nothing is sent through a shut [`Gate`], however long the append has waited before.
 //! * An outcome that cannot be known is an error, [`JournalError::OutcomeUnknown`], never a guess.
 //! * Readers tolerate two `current` entries of one item for a moment: the higher seq is the state.
+//! * Kinds and ops are text. An entry of an op that this release does not know is kept and read like any other; it
+//!   clears no older entry and is no state: it stays current beside its item's state until the next one.
+//! * An entry without a body was emptied, or is an error: [`JournalError::Unsound`], never a deletion.
 
 mod encoding;
 mod gate;
@@ -120,7 +123,7 @@ pub struct RoomHead {
 }
 
 /// Selects items of one kind in the order they were born.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct HistoryQuery {
     pub kind: Kind,
     pub direction: Direction,
@@ -158,7 +161,7 @@ pub enum JournalError {
     /// Nothing was written: the gate was shut before the statement was sent.
     #[error("this instance may not write")]
     Fenced,
-    /// What is stored cannot be read back, or a setting is weaker than the promises need.
+    /// What is stored cannot be read back, or a setting is weaker than the promises need: trying again soon helps nobody.
     #[error("the journal is unsound: {0}")]
     Unsound(String),
 }
@@ -170,8 +173,9 @@ pub type Result<T, E = JournalError> = std::result::Result<T, E>;
 pub trait Journal: Send + Sync {
     /// Appends entries of one room whose seqs are head+1, head+2, …: the entry before the first must
     /// exist (unless it is seq 1). Every entry is inserted current, and older entries of the same
-    /// items are cleared by exactly `room, item, current, seq < mine`. (SQL: what a later entry of the
-    /// batch supersedes is inserted not current, and what is refused clears nothing.)
+    /// items are cleared by exactly `room, item, current, seq < mine` where mine sets the item's state.
+    /// (SQL: what a later entry of the batch supersedes is inserted not current, and what is refused
+    /// clears nothing.)
     ///
     /// The gate is asked after each wait, right before what makes the entries durable is sent: shut,
     /// nothing is written and the answer is [`JournalError::Fenced`].

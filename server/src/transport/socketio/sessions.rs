@@ -68,10 +68,10 @@ async fn tell(
         if change.kind != Kind::Session {
             continue;
         }
-        let event = if change.op == Op::Put && known.insert(change.item) {
-            "user:loggedIn"
-        } else {
-            "session:updated"
+        let event = match change.op {
+            Op::Put if known.insert(change.item) => "user:loggedIn",
+            Op::Put | Op::Delete => "session:updated",
+            Op::Other(_) => continue,
         };
         outbox.tell(event, &**change).await?;
     }

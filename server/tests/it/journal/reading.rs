@@ -5,8 +5,10 @@ use super::{
     stores::Store,
 };
 use chrono::Duration;
-use roost_schema::{Direction, Epoch, ItemId, Kind, RoomId, Seq};
-use roost_server::store::journal::{Entry, HistoryQuery, Journal, Page, RoomHead, Trim};
+use roost_schema::{Direction, Epoch, ItemId, Kind, Op, RoomId, Seq};
+use roost_server::store::journal::{
+    Entry, HistoryQuery, Journal, JournalError, Page, RoomHead, Trim,
+};
 use std::{collections::BTreeMap, sync::Arc};
 
 on!([sqlite, postgres, mongo] contract:
@@ -17,6 +19,8 @@ on!([sqlite, postgres, mongo] contract:
     changes_agree_with_a_plain_list,
     history_is_read_both_ways_without_the_dead,
     two_current_entries_are_tolerated,
+    kinds_and_ops_of_another_release_are_carried,
+    a_current_entry_without_a_body_is_no_deletion,
     trimming_keeps_slots_and_raises_the_floor_first,
     an_expired_tombstone_brings_nothing_back_to_life,
     an_epoch_stays_until_it_is_changed_and_two_racers_change_it_once,
@@ -47,6 +51,78 @@ fn page(page: &Page) -> (Vec<u64>, bool) {
 mod contract {
     use super::*;
     use Direction::{Newer, Older};
+
+    pub(super) async fn kinds_and_ops_of_another_release_are_carried(store: &Store) {
+        let (journal, room) = (store.open().await, RoomId::generate());
+        let mut batch = run(room, 1, 3);
+        batch[1].kind = Kind::from("poll");
+        batch.push(Entry {
+            op: Op::from("append"),
+            ..change(&batch[0], 4)
+        });
+        append(&*journal, &batch).await;
+        let all = usize::MAX / 2;
+        assert_eq!(
+            journal.log(room, Seq::ZERO, all).await.unwrap().entries,
+            batch
+        );
+        let changes = journal.changes(room, Seq::ZERO, all).await.unwrap();
+        assert_eq!(
+            changes.entries, batch,
+            "the op stands beside the state of its item"
+        );
+        let polls = HistoryQuery {
+            kind: Kind::from("poll"),
+            ..history(Newer, None, 9)
+        };
+        assert_eq!(
+            seqs(&journal.history(room, polls).await.unwrap().entries),
+            [2]
+        );
+        let messages = journal
+            .history(room, history(Older, None, 9))
+            .await
+            .unwrap();
+        assert_eq!(seqs(&messages.entries), [3, 1]);
+        let items = journal.items(room, &[batch[0].item]).await.unwrap();
+        assert_eq!(seqs(&items), [1]);
+        // The next state supersedes both.
+        append(&*journal, &[deletion(&batch[0], 5)]).await;
+        let changes = journal.changes(room, Seq::ZERO, all).await.unwrap();
+        assert_eq!(seqs(&changes.entries), [2, 3, 5]);
+        let trim = Trim {
+            superseded_before: now() + Duration::hours(1),
+            tombstones_before: now() - Duration::hours(1),
+        };
+        assert_eq!(journal.trim(trim).await.unwrap(), 2);
+    }
+
+    pub(super) async fn a_current_entry_without_a_body_is_no_deletion(store: &Store) {
+        let (journal, room) = (store.open().await, RoomId::generate());
+        let batch = run(room, 1, 3);
+        append(&*journal, &batch).await;
+        append(&*journal, &[change(&batch[2], 4)]).await;
+        store.lose_body(room, Seq(1)).await;
+        let all = usize::MAX / 2;
+        let is_unsound = |page: Result<Page, JournalError>| matches!(page, Err(JournalError::Unsound(what)) if what.contains(&room.to_string()));
+        assert!(is_unsound(journal.log(room, Seq::ZERO, all).await));
+        assert!(is_unsound(journal.changes(room, Seq::ZERO, all).await));
+        assert!(is_unsound(
+            journal.history(room, history(Newer, None, 9)).await
+        ));
+        journal.items(room, &[batch[0].item]).await.unwrap_err();
+        // What does not touch it is read; a superseded entry that still has its op id was not emptied either.
+        assert_eq!(
+            seqs(&journal.log(room, Seq(1), all).await.unwrap().entries),
+            [2, 3, 4]
+        );
+        store.lose_body(room, Seq(3)).await;
+        assert!(is_unsound(journal.log(room, Seq(1), all).await));
+        assert_eq!(
+            seqs(&journal.changes(room, Seq(1), all).await.unwrap().entries),
+            [2, 4]
+        );
+    }
 
     pub(super) async fn heads_of_many_rooms_come_with_the_epoch(store: &Store) {
         let journal = store.open().await;

@@ -2,7 +2,7 @@
 //! server that `cargo xtask test` started.
 
 use mongodb::options::{ClientOptions, ServerMonitoringMode};
-use roost_schema::{Op, RoomId, Seq};
+use roost_schema::{RoomId, Seq};
 use roost_server::store::{
     Sql,
     journal::{Entry, Journal, MongoJournal, SqlJournal},
@@ -118,6 +118,23 @@ impl Store {
         assert_eq!(updated.modified_count, 1);
     }
 
+    /// Takes an entry's body away behind the journal's back, as a disk may.
+    pub(crate) async fn lose_body(&self, room: RoomId, seq: Seq) {
+        if self.is_sql() {
+            let text = "UPDATE journal SET body = NULL WHERE room = $1 AND seq = $2";
+            self.execute(text, room, seq).await;
+            return;
+        }
+        let entries = self
+            .mongo_database()
+            .await
+            .collection::<bson::Document>("journal");
+        let filter = bson::doc! { "room": bson::Uuid::from(room.as_uuid()), "seq": signed(seq) };
+        let update = bson::doc! { "$unset": { "body": "" } };
+        let updated = entries.update_one(filter, update).await.unwrap();
+        assert_eq!(updated.modified_count, 1);
+    }
+
     /// Writes an entry behind the journal's back: no look at the slot before it.
     pub(crate) async fn plant(&self, entry: &Entry) {
         match self {
@@ -136,7 +153,7 @@ impl Store {
             signed(entry.seq).into(),
             entry.item.as_uuid().into(),
             entry.kind.as_str().into(),
-            if entry.op == Op::Put { "put" } else { "delete" }.into(),
+            entry.op.as_str().into(),
             entry.actor.as_uuid().into(),
             entry.op_id.as_ref().map(ToString::to_string).into(),
             entry.request_hash.0.to_vec().into(),
@@ -170,7 +187,7 @@ impl Store {
             "seq": signed(entry.seq),
             "item": bson::Uuid::from(entry.item.as_uuid()),
             "kind": entry.kind.as_str(),
-            "op": if entry.op == Op::Put { "put" } else { "delete" },
+            "op": entry.op.as_str(),
             "actor": bson::Uuid::from(entry.actor.as_uuid()),
             "operation": operation,
             "hash": generic(entry.request_hash.0.to_vec()),

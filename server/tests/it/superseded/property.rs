@@ -168,6 +168,7 @@ impl Model {
                 match event.op {
                     Op::Put => state.insert(event.item, event.body.decode().unwrap()),
                     Op::Delete => state.remove(&event.item),
+                    Op::Other(_) => None,
                 };
             }
             *position = frame.position;
@@ -292,8 +293,8 @@ impl Journaled {
             judge: Box::new(move |_| {
                 Ok(Change {
                     item,
-                    kind,
-                    op,
+                    kind: kind.clone(),
+                    op: op.clone(),
                     body: body.clone(),
                 })
             }),

@@ -108,7 +108,7 @@ fn assert_state(read: &RoomEvents, gone: ItemId, kept: ItemId) {
     assert!(is_clean(read), "{read:?}");
     let of = |item| read.events.iter().filter(move |event| event.item == item);
     assert_eq!(
-        of(gone).map(|event| event.op).collect::<Vec<_>>(),
+        of(gone).map(|event| event.op.clone()).collect::<Vec<_>>(),
         [Op::Delete]
     );
     assert_eq!(of(kept).count(), 1, "{read:?}");

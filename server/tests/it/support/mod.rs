@@ -8,7 +8,6 @@ mod server;
 mod unfinished;
 mod via;
 
-#[expect(unused_imports, reason = "stories take what they need")]
 pub(crate) use {
     cable::Cable,
     person::{PASSWORD, Person, message},
@@ -160,12 +159,17 @@ impl World {
     }
 
     pub(crate) async fn on_postgres() -> Self {
+        Self::migrated(Self::empty_postgres().await, tempfile::tempdir().unwrap()).await
+    }
+
+    /// The address of a database of its own that has no schema yet.
+    pub(crate) async fn empty_postgres() -> String {
         let server = postgres_url();
         let name = format!("roost_{}", Uuid::now_v7().simple());
         let admin = Sql::connect(&format!("{server}postgres")).await.unwrap();
         let create = format!("CREATE DATABASE {name}");
         admin.write.execute_unprepared(&create).await.unwrap();
-        Self::migrated(format!("{server}{name}"), tempfile::tempdir().unwrap()).await
+        format!("{server}{name}")
     }
 
     /// An `SQLite` database, and a `MongoDB` one for the journal.

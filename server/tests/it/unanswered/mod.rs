@@ -136,7 +136,7 @@ fn write(actor: UserId, text: &str, item: ItemId, kind: Kind, body: Body) -> Wri
             let (op, body) = (Op::Put, body.clone());
             Ok(Change {
                 item,
-                kind,
+                kind: kind.clone(),
                 op,
                 body,
             })

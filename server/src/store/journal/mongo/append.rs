@@ -135,7 +135,7 @@ fn stop(code: i32, message: &str, details: Option<&Document>) -> Option<Stop> {
 async fn clear_older(journal: &MongoJournal, room: RoomId, committed: &[Entry]) -> Result<()> {
     let superseding: BTreeMap<_, _> = committed
         .iter()
-        .filter(|entry| entry.born < entry.seq)
+        .filter(|entry| entry.born < entry.seq && entry.op.sets_state())
         .map(|entry| (entry.item, entry.seq))
         .collect();
     clear(journal, room, &superseding).await

@@ -2,11 +2,11 @@
 
 use crate::store::journal::{
     Entry, RequestHash, Result,
-    encoding::{op_text, seq_from, signed, unsound},
+    encoding::{said, seq_from, signed, unreadable, unsound},
 };
 use bson::{Binary, Bson, Document, doc, spec::BinarySubtype};
 use chrono::DateTime;
-use roost_schema::{Body, ItemId, Op, OpId, RoomId, Seq, UserId};
+use roost_schema::{ItemId, Kind, OpId, RoomId, Seq, UserId};
 use uuid::Uuid;
 
 /// Stands in neither a UUID nor an op id.
@@ -25,7 +25,7 @@ pub(super) fn document(entry: &Entry) -> Document {
         "seq": signed(entry.seq.0),
         "item": uuid(entry.item.as_uuid()),
         "kind": entry.kind.as_str(),
-        "op": op_text(entry.op),
+        "op": entry.op.as_str(),
         "actor": uuid(entry.actor.as_uuid()),
         "operation": operation,
         "hash": generic(entry.request_hash.0.to_vec()),
@@ -56,29 +56,33 @@ fn generic(bytes: Vec<u8>) -> Binary {
     Binary { subtype, bytes }
 }
 
-/// Reads a document. One without a body was emptied: a deletion, and not current.
+/// Reads a document. A kind or an op of another release is carried.
 pub(super) fn entry(room: RoomId, document: &Document) -> Result<Entry> {
+    read(room, document).map_err(|error| unreadable(room, document.get_i64("seq").ok(), &error))
+}
+
+fn read(room: RoomId, document: &Document) -> Result<Entry> {
     let seq = |field| seq_from(document.get_i64(field).map_err(unsound)?);
     let text = |field| document.get_str(field).map_err(unsound);
     let body = document.get_str("body").ok().map(str::to_owned);
     let hash = document.get_binary_generic("hash").map_err(unsound)?;
-    let is_put = body.is_some() && text("op")? == op_text(Op::Put);
+    let op_id = document.get_str("operation").ok().and_then(op_id_of);
+    let current = document.get_bool("current").map_err(unsound)?;
+    let (op, body) = said(text("op")?, body, !current && op_id.is_none())?;
     Ok(Entry {
         room,
         seq: seq("seq")?,
         item: ItemId::from_uuid(uuid_from(document, "item")?),
-        kind: text("kind")?.parse().map_err(unsound)?,
-        op: if is_put { Op::Put } else { Op::Delete },
-        body: body
-            .map_or_else(|| Ok(Body::null()), Body::from_text)
-            .map_err(unsound)?,
+        kind: Kind::from(text("kind")?),
+        op,
+        body,
         actor: UserId::from_uuid(uuid_from(document, "actor")?),
-        op_id: document.get_str("operation").ok().and_then(op_id_of),
+        op_id,
         request_hash: RequestHash(hash.as_slice().try_into().map_err(unsound)?),
         at: DateTime::from_timestamp_millis(document.get_i64("at").map_err(unsound)?)
             .ok_or_else(|| unsound("a time is out of range"))?,
         born: seq("born")?,
-        current: document.get_bool("current").map_err(unsound)?,
+        current,
     })
 }
 

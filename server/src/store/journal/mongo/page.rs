@@ -50,10 +50,11 @@ pub(super) async fn changes(
     let newest: HashMap<_, _> = page
         .entries
         .iter()
+        .filter(|entry| entry.op.sets_state())
         .map(|entry| (entry.item, entry.seq))
         .collect();
     page.entries
-        .retain(|entry| newest.get(&entry.item) == Some(&entry.seq));
+        .retain(|entry| !entry.op.sets_state() || newest.get(&entry.item) == Some(&entry.seq));
     Ok(page)
 }
 
@@ -83,6 +84,9 @@ pub(super) async fn history(
     };
     let mut last = None;
     page(journal, room, filter, cut, |entry| {
+        if !entry.op.sets_state() {
+            return false;
+        }
         let is_newest = last.replace(entry.item) != Some(entry.item);
         is_newest && entry.op == Op::Put
     })
@@ -156,7 +160,8 @@ pub(super) async fn items(
         let filter = doc! {
             "room": uuid(room.as_uuid()), "item": { "$in": items }, "current": true,
         };
-        for entry in find(journal, room, filter).await? {
+        let found = find(journal, room, filter).await?;
+        for entry in found.into_iter().filter(|entry| entry.op.sets_state()) {
             let known = newest.get(&entry.item).map(|known| known.seq);
             if known < Some(entry.seq) {
                 newest.insert(entry.item, entry);

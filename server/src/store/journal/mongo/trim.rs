@@ -3,7 +3,7 @@
 use super::{MongoJournal, append, document, document::uuid, unavailable, within_deadline};
 use crate::store::journal::{
     Result, Trim,
-    encoding::{op_text, seq_from, signed, unsound},
+    encoding::{seq_from, signed, unsound},
 };
 use bson::{Bson, Document, doc};
 use futures::TryStreamExt;
@@ -17,7 +17,7 @@ const STEP_DOCUMENTS: usize = 500;
 pub(super) async fn tombstones(journal: &MongoJournal, bounds: Trim) -> Result<u64> {
     let filter = doc! {
         "current": true,
-        "op": op_text(Op::Delete),
+        "op": Op::Delete.as_str(),
         "at": { "$lt": bounds.tombstones_before.timestamp_millis() },
     };
     let mut emptied = 0;

@@ -30,7 +30,10 @@ pub(super) async fn write(
         }
     }
     let mut superseding = BTreeMap::new();
-    for entry in batch.iter().filter(|entry| entry.born < entry.seq) {
+    for entry in batch
+        .iter()
+        .filter(|entry| entry.born < entry.seq && entry.op.sets_state())
+    {
         superseding.insert(entry.item, entry.seq);
     }
     let superseding: Vec<_> = superseding.into_iter().collect();
@@ -45,7 +48,13 @@ pub(super) fn are_newest(batch: &[Entry]) -> Vec<bool> {
     let mut newest: Vec<_> = batch
         .iter()
         .rev()
-        .map(|entry| seen.insert(entry.item))
+        .map(|entry| {
+            let is_newest = !seen.contains(&entry.item);
+            if entry.op.sets_state() {
+                seen.insert(entry.item);
+            }
+            is_newest
+        })
         .collect();
     newest.reverse();
     newest

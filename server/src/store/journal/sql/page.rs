@@ -12,16 +12,31 @@ use crate::store::journal::{
 use roost_schema::{Direction, ItemId, OpId, RoomId, Seq, UserId};
 use sea_orm::{QueryResult, Value};
 
-/// The state of an item: of two current entries the higher seq. A subquery for each row, not a
-/// join, so that no planner reads the whole room for one page.
-const IS_NEWEST: &str = "j.is_current AND j.seq = (SELECT max(newer.seq) FROM journal AS newer \
-                         WHERE newer.room = j.room AND newer.item = j.item AND newer.is_current)";
+/// An entry that says how its item is: one of an op that this release does not know does not.
+macro_rules! sets_state {
+    ($entry:literal) => {
+        concat!($entry, ".op IN ('put', 'delete')")
+    };
+}
+
+/// Whether no entry is newer: of two current entries the higher seq is the state. A subquery for each row, not a join,
+/// so that no planner reads the whole room for one page.
+const NONE_IS_NEWER: &str = concat!(
+    "j.seq = (SELECT max(newer.seq) FROM journal AS newer WHERE newer.room = j.room AND newer.item = j.item \
+     AND newer.is_current AND ",
+    sets_state!("newer"),
+    ")"
+);
 
 /// The same for `PostgreSQL`, where only the index by (room, item, seq) can give this order: one
 /// item as a range keeps `item` in it.
-const IS_NEWEST_BY_INDEX: &str = "j.is_current AND j.seq >= (SELECT newer.seq FROM journal AS newer \
+const NONE_IS_NEWER_BY_INDEX: &str = concat!(
+    "j.seq >= (SELECT newer.seq FROM journal AS newer \
      WHERE newer.room = j.room AND newer.item >= j.item AND newer.item <= j.item \
-     AND newer.is_current ORDER BY newer.item DESC, newer.seq DESC LIMIT 1)";
+     AND newer.is_current AND ",
+    sets_state!("newer"),
+    " ORDER BY newer.item DESC, newer.seq DESC LIMIT 1)"
+);
 
 pub(super) async fn log(
     journal: &SqlJournal,
@@ -40,7 +55,7 @@ pub(super) async fn changes(
     limit_bytes: usize,
 ) -> Result<Page> {
     let cut = Cut::by_bytes(limit_bytes);
-    let filter = format!("j.seq > $3 AND {}", is_newest(journal));
+    let filter = format!("j.seq > $3 AND {}", is_change(journal));
     page(journal, room, &filter, &cut, vec![seq_value(since)]).await
 }
 
@@ -67,11 +82,29 @@ pub(super) async fn history(
     page(journal, room, &filter, &cut, values).await
 }
 
-const fn is_newest(journal: &SqlJournal) -> &'static str {
+/// The state of an item.
+fn is_newest(journal: &SqlJournal) -> String {
+    let sets_state = sets_state!("j");
+    format!(
+        "j.is_current AND {sets_state} AND {}",
+        none_is_newer(journal)
+    )
+}
+
+/// What a reader has to hear: states, and what another release holds to be current beside them.
+fn is_change(journal: &SqlJournal) -> String {
+    let sets_state = sets_state!("j");
+    format!(
+        "j.is_current AND (NOT {sets_state} OR {})",
+        none_is_newer(journal)
+    )
+}
+
+const fn none_is_newer(journal: &SqlJournal) -> &'static str {
     // Only SQLite has a writer.
     match journal.writer {
-        Some(_) => IS_NEWEST,
-        None => IS_NEWEST_BY_INDEX,
+        Some(_) => NONE_IS_NEWER,
+        None => NONE_IS_NEWER_BY_INDEX,
     }
 }
 
@@ -157,7 +190,8 @@ pub(super) async fn items(
     let mut entries = Vec::with_capacity(items.len());
     for items in items.chunks(LIST_MAX) {
         let mut text = format!(
-            "SELECT {COLUMNS} FROM journal AS j WHERE j.room = $1 AND {IS_NEWEST} AND j.item IN ("
+            "SELECT {COLUMNS} FROM journal AS j WHERE j.room = $1 AND {} AND j.item IN (",
+            is_newest(journal)
         );
         for number in 0..items.len() {
             let comma = if number == 0 { "$" } else { ", $" };

@@ -12,11 +12,7 @@ use super::{
     within_deadline,
 };
 use crate::store::{
-    journal::{
-        Appended, Entry, Gate, JournalError, Result, Stop,
-        encoding::{op_text, signed},
-        gate,
-    },
+    journal::{Appended, Entry, Gate, JournalError, Result, Stop, encoding::signed, gate},
     postgres::STATEMENT_LONGEST,
     sql::{is_dead, on_living_connection},
 };
@@ -49,7 +45,7 @@ const APPEND: &str = "\
             $13::bigint[], $14::text[]) AS batch
         WHERE COALESCE((SELECT slot.seq FROM journal AS slot
             WHERE slot.room = $1 AND slot.seq <= $2 ORDER BY slot.seq DESC LIMIT 1), 0) = $2
-        RETURNING item, seq, born, is_current
+        RETURNING item, seq, born, op, is_current
     ), older AS (
         SELECT found.place FROM written CROSS JOIN LATERAL (
             SELECT j.ctid AS place FROM journal AS j
@@ -57,7 +53,7 @@ const APPEND: &str = "\
                 AND j.is_current AND j.seq < written.seq
             ORDER BY j.item DESC, j.seq DESC
         ) AS found
-        WHERE written.is_current AND written.born < written.seq
+        WHERE written.is_current AND written.born < written.seq AND written.op IN ('put', 'delete')
     ), cleared AS (
         UPDATE journal SET is_current = FALSE FROM older WHERE journal.ctid = older.place
     )
@@ -129,7 +125,7 @@ fn inserting(
         .bind(numbers(|entry| signed(entry.seq.0)))
         .bind(ids(|entry| entry.item.as_uuid()))
         .bind(texts(|entry| entry.kind.as_str().to_owned()))
-        .bind(texts(|entry| op_text(entry.op).to_owned()))
+        .bind(texts(|entry| entry.op.as_str().to_owned()))
         .bind(ids(|entry| entry.actor.as_uuid()))
         .bind(batch.iter().map(op_id).collect::<Vec<_>>())
         .bind(batch.iter().map(hash).collect::<Vec<_>>())
@@ -187,7 +183,7 @@ pub(super) async fn items(
     let text = format!(
         "SELECT {COLUMNS} FROM unnest($2::uuid[]) AS asked (item) CROSS JOIN LATERAL (
             SELECT * FROM journal AS j WHERE j.room = $1 AND j.item >= asked.item
-                AND j.item <= asked.item AND j.is_current
+                AND j.item <= asked.item AND j.is_current AND j.op IN ('put', 'delete')
             ORDER BY j.item DESC, j.seq DESC LIMIT 1) AS j"
     );
     let mut items: Vec<_> = items.iter().map(|item| item.as_uuid()).collect();

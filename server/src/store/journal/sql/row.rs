@@ -2,10 +2,10 @@
 
 use crate::store::journal::{
     Entry, RequestHash, Result,
-    encoding::{op_text, seq_from, signed, unsound},
+    encoding::{said, seq_from, signed, unreadable, unsound},
 };
 use chrono::DateTime;
-use roost_schema::{Body, ItemId, Op, OpId, RoomId, Seq, UserId};
+use roost_schema::{ItemId, Kind, OpId, RoomId, Seq, UserId};
 use sea_orm::{DbErr, QueryResult, Value};
 use uuid::Uuid;
 
@@ -13,26 +13,26 @@ use uuid::Uuid;
 pub(super) const COLUMNS: &str = "j.seq, j.item, j.kind, j.op, j.actor, j.op_id, j.request_hash, \
                                   j.at_ms, j.born, j.is_current, j.body";
 
-/// Reads a row of [`COLUMNS`]. A row without a body was emptied: a deletion, and not current.
+/// Reads a row of [`COLUMNS`]. A kind or an op of another release is carried.
 pub(super) fn entry(room: RoomId, row: &QueryResult) -> Result<Entry> {
+    read(room, row).map_err(|error| unreadable(room, get(row, "seq").ok(), &error))
+}
+
+fn read(room: RoomId, row: &QueryResult) -> Result<Entry> {
     let kind: String = get(row, "kind")?;
+    let op: String = get(row, "op")?;
     let op_id: Option<String> = get(row, "op_id")?;
     let hash: Vec<u8> = get(row, "request_hash")?;
     let body: Option<String> = get(row, "body")?;
-    let is_put = get::<String>(row, "op")? == op_text(Op::Put);
+    let current: bool = get(row, "is_current")?;
+    let (op, body) = said(&op, body, !current && op_id.is_none())?;
     Ok(Entry {
         room,
         seq: seq_from(get(row, "seq")?)?,
         item: ItemId::from_uuid(get::<Uuid>(row, "item")?),
-        kind: kind.parse().map_err(unsound)?,
-        op: if is_put && body.is_some() {
-            Op::Put
-        } else {
-            Op::Delete
-        },
-        body: body
-            .map_or_else(|| Ok(Body::null()), Body::from_text)
-            .map_err(unsound)?,
+        kind: Kind::from(kind.as_str()),
+        op,
+        body,
         actor: UserId::from_uuid(get::<Uuid>(row, "actor")?),
         op_id: op_id.map(OpId::from_kept),
         request_hash: RequestHash(
@@ -42,7 +42,7 @@ pub(super) fn entry(room: RoomId, row: &QueryResult) -> Result<Entry> {
         at: DateTime::from_timestamp_millis(get(row, "at_ms")?)
             .ok_or_else(|| unsound("a time is out of range"))?,
         born: seq_from(get(row, "born")?)?,
-        current: get(row, "is_current")?,
+        current,
     })
 }
 
@@ -54,7 +54,7 @@ pub(super) fn values(entry: &Entry) -> [Value; 11] {
         seq_value(entry.seq),
         entry.item.as_uuid().into(),
         entry.kind.as_str().into(),
-        op_text(entry.op).into(),
+        entry.op.as_str().into(),
         entry.actor.as_uuid().into(),
         entry.op_id.as_ref().map(ToString::to_string).into(),
         entry.request_hash.0.to_vec().into(),

@@ -1,0 +1,137 @@
+//! Three instances of this release, and one of a later release beside them, which writes what they do not know.
+
+use super::Foreign;
+use crate::support::{Person, Program, Via, World, free_address, in_time, message};
+use roost_schema::{ChangeRoom, ErrorCode, ItemId, Kind, Role, RoomEvent, RoomId};
+use std::time::Duration;
+
+/// Five times the two queries a second that are allowed, in the time that is watched.
+const READS_MAX: u64 = 5 * 2 * 5;
+const WATCHED: Duration = Duration::from_secs(5);
+const INSTANCES: usize = 3;
+
+#[tokio::test]
+async fn a_later_release_costs_the_readers_nothing() {
+    let world = World::on_postgres_and_redis().await;
+    let mut programs = Vec::new();
+    for _ in 0..INSTANCES {
+        let private = free_address().to_string();
+        let program = world
+            .start_program(&[("metrics_listen", private.as_str())])
+            .await;
+        programs.push((program, private));
+    }
+    let alice = Person::register(&programs[0].0.endpoint, "alice").await;
+    let bob = Person::register(&programs[1].0.endpoint, "bob").await;
+    let room = alice.board("Plan").await.id;
+    alice.invite(room, &bob, Role::Owner).await;
+    // Everywhere he may write, so everywhere the room is loaded with him as an owner.
+    for (program, _) in &programs {
+        let there = bob.at(&program.endpoint);
+        in_time(there.send(Via::Rest, room, message("as an owner")))
+            .await
+            .unwrap();
+    }
+    let mut watches = Vec::new();
+    for ((program, _), via) in programs.iter().zip(Via::ALL) {
+        let reader = alice.at(&program.endpoint);
+        let mut watch = reader.watch(via, room, None).await.unwrap();
+        watch.next().await.unwrap();
+        watches.push(watch);
+    }
+
+    let entry = |item, kind, body| Foreign {
+        room,
+        item,
+        kind,
+        op: "put",
+        body: Some(body),
+        actor: alice.id(),
+    };
+    let question = r#"{"question":"when?"}"#;
+    let first = world
+        .append(&entry(ItemId::generate(), "poll", question))
+        .await;
+    let member = ItemId::of_member(bob.id());
+    world
+        .append(&entry(member, "member", r#"{"role":"guest"}"#))
+        .await;
+    world
+        .append(&entry(ItemId::generate(), "poll", question))
+        .await;
+    for (program, _) in &programs {
+        let there = bob.at(&program.endpoint);
+        let refused = in_time(there.send(Via::Rest, room, message("still?"))).await;
+        assert_eq!(refused.unwrap_err().code(), Some(ErrorCode::NotFound));
+        let change = ChangeRoom {
+            title: Some("Mine".into()),
+            ..ChangeRoom::default()
+        };
+        let refused = there.change_room(room, &change).await.unwrap_err();
+        assert_eq!(refused.code(), Some(ErrorCode::NotFound));
+    }
+    let told = alice
+        .send(Via::Rest, room, message("it goes on"))
+        .await
+        .unwrap();
+    assert_eq!(told.seq.0, first.0 + 3);
+    for watch in &mut watches {
+        let events = watch.events(4).await;
+        let seqs: Vec<_> = events.iter().map(|event| event.seq.0).collect();
+        assert_eq!(seqs, (first.0..=told.seq.0).collect::<Vec<_>>());
+        assert_eq!(events[0].kind, Kind::from("poll"));
+        assert_eq!(events[0].body.as_str(), question);
+        assert_eq!(events[2].kind, events[0].kind);
+    }
+
+    the_journal_is_left_alone(&programs, &alice, room).await;
+    for (program, _) in &programs {
+        let page = alice
+            .at(&program.endpoint)
+            .list_events(room, None)
+            .await
+            .unwrap();
+        let is_poll = |event: &&RoomEvent| event.kind == Kind::from("poll");
+        assert_eq!(page.events.iter().filter(is_poll).count(), 2);
+    }
+}
+
+async fn the_journal_is_left_alone(programs: &[(Program, String)], alice: &Person, room: RoomId) {
+    let before = reads_of_rooms(programs).await;
+    let end = tokio::time::Instant::now() + WATCHED;
+    while tokio::time::Instant::now() < end {
+        alice
+            .send(Via::Rest, room, message("and on"))
+            .await
+            .unwrap();
+        tokio::time::sleep(WATCHED / 20).await;
+    }
+    let reads = reads_of_rooms(programs).await - before;
+    assert!(
+        reads < READS_MAX,
+        "the journal was read {reads} times in {WATCHED:?}"
+    );
+    println!("the journal was read {reads} times in {WATCHED:?} by {INSTANCES} instances");
+}
+
+/// How often the instances read entries: not the heads, which the sweep asks for all rooms at once.
+async fn reads_of_rooms(programs: &[(Program, String)]) -> u64 {
+    let mut sum = 0;
+    for (_, private) in programs {
+        let page = reqwest::get(format!("http://{private}/metrics"))
+            .await
+            .unwrap();
+        for line in page.text().await.unwrap().lines() {
+            let is_read = ["log", "changes", "items", "history", "operations"]
+                .iter()
+                .any(|name| {
+                    line.starts_with("roost_journal_operation_duration_seconds_count")
+                        && line.contains(&format!("operation=\"{name}\""))
+                });
+            if is_read {
+                sum += line.rsplit(' ').next().unwrap().parse::<u64>().unwrap();
+            }
+        }
+    }
+    sum
+}

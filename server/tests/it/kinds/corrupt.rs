@@ -1,0 +1,227 @@
+//! What lost its body is no deletion: its room alone is left alone, says so at once, and is not read over and over.
+
+use super::Foreign;
+use crate::support::{Instance, World, code, eventually, new_board, on_each_database};
+use async_trait::async_trait;
+use roost_schema::{Epoch, ErrorCode, ItemId, OpId, RoomId, Seq, UserId};
+use roost_server::{
+    app::Actor,
+    live::{Live, LiveError, Place},
+    store::journal::{Appended, Entry, Gate, Heads, HistoryQuery, Journal, Page, Result, Trim},
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::time::Instant;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+on_each_database!(
+    a_room_with_a_corrupt_entry_is_left_alone_and_comes_back,
+    an_item_that_cannot_be_read_costs_only_its_own_writes,
+    a_corrupt_room_is_not_looked_at_over_and_over,
+);
+
+/// As a disk leaves it: the newest entry of its item, and no body.
+async fn lose_body(world: &World, room: RoomId, seq: Seq) {
+    let lose = "UPDATE journal SET body = NULL WHERE room = $1 AND seq = $2";
+    let seq = i64::try_from(seq.0).unwrap();
+    world
+        .execute(lose, vec![room.as_uuid().into(), seq.into()])
+        .await;
+}
+
+async fn mend(world: &World, room: RoomId, seq: Seq, body: &str) {
+    let mend = "UPDATE journal SET body = $3 WHERE room = $1 AND seq = $2";
+    let seq = i64::try_from(seq.0).unwrap();
+    world
+        .execute(mend, vec![room.as_uuid().into(), seq.into(), body.into()])
+        .await;
+}
+
+/// A membership by another writer that lost its body on the way: following and loading must read it.
+async fn corrupt_membership(world: &World, actor: &Actor, room: RoomId) -> Seq {
+    let entry = Foreign {
+        room,
+        item: ItemId::of_member(UserId::generate()),
+        kind: "member",
+        op: "put",
+        body: None,
+        actor: actor.user_id,
+    };
+    world.append(&entry).await
+}
+
+async fn write(here: &Instance, actor: &Actor, room: RoomId) -> roost_server::app::Result<()> {
+    let sent = here
+        .app
+        .send_message(actor, room, super::message("hello"))
+        .await;
+    sent.map(drop)
+}
+
+async fn a_room_with_a_corrupt_entry_is_left_alone_and_comes_back(world: World) {
+    let here = world.instance().await;
+    let alice = world.person("alice").await;
+    let room = new_board(&here.app, &alice, "Plan").await.id;
+    let other = new_board(&here.app, &alice, "Other").await.id;
+    write(&here, &alice, room).await.unwrap();
+    let mut feed = here.app.watch_room(&alice, room, None).await.unwrap();
+    feed.next().await.unwrap().unwrap();
+    let corrupt = corrupt_membership(&world, &alice, room).await;
+    assert_eq!(code(write(&here, &alice, room).await), ErrorCode::Internal);
+    // Whoever watches is told, and does not wait in silence.
+    assert!(matches!(feed.next().await, Err(LiveError::Unsound)));
+    let fresh = world.instance().await;
+    for instance in [&here, &fresh] {
+        let begun = Instant::now();
+        assert_eq!(
+            code(write(instance, &alice, room).await),
+            ErrorCode::Internal
+        );
+        let read = instance.app.list_events(&alice, room, None).await;
+        assert_eq!(code(read), ErrorCode::Internal);
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "nobody waits for what cannot come"
+        );
+        write(instance, &alice, other).await.unwrap();
+    }
+    mend(&world, room, corrupt, "{}").await;
+    for instance in [&here, &fresh] {
+        eventually(async || write(instance, &alice, room).await.is_ok()).await;
+    }
+}
+
+async fn an_item_that_cannot_be_read_costs_only_its_own_writes(world: World) {
+    let here = world.instance().await;
+    let alice = world.person("alice").await;
+    let room = new_board(&here.app, &alice, "Plan").await.id;
+    let lost = here
+        .app
+        .send_message(&alice, room, super::message("lost"))
+        .await
+        .unwrap();
+    let kept = here
+        .app
+        .send_message(&alice, room, super::message("kept"))
+        .await
+        .unwrap();
+    lose_body(&world, room, lost.seq).await;
+    // It knows nothing of the items, and loads the room at its head.
+    let fresh = world.instance().await;
+    let (deleted, others) = tokio::join!(
+        fresh.app.delete_item(&alice, super::delete(room, lost.id)),
+        fresh.app.delete_item(&alice, super::delete(room, kept.id)),
+    );
+    assert_eq!(code(deleted), ErrorCode::Internal);
+    others.unwrap();
+    assert_eq!(
+        code(fresh.app.read_message(&alice, room, lost.id).await),
+        ErrorCode::Internal
+    );
+    write(&fresh, &alice, room).await.unwrap();
+}
+
+async fn a_corrupt_room_is_not_looked_at_over_and_over(world: World) {
+    let here = world.instance().await;
+    let alice = world.person("alice").await;
+    let room = new_board(&here.app, &alice, "Plan").await.id;
+    write(&here, &alice, room).await.unwrap();
+    let counted = Arc::new(Counted {
+        journal: Arc::clone(&here.store.journal),
+        reads: AtomicU64::new(0),
+    });
+    let cancel = CancellationToken::new();
+    let live = Live::new(
+        counted.clone(),
+        Place::alone(),
+        TaskTracker::new(),
+        cancel.clone(),
+    );
+    live.room(room).view().await.unwrap();
+    corrupt_membership(&world, &alice, room).await;
+    // The sweep finds it.
+    eventually(async || matches!(live.room(room).view().await, Err(LiveError::Unsound))).await;
+    let before = counted.reads.load(Ordering::Relaxed);
+    let end = Instant::now() + Duration::from_secs(3);
+    let mut asked = 0;
+    while Instant::now() < end {
+        // People ask, the sweep hints, others write.
+        assert!(live.room(room).view().await.is_err());
+        asked += 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let reads = counted.reads.load(Ordering::Relaxed) - before;
+    println!("asked {asked} times, the journal was read {reads} times");
+    // One look may fall into the time.
+    assert!(
+        reads <= 2,
+        "asked {asked} times, the journal was read {reads} times"
+    );
+    cancel.cancel();
+}
+
+/// A journal whose reads of entries are counted; all is done by the real one.
+struct Counted {
+    journal: Arc<dyn Journal>,
+    reads: AtomicU64,
+}
+
+impl Counted {
+    fn read(&self) -> &dyn Journal {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        &*self.journal
+    }
+}
+
+#[async_trait]
+impl Journal for Counted {
+    async fn append(
+        &self,
+        room: RoomId,
+        batch: &[Entry],
+        gate: &Arc<dyn Gate>,
+    ) -> Result<Appended> {
+        self.journal.append(room, batch, gate).await
+    }
+
+    async fn heads(&self, rooms: &[RoomId]) -> Result<Heads> {
+        self.journal.heads(rooms).await
+    }
+
+    async fn log(&self, room: RoomId, after: Seq, limit_bytes: usize) -> Result<Page> {
+        self.read().log(room, after, limit_bytes).await
+    }
+
+    async fn changes(&self, room: RoomId, since: Seq, limit_bytes: usize) -> Result<Page> {
+        self.read().changes(room, since, limit_bytes).await
+    }
+
+    async fn items(&self, room: RoomId, items: &[ItemId]) -> Result<Vec<Entry>> {
+        self.read().items(room, items).await
+    }
+
+    async fn operations(&self, room: RoomId, operations: &[(UserId, OpId)]) -> Result<Vec<Entry>> {
+        self.read().operations(room, operations).await
+    }
+
+    async fn history(&self, room: RoomId, query: HistoryQuery) -> Result<Page> {
+        self.read().history(room, query).await
+    }
+
+    async fn trim(&self, bounds: Trim) -> Result<u64> {
+        self.journal.trim(bounds).await
+    }
+
+    async fn change_epoch(&self, known: Epoch) -> Result<Epoch> {
+        self.journal.change_epoch(known).await
+    }
+
+    async fn verify(&self) -> Result<()> {
+        self.journal.verify().await
+    }
+}
