@@ -161,6 +161,8 @@ async fn only_an_error_of_the_statement_means_that_nothing_was_written() {
     };
     append(1).await.unwrap();
     let rival = sql.write.begin().await.unwrap();
+    let unlimited = "SET LOCAL idle_in_transaction_session_timeout = 0";
+    rival.execute_unprepared(unlimited).await.unwrap();
     let take = format!(
         "INSERT INTO journal SELECT room, 2, item, kind, op, actor, 'rival', request_hash, at_ms, 2,
             is_current, size_bytes, body FROM journal WHERE room = '{room}'"
