@@ -15,7 +15,7 @@ const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 8, 1));
 const EMAIL: &str = "bystander@example.org";
 const PASSWORD: &str = "correct horse battery";
 /// Longer than this is not served.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(200);
 
 pub(super) struct Bystander {
