@@ -1,17 +1,22 @@
 //! Password hashes: argon2id, in a pool of half the cores.
 
+mod hasher;
 mod queue;
 
 pub(super) use queue::{Asking, Use};
 
 use super::{Error, Result};
 use argon2::{
-    Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version,
+    Params, PasswordHasher, PasswordVerifier,
     password_hash::{PasswordHash, SaltString},
 };
+use hasher::Hasher;
 use queue::{Full, Queue};
 use roost_schema::{ErrorCode, Secret};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 /// OWASP's second recommendation for argon2id (Password Storage Cheat Sheet): 19 MiB, 2 passes.
 const MEMORY_KIB: u32 = 19 * 1_024;
@@ -26,6 +31,8 @@ const NOBODYS_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAA
 /// account with a share of the places.
 pub struct Passwords {
     queue: Arc<Queue>,
+    /// Those that nobody works with; there are never more than workers.
+    hashers: Arc<Mutex<Vec<Hasher>>>,
 }
 
 impl Passwords {
@@ -33,15 +40,17 @@ impl Passwords {
     pub fn new(cores: usize) -> Self {
         Self {
             queue: Queue::new((cores / 2).max(1)),
+            hashers: Arc::default(),
         }
     }
 
     /// The hash to keep, in PHC's string form.
     pub(super) async fn hash(&self, asking: Asking, password: &Secret) -> Result<Secret> {
         let password = password.clone();
-        self.work(asking, move || {
+        self.work(asking, move |hasher| {
             let salt = SaltString::encode_b64(&rand::random::<[u8; 16]>())?;
-            let hash = argon2()?.hash_password(password.expose().as_bytes(), &salt)?;
+            let password = password.expose().as_bytes();
+            let hash = hasher.hash_password_customized(password, None, None, params()?, &salt)?;
             Ok(Secret::new(hash.to_string()))
         })
         .await
@@ -56,9 +65,9 @@ impl Passwords {
     ) -> Result<bool> {
         let password = password.clone();
         let hash = hash.map_or_else(|| NOBODYS_HASH.to_owned(), |hash| hash.expose().to_owned());
-        self.work(asking, move || {
+        self.work(asking, move |hasher| {
             let hash = PasswordHash::new(&hash)?;
-            match argon2()?.verify_password(password.expose().as_bytes(), &hash) {
+            match hasher.verify_password(password.expose().as_bytes(), &hash) {
                 Ok(()) => Ok(true),
                 Err(argon2::password_hash::Error::Password) => Ok(false),
                 Err(error) => Err(error),
@@ -70,13 +79,18 @@ impl Passwords {
     async fn work<T: Send + 'static>(
         &self,
         asking: Asking,
-        job: impl FnOnce() -> Result<T, argon2::password_hash::Error> + Send + 'static,
+        job: impl FnOnce(&Hasher) -> Result<T, argon2::password_hash::Error> + Send + 'static,
     ) -> Result<T> {
         let turn = self.queue.enter(asking).await.map_err(overloaded)?;
         // The turn goes with the job: a caller who gives up does not free a core that still works.
+        let hashers = Arc::clone(&self.hashers);
         let work = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            job()
+            let kept = lock(&hashers).pop();
+            let hasher = kept.unwrap_or_default();
+            let done = job(&hasher);
+            lock(&hashers).push(hasher);
+            done
         });
         let done = work.await.map_err(|error| Error::Internal(error.into()))?;
         done.map_err(|error| Error::Internal(anyhow::anyhow!("password hash: {error}")))
@@ -91,9 +105,12 @@ fn overloaded(_: Full) -> Error {
     }
 }
 
-fn argon2() -> Result<Argon2<'static>, argon2::Error> {
-    let params = Params::new(MEMORY_KIB, PASSES, LANES, None)?;
-    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+fn params() -> Result<Params, argon2::Error> {
+    Params::new(MEMORY_KIB, PASSES, LANES, None)
+}
+
+fn lock(hashers: &Mutex<Vec<Hasher>>) -> MutexGuard<'_, Vec<Hasher>> {
+    hashers.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
