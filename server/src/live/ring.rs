@@ -68,7 +68,7 @@ impl Ring {
         let first = self.told.len();
         for entry in entries {
             if entry.op.sets_state() {
-                self.supersede(entry.item, entry.seq);
+                self.supersede(entry);
             } else {
                 self.beside.push((entry.item, entry.seq));
             }
@@ -127,22 +127,25 @@ impl Ring {
         newest.is_some_and(|newest| *newest > event.seq)
     }
 
-    fn supersede(&mut self, item: ItemId, by: Seq) {
-        let is_beside = |(beside, _): &mut (ItemId, Seq)| *beside == item;
+    fn supersede(&mut self, by: &Entry) {
+        let is_beside = |(beside, _): &mut (ItemId, Seq)| *beside == by.item;
         let beside: Vec<_> = self.beside.extract_if(.., is_beside).collect();
         for (_, seq) in beside {
-            self.lose_body(seq);
+            self.lose_body(seq, by);
         }
-        if let Some(earlier) = self.newest.insert(item, by) {
-            self.lose_body(earlier);
+        if let Some(earlier) = self.newest.insert(by.item, by.seq) {
+            self.lose_body(earlier, by);
         }
     }
 
-    /// It may be forgotten already.
-    fn lose_body(&mut self, earlier: Seq) {
+    /// It may be forgotten already. In a person's own room the room and their membership have one id: what is of
+    /// another kind stays.
+    fn lose_body(&mut self, earlier: Seq, by: &Entry) {
+        let is_of_kind = |event: &Arc<RoomEvent>| event.kind == by.kind;
         let at = self.told.partition_point(|told| told.seq < earlier);
         if let Some(told) = self.told.get_mut(at)
             && told.seq == earlier
+            && told.event.as_ref().is_some_and(is_of_kind)
         {
             self.bytes -= told.bytes();
             told.lose_body();

@@ -195,7 +195,8 @@ async fn a_password_is_not_guessed_fast() {
     let wrong = refusals
         .iter()
         .take_while(|code| **code == ErrorCode::WrongCredentials);
-    assert!((20..=22).contains(&wrong.count()), "{refusals:?}");
+    // Registering was one of the twenty.
+    assert!((19..=22).contains(&wrong.count()), "{refusals:?}");
     assert_eq!(refusals.last(), Some(&ErrorCode::RateLimited));
     // Spelled otherwise it is the same account, and another account is another matter.
     let spelled = Login {
