@@ -2,8 +2,8 @@
 //!
 //! Each use has a line of its own. The lines take turns, and in a line the networks that wait do: so who comes from
 //! elsewhere waits for one hash of each of the others, however many those ask for (round-robin fair queueing, J. Nagle,
-//! RFC 970). A full line drops the youngest of the network that has most in it (longest queue drop, P. McKenney,
-//! Stochastic Fairness Queueing). Whoever is dropped, or finds no place, is refused at once.
+//! RFC 970). A full line drops the youngest of the network that has most in it (longest queue drop, as in
+//! Stochastic Fairness Queueing, INFOCOM 1990). Whoever is dropped, or finds no place, is refused at once.
 //!
 //! An account that somebody names who is not signed in has no share: else whoever names it could use it up.
 
