@@ -30,11 +30,16 @@ pub(super) async fn tombstones(journal: &SqlJournal, bounds: Trim) -> Result<u64
 
 /// Empties superseded entries.
 pub(super) async fn superseded(journal: &SqlJournal, bounds: Trim) -> Result<u64> {
+    // On PostgreSQL by the rows' places: a search for each could become one of its whole room.
+    let (rows, found) = match journal.postgres() {
+        Some(_) => ("ctid = ANY (ARRAY", "ctid"),
+        None => ("((room, seq) IN ", "room, seq"),
+    };
     let text = format!(
-        "UPDATE journal SET body = NULL, op_id = NULL, size_bytes = 0 WHERE (room, seq) IN (
-            SELECT room, seq FROM journal
+        "UPDATE journal SET body = NULL, op_id = NULL, size_bytes = 0 WHERE {rows}(
+            SELECT {found} FROM journal
             WHERE NOT is_current AND body IS NOT NULL AND at_ms < $1
-            ORDER BY at_ms LIMIT {STEP_ROWS})"
+            ORDER BY at_ms LIMIT {STEP_ROWS}))"
     );
     let mut emptied = 0;
     loop {
