@@ -22,7 +22,7 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use churn::Churn;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 use stories::Stories;
 
@@ -37,12 +37,21 @@ pub struct Upgrade {
     /// How many writes in all, half of them in one room.
     #[arg(long, default_value_t = 12_000)]
     pub writes: u64,
+    /// Only with the journal there; without it in both places, one after the other.
+    #[arg(long)]
+    pub journal: Option<Journal>,
     /// The commit to run beside, instead of the one in `compat/base`.
     #[arg(long, value_name = "COMMIT")]
     pub base: Option<String>,
     /// Uses the unoptimised servers.
     #[arg(long)]
     pub debug: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Journal {
+    Mongodb,
+    Postgres,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,17 +89,33 @@ pub(super) fn run(upgrade: &Upgrade) -> Result<()> {
         new: roost::build(upgrade.debug)?,
         old: base,
     };
-    println!(
-        "== prove upgrade: {} (old) and this tree (new), {} writes, {} replacements ==",
-        programs.old.name,
-        upgrade.writes,
-        ROLL.len()
-    );
-    let mut cluster = Cluster::start(Options::new(&programs.old.program))?;
+    let journals = match upgrade.journal {
+        Some(journal) => vec![journal],
+        None => Journal::value_variants().to_vec(),
+    };
+    for journal in journals {
+        println!(
+            "== prove upgrade, journal on {journal:?}: {} (old) and this tree (new), {} writes, {} replacements ==",
+            programs.old.name,
+            upgrade.writes,
+            ROLL.len()
+        );
+        pass(upgrade, journal, &programs)
+            .with_context(|| format!("not proven with the journal on {journal:?}"))?;
+    }
+    println!("proven");
+    Ok(())
+}
+
+fn pass(upgrade: &Upgrade, journal: Journal, programs: &Programs) -> Result<()> {
+    let mut cluster = Cluster::start(Options {
+        mongodb: journal == Journal::Mongodb,
+        ..Options::new(&programs.old.program)
+    })?;
     println!("{}", cluster.describe());
     let runtime = tokio::runtime::Runtime::new()?;
     let course = runtime
-        .block_on(take_course(upgrade, &programs, &mut cluster))
+        .block_on(take_course(upgrade, programs, &mut cluster))
         .and_then(|course| cluster.stop_instances().map(|()| course))
         .inspect_err(|_| cluster.show_logs())?;
     let kept = journal::read(cluster.instance(0)?, &course.evidence.rooms)?;
@@ -106,11 +131,10 @@ pub(super) fn run(upgrade: &Upgrade) -> Result<()> {
         faults.extend((!figure.is_kept()).then(|| figure.line()));
     }
     if faults.is_empty() {
-        println!("proven");
         return Ok(());
     }
     cluster.show_logs();
-    bail!("not proven:\n{}", faults.join("\n"))
+    bail!("{}", faults.join("\n"))
 }
 
 struct Programs {
@@ -148,9 +172,10 @@ async fn take_course(
         spread,
         script_pace: node::pace(upgrade.writes, spread),
     };
-    let mut cast = Cast::start(cluster.url(), plan).await?;
     let mut stories = Stories::begin(cluster).await?;
-    let churn = Churn::begin(cluster.url()).await?;
+    let groups = churn::register(cluster.url()).await?;
+    let mut cast = Cast::start(cluster.url(), plan).await?;
+    let churn = Churn::begin(groups);
     let mut faults = Vec::new();
     let mut mix = Mix([Release::Old; INSTANCES]);
     for number in 0..mixes {

@@ -44,7 +44,7 @@ struct Tally {
     retries: AtomicU64,
 }
 
-struct Group {
+pub(super) struct Group {
     owner: Client,
     guest: Client,
     guest_email: String,
@@ -53,22 +53,22 @@ struct Group {
 }
 
 impl Churn {
-    pub(super) async fn begin(url: &str) -> Result<Self> {
+    pub(super) fn begin(groups: Vec<Group>) -> Self {
         let (tally, done) = (Arc::<Tally>::default(), CancellationToken::new());
-        let mut groups = Vec::new();
-        for number in 1..=GROUPS {
-            groups.push(Group::begin(url, number, &tally).await?);
+        let mut groups = groups;
+        for group in &mut groups {
+            group.tally = Arc::clone(&tally);
         }
         let until = done.clone();
         let groups = thread::spawn(move || {
             let runs = groups.into_iter().map(|group| group.run(&until));
             Ok(Runtime::new()?.block_on(join_all(runs)))
         });
-        Ok(Self {
+        Self {
             groups,
             done,
             tally,
-        })
+        }
     }
 
     /// Prints how much changed; gives what went otherwise.
@@ -94,8 +94,17 @@ impl Churn {
     }
 }
 
+/// Before there is any load.
+pub(super) async fn register(url: &str) -> Result<Vec<Group>> {
+    let mut groups = Vec::new();
+    for number in 1..=GROUPS {
+        groups.push(Group::register(url, number).await?);
+    }
+    Ok(groups)
+}
+
 impl Group {
-    async fn begin(url: &str, number: u8, tally: &Arc<Tally>) -> Result<Self> {
+    async fn register(url: &str, number: u8) -> Result<Self> {
         let endpoint =
             Endpoint::new(url)?.from_address(IpAddr::V4(Ipv4Addr::new(127, 12, 0, number)))?;
         let register = async |role: &str| -> Result<(Client, String)> {
@@ -121,7 +130,7 @@ impl Group {
             guest,
             guest_email,
             room,
-            tally: Arc::clone(tally),
+            tally: Arc::default(),
         })
     }
 

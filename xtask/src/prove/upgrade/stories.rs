@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail};
 use futures::future::{join_all, try_join_all};
 use messages::Written;
 use roost_client::{Client, Endpoint, Error};
-use roost_schema::{OpId, OpenConversation, Register, RoomId, Secret};
+use roost_schema::{ErrorCode, OpId, OpenConversation, Register, RoomId, Secret};
 use sessions::Kept;
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -142,10 +142,12 @@ impl Teller {
         let conversation = OpenConversation {
             user_ids: vec![guest.user_id()],
             title: Some(format!("Stories {number}")),
-            op_id: None,
+            op_id: Some(new_op_id()?),
         };
-        let room = owner.open_conversation(&conversation).await?.id;
-        owner.remove_member(room, guest.user_id(), None).await?;
+        let room = patiently(async || owner.open_conversation(&conversation).await);
+        let room = room.await?.id;
+        let (removal, user) = (new_op_id()?, guest.user_id());
+        patiently(async || owner.remove_member(room, user, Some(&removal)).await).await?;
         Ok(Self {
             number,
             owner,
@@ -192,10 +194,13 @@ async fn register(
         email: email.clone(),
         password: Secret::new(PASSWORD),
         name: name.to_owned(),
-        op_id: None,
+        op_id: Some(new_op_id()?),
     };
-    let registered = at.from_address(IpAddr::V4(own))?.register(&input).await;
-    let client = registered.with_context(|| format!("{name} cannot register"))?;
+    let at = at.from_address(IpAddr::V4(own))?;
+    let registered = patiently(async || at.register(&input).await);
+    let client = registered
+        .await
+        .with_context(|| format!("{name} cannot register"))?;
     Ok((client, email))
 }
 
@@ -207,12 +212,12 @@ fn new_op_id() -> Result<OpId> {
 async fn everywhere(
     client: &Client,
     places: &Places,
-    is_so: impl AsyncFn(&Client) -> Result<bool>,
+    is_so: impl AsyncFn(&Client) -> Result<bool, Error>,
 ) -> Result<Vec<Duration>> {
     let began = Instant::now();
     let all = places.iter().map(async |place| {
         let there = placed(client, Some(place))?;
-        while !is_so(&there).await? {
+        while !is_or_busy(is_so(&there).await)? {
             if began.elapsed() > PATIENCE {
                 bail!("an instance does not know it");
             }
@@ -224,10 +229,32 @@ async fn everywhere(
 }
 
 /// Whether an answer was this refusal; anything else that is refused is an error.
-fn is_refused<T>(answer: Result<T, Error>, code: roost_schema::ErrorCode) -> Result<bool> {
+fn is_refused<T>(answer: Result<T, Error>, code: ErrorCode) -> Result<bool, Error> {
     match answer {
         Ok(_) => Ok(false),
         Err(error) if error.code() == Some(code) => Ok(true),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Not yet, when nothing is known because the server is busy.
+fn is_or_busy(answer: Result<bool, Error>) -> Result<bool, Error> {
+    match answer {
+        Err(error) if error.is_retryable() => Ok(false),
+        known => known,
+    }
+}
+
+/// Calls again, as any client does, while the server says that this may help. What is called has an operation id
+/// or changes nothing.
+async fn patiently<T>(call: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
+    let began = Instant::now();
+    loop {
+        match call().await {
+            Err(error) if error.is_retryable() && began.elapsed() < PATIENCE => {
+                sleep(error.retry_after().unwrap_or(LOOK_EVERY)).await;
+            }
+            known => return known,
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Who is in a room, and as what.
 
-use super::{Places, Teller, Times, everywhere, is_refused};
+use super::{Places, Teller, Times, everywhere, is_refused, new_op_id, patiently};
 use crate::prove::promises::people::placed;
 use anyhow::Result;
 use roost_client::{Client, Error};
@@ -15,13 +15,13 @@ impl Teller {
             email: None,
             user_id: Some(guest),
             role: Role::Viewer,
-            op_id: None,
+            op_id: Some(new_op_id()?),
         };
-        owner.invite_member(room, &invitation).await?;
+        patiently(async || owner.invite_member(room, &invitation).await).await?;
         let is_in = async |guest: &Client| match guest.read_room(room).await {
             Ok(_) => Ok(true),
             Err(error) if error.code() == Some(ErrorCode::NotFound) => Ok(false),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         };
         let took = everywhere(&self.guest, places, is_in).await?;
         times.let_in.extend(took);
@@ -39,11 +39,10 @@ impl Teller {
         places: &Places,
         times: &mut Times,
     ) -> Result<()> {
-        let change = ChangeRole { role, op_id: None };
-        let room = self.room;
-        owner
-            .change_role(room, self.guest.user_id(), &change)
-            .await?;
+        let op_id = Some(new_op_id()?);
+        let change = ChangeRole { role, op_id };
+        let (room, guest) = (self.room, self.guest.user_id());
+        patiently(async || owner.change_role(room, guest, &change).await).await?;
         let may_write = role == Role::Editor;
         let is_so = async |guest: &Client| {
             let is_refused = is_refused(write(guest, room).await, ErrorCode::Forbidden)?;
@@ -61,10 +60,8 @@ impl Teller {
 
     pub(super) async fn tell_removal(&self, places: &Places, times: &mut Times) -> Result<()> {
         let owner = placed(&self.owner, places.first())?;
-        let room = self.room;
-        owner
-            .remove_member(room, self.guest.user_id(), None)
-            .await?;
+        let (room, guest, op_id) = (self.room, self.guest.user_id(), new_op_id()?);
+        patiently(async || owner.remove_member(room, guest, Some(&op_id)).await).await?;
         let is_out =
             async |guest: &Client| is_refused(guest.read_room(room).await, ErrorCode::NotFound);
         let took = everywhere(&self.guest, places, is_out).await?;

@@ -1,6 +1,6 @@
 //! Messages over each API at each instance: what is read, repeated, edited and resumed elsewhere.
 
-use super::{Places, Teller, new_op_id};
+use super::{Places, Teller, new_op_id, patiently};
 use crate::prove::promises::people::placed;
 use anyhow::{Context, Result, ensure};
 use roost_client::{Client, Socket};
@@ -34,7 +34,7 @@ impl Teller {
         for (number, (input, message)) in sent.iter().enumerate() {
             let place = &places[(number + 1) % places.len()];
             let there = placed(&self.owner, Some(place))?;
-            let repeated = there.send_message(room, input).await;
+            let repeated = patiently(async || there.send_message(room, input).await).await;
             let repeated = repeated.context("an operation repeated elsewhere")?;
             ensure!(
                 repeated == *message,
@@ -69,25 +69,26 @@ impl Teller {
     /// With what the mix before wrote, wherever it did.
     async fn go_on(&self, written: &Written, places: &Places) -> Result<()> {
         let (here, room) = (placed(&self.owner, places.first())?, self.room);
-        let repeated = here.send_message(room, &written.input).await?;
+        let repeated = patiently(async || here.send_message(room, &written.input).await).await?;
         ensure!(repeated == written.message, "another answer: {repeated:?}");
         let edit = EditMessage {
             text: "edited".to_owned(),
             op_id: Some(new_op_id()?),
             if_match: None,
         };
-        let edited = here.edit_message(room, written.edited, &edit).await?;
+        let edited =
+            patiently(async || here.edit_message(room, written.edited, &edit).await).await?;
         let delete = DeleteMessage {
             op_id: Some(new_op_id()?),
             if_match: None,
         };
-        here.delete_message(room, written.deleted, &delete).await?;
+        patiently(async || here.delete_message(room, written.deleted, &delete).await).await?;
         let mut all = Vec::new();
         for place in places {
             let there = placed(&self.owner, Some(place))?;
-            let read = there.read_message(room, written.edited).await?;
+            let read = patiently(async || there.read_message(room, written.edited).await).await?;
             ensure!(read == edited, "{read:?} was read, {edited:?} was written");
-            let gone = there.read_message(room, written.deleted).await;
+            let gone = patiently(async || there.read_message(room, written.deleted).await).await;
             let code = gone.err().and_then(|error| error.code());
             ensure!(
                 code == Some(ErrorCode::NotFound),
@@ -112,7 +113,7 @@ impl Teller {
 async fn head(client: &Client, room: RoomId) -> Result<Position> {
     let mut after = None;
     loop {
-        let frame = client.list_events(room, after).await?;
+        let frame = patiently(async || client.list_events(room, after).await).await?;
         if frame.live {
             return Ok(frame.position);
         }
@@ -124,7 +125,7 @@ async fn head(client: &Client, room: RoomId) -> Result<Position> {
 async fn resume(client: &Client, room: RoomId, after: Position) -> Result<Vec<RoomEvent>> {
     let (mut events, mut after) = (Vec::new(), after);
     loop {
-        let frame = client.list_events(room, Some(after)).await?;
+        let frame = patiently(async || client.list_events(room, Some(after)).await).await?;
         ensure!(!frame.reset, "a position from elsewhere is not known");
         events.extend(frame.events);
         if frame.live {
@@ -143,7 +144,7 @@ async fn write_over_each(client: &Client, room: RoomId) -> Result<Vec<(SendMessa
     const MUTATION: &str = "mutation($room: RoomId!, $input: SendMessage!) {
         sent: sendMessage(room: $room, input: $input) {
             id roomId seq authorId text createdAt editedAt } }";
-    let socket = Socket::connect(client).await?;
+    let socket = patiently(async || Socket::connect(client).await).await?;
     let mut all = Vec::new();
     for api in ["rest", "graphql", "socketio"] {
         let input = SendMessage {
@@ -152,11 +153,12 @@ async fn write_over_each(client: &Client, room: RoomId) -> Result<Vec<(SendMessa
             op_id: Some(new_op_id()?),
         };
         let message = match api {
-            "rest" => client.send_message(room, &input).await?,
+            "rest" => patiently(async || client.send_message(room, &input).await).await?,
             "graphql" => {
                 let input = json!({ "text": input.text, "opId": input.op_id });
                 let variables = json!({ "room": room, "input": input });
-                client.query::<Sent>(MUTATION, variables).await?.sent
+                let query = async || client.query::<Sent>(MUTATION, &variables).await;
+                patiently(query).await?.sent
             }
             _ => {
                 let input = SendMessageToRoom {
@@ -165,7 +167,7 @@ async fn write_over_each(client: &Client, room: RoomId) -> Result<Vec<(SendMessa
                     id: None,
                     op_id: input.op_id.clone(),
                 };
-                socket.send_message(&input).await?
+                patiently(async || socket.send_message(&input).await).await?
             }
         };
         all.push((input, message));

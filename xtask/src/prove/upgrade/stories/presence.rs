@@ -1,10 +1,10 @@
 //! Who is in a room now: people at one instance, seen from the two others.
 
-use super::{Places, Teller, Times};
+use super::{Places, Teller, Times, patiently};
 use crate::prove::promises::people::{placed, told};
 use anyhow::{Result, ensure};
-use roost_client::Socket;
-use roost_schema::{Login, PresenceState, Secret};
+use roost_client::{Client, Socket};
+use roost_schema::{Login, PresenceState, RoomId, Secret};
 use std::time::Instant;
 
 impl Teller {
@@ -12,9 +12,7 @@ impl Teller {
         let (user, room) = (self.guest.user_id(), self.room);
         let mut watches = Vec::new();
         for place in places {
-            let watch = Socket::connect(&placed(&self.owner, Some(place))?).await?;
-            watch.join(room, None).await?;
-            watches.push(watch);
+            watches.push(join(&placed(&self.owner, Some(place))?, room).await?);
         }
         let mut seen = async |state| -> Result<()> {
             let began = Instant::now();
@@ -24,8 +22,7 @@ impl Teller {
             }
             Ok(())
         };
-        let socket = Socket::connect(&placed(&self.guest, places.first())?).await?;
-        socket.join(room, None).await?;
+        let socket = join(&placed(&self.guest, places.first())?, room).await?;
         seen(PresenceState::Here).await?;
         for place in places {
             let present = placed(&self.owner, Some(place))?
@@ -44,11 +41,24 @@ impl Teller {
             email: self.guest_email.clone(),
             password: Secret::new(super::PASSWORD),
         };
-        let device = self.guest.endpoint().login(&login).await?;
-        let socket = Socket::connect(&placed(&device, places.first())?).await?;
-        socket.join(room, None).await?;
+        let endpoint = self.guest.endpoint();
+        let device = patiently(async || endpoint.login(&login).await).await?;
+        let _socket = join(&placed(&device, places.first())?, room).await?;
         seen(PresenceState::Here).await?;
-        placed(&device, places.last())?.logout().await?;
+        let (there, session) = (
+            placed(&self.guest, places.last())?,
+            device.signed_in().session.id,
+        );
+        patiently(async || there.revoke_session(session).await).await?;
         seen(PresenceState::Gone).await
     }
+}
+
+async fn join(client: &Client, room: RoomId) -> Result<Socket> {
+    let join = async || {
+        let socket = Socket::connect(client).await?;
+        socket.join(room, None).await?;
+        Ok(socket)
+    };
+    Ok(patiently(join).await?)
 }

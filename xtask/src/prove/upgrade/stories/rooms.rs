@@ -1,6 +1,6 @@
 //! Rooms that are made, named and archived.
 
-use super::{Places, Teller, everywhere, is_refused};
+use super::{Places, Teller, everywhere, is_refused, new_op_id, patiently};
 use crate::prove::promises::people::placed;
 use anyhow::Result;
 use roost_client::Client;
@@ -11,9 +11,11 @@ impl Teller {
         let here = placed(&self.owner, places.first())?;
         let board = CreateBoard {
             title: format!("Board {}", self.mixes),
-            op_id: None,
+            op_id: Some(new_op_id()?),
         };
-        let room = here.create_board(&board).await?.id;
+        let room = patiently(async || here.create_board(&board).await)
+            .await?
+            .id;
         let is_listed = async |client: &Client| {
             let page = client.list_rooms(&PageQuery::default()).await?;
             Ok(page.items.iter().any(|listed| listed.id == room))
@@ -24,9 +26,9 @@ impl Teller {
         let change = ChangeRoom {
             title: Some(title.clone()),
             archived: Some(true),
-            op_id: None,
+            op_id: Some(new_op_id()?),
         };
-        here.change_room(room, &change).await?;
+        patiently(async || here.change_room(room, &change).await).await?;
         let is_changed = async |client: &Client| {
             let read = client.read_room(room).await?;
             let message = SendMessage {

@@ -1,10 +1,10 @@
 //! Accounts and sessions that one release makes and another goes on with.
 
-use super::{PASSWORD, Places, Teller, Times, everywhere, register};
+use super::{PASSWORD, Places, Teller, Times, everywhere, patiently, register};
 use crate::prove::promises::people::placed;
 use anyhow::{Context, Result, ensure};
 use reqwest::Method;
-use roost_client::{Client, Endpoint, Error};
+use roost_client::{Client, Endpoint};
 use roost_schema::{Login, Secret};
 
 /// What is kept for the next mix.
@@ -44,12 +44,16 @@ impl Teller {
                 .context("a newcomer")?;
         }
         let token = kept.device.access_token().await?;
-        placed(&kept.device, places.first())?.logout().await?;
+        let (here, session) = (
+            placed(&self.guest, places.first())?,
+            kept.device.signed_in().session.id,
+        );
+        patiently(async || here.revoke_session(session).await).await?;
         // The client would exchange its tokens.
         let is_out = async |client: &Client| {
             let request = client.endpoint().request(Method::GET, "/api/v1/me");
             let answer = request.bearer_auth(token.expose()).send().await;
-            Ok(answer.map_err(Error::from)?.status() == 401)
+            Ok(answer?.status() == 401)
         };
         let took = everywhere(&kept.device, places, is_out).await?;
         times.signed_out.extend(took);
@@ -62,7 +66,7 @@ async fn sign_in(at: &Endpoint, email: &str) -> Result<Client> {
         email: email.to_owned(),
         password: Secret::new(PASSWORD),
     };
-    at.login(&login)
+    patiently(async || at.login(&login).await)
         .await
         .with_context(|| format!("{email} cannot sign in"))
 }
@@ -70,12 +74,13 @@ async fn sign_in(at: &Endpoint, email: &str) -> Result<Client> {
 /// The refresh token is exchanged at each instance in turn, and the access token that it gives is good at all.
 async fn exchange(device: &Client, places: &Places) -> Result<()> {
     for place in places {
-        placed(device, Some(place))?
-            .refresh()
+        let there = placed(device, Some(place))?;
+        patiently(async || there.refresh().await)
             .await
             .context("a refresh token")?;
         for other in places {
-            let me = placed(device, Some(other))?.me().await;
+            let there = placed(device, Some(other))?;
+            let me = patiently(async || there.me().await).await;
             let me = me.context("an access token from elsewhere")?;
             ensure!(me.id == device.user_id(), "it is somebody else's");
         }
