@@ -91,6 +91,8 @@ pub struct Fence(Arc<State>);
 struct State {
     /// Open until then. Never shut before the first look at the revocations.
     open_until_ms: AtomicU64,
+    /// What is known of revocations may be acted upon until then, whatever the lease.
+    known_until_ms: AtomicU64,
     polled: Mark,
     leased: Mark,
     is_shut: watch::Sender<bool>,
@@ -100,6 +102,7 @@ impl Default for Fence {
     fn default() -> Self {
         Self(Arc::new(State {
             open_until_ms: AtomicU64::new(NEVER),
+            known_until_ms: AtomicU64::new(NEVER),
             polled: Mark::default(),
             leased: Mark::default(),
             is_shut: watch::Sender::new(false),
@@ -147,6 +150,7 @@ impl Fence {
         self.0.polled.set(began);
         let known_until = began.after(FENCE_AFTER);
         let leased_until = self.0.leased.at().map(|at| at.after(REGISTRY_LEASE));
+        extend(&self.0.known_until_ms, known_until);
         self.hold_open(leased_until.map_or(known_until, |until| until.min(known_until)));
         // A look that took too long is none.
         self.look() || was_shut
@@ -154,16 +158,12 @@ impl Fence {
 
     /// Nobody knows more than this instance: it stays open for a while.
     pub fn spare(&self, now: BootTime, pause: Duration) {
+        extend(&self.0.known_until_ms, now.after(pause));
         self.hold_open(now.after(pause));
     }
 
     fn hold_open(&self, until: BootTime) {
-        // The first time it is armed; later it never shuts earlier than it would have.
-        let later = |known| (known == NEVER || known < until.0).then_some(until.0);
-        let _ = self
-            .0
-            .open_until_ms
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, later);
+        extend(&self.0.open_until_ms, until);
     }
 
     /// Tells those who wait; answers whether it was shut and is open now.
@@ -201,11 +201,19 @@ impl Fence {
 }
 
 impl Gate for State {
+    /// The statement must be over before what is known of revocations is too old. The lease need only run when it
+    /// is sent: renewed every 3 s of 10, it has too little left for a statement that may take 6 s.
     fn is_open_for(&self, longest: Duration) -> bool {
-        let longest_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
-        let over = BootTime::now().0.saturating_add(longest_ms);
-        over <= self.open_until_ms.load(Ordering::Acquire)
+        let now = BootTime::now();
+        now.0 <= self.open_until_ms.load(Ordering::Acquire)
+            && now.after(longest).0 <= self.known_until_ms.load(Ordering::Acquire)
     }
+}
+
+/// The first time it is set; later it is never earlier than it was.
+fn extend(until_ms: &AtomicU64, until: BootTime) {
+    let later = |known| (known == NEVER || known < until.0).then_some(until.0);
+    let _ = until_ms.fetch_update(Ordering::AcqRel, Ordering::Acquire, later);
 }
 
 #[cfg(test)]
@@ -241,6 +249,16 @@ mod tests {
         fence.leased(BootTime::now());
         assert!(fence.polled(BootTime::now()));
         assert!(!fence.is_shut());
+    }
+
+    #[test]
+    fn a_statement_may_outlast_the_lease_and_not_what_is_known() {
+        let fence = Fence::default();
+        fence.leased(ago(REGISTRY_LEASE.saturating_sub(Duration::from_secs(1))));
+        fence.polled(ago(Duration::from_secs(1)));
+        let gate = fence.gate();
+        assert!(gate.is_open_for(FENCE_AFTER.saturating_sub(Duration::from_millis(1_500))));
+        assert!(!gate.is_open_for(FENCE_AFTER));
     }
 
     #[tokio::test]

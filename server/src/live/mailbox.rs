@@ -223,9 +223,10 @@ impl Mailbox {
                 }
                 return;
             }
-            let done = match self.room.instance.fence.is_shut() {
-                true => Err(JournalError::Fenced),
-                false => self.try_commit(&mut waiting, races).await,
+            let done = if self.room.instance.fence.is_shut() {
+                Err(JournalError::Fenced)
+            } else {
+                self.try_commit(&mut waiting, races).await
             };
             if let Err(JournalError::Fenced) = done {
                 // Not later either: whoever asked may have no right to it by then.

@@ -237,7 +237,7 @@ impl LiveRoom {
         let mut condition = self.condition.subscribe();
         let is_unsound = |condition: &Condition| *condition == Condition::Unsound;
         if condition.wait_for(is_unsound).await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

@@ -60,7 +60,16 @@ impl RoomView {
 
     /// So is a room that says nothing of itself, or nothing that can be read: it may be that it takes no writes.
     pub fn is_archived(&self) -> bool {
-        self.state.1.as_ref().is_none_or(|state| state.archived)
+        match &self.state.1 {
+            Some(state) => state.archived,
+            None => !self.is_a_persons_own(),
+        }
+    }
+
+    /// In a person's own room the room and the membership have one item id (`ItemId::of_room`, `of_member`), so the
+    /// membership, which comes second, is what a load finds there. Such a room is never archived.
+    fn is_a_persons_own(&self) -> bool {
+        self.members.contains_key(&ItemId::of_room(self.id))
     }
 
     /// The newest entry of an item the write named, tombstones included.

@@ -80,7 +80,7 @@ pub struct Shared {
     pub instance: Arc<str>,
     /// Owns every task a transport starts.
     pub tasks: TaskTracker,
-    /// The WebSockets of GraphQL, each with a token: a server that stops waits for them.
+    /// The sockets of GraphQL, each with a token: a server that stops waits for them.
     web_sockets: TaskTracker,
     /// Cancelled when the server stops: streams end, sockets are told to reconnect elsewhere.
     pub closing: CancellationToken,
@@ -119,7 +119,7 @@ impl Shared {
 }
 
 impl Shared {
-    /// Waits for the WebSockets of GraphQL to close, once they were told to.
+    /// Waits for the sockets of GraphQL to close, once they were told to.
     async fn web_sockets_closed(&self) {
         self.web_sockets.close();
         // Whoever is left after that is dropped with the rest.

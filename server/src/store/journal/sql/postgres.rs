@@ -170,7 +170,7 @@ fn refused(error: sqlx::Error) -> Result<Appended> {
 
 /// A row for each room with its epoch, head and floor; one with the epoch alone for none.
 pub(super) async fn heads(pool: &PgPool, rooms: &[RoomId]) -> Result<Vec<QueryResult>> {
-    let rooms: Vec<_> = rooms.iter().map(|room| room.as_uuid()).collect();
+    let rooms: Vec<_> = rooms.iter().map(RoomId::as_uuid).collect();
     fetch(pool, || sqlx::query(HEADS).bind(rooms.clone())).await
 }
 
@@ -186,7 +186,7 @@ pub(super) async fn items(
                 AND j.item <= asked.item AND j.is_current AND j.op IN ('put', 'delete')
             ORDER BY j.item DESC, j.seq DESC LIMIT 1) AS j"
     );
-    let mut items: Vec<_> = items.iter().map(|item| item.as_uuid()).collect();
+    let mut items: Vec<_> = items.iter().map(ItemId::as_uuid).collect();
     items.sort_unstable();
     items.dedup();
     let query = || sqlx::query(AssertSqlSafe(text.clone())).bind(room.as_uuid());
