@@ -11,7 +11,7 @@ use chrono::TimeDelta;
 use reqwest::Method;
 use roost_client::Endpoint;
 use roost_schema::{RoomId, Seq};
-use roost_server::store::journal::Journal;
+use roost_server::store::journal::{Entry, Journal};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -85,7 +85,7 @@ fn check_bus(golden: &Golden) {
 async fn check_logs(journal: &Arc<dyn Journal>, told: &Told) {
     for (room, log) in &told.logs {
         let kept = journal.log(*room, Seq::ZERO, usize::MAX).await.unwrap();
-        let kept = kept.entries.iter().map(|entry| entry.to_json()).collect();
+        let kept = kept.entries.iter().map(Entry::to_json).collect();
         assert_kept(&Value::from(log.clone()), &kept, &format!("log of {room}"));
     }
 }
@@ -195,8 +195,8 @@ impl Story {
         let (_, created) = alice.post("/boards", &create).await;
         assert_eq!(created["id"], told.board["id"], "{created}");
         let send = json!({ "text": "first", "opId": SENT });
-        let (_, sent) = alice.post(&format!("/rooms/{board}/messages"), &send).await;
-        assert_kept(&told.sent, &sent, "a message that was sent before");
+        let (_, answer) = alice.post(&format!("/rooms/{board}/messages"), &send).await;
+        assert_kept(&told.sent, &answer, "a message that was sent before");
         let other = json!({ "text": "other", "opId": SENT });
         let (_, refused) = alice
             .post(&format!("/rooms/{board}/messages"), &other)

@@ -16,7 +16,7 @@ use roost_schema::{
 };
 use roost_server::store::{
     NewRoom,
-    journal::{Journal, Trim},
+    journal::{Entry, Journal, Trim},
 };
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -313,7 +313,7 @@ async fn logs(world: &World, rooms: &Rooms) -> BTreeMap<RoomId, Vec<Value>> {
     let mut logs = BTreeMap::new();
     for room in std::iter::once(&rooms.board).chain(&rooms.others) {
         let log = journal.log(*room, Seq::ZERO, usize::MAX).await.unwrap();
-        let entries = log.entries.iter().map(|entry| entry.to_json()).collect();
+        let entries = log.entries.iter().map(Entry::to_json).collect();
         logs.insert(*room, entries);
     }
     logs

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 #[serde(rename_all = "camelCase")]
 pub(super) struct Told {
     pub(super) people: BTreeMap<String, Known>,
-    pub(super) answers: Vec<Answer>,
+    pub(super) answers: Vec<Asked>,
     /// Every entry of each room, as the journal gives it.
     pub(super) logs: BTreeMap<RoomId, Vec<Value>>,
     /// Alice owns it, bob is an editor, carol a viewer, dave a commenter.
@@ -44,7 +44,7 @@ pub(super) struct Known {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Answer {
+pub(super) struct Asked {
     pub(super) who: String,
     pub(super) path: String,
     pub(super) answer: Value,
@@ -76,7 +76,7 @@ impl People {
             for path in paths {
                 let (answer, is_answered) = ask(person, &path).await;
                 assert!(is_answered, "{path}: {answer}");
-                answers.push(Answer {
+                answers.push(Asked {
                     who: person.client().signed_in().user.name,
                     path,
                     answer,

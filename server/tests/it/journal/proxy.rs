@@ -101,12 +101,12 @@ async fn relay(mut client: TcpStream, mut server: TcpStream, rules: Arc<Mutex<Ru
                         }
                     }
                     Some(Fault::CutBefore) => return,
-                    Some(Fault::SilenceBefore) => std::future::pending().await,
+                    Some(Fault::SilenceBefore) => std::future::pending::<()>().await,
                     Some(Fault::VanishBeforeSync) => {
                         let heard = sent.strip_suffix(SYNC).expect("all leaves in one write");
                         server.write_all(heard).await.unwrap();
                         SockRef::from(&server).attach_filter(&[DROP_ALL]).unwrap();
-                        std::future::pending().await
+                        std::future::pending::<()>().await;
                     }
                     Some(fault) => {
                         server.write_all(sent).await.unwrap();

@@ -325,7 +325,7 @@ mod contract {
         let room = RoomId::generate();
         let (old, new) = (entry(room, 1), entry(room, 3));
         let append = async |batch: &[Entry]| journal.append(room, batch, &open_gate()).await;
-        append(&[old.clone()]).await.unwrap();
+        append(std::slice::from_ref(&old)).await.unwrap();
         let batch = [
             change(&old, 2),
             new.clone(),

@@ -59,17 +59,7 @@ async fn a_later_release_costs_the_readers_nothing() {
     world
         .append(&entry(ItemId::generate(), "poll", question))
         .await;
-    for (program, _) in &programs {
-        let there = bob.at(&program.endpoint);
-        let refused = in_time(there.send(Via::Rest, room, message("still?"))).await;
-        assert_eq!(refused.unwrap_err().code(), Some(ErrorCode::NotFound));
-        let change = ChangeRoom {
-            title: Some("Mine".into()),
-            ..ChangeRoom::default()
-        };
-        let refused = there.change_room(room, &change).await.unwrap_err();
-        assert_eq!(refused.code(), Some(ErrorCode::NotFound));
-    }
+    he_is_refused_everywhere(&programs, &bob, room).await;
     let told = alice
         .send(Via::Rest, room, message("it goes on"))
         .await
@@ -93,6 +83,20 @@ async fn a_later_release_costs_the_readers_nothing() {
             .unwrap();
         let is_poll = |event: &&RoomEvent| event.kind == Kind::from("poll");
         assert_eq!(page.events.iter().filter(is_poll).count(), 2);
+    }
+}
+
+async fn he_is_refused_everywhere(programs: &[(Program, String)], bob: &Person, room: RoomId) {
+    for (program, _) in programs {
+        let there = bob.at(&program.endpoint);
+        let refused = in_time(there.send(Via::Rest, room, message("still?"))).await;
+        assert_eq!(refused.unwrap_err().code(), Some(ErrorCode::NotFound));
+        let change = ChangeRoom {
+            title: Some("Mine".into()),
+            ..ChangeRoom::default()
+        };
+        let refused = there.change_room(room, &change).await.unwrap_err();
+        assert_eq!(refused.code(), Some(ErrorCode::NotFound));
     }
 }
 

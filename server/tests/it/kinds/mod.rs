@@ -6,11 +6,14 @@ mod corrupt;
 mod rows;
 mod schema;
 
-use crate::support::{World, code, eventually, invitation, new_board, on_each_database, trio};
-use roost_schema::{
-    DeleteItem, Direction, ErrorCode, ItemId, Kind, Op, PageQuery, PutItem, Role, RoomId,
-    SendMessage, Seq, UserId,
+use crate::support::{
+    Instance, World, code, eventually, invitation, new_board, on_each_database, trio,
 };
+use roost_schema::{
+    DeleteItem, Direction, ErrorCode, ItemId, Kind, Message, Op, PageQuery, PutItem, Role,
+    RoomEvent, RoomId, SendMessage, Seq, UserId,
+};
+use roost_server::app::Actor;
 use sea_orm::{ConnectionTrait, Statement};
 use serde_json::json;
 
@@ -162,37 +165,12 @@ async fn an_op_of_another_release_changes_no_state(world: World) {
         };
         eventually(has_heard).await;
         let page = instance.app.list_events(&alice, room, None).await.unwrap();
-        let carried = page
-            .events
-            .iter()
-            .find(|event| event.seq == appended)
-            .unwrap();
+        let mut of_page = page.events.iter();
+        let carried = of_page.find(|event| event.seq == appended).unwrap();
         assert_eq!(carried.op, Op::from("append"));
-        assert!(
-            page.events.iter().any(|event| event.seq == sent.seq),
-            "{page:?}"
-        );
-        assert!(page.position.seq >= last);
-        let read = instance
-            .app
-            .read_message(&bob, room, sent.id)
-            .await
-            .unwrap();
-        assert_eq!(read, sent);
-        let listed = instance
-            .app
-            .list_messages(&bob, room, Direction::Newer, PageQuery::default());
-        assert_eq!(listed.await.unwrap().items, [sent.clone()]);
-        let more = instance
-            .app
-            .send_message(&bob, room, message("still here"))
-            .await
-            .unwrap();
-        instance
-            .app
-            .delete_item(&bob, delete(room, more.id))
-            .await
-            .unwrap();
+        let is_sent = |event: &RoomEvent| event.seq == sent.seq;
+        assert!(page.events.iter().any(is_sent), "{page:?}");
+        it_is_read_as_before(instance, &bob, room, &sent).await;
     }
     // The next state of the item is one for everybody, and the op is superseded with the state before.
     let deleted = here
@@ -207,6 +185,16 @@ async fn an_op_of_another_release_changes_no_state(world: World) {
         .filter(|event| event.item == sent.id)
         .collect();
     assert_eq!(of_item, [&deleted]);
+}
+
+async fn it_is_read_as_before(instance: &Instance, bob: &Actor, room: RoomId, sent: &Message) {
+    let app = &instance.app;
+    assert_eq!(app.read_message(bob, room, sent.id).await.unwrap(), *sent);
+    let listed = app.list_messages(bob, room, Direction::Newer, PageQuery::default());
+    assert_eq!(listed.await.unwrap().items, std::slice::from_ref(sent));
+    let more = app.send_message(bob, room, message("still here"));
+    let more = more.await.unwrap();
+    app.delete_item(bob, delete(room, more.id)).await.unwrap();
 }
 
 async fn a_member_whose_role_cannot_be_read_has_no_rights(world: World) {

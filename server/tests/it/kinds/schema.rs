@@ -83,6 +83,10 @@ async fn rows_survive_and_words_are_open(sql: &Sql) {
         [user.as_uuid().into()],
     );
     sql.write.execute_raw(orphan).await.unwrap_err();
+    indexes_are_there_and_nothing_is_left(sql).await;
+}
+
+async fn indexes_are_there_and_nothing_is_left(sql: &Sql) {
     let indexes = match sql.backend() {
         DbBackend::Sqlite => {
             "SELECT count(*) AS number FROM sqlite_schema WHERE type = 'index' AND name IN"

@@ -140,13 +140,12 @@ impl Model {
     }
 
     async fn look(&mut self, world: &Journaled) {
-        let mut feed = match self.follower.take() {
-            Some(feed) => feed,
-            None => {
-                let room = message_room(world);
-                let after = Some(self.followed.0);
-                room.watch(world.reader, after).await.unwrap()
-            }
+        let mut feed = if let Some(feed) = self.follower.take() {
+            feed
+        } else {
+            let room = message_room(world);
+            let after = Some(self.followed.0);
+            room.watch(world.reader, after).await.unwrap()
         };
         let mut known = self.followed.clone();
         self.read(&mut feed, &mut known).await;

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::Notify,
+    task::JoinSet,
     time::{Instant, sleep},
 };
 
@@ -161,13 +162,13 @@ async fn a_page_that_was_read_before_an_edit_does_not_tell_what_was_edited() {
     let mut world = Journaled::new().await;
     let item = ItemId::generate();
     world.put(item, FIRST).await;
-    let held = Arc::new(Held {
+    let slow = Arc::new(Held {
         journal: world.journal.clone(),
         is_read: Notify::new(),
         goes_on: Notify::new(),
     });
     // An instance that remembers nothing, so that the page comes from the journal.
-    world.serve_from(held.clone());
+    world.serve_from(slow.clone());
     let room = message_room(&world);
     let head = room.position().await.unwrap();
     let start = Position::new(head.epoch, Seq::ZERO);
@@ -175,11 +176,12 @@ async fn a_page_that_was_read_before_an_edit_does_not_tell_what_was_edited() {
         .watch(world.reader, Some(start))
         .await
         .unwrap();
-    let reading = tokio::spawn(async move { feed.page().await.unwrap().unwrap().to_json() });
-    in_time(held.is_read.notified()).await;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { feed.page().await.unwrap().unwrap().to_json() });
+    in_time(slow.is_read.notified()).await;
     world.put(item, SECOND).await;
-    held.goes_on.notify_one();
-    let frame = in_time(reading).await.unwrap();
+    slow.goes_on.notify_one();
+    let frame = in_time(tasks.join_next()).await.unwrap().unwrap();
     assert!(!frame.get().contains(FIRST), "{frame}");
 }
 
