@@ -225,6 +225,10 @@ const GAUGES: &[(&str, &str)] = &[
         "Instances whose lease in the database runs, this one included.",
     ),
     (
+        "roost_speaks",
+        "What all registered instances understand, this one included; the label says what this one does.",
+    ),
+    (
         "roost_fenced",
         "1 while this instance sends and writes nothing, because it does not know which sessions ended.",
     ),

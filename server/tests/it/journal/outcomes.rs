@@ -174,8 +174,10 @@ async fn only_an_error_of_the_statement_means_that_nothing_was_written() {
         matches!(waited, Err(JournalError::Unavailable(_))),
         "{waited:?}"
     );
-    let end = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'
-        AND datname = current_database() AND pg_terminate_backend(pid)";
+    // A condition alone leaves open what is asked first: it may end everybody.
+    let end = "SELECT pid FROM pg_stat_activity WHERE CASE
+        WHEN wait_event_type = 'Lock' AND datname = current_database()
+        THEN pg_terminate_backend(pid) ELSE FALSE END";
     let ending = async {
         while rival.execute_unprepared(end).await.unwrap().rows_affected() == 0 {
             tokio::task::yield_now().await;

@@ -6,6 +6,7 @@ use super::{
     entries::{change, entry, open_gate},
     stores::Store,
 };
+use crate::support::in_time;
 use roost_schema::{Direction, Kind, RoomId, Seq};
 use roost_server::store::journal::{HistoryQuery, Journal, SqlJournal};
 use sea_orm::{
@@ -50,7 +51,7 @@ async fn plans_are_bound_to_an_index_in_a_database_that_was_analysed_while_empty
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn plans_are_bound_to_an_index_though_the_statistics_mislead() {
     let fill = "INSERT INTO journal SELECT md5(n::text)::uuid, 1, md5(n::text)::uuid, 'message',
-            'put', md5(n::text)::uuid, n::text, '', 0, 1, TRUE, 2, '{}'
+            'put', md5(n::text)::uuid, n::text, decode(repeat('07', 32), 'hex'), 0, 1, TRUE, 2, '{}'
         FROM generate_series(1, 500) AS n";
     plans_are_bound_to_an_index(&format!("{fill}; ANALYZE")).await;
 }
@@ -73,7 +74,7 @@ async fn plans_are_bound_to_an_index(prepare: &str) {
     // Every third entry changes the item of the one before.
     let fill = format!(
         "INSERT INTO journal SELECT '{room}', n, md5((n - (n % 3) / 2)::text)::uuid, 'message',
-            'put', md5((n % 100)::text)::uuid, n::text, '', 0, n - (n % 3) / 2, n % 3 <> 1, 100,
+            'put', md5((n % 100)::text)::uuid, n::text, decode(repeat('07', 32), 'hex'), 0, n - (n % 3) / 2, n % 3 <> 1, 100,
             '\"' || repeat('x', 98) || '\"'
         FROM generate_series({}, {ENTRIES}) AS n",
         head.0 + 1
@@ -105,19 +106,32 @@ impl Caller {
     async fn new(store: &Store) -> Self {
         let tasks = TaskTracker::new();
         let journal = SqlJournal::open(store.sql().await, &tasks, CancellationToken::new()).await;
-        Self(journal.unwrap())
+        let caller = Self(journal.unwrap());
+        caller.connection_is_back().await;
+        let pool = caller.0.sql().write.get_postgres_connection_pool();
+        let one = pool.acquire().await.unwrap();
+        while pool.size() > 1 {
+            pool.acquire().await.unwrap().close().await.unwrap();
+        }
+        drop(one);
+        caller.connection_is_back().await;
+        caller
     }
 
     /// Calls what reads and writes a room, and answers its head.
     async fn call_each(&self, room: RoomId) -> Seq {
         let Self(journal) = self;
+        self.connection_is_back().await;
         let head = journal.heads(&[room]).await.unwrap().rooms[&room].head;
         let new = entry(room, head.0 + 1);
         let batch = [new.clone(), change(&new, head.0 + 2)];
+        self.connection_is_back().await;
         let appended = journal.append(room, &batch, &open_gate()).await.unwrap();
         assert_eq!(appended.committed, 2);
         let head = Seq(head.0 + 2);
+        self.connection_is_back().await;
         journal.log(room, Seq::ZERO, 1 << 20).await.unwrap();
+        self.connection_is_back().await;
         journal.changes(room, Seq::ZERO, 1 << 20).await.unwrap();
         for direction in [Direction::Older, Direction::Newer] {
             for beyond in [None, Some(head)] {
@@ -127,18 +141,34 @@ impl Caller {
                     beyond,
                     limit_items: 50,
                 };
+                self.connection_is_back().await;
                 journal.history(room, query).await.unwrap();
             }
         }
+        self.connection_is_back().await;
         assert_eq!(journal.items(room, &[new.item]).await.unwrap().len(), 1);
         let operation = (new.actor, new.op_id.unwrap());
+        self.connection_is_back().await;
         let found = journal.operations(room, &[operation]).await.unwrap();
         assert_eq!(found.len(), 1);
+        self.connection_is_back().await;
         head
+    }
+
+    /// A task of the pool's gives a connection back: whoever calls before it has done so opens another one.
+    async fn connection_is_back(&self) {
+        let pool = self.0.sql().write.get_postgres_connection_pool();
+        in_time(async {
+            while pool.num_idle() == 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 
     /// Explains what this caller's connection has prepared, as it would run next.
     async fn assert_bound(&self, when: &str, room: RoomId) {
+        self.connection_is_back().await;
         let pool = self.0.sql().write.get_postgres_connection_pool();
         assert_eq!(pool.size(), 1);
         let mut connection = pool.acquire().await.unwrap();

@@ -50,6 +50,8 @@ impl Store {
     async fn migrated(self) -> Self {
         let sql = self.sql().await;
         sql.migrate().await.unwrap();
+        // Whoever changes the journal mode of SQLite must be alone.
+        sql.read.close().await.unwrap();
         sql.write.close().await.unwrap();
         self
     }
