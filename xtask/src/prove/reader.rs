@@ -396,6 +396,10 @@ fn frame_of(event: &str) -> Option<Result<RoomEvents, Error>> {
     if data.is_empty() {
         return None;
     }
+    if event.lines().any(|line| line == "event: closed") {
+        // A server that stops says why; whoever reads comes again.
+        return Some(Err(Error::Disconnected(data.join("\n"))));
+    }
     let frame = serde_json::from_str(&data.join("\n"));
     Some(frame.map_err(|error| Error::Strange(format!("a server-sent event: {error}"))))
 }
