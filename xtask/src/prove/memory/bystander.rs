@@ -16,7 +16,8 @@ const EMAIL: &str = "bystander@example.org";
 const PASSWORD: &str = "correct horse battery";
 /// Longer than this is not served.
 const PATIENCE: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(200);
+/// One account may sign in once in 3 s from one address, after the first twenty.
+const PAUSE: Duration = Duration::from_secs(3);
 
 pub(super) struct Bystander {
     endpoint: Endpoint,
