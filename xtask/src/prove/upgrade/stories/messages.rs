@@ -10,6 +10,7 @@ use roost_schema::{
 };
 use serde::Deserialize;
 use serde_json::json;
+use std::collections::HashMap;
 
 /// What is kept for the next mix.
 pub(super) struct Written {
@@ -121,14 +122,17 @@ async fn head(client: &Client, room: RoomId) -> Result<Position> {
     }
 }
 
-/// All that follows a position.
+/// What somebody holds who applied all that follows a position: the newest event of each item, by seq. Whether those
+/// that it superseded are told as well is each release's own affair.
 async fn resume(client: &Client, room: RoomId, after: Position) -> Result<Vec<RoomEvent>> {
-    let (mut events, mut after) = (Vec::new(), after);
+    let (mut events, mut after) = (Vec::<RoomEvent>::new(), after);
     loop {
         let frame = patiently(async || client.list_events(room, Some(after)).await).await?;
         ensure!(!frame.reset, "a position from elsewhere is not known");
         events.extend(frame.events);
         if frame.live {
+            let newest: HashMap<_, _> = events.iter().map(|it| (it.item, it.seq)).collect();
+            events.retain(|it| newest.get(&it.item) == Some(&it.seq));
             return Ok(events);
         }
         after = frame.position;
