@@ -105,26 +105,22 @@ impl Store {
     /// Marks an entry current behind the journal's back, as a writer that was killed between its
     /// two steps leaves it.
     pub(crate) async fn leave_current(&self, room: RoomId, seq: Seq) {
-        if self.is_sql() {
-            let text = "UPDATE journal SET is_current = TRUE WHERE room = $1 AND seq = $2";
-            self.execute(text, room, seq).await;
-            return;
-        }
-        let entries = self
-            .mongo_database()
-            .await
-            .collection::<bson::Document>("journal");
-        let filter = bson::doc! { "room": bson::Uuid::from(room.as_uuid()), "seq": signed(seq) };
-        let update = bson::doc! { "$set": { "current": true } };
-        let updated = entries.update_one(filter, update).await.unwrap();
-        assert_eq!(updated.modified_count, 1);
+        let sql = "UPDATE journal SET is_current = TRUE WHERE room = $1 AND seq = $2";
+        self.tamper(room, seq, sql, bson::doc! { "$set": { "current": true } })
+            .await;
     }
 
     /// Takes an entry's body away behind the journal's back, as a disk may.
     pub(crate) async fn lose_body(&self, room: RoomId, seq: Seq) {
+        let sql = "UPDATE journal SET body = NULL WHERE room = $1 AND seq = $2";
+        self.tamper(room, seq, sql, bson::doc! { "$unset": { "body": "" } })
+            .await;
+    }
+
+    /// Changes one entry behind the journal's back, by `sql` or, on MongoDB, by `update`.
+    async fn tamper(&self, room: RoomId, seq: Seq, sql: &str, update: bson::Document) {
         if self.is_sql() {
-            let text = "UPDATE journal SET body = NULL WHERE room = $1 AND seq = $2";
-            self.execute(text, room, seq).await;
+            self.execute(sql, room, seq).await;
             return;
         }
         let entries = self
@@ -132,7 +128,6 @@ impl Store {
             .await
             .collection::<bson::Document>("journal");
         let filter = bson::doc! { "room": bson::Uuid::from(room.as_uuid()), "seq": signed(seq) };
-        let update = bson::doc! { "$unset": { "body": "" } };
         let updated = entries.update_one(filter, update).await.unwrap();
         assert_eq!(updated.modified_count, 1);
     }
