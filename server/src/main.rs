@@ -21,6 +21,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+/// The system's own keeps most of what a burst of connections took for good: its threads' arenas
+/// are given back only from their ends.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A self-hosted realtime collaboration backend. Without a command it serves.
 #[derive(Parser)]
 #[command(name = "roost", version)]
