@@ -36,7 +36,6 @@ use crate::{
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderName, HeaderValue, header},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
 };
@@ -46,23 +45,10 @@ use roost_schema::ErrorCode;
 use serve::Slot;
 use std::{any::Any, sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tower_http::{catch_panic::CatchPanicLayer, set_header::SetResponseHeaderLayer};
+use tower_http::catch_panic::CatchPanicLayer;
 
 /// How long a use case may take to answer. Longer than any poll of Socket.IO is held.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// What keeps browsers from misusing an answer, unless the answer sets its own.
-const BROWSER_RULES: [(HeaderName, &str); 5] = [
-    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (header::REFERRER_POLICY, "no-referrer"),
-    (header::X_FRAME_OPTIONS, "DENY"),
-    (header::CACHE_CONTROL, "no-store"),
-    (
-        header::CONTENT_SECURITY_POLICY,
-        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
-         object-src 'none'; base-uri 'none'; frame-ancestors 'none'",
-    ),
-];
 
 /// What the transports share. Cheap to clone.
 #[derive(Clone)]
@@ -130,7 +116,7 @@ impl Shared {
 /// One router for every transport, inside what holds for all of them.
 pub fn router(app: &App, shared: &Shared) -> Router {
     let bodies = Bodies::new(app, shared);
-    let router = routes(app, shared)
+    routes(app, shared)
         .fallback(async || problem(&Error::not_found("there is nothing at this path")))
         .method_not_allowed_fallback(async || problem(&METHOD_NOT_ALLOWED))
         .layer(from_fn(answer_in_time))
@@ -144,13 +130,7 @@ pub fn router(app: &App, shared: &Shared) -> Router {
         // Health checks all come from one address, so they stand outside the limit.
         .merge(health::router(&shared.health))
         .merge(status::router(app, shared))
-        .layer(shared.origins.cors());
-    BROWSER_RULES
-        .into_iter()
-        .fold(router, |router, (name, value)| {
-            let value = HeaderValue::from_static(value);
-            router.layer(SetResponseHeaderLayer::if_not_present(name, value))
-        })
+        .layer(shared.origins.cors())
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(shared.clone(), request::observe))
 }

@@ -12,7 +12,7 @@ use axum::{
     extract::{MatchedPath, Request, State},
     http::{
         HeaderMap, HeaderName, HeaderValue, StatusCode,
-        header::{AUTHORIZATION, CONNECTION},
+        header::{self, AUTHORIZATION, CONNECTION},
     },
     middleware::Next,
     response::Response,
@@ -30,6 +30,19 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) const INSTANCE: HeaderName = HeaderName::from_static("x-roost-instance");
 const REQUEST_ID_CHARS_MAX: usize = 64;
 const UNMATCHED: &str = "unmatched";
+
+/// What keeps browsers from misusing an answer, unless the answer sets its own.
+const BROWSER_RULES: [(HeaderName, &str); 5] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::CACHE_CONTROL, "no-store"),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+         object-src 'none'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+];
 
 /// The other end of the connection a request came on; `serve` puts it into each request.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +116,11 @@ pub(super) async fn observe(
     metrics::counter!("roost_http_requests_total", &labels).increment(1);
     metrics::histogram!("roost_http_request_duration_seconds", &labels[..2])
         .record(elapsed.as_secs_f64());
+    // Not a layer for each: a layer costs every request that waits a copy of all those within.
+    for (name, value) in BROWSER_RULES {
+        let rule = response.headers_mut().entry(name);
+        rule.or_insert(HeaderValue::from_static(value));
+    }
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
