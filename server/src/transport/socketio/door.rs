@@ -16,7 +16,7 @@ use crate::{
 use axum::{
     Json,
     body::{Body, Bytes, to_bytes},
-    extract::{Request, State},
+    extract::{OriginalUri, Request, State},
     http::{
         HeaderValue, Method, StatusCode, Uri,
         header::{CONTENT_LENGTH, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE},
@@ -167,13 +167,29 @@ async fn open(sockets: &Arc<Sockets>, visit: Visit, mut request: Request, next: 
         seat,
         newcomer,
     );
-    // The engine keeps the parts of this request as long as the session.
     request.extensions_mut().insert(Arc::clone(&wire));
-    let response = next.run(request).await;
+    let response = next.run(compact(request)).await;
     if visit.is_websocket || response.status() != StatusCode::OK {
         return response;
     }
     learn_sid(&wire, response).await
+}
+
+/// The engine keeps the parts of a handshake as long as the session, and its headers and path keep the buffer they were
+/// read into, of 8 KiB and more. So it gets copies of what it reads: the path, and the one header.
+fn compact(request: Request) -> Request {
+    let (mut parts, body) = request.into_parts();
+    if let Ok(uri) = parts.uri.to_string().parse() {
+        parts.uri = uri;
+    }
+    parts.extensions.remove::<OriginalUri>();
+    let key = parts.headers.get(SEC_WEBSOCKET_KEY);
+    let key = key.and_then(|key| HeaderValue::from_bytes(key.as_bytes()).ok());
+    parts.headers = key
+        .map(|key| (SEC_WEBSOCKET_KEY, key))
+        .into_iter()
+        .collect();
+    Request::from_parts(parts, body)
 }
 
 /// What a session that polls sends: little, until it is connected to the namespace.
