@@ -19,7 +19,7 @@ pub(super) const ACCOUNT_BYTES_MAX: usize = 1_024 * 1_024;
 const GUESTS_POOL_BYTES: usize = 4 * 1_024 * 1_024;
 const GUESTS_SHARE_BYTES: usize = GUESTS_POOL_BYTES / 32;
 /// For all with an account, and for those of one address: more than the largest body. Twenty addresses hold 5/8 of it.
-const ACCOUNTS_POOL_BYTES: usize = 40 * 1_024 * 1_024;
+const ACCOUNTS_POOL_BYTES: usize = 34 * 1_024 * 1_024;
 const ACCOUNTS_SHARE_BYTES: usize = ACCOUNTS_POOL_BYTES / 32;
 
 const FULL: Error = Error::Later {

@@ -4,7 +4,8 @@
 use super::{
     Shared,
     arrivals::{Arrivals, Arriving, Standing},
-    problem, request, rest, socketio,
+    problem, request, rest,
+    socketio::{self, listener::ConnectionHandle},
 };
 use crate::app::{self, App, Error};
 use axum::{
@@ -27,10 +28,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 const GUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const ACCOUNT_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// How much of a body that is refused is taken off the line, and for how long. Whoever is still sending when the
-/// connection closes may never see the answer.
-const LINGER_BYTES_MAX: usize = 1_024 * 1_024;
-const LINGER_TIME: Duration = Duration::from_millis(500);
+/// How much of a body that is refused may come, and for how long it is waited for, before the answer. Then the connection
+/// can be used again; else it is closed.
+const REST_BYTES_MAX: usize = 64 * 1_024;
+const REST_TIME: Duration = Duration::from_millis(50);
 
 /// What bodies are read with.
 #[derive(Clone)]
@@ -184,11 +185,15 @@ pub(super) async fn turn_away(request: Request, mut response: Response) -> Respo
     let version = request.version();
     // Such a client waits for leave to send.
     let waits = request.headers().contains_key(EXPECT);
-    let is_over = !waits && timeout(LINGER_TIME, drain(request.into_body())).await == Ok(true);
+    let connection = request.extensions().get::<ConnectionHandle>().cloned();
+    let is_over = !waits && timeout(REST_TIME, drain(request.into_body())).await == Ok(true);
     if !is_over && version <= Version::HTTP_11 {
         // The rest of the body is not read, so nothing can follow it.
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
+        if let Some(connection) = connection {
+            connection.linger();
+        }
     }
     response
 }
@@ -201,7 +206,7 @@ async fn drain(mut body: Body) -> bool {
             return false;
         };
         bytes += frame.data_ref().map_or(0, Bytes::len);
-        if bytes > LINGER_BYTES_MAX {
+        if bytes > REST_BYTES_MAX {
             return false;
         }
     }

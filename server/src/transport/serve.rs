@@ -35,6 +35,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
+    runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
@@ -56,6 +57,10 @@ const FULL: Error = Error::Later {
     sentence: "there are as many connections as there may be",
     retry_after: Duration::from_secs(5),
 };
+/// How much of what was refused is taken off the line after the answer, and for how long.
+const LINGER_BYTES_MAX: usize = 1_024 * 1_024;
+const LINGER_TIME: Duration = Duration::from_secs(2);
+const SCRAP_BYTES: usize = 4 * 1_024;
 /// How long to wait when the system gives no more connections (no file handles, for example).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const IMPATIENT: Error = Error::refused(
@@ -301,23 +306,49 @@ impl Drop for Slot {
 /// request that opened it is answered.
 struct Occupying {
     stream: Guarded,
-    _slot: Option<Arc<Slot>>,
+    slot: Option<Arc<Slot>>,
 }
 
 impl Occupying {
     fn new(stream: Guarded, slot: Option<Arc<Slot>>) -> Self {
         metrics::gauge!("roost_connections").increment(1);
-        Self {
-            stream,
-            _slot: slot,
-        }
+        Self { stream, slot }
     }
 }
 
 impl Drop for Occupying {
     fn drop(&mut self) {
         metrics::gauge!("roost_connections").decrement(1);
+        // There is none any more when the program ends.
+        if let Ok(runtime) = Handle::try_current()
+            && let Some(stream) = self.stream.take_lingering()
+        {
+            runtime.spawn(linger(stream, self.slot.take()));
+        }
     }
+}
+
+/// Reads and forgets for a moment. By then only this small task is left of the connection, however many are refused.
+async fn linger(stream: TcpStream, slot: Option<Arc<Slot>>) {
+    let reading = async {
+        let mut left_bytes = LINGER_BYTES_MAX;
+        while left_bytes > 0 && stream.readable().await.is_ok() {
+            match drop_some(&stream) {
+                Ok(0) => break,
+                Ok(bytes) => left_bytes = left_bytes.saturating_sub(bytes),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => break,
+            }
+        }
+    };
+    // Whatever it comes to, the connection is closed.
+    let _ = timeout(LINGER_TIME, reading).await;
+    drop(slot);
+}
+
+/// With a buffer that no task keeps.
+fn drop_some(stream: &TcpStream) -> io::Result<usize> {
+    stream.try_read(&mut [0; SCRAP_BYTES])
 }
 
 impl AsyncRead for Occupying {

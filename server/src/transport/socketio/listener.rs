@@ -82,6 +82,11 @@ impl ConnectionHandle {
         self.0.inflow.sign_in();
     }
 
+    /// A request is refused before all of it was read: see `Guarded::take_lingering`.
+    pub(in crate::transport) fn linger(&self) {
+        self.0.lingers.store(true, Ordering::Release);
+    }
+
     /// Resolves when more arrives than may. What follows is read and dropped for a moment, so that the client hears
     /// why it is closed; then the connection breaks.
     pub(in crate::transport) async fn overrun(&self) -> Overrun {
@@ -100,7 +105,8 @@ impl fmt::Debug for ConnectionHandle {
 
 /// A TCP connection under such a handle.
 pub struct Guarded {
-    stream: TcpStream,
+    /// Present until it lingers.
+    stream: Option<TcpStream>,
     control: Arc<Control>,
     stall_timeout: Duration,
     /// Runs while a write waits for the peer.
@@ -115,13 +121,26 @@ impl Guarded {
         let control = Arc::new(Control::default());
         let handle = ConnectionHandle(Arc::clone(&control));
         let guarded = Self {
-            stream,
+            stream: Some(stream),
             control,
             stall_timeout,
             stalled: None,
             dropping: None,
         };
         (guarded, handle)
+    }
+
+    /// The connection by itself, which its owner is about to drop and which is to be read for a while more: one that is
+    /// closed on unread bytes is reset, and its client may never see the answer. None: it has ended, or was read whole.
+    pub(in crate::transport) fn take_lingering(&mut self) -> Option<TcpStream> {
+        let control = &self.control;
+        let lingers =
+            control.lingers.load(Ordering::Acquire) && !control.dead.load(Ordering::SeqCst);
+        self.stream.take_if(|_| lingers)
+    }
+
+    fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+        self.stream.as_mut().map(Pin::new).ok_or_else(closed)
     }
 
     /// Reads and forgets, until the peer closes or had the time to.
@@ -136,7 +155,7 @@ impl Guarded {
         for _ in 0..DROPPED_READS_MAX {
             let mut scrap = [MaybeUninit::uninit(); SCRAP_BYTES];
             let mut scrap = ReadBuf::uninit(&mut scrap);
-            ready!(Pin::new(&mut self.stream).poll_read(context, &mut scrap))?;
+            ready!(self.stream()?.poll_read(context, &mut scrap))?;
             if scrap.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
@@ -190,7 +209,7 @@ impl AsyncRead for Guarded {
             State::Overrun => return self.poll_drop(context),
         }
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        ready!(self.stream()?.poll_read(context, buffer))?;
         if self.control.inflow.follow(&buffer.filled()[before..]) {
             return Poll::Ready(Ok(()));
         }
@@ -206,7 +225,7 @@ impl AsyncWrite for Guarded {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.control.check(&self.control.writer, context)?;
-        let poll = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let poll = self.stream()?.poll_write(context, bytes);
         self.control.count(&poll);
         self.watch_stall(context, poll)
     }
@@ -217,23 +236,24 @@ impl AsyncWrite for Guarded {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.control.check(&self.control.writer, context)?;
-        let poll = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        let poll = self.stream()?.poll_write_vectored(context, slices);
         self.control.count(&poll);
         self.watch_stall(context, poll)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        let stream = self.stream.as_ref();
+        stream.is_some_and(AsyncWrite::is_write_vectored)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.control.check(&self.control.writer, context)?;
         // A TCP stream keeps nothing back, so this says nothing about the peer.
-        Pin::new(&mut self.stream).poll_flush(context)
+        self.stream()?.poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        self.stream()?.poll_shutdown(context)
     }
 }
 
@@ -241,6 +261,7 @@ impl AsyncWrite for Guarded {
 #[derive(Default)]
 struct Control {
     dead: AtomicBool,
+    lingers: AtomicBool,
     inflow: Inflow,
     written_bytes: AtomicU64,
     moved: Arc<Notify>,
