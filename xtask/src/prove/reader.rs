@@ -5,7 +5,7 @@ use super::{journal::canonical, ledger::Ledger};
 use anyhow::{Context, Result, bail};
 use futures::StreamExt;
 use roost_client::{Client, Error, Socket};
-use roost_schema::{ItemId, Op, Position, RoomEvents, RoomId, Seq};
+use roost_schema::{ErrorCode, ItemId, Op, Position, RoomEvents, RoomId, Seq};
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeSet, HashMap},
@@ -404,7 +404,8 @@ fn frame_of(event: &str) -> Option<Result<RoomEvents, Error>> {
     Some(frame.map_err(|error| Error::Strange(format!("a server-sent event: {error}"))))
 }
 
-/// A server that was killed, or is starting, is worth another try.
+/// A server that was killed, or is starting, is worth another try; so is one that closed because the access token has
+/// expired. A reader who cannot come back never catches up, which `finish` tells.
 fn is_curable(error: &Error) -> bool {
-    error.is_retryable()
+    error.is_retryable() || error.code() == Some(ErrorCode::Unauthenticated)
 }

@@ -176,9 +176,10 @@ pub(super) struct Holder {
 impl Holder {
     pub(super) async fn hold(self, end: &CancellationToken) {
         let forever = async {
+            let mut session = None;
             loop {
                 // Whatever ended it, the server's refusal or a broken connection.
-                let _ = self.hold_once().await;
+                let _ = self.hold_once(&mut session).await;
                 self.course.stands.store(false, Relaxed);
                 self.course.refusals.fetch_add(1, Relaxed);
                 sleep(AGAIN).await;
@@ -187,8 +188,8 @@ impl Holder {
         end.run_until_cancelled(forever).await;
     }
 
-    /// Returns when the server closes.
-    async fn hold_once(&self) -> Result<()> {
+    /// Returns when the server closes. A session that polls outlives its connections.
+    async fn hold_once(&self, session: &mut Option<String>) -> Result<()> {
         let mut stream = match self.kind.way {
             Way::SignIn => self.begin_post("/api/v1/auth/login").await?,
             Way::Rest => {
@@ -197,9 +198,14 @@ impl Holder {
             }
             Way::Graphql => self.begin_post("/graphql").await?,
             Way::Polling => {
-                let sid = self.poll().await?;
+                let sid = match session.take() {
+                    Some(sid) => sid,
+                    None => self.poll().await?,
+                };
                 let path = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
-                self.begin_post(&path).await?
+                let stream = self.begin_post(&path).await?;
+                *session = Some(sid);
+                stream
             }
             Way::GraphqlSocket => self.graphql_socket().await?,
             Way::SocketIo => self.socket_io().await?,
@@ -208,8 +214,15 @@ impl Holder {
         stream.write_all(&bytes).await?;
         self.course.stands.store(true, Relaxed);
         let mut answer = vec![0; 1_024];
-        while stream.read(&mut answer).await? > 0 {}
-        Ok(())
+        loop {
+            let read = stream.read(&mut answer).await?;
+            if read == 0 {
+                return Ok(());
+            }
+            if is_unknown_session(&answer[..read]) {
+                *session = None;
+            }
+        }
     }
 
     /// The head of a request with a body that will not come whole.
@@ -305,6 +318,11 @@ impl Holder {
         socket.bind(SocketAddr::new(IpAddr::V4(self.from), 0))?;
         Ok(timeout(ANSWER_PATIENCE, socket.connect(self.to)).await??)
     }
+}
+
+/// The session has ended: the next attempt begins one.
+fn is_unknown_session(answer: &[u8]) -> bool {
+    String::from_utf8_lossy(answer).contains("Session ID unknown")
 }
 
 /// Listens until something was said.
