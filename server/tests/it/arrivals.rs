@@ -5,6 +5,7 @@ use crate::support::{
     unfinished_post,
 };
 use reqwest::Method;
+use roost_schema::RoomId;
 use serde_json::{Value, json};
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -13,7 +14,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 const KIB: usize = 1_024;
@@ -134,6 +135,31 @@ async fn a_token_is_looked_at_before_the_body() {
         in_time(stream.read_exact(&mut status)).await.unwrap();
         assert_eq!(String::from_utf8_lossy(&status), expected);
     }
+}
+
+/// A connection that is closed on unread bytes is reset, and takes the answer with it.
+#[tokio::test]
+async fn one_that_is_refused_and_goes_on_sending_hears_why_and_is_closed() {
+    let world = World::on_sqlite().await;
+    let server = world.serve().await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let path = format!("/api/v1/rooms/{}/messages", RoomId::generate());
+    let head = format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    for _ in 0..10 {
+        sleep(Duration::from_millis(100)).await;
+        let written = stream.write_all(&[b' '; KIB]).await;
+        written.expect("what it sends is read");
+    }
+    let answer = in_time(rest_of(&mut stream)).await;
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    assert_eq!(code(&answer), "unauthenticated");
+    let closed = async {
+        while stream.write_all(b" ").await.is_ok() {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    in_time(closed).await;
 }
 
 /// Takes the share of an address until it is refused, and gives what it holds.
