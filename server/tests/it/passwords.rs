@@ -144,7 +144,8 @@ async fn others_sign_in_during(server: &Server, kind: Attack, addresses: u8) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_account_that_shows_wrong_passwords_keeps_nobody_out() {
-    let server = World::on_sqlite().await.serve_with(&LIMITS).await;
+    let world = World::on_sqlite().await;
+    let server = world.serve_with(&LIMITS).await;
     others_sign_in_during(&server, Attack::Change, 1).await;
 }
 

@@ -1,15 +1,15 @@
 //! Who works on a password next. Hashing costs so much that whoever asks most must not take it all.
 //!
-//! Each use has a line of its own. The lines take turns, and in a line the networks that wait do: so who comes from
-//! elsewhere waits for one hash of each of the others, however many those ask for (round-robin fair queueing, J. Nagle,
-//! RFC 970). A full line drops the youngest of the network that has most in it (longest queue drop, as in
+//! Each use has a line of its own. The lines take turns, and in a line the networks that wait do, however many hashes each
+//! asks for (round-robin fair queueing, J. Nagle, RFC 970). One that was not served lately goes first, so that it need not
+//! wait for a hash of each of those who ask without end (new flows of FQ-CoDel, RFC 8290 §4.2). A full line drops the youngest of the network that has most in it (longest queue drop, as in
 //! Stochastic Fairness Queueing, INFOCOM 1990). Whoever is dropped, or finds no place, is refused at once.
 //!
 //! An account that somebody names who is not signed in has no share: else whoever names it could use it up.
 
 use roost_schema::UserId;
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -60,8 +60,13 @@ struct State {
 /// Those who wait for one use.
 #[derive(Default)]
 struct Line {
-    /// The networks that wait, in the order in which they are served.
+    /// The networks that were not served lately, in the order in which they came.
+    fresh: VecDeque<IpAddr>,
+    /// The others, in the order in which they are served. One that waits for nothing any more leaves at its turn, not
+    /// before: else whoever asks for one hash after the other would always be fresh.
     round: VecDeque<IpAddr>,
+    /// Those of both.
+    listed: HashSet<IpAddr>,
     waiting: HashMap<IpAddr, VecDeque<Waiting>>,
     count: usize,
 }
@@ -207,25 +212,33 @@ impl Line {
     }
 
     fn push(&mut self, network: IpAddr, waiting: Waiting) {
-        let of_network = self.waiting.entry(network).or_default();
-        if of_network.is_empty() {
-            self.round.push_back(network);
+        if self.listed.insert(network) {
+            self.fresh.push_back(network);
         }
+        let of_network = self.waiting.entry(network).or_default();
         of_network.push_back(waiting);
         self.count += 1;
     }
 
     fn pop(&mut self) -> Option<Waiting> {
-        let network = self.round.pop_front()?;
-        let of_network = self.waiting.get_mut(&network)?;
-        let next = of_network.pop_front()?;
-        self.count -= 1;
-        if of_network.is_empty() {
-            self.waiting.remove(&network);
-        } else {
-            self.round.push_back(network);
+        loop {
+            let fresh = self.fresh.pop_front();
+            let network = fresh.or_else(|| self.round.pop_front())?;
+            let next = self.first_of(network);
+            if next.is_some() || fresh.is_some() {
+                self.round.push_back(network);
+            } else {
+                self.listed.remove(&network);
+            }
+            if next.is_some() {
+                return next;
+            }
         }
-        Some(next)
+    }
+
+    fn first_of(&mut self, network: IpAddr) -> Option<Waiting> {
+        let number = self.waiting.get(&network)?.front()?.number;
+        self.leave(network, number)
     }
 
     fn leave(&mut self, network: IpAddr, number: u64) -> Option<Waiting> {
@@ -237,7 +250,6 @@ impl Line {
         self.count -= 1;
         if of_network.is_empty() {
             self.waiting.remove(&network);
-            self.round.retain(|waiting| *waiting != network);
         }
         left
     }
@@ -298,6 +310,37 @@ mod tests {
         let first = is_called(&mut many[0]).expect("the one who came first");
         drop(first);
         assert!(is_called(&mut one).is_some(), "one hash later");
+    }
+
+    #[test]
+    fn a_network_that_was_not_served_lately_goes_first_and_once() {
+        let queue = Queue::new(1);
+        let mut turn = Some(busy(&queue));
+        let mut many: Vec<_> = (1..=20)
+            .map(|network| enters(&queue, asking(Use::SignIn, network)))
+            .collect();
+        for entering in &mut many {
+            drop(turn.take());
+            turn = Some(is_called(entering).expect("its turn"));
+        }
+        // All of them come again, and then somebody new, twice.
+        let mut again: Vec<_> = (1..=20)
+            .map(|network| enters(&queue, asking(Use::SignIn, network)))
+            .collect();
+        let mut newcomer = enters(&queue, asking(Use::SignIn, 21));
+        drop(turn.take());
+        turn = Some(is_called(&mut newcomer).expect("the newcomer's turn"));
+        let mut second = enters(&queue, asking(Use::SignIn, 21));
+        for entering in &mut again {
+            drop(turn.take());
+            turn = Some(is_called(entering).expect("its turn"));
+        }
+        drop(turn.take());
+        drop(is_called(&mut second).expect("now the newcomer is no newcomer"));
+        // Who waits for nothing is forgotten.
+        let state = queue.state();
+        assert!(state.lines.iter().all(|line| line.listed.is_empty()));
+        assert_eq!(state.idle_workers, 1);
     }
 
     #[test]
