@@ -8,7 +8,7 @@ use super::{
     limits::network,
     problem,
     request::{self, PeerAddress},
-    socketio::listener::Guarded,
+    socketio::listener::{DROPPING_TIME, Guarded, SCRAP_BYTES},
 };
 use crate::{app::Error, config::Config};
 use axum::{
@@ -57,10 +57,8 @@ const FULL: Error = Error::Later {
     sentence: "there are as many connections as there may be",
     retry_after: Duration::from_secs(5),
 };
-/// How much of what was refused is taken off the line after the answer, and for how long.
+/// How much of what was refused is taken off the line after the answer.
 const LINGER_BYTES_MAX: usize = 1_024 * 1_024;
-const LINGER_TIME: Duration = Duration::from_secs(2);
-const SCRAP_BYTES: usize = 4 * 1_024;
 /// How long to wait when the system gives no more connections (no file handles, for example).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const IMPATIENT: Error = Error::refused(
@@ -342,7 +340,7 @@ async fn linger(stream: TcpStream, slot: Option<Arc<Slot>>) {
         }
     };
     // Whatever it comes to, the connection is closed.
-    let _ = timeout(LINGER_TIME, reading).await;
+    let _ = timeout(DROPPING_TIME, reading).await;
     drop(slot);
 }
 

@@ -1,9 +1,10 @@
 //! Who works on a password next. Hashing costs so much that whoever asks most must not take it all.
 //!
 //! Each use has a line of its own. The lines take turns, and in a line the networks that wait do, however many hashes each
-//! asks for (round-robin fair queueing, J. Nagle, RFC 970). One that was not served lately goes first, so that it need not
-//! wait for a hash of each of those who ask without end (new flows of FQ-CoDel, RFC 8290 §4.2). A full line drops the youngest of the network that has most in it (longest queue drop, as in
-//! Stochastic Fairness Queueing, INFOCOM 1990). Whoever is dropped, or finds no place, is refused at once.
+//! asks for (round-robin fair queueing, J. Nagle, RFC 970). A network that was not served lately goes first, so that it
+//! need not wait for a hash of each of those that ask without end (new flows of FQ-CoDel, RFC 8290 §4.2). A full line drops
+//! the youngest of the network that has most in it (longest queue drop, as in Stochastic Fairness Queueing, INFOCOM 1990).
+//! Whoever is dropped, or finds no place, is refused at once.
 //!
 //! An account that somebody names who is not signed in has no share: else whoever names it could use it up.
 

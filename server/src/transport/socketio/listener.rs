@@ -26,8 +26,8 @@ use tokio::{
 };
 
 /// How long a client may take to hear that it is closed, when it goes on sending.
-const DROPPING_TIME: Duration = Duration::from_secs(2);
-const SCRAP_BYTES: usize = 4 * 1_024;
+pub(in crate::transport) const DROPPING_TIME: Duration = Duration::from_secs(2);
+pub(in crate::transport) const SCRAP_BYTES: usize = 4 * 1_024;
 /// At one turn.
 const DROPPED_READS_MAX: usize = 16;
 
