@@ -4,6 +4,7 @@
 """
 
 import atexit
+import itertools
 import json
 import os
 import re
@@ -22,18 +23,29 @@ LEFT_AS_GENERATED = 4
 
 
 class FromAddress(HTTPAdapter):
-    """Sends from an address of its own, so that arranging things does not count against the limit of the tests."""
+    """Sends from an address other than the tests', so that arranging things does not count against their limit."""
+
+    def __init__(self, address):
+        self.address = address
+        super().__init__()
 
     def init_poolmanager(self, *arguments, **options):
-        super().init_poolmanager(*arguments, source_address=("127.0.0.77", 0), **options)
+        super().init_poolmanager(*arguments, source_address=(self.address, 0), **options)
 
 
-http = requests.Session()
-http.mount("http://", FromAddress())
+def session_from(address):
+    session = requests.Session()
+    session.mount("http://", FromAddress(address))
+    return session
+
+
+# Most cases need a new sign-in, and an address has few of them a second: many addresses take turns.
+sessions = itertools.cycle([session_from(f"127.0.0.{number}") for number in range(64, 128)])
 
 
 def ask(method, path, body=None, token=None):
     headers = {"authorization": f"Bearer {token}"} if token else {}
+    http = next(sessions)
     answer = http.request(method, f"{URL}/api/v1{path}", json=body, headers=headers, timeout=20)
     while answer.status_code == 429:
         time.sleep(float(answer.headers["retry-after"]))
