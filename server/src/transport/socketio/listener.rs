@@ -27,6 +27,7 @@ use tokio::{
 
 /// How long a client may take to hear that it is closed, when it goes on sending.
 pub(in crate::transport) const DROPPING_TIME: Duration = Duration::from_secs(2);
+/// How much of what is dropped is read at once.
 pub(in crate::transport) const SCRAP_BYTES: usize = 4 * 1_024;
 /// At one turn.
 const DROPPED_READS_MAX: usize = 16;
