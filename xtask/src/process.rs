@@ -100,14 +100,22 @@ pub fn output(command: &mut Command) -> Result<String> {
 
 /// Waits for a child; on an interruption its whole process group is ended first.
 pub fn wait(child: &mut Child) -> Result<ExitStatus> {
+    wait_watching(child, || Ok(()))
+}
+
+/// The same; an error of `check`, which is asked again and again, is an interruption too.
+pub fn wait_watching(
+    child: &mut Child,
+    mut check: impl FnMut() -> Result<()>,
+) -> Result<ExitStatus> {
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status);
         }
-        if interrupt::requested() {
+        if let Err(why) = interrupt::check().and_then(|()| check()) {
             signal_group(child, Signal::TERM);
             let status = wait_or_kill(child)?;
-            bail!("interrupted ({})", describe(status));
+            return Err(why.context(describe(status)));
         }
         thread::sleep(POLL);
     }

@@ -1,8 +1,11 @@
 //! `cargo xtask test`: every test of the workspace against real servers, and no test left out.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -12,6 +15,11 @@ use crate::{assets, prove, workspace};
 
 /// Test programs are cargo's children, not ours: each is tied to cargo as cargo is to us.
 const TIED_TESTS: &str = r#"target."cfg(all())".runner = ["setpriv", "--pdeathsig", "KILL", "--"]"#;
+
+/// No test takes as long as this, and one that hangs must not take all the time there is.
+const SILENCE_MAX: Duration = Duration::from_mins(5);
+/// What libtest says of a test, once.
+const SLOW: &str = " has been running for over 60 seconds";
 
 /// Boots the servers once, runs `cargo test` with `arguments` and fails when a test failed or was ignored.
 pub fn run(arguments: &[String]) -> Result<()> {
@@ -48,28 +56,68 @@ pub fn run_with(arguments: &[String], environment: &[(&str, &OsStr)]) -> Result<
     Ok(())
 }
 
-/// Shows the output as it comes and adds up how many tests were ignored.
+/// Shows the output as it comes and adds up how many tests were ignored. Tests that say nothing for too long are ended.
 fn run_counting_ignored(command: &mut Command) -> Result<usize> {
     let shown = process::display(command);
     eprintln!("+ {shown}");
     command.stdout(Stdio::piped());
     let mut child = command.spawn().context("cannot start cargo")?;
     let output = child.stdout.take().context("cargo test has no output")?;
+    let (said, heard) = mpsc::channel();
     // A thread of its own reads, so that this one notices an interruption.
     let reader = std::thread::spawn(move || {
         let mut ignored = 0;
         for line in BufReader::new(output).lines().map_while(Result::ok) {
             ignored += ignored_in(&line);
             let _ = writeln!(std::io::stdout(), "{line}");
+            let _ = said.send(line);
         }
         ignored
     });
-    let status = process::wait(&mut child)?;
+    let mut progress = Progress::default();
+    let status = process::wait_watching(&mut child, || {
+        heard.try_iter().for_each(|line| progress.note(&line));
+        progress.check()
+    })?;
     let ignored = reader.join().unwrap_or_default();
     if !status.success() {
         bail!("`{shown}` failed: {}", process::describe(status));
     }
     Ok(ignored)
+}
+
+/// How far the tests are.
+#[derive(Default)]
+struct Progress {
+    /// When the tests said something; none before the first was started, because compiling takes its time.
+    last: Option<Instant>,
+    /// Those that libtest called slow and that have not ended.
+    slow: BTreeSet<String>,
+}
+
+impl Progress {
+    fn note(&mut self, line: &str) {
+        self.last = Some(Instant::now());
+        let Some(said) = line.strip_prefix("test ") else {
+            return;
+        };
+        if let Some(name) = said.strip_suffix(SLOW) {
+            self.slow.insert(name.to_owned());
+        } else if let Some((name, _)) = said.split_once(" ... ") {
+            self.slow.remove(name);
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.last.is_some_and(|last| last.elapsed() > SILENCE_MAX) {
+            bail!(
+                "the tests said nothing for {} s; these do not end: {:?}",
+                SILENCE_MAX.as_secs(),
+                self.slow
+            );
+        }
+        Ok(())
+    }
 }
 
 /// The number in `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
@@ -87,6 +135,19 @@ fn ignored_in(line: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_test_that_does_not_end_is_named() {
+        let mut progress = Progress::default();
+        assert!(progress.check().is_ok());
+        progress.note("test a::b has been running for over 60 seconds");
+        progress.note("test a::c has been running for over 60 seconds");
+        progress.note("test a::c ... ok");
+        assert!(progress.check().is_ok());
+        progress.last = Instant::now().checked_sub(SILENCE_MAX + Duration::from_secs(1));
+        let error = progress.check().unwrap_err().to_string();
+        assert!(error.contains(r#"{"a::b"}"#), "{error}");
+    }
 
     #[test]
     fn ignored_tests_are_counted() {
