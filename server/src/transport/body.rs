@@ -10,12 +10,11 @@ use super::{
 use crate::app::{self, App, Error};
 use axum::{
     body::{Body, HttpBody},
-    extract::{Request, State},
+    extract::Request,
     http::{
         HeaderMap, HeaderValue, Version,
         header::{CONNECTION, EXPECT},
     },
-    middleware::Next,
     response::Response,
 };
 use bytes::Bytes;
@@ -60,32 +59,30 @@ impl Terms {
     }
 }
 
-/// Hands the request on with its whole body in memory, or answers it. No request of ours streams in, and so no extractor
-/// needs bounds of its own. Socket.IO does so itself, because it knows its senders by their sessions.
-pub(super) async fn collect(
-    State(bodies): State<Bodies>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if request.body().is_end_stream() || socketio::is_path(request.uri().path()) {
-        return next.run(request).await;
-    }
-    match bodies.terms(request.uri().path(), request.headers()).await {
-        Ok(terms) => match bodies.take_in(request, terms).await {
-            // What arrived counts until it is dealt with.
-            Ok((request, _arriving)) => next.run(request).await,
-            Err(refusal) => *refusal,
-        },
-        Err(error) => turn_away(request, problem(&error)).await,
-    }
-}
-
 impl Bodies {
     pub(super) fn new(app: &App, shared: &Shared) -> Self {
         Self {
             app: app.clone(),
             arrivals: Arc::clone(&shared.arrivals),
             stall_timeout: shared.body_stall_timeout,
+        }
+    }
+
+    /// The request with its whole body in memory, or the answer to it. No request of ours streams in, and so no extractor
+    /// needs bounds of its own. Socket.IO does so itself, because it knows its senders by their sessions.
+    pub(super) async fn collect(
+        &self,
+        request: Request,
+    ) -> Result<(Request, Option<Arriving>), Box<Response>> {
+        if request.body().is_end_stream() || socketio::is_path(request.uri().path()) {
+            return Ok((request, None));
+        }
+        match self.terms(request.uri().path(), request.headers()).await {
+            Ok(terms) => {
+                let (request, arriving) = self.take_in(request, terms).await?;
+                Ok((request, Some(arriving)))
+            }
+            Err(error) => Err(Box::new(turn_away(request, problem(&error)).await)),
         }
     }
 

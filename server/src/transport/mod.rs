@@ -29,14 +29,15 @@ pub use rest::openapi_json;
 pub use status::{Probes, sample};
 
 use crate::{
-    app::{App, Error, FENCED},
+    app::{self, App, Error, FENCED},
     config::Config,
     live::Redis,
 };
 use axum::{
     Router,
     extract::{Request, State},
-    middleware::{Next, from_fn, from_fn_with_state},
+    http::Extensions,
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
 use body::Bodies;
@@ -115,24 +116,25 @@ impl Shared {
 
 /// One router for every transport, inside what holds for all of them.
 pub fn router(app: &App, shared: &Shared) -> Router {
-    let bodies = Bodies::new(app, shared);
+    let entry = Entry {
+        app: app.clone(),
+        bodies: Bodies::new(app, shared),
+        limits: Arc::clone(&shared.limits),
+        origins: shared.origins.clone(),
+    };
     routes(app, shared)
         .fallback(async || problem(&Error::not_found("there is nothing at this path")))
         .method_not_allowed_fallback(async || problem(&METHOD_NOT_ALLOWED))
-        .layer(from_fn(answer_in_time))
-        .layer(from_fn_with_state(app.clone(), refuse_when_fenced))
-        .layer(from_fn_with_state(bodies, body::collect))
-        .layer(from_fn_with_state(shared.origins.clone(), origins::check))
-        .layer(from_fn_with_state(
-            Arc::clone(&shared.limits),
-            limit_address,
-        ))
+        .layer(from_fn_with_state(Arc::new(entry), admit))
         // Health checks all come from one address, so they stand outside the limit.
         .merge(health::router(&shared.health))
         .merge(status::router(app, shared))
         .layer(shared.origins.cors())
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn_with_state(shared.clone(), request::observe))
+        .layer(from_fn_with_state(
+            Arc::new(shared.clone()),
+            request::observe,
+        ))
 }
 
 fn routes(app: &App, shared: &Shared) -> Router {
@@ -178,40 +180,55 @@ const TOO_MANY_CONNECTIONS: Error = Error::Later {
     retry_after: Duration::from_secs(5),
 };
 
-async fn limit_address(
-    State(limits): State<Arc<Limits>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if let Some(client) = request.extensions().get::<ClientAddress>() {
-        if let Err(error) = limits.check_address(*client).await {
-            return problem(&error);
-        }
-        // A proxy's connections are counted for the clients that they are for.
-        let slot = request.extensions().get::<Arc<Slot>>();
-        if slot.is_some_and(|slot| !slot.pass_to(client.0)) {
-            return problem(&TOO_MANY_CONNECTIONS);
-        }
-    }
-    next.run(request).await
+/// What a request passes before a transport sees it.
+struct Entry {
+    app: App,
+    bodies: Bodies,
+    limits: Arc<Limits>,
+    origins: Origins,
 }
 
-/// A fenced instance refuses everything but health checks; Socket.IO does so itself, because its clients
-/// are told why in the answers to their polls.
-async fn refuse_when_fenced(State(app): State<App>, request: Request, next: Next) -> Response {
-    if socketio::is_path(request.uri().path()) {
-        return next.run(request).await;
+/// One layer for all of it: each layer costs every request that waits a copy of all those within.
+async fn admit(State(entry): State<Arc<Entry>>, request: Request, next: Next) -> Response {
+    let allowed = match limit_address(&entry.limits, request.extensions()).await {
+        Ok(()) => entry.origins.check(&request),
+        refused => refused,
+    };
+    if let Err(error) = allowed {
+        return problem(&error);
     }
-    if app.fence().is_shut() {
+    // What arrived counts until it is dealt with.
+    let (request, _arriving) = match entry.bodies.collect(request).await {
+        Ok(collected) => collected,
+        Err(refusal) => return *refusal,
+    };
+    // Socket.IO looks at the fence itself, because its clients are told why in the answers to their polls.
+    if socketio::is_path(request.uri().path()) {
+        return answer_in_time(request, next).await;
+    }
+    if entry.app.fence().is_shut() {
         return problem(&FENCED);
     }
     let is_read = request.method().is_safe();
-    let response = next.run(request).await;
+    let response = answer_in_time(request, next).await;
     // What was read before this process slept may not be for who asked any more.
-    if is_read && app.fence().is_shut() {
+    if is_read && entry.app.fence().is_shut() {
         return problem(&FENCED);
     }
     response
+}
+
+async fn limit_address(limits: &Limits, known: &Extensions) -> app::Result<()> {
+    let Some(client) = known.get::<ClientAddress>() else {
+        return Ok(());
+    };
+    limits.check_address(*client).await?;
+    // A proxy's connections are counted for the clients that they are for.
+    let slot = known.get::<Arc<Slot>>();
+    if slot.is_some_and(|slot| !slot.pass_to(client.0)) {
+        return Err(TOO_MANY_CONNECTIONS);
+    }
+    Ok(())
 }
 
 async fn answer_in_time(request: Request, next: Next) -> Response {

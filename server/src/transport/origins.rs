@@ -1,15 +1,16 @@
 //! Which web pages may call: the server's own, and those on an exact list.
 
-use super::{problem, request::INSTANCE};
-use crate::{app::Error, config::WebOrigin};
+use super::request::INSTANCE;
+use crate::{
+    app::{self, Error},
+    config::WebOrigin,
+};
 use axum::{
-    extract::{Request, State},
+    extract::Request,
     http::{
         HeaderMap, HeaderName, HeaderValue, Method, Uri,
         header::{AUTHORIZATION, CONTENT_TYPE, ETAG, HOST, IF_MATCH, ORIGIN, RETRY_AFTER, UPGRADE},
     },
-    middleware::Next,
-    response::Response,
 };
 use roost_schema::ErrorCode;
 use std::{sync::Arc, time::Duration};
@@ -25,6 +26,19 @@ pub struct Origins(Arc<[WebOrigin]>);
 impl Origins {
     pub(crate) fn new(allowed: &[WebOrigin]) -> Self {
         Self(allowed.into())
+    }
+
+    /// Refuses sockets that pages of foreign origins open.
+    pub(super) fn check(&self, request: &Request) -> app::Result<()> {
+        let (headers, uri) = (request.headers(), request.uri());
+        let is_socket = headers.contains_key(UPGRADE) || uri.path().starts_with("/socket.io");
+        if is_socket && !self.allow(headers, uri) {
+            return Err(Error::refused(
+                ErrorCode::Forbidden,
+                "pages of this origin may not connect; see allowed_origins",
+            ));
+        }
+        Ok(())
     }
 
     /// Whether a request may open a socket: it comes from no web page, from our own, or from one on
@@ -84,23 +98,6 @@ fn is_own(origin: &str, headers: &HeaderMap, uri: &Uri) -> bool {
         .or_else(|| uri.authority().map(axum::http::uri::Authority::as_str));
     let called_from = origin.split_once("://").map(|(_, authority)| authority);
     host.is_some() && called_from == host
-}
-
-/// Refuses sockets that pages of foreign origins open.
-pub(super) async fn check(
-    State(origins): State<Origins>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let is_socket =
-        request.headers().contains_key(UPGRADE) || request.uri().path().starts_with("/socket.io");
-    if is_socket && !origins.allow(request.headers(), request.uri()) {
-        return problem(&Error::refused(
-            ErrorCode::Forbidden,
-            "pages of this origin may not connect; see allowed_origins",
-        ));
-    }
-    next.run(request).await
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ pub(super) fn current() -> Option<Current> {
 
 /// The outermost layer.
 pub(super) async fn observe(
-    State(shared): State<Shared>,
+    State(shared): State<Arc<Shared>>,
     mut request: Request,
     next: Next,
 ) -> Response {

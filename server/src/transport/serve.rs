@@ -393,7 +393,10 @@ impl AsyncWrite for Occupying {
 fn beyond(shared: &Shared) -> Router {
     health::router(&shared.health)
         .fallback(refuse)
-        .layer(from_fn_with_state(shared.clone(), request::observe))
+        .layer(from_fn_with_state(
+            Arc::new(shared.clone()),
+            request::observe,
+        ))
 }
 
 async fn refuse(request: Request<Body>) -> Response {
