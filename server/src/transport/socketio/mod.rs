@@ -56,9 +56,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// One WebSocket message, and one of its frames.
 const MESSAGE_BYTES_MAX: usize = ACCOUNT_BYTES_MAX;
 
-/// Nothing here takes binary data. An event that brings some is refused when its attachment is there.
-const ATTACHMENTS_MAX: usize = 1;
-const ATTACHMENT_BYTES_MAX: usize = 4 * 1_024;
+/// Nothing here takes binary data. An event that announces some ends its socket: the parser keeps the whole event until
+/// what it announces has come, however long that takes, and its bytes would be on nobody's books.
+const ATTACHMENTS_MAX: usize = 0;
 
 /// Packets the engine keeps for one socket. See `wire` for how they are shared out.
 const BUFFER_PACKETS: usize = 128;
@@ -109,9 +109,7 @@ pub fn routes(app: &App, shared: &Shared) -> Router {
         is_draining: AtomicBool::new(false),
         connected: TaskTracker::new(),
     });
-    let parser = ParserConfig::common()
-        .max_incoming_binaries(ATTACHMENTS_MAX)
-        .max_incoming_binary_buf_size(ATTACHMENT_BYTES_MAX);
+    let parser = ParserConfig::common().max_incoming_binaries(ATTACHMENTS_MAX);
     let (service, io) = SocketIoBuilder::new()
         .with_parser(parser)
         .req_path(PATH)
