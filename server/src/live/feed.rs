@@ -334,13 +334,20 @@ fn retry_pause(failures: u32) -> Duration {
     longest.min(RETRY_LONGEST).mul_f64(share)
 }
 
-/// For a moment the journal may show two current entries of an item; the newer one is the state.
+/// For a moment the journal may show two current entries of an item; the newer one is the state, and nothing stays
+/// beside a newer state.
 fn newest_of_each(entries: Vec<Entry>) -> Vec<Arc<RoomEvent>> {
-    let mut seen = HashSet::new();
+    let mut superseded = HashSet::new();
     let mut events: Vec<_> = entries
         .into_iter()
         .rev()
-        .filter(|entry| !entry.op.sets_state() || seen.insert(entry.item))
+        .filter(|entry| {
+            let is_newest = !superseded.contains(&entry.item);
+            if entry.op.sets_state() {
+                superseded.insert(entry.item);
+            }
+            is_newest
+        })
         .map(|entry| Arc::new(RoomEvent::from(entry)))
         .collect();
     events.reverse();

@@ -302,6 +302,10 @@ mod contract {
         assert_eq!(items, [edited.clone(), gone]);
         let changes = journal.changes(room, Seq::ZERO, usize::MAX).await.unwrap();
         assert_eq!(page(&changes), (vec![3, 4, 5], false));
+        // Nor if the newer one lies on another page.
+        let first = journal.changes(room, Seq::ZERO, 1).await.unwrap();
+        let (seqs, more) = page(&first);
+        assert!(more && !seqs.contains(&1) && !seqs.contains(&2), "{seqs:?}");
         for (direction, expected) in [(Direction::Older, [3, 4]), (Direction::Newer, [4, 3])] {
             let read = journal
                 .history(room, history(direction, None, 5))

@@ -11,7 +11,7 @@ use crate::store::journal::{
 use bson::{Document, doc};
 use futures::TryStreamExt;
 use roost_schema::{Direction, ItemId, Op, OpId, RoomId, Seq, UserId};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Documents fetched at a time; a reply is never larger than 16 MB.
 const FETCH_DOCUMENTS: u32 = 256;
@@ -32,30 +32,58 @@ pub(super) async fn log(
     page(journal, room, filter, cut, |_| true).await
 }
 
-/// Of two current entries in one page the higher seq is kept; if they fall on two pages, the
-/// reader takes the second for what it is, a newer state.
+/// Of two current entries of an item the higher seq is its state, also when it lies beyond the page: whatever cleared
+/// the older one may have failed for good, and what somebody deleted is told to nobody.
 pub(super) async fn changes(
     journal: &MongoJournal,
     room: RoomId,
-    since: Seq,
+    mut since: Seq,
     limit_bytes: usize,
 ) -> Result<Page> {
-    let filter = doc! {
-        "room": uuid(room.as_uuid()),
-        "current": true,
-        "seq": { "$gt": signed(since.0) },
-    };
-    let cut = Cut::by_bytes(limit_bytes);
-    let mut page = page(journal, room, filter, cut, |_| true).await?;
-    let newest: HashMap<_, _> = page
-        .entries
-        .iter()
-        .filter(|entry| entry.op.sets_state())
-        .map(|entry| (entry.item, entry.seq))
-        .collect();
-    page.entries
-        .retain(|entry| !entry.op.sets_state() || newest.get(&entry.item) == Some(&entry.seq));
-    Ok(page)
+    loop {
+        let filter = doc! {
+            "room": uuid(room.as_uuid()),
+            "current": true,
+            "seq": { "$gt": signed(since.0) },
+        };
+        let cut = Cut::by_bytes(limit_bytes);
+        let mut page = page(journal, room, filter, cut, |_| true).await?;
+        let newest = newest_states(journal, room, &page).await?;
+        since = page.entries.last().map_or(since, |entry| entry.seq);
+        page.entries.retain(|entry| {
+            let newest = newest.get(&entry.item);
+            newest.is_none_or(|newest| *newest <= entry.seq)
+        });
+        // A page that promises more has something in it.
+        if !page.entries.is_empty() || !page.more {
+            return Ok(page);
+        }
+    }
+}
+
+/// The newest states of the items of a page, in it and beyond it.
+async fn newest_states(
+    journal: &MongoJournal,
+    room: RoomId,
+    page: &Page,
+) -> Result<HashMap<ItemId, Seq>> {
+    let mut beyond = Vec::new();
+    if let Some(last) = page.entries.last().filter(|_| page.more) {
+        let items: BTreeSet<_> = page.entries.iter().map(|entry| entry.item).collect();
+        let items: Vec<_> = items.iter().map(|item| uuid(item.as_uuid())).collect();
+        let filter = doc! {
+            "room": uuid(room.as_uuid()), "item": { "$in": items }, "current": true,
+            "seq": { "$gt": signed(last.seq.0) },
+        };
+        beyond = find(journal, room, filter).await?;
+    }
+    let mut newest = HashMap::new();
+    let entries = page.entries.iter().chain(&beyond);
+    for entry in entries.filter(|entry| entry.op.sets_state()) {
+        let known = newest.entry(entry.item).or_insert(entry.seq);
+        *known = entry.seq.max(*known);
+    }
+    Ok(newest)
 }
 
 /// Two current entries of one item share its `born` and so arrive one after the other, the higher

@@ -22,20 +22,20 @@ macro_rules! sets_state {
 /// Whether no entry is newer: of two current entries the higher seq is the state. A subquery for each row, not a join,
 /// so that no planner reads the whole room for one page.
 const NONE_IS_NEWER: &str = concat!(
-    "j.seq = (SELECT max(newer.seq) FROM journal AS newer WHERE newer.room = j.room AND newer.item = j.item \
+    "j.seq >= COALESCE((SELECT max(newer.seq) FROM journal AS newer WHERE newer.room = j.room AND newer.item = j.item \
      AND newer.is_current AND ",
     sets_state!("newer"),
-    ")"
+    "), 0)"
 );
 
 /// The same for `PostgreSQL`, where only the index by (room, item, seq) can give this order: one
 /// item as a range keeps `item` in it.
 const NONE_IS_NEWER_BY_INDEX: &str = concat!(
-    "j.seq >= (SELECT newer.seq FROM journal AS newer \
+    "j.seq >= COALESCE((SELECT newer.seq FROM journal AS newer \
      WHERE newer.room = j.room AND newer.item >= j.item AND newer.item <= j.item \
      AND newer.is_current AND ",
     sets_state!("newer"),
-    " ORDER BY newer.item DESC, newer.seq DESC LIMIT 1)"
+    " ORDER BY newer.item DESC, newer.seq DESC LIMIT 1), 0)"
 );
 
 pub(super) async fn log(
@@ -91,13 +91,9 @@ fn is_newest(journal: &SqlJournal) -> String {
     )
 }
 
-/// What a reader has to hear: states, and what another release holds to be current beside them.
+/// What a reader has to hear: states, and what another release holds to be current beside them since.
 fn is_change(journal: &SqlJournal) -> String {
-    let sets_state = sets_state!("j");
-    format!(
-        "j.is_current AND (NOT {sets_state} OR {})",
-        none_is_newer(journal)
-    )
+    format!("j.is_current AND {}", none_is_newer(journal))
 }
 
 const fn none_is_newer(journal: &SqlJournal) -> &'static str {
