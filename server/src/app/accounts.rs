@@ -92,10 +92,9 @@ impl App {
         let presented = token_hash(input.refresh_token.expose());
         let (next, next_hash) = fresh_refresh_token();
         match self.store.sessions.exchange(&presented, &next_hash).await? {
-            Exchange::Exchanged(kept) => {
-                let account = self.store.users.find(kept.user).await?;
-                let me = account.ok_or_else(Error::unauthenticated)?.me;
-                self.signed_in(me, session_view(kept.clone(), Some(kept.id)), next)
+            Exchange::Exchanged { session, me } => {
+                let current = Some(session.id);
+                self.signed_in(me, session_view(session, current), next)
             }
             Exchange::Reused { session, user } => {
                 tracing::warn!(session.id = %session, user.id = %user, "refresh token used again");

@@ -10,7 +10,9 @@ use super::{
     users,
 };
 use chrono::{DateTime, TimeDelta, Utc};
-use roost_schema::{Body, ItemId, Kind, Name, Op, RoomId, Secret, SessionId, SessionState, UserId};
+use roost_schema::{
+    Body, ItemId, Kind, Me, Name, Op, RoomId, Secret, SessionId, SessionState, UserId,
+};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult};
 
 /// A session ends when it was not refreshed for so long.
@@ -53,13 +55,11 @@ pub enum Opened {
 /// What became of a refresh token.
 #[derive(Debug)]
 pub enum Exchange {
-    Exchanged(KeptSession),
+    /// Whose it is comes with it: read later, a store that is away would make a failure of what is done already.
+    Exchanged { session: KeptSession, me: Me },
     /// It was used before, and not just now: whoever holds it may have stolen it, so the session
     /// ended.
-    Reused {
-        session: SessionId,
-        user: UserId,
-    },
+    Reused { session: SessionId, user: UserId },
     /// Its session has ended.
     Revoked,
     /// It is none of ours, or it has expired.
@@ -83,7 +83,8 @@ impl Sessions {
         transact(&self.sql, |transaction| async move {
             let transaction = &*transaction;
             // Judged under the lock: a change of the password ends the sessions it can see.
-            if users::lock(transaction, new.user).await?.as_ref() != Some(verified) {
+            let account = users::lock(transaction, new.user).await?;
+            if account.is_none_or(|account| account.password_hash != *verified) {
                 return Ok(Opened::PasswordChanged);
             }
             let mut ended = Vec::new();
@@ -110,10 +111,10 @@ impl Sessions {
             let Some((session, user)) = refresh_tokens::owner(transaction, presented).await? else {
                 return Ok(Exchange::Unknown);
             };
-            users::lock(transaction, user).await?;
+            let account = users::lock(transaction, user).await?;
             let kept = find(transaction, user, session).await?;
             let token = refresh_tokens::find(transaction, presented).await?;
-            let (Some(mut kept), Some(token)) = (kept, token) else {
+            let (Some(account), Some(mut kept), Some(token)) = (account, kept, token) else {
                 return Ok(Exchange::Unknown);
             };
             let now = self.clock.now();
@@ -132,7 +133,10 @@ impl Sessions {
             refresh_tokens::forget(transaction, session, now - SESSION_IDLE_MAX).await?;
             touch(transaction, session, now).await?;
             kept.last_used_at = now;
-            Ok(Exchange::Exchanged(kept))
+            Ok(Exchange::Exchanged {
+                session: kept,
+                me: account.me,
+            })
         })
         .await
     }

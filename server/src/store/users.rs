@@ -151,7 +151,8 @@ impl Users {
     ) -> Result<Option<Vec<SessionId>>, StoreError> {
         transact(&self.sql, |transaction| async move {
             let transaction = &*transaction;
-            if lock(transaction, user).await?.as_ref() != Some(verified) {
+            let account = lock(transaction, user).await?;
+            if account.is_none_or(|account| account.password_hash != *verified) {
                 return Ok(None);
             }
             execute(
@@ -169,19 +170,15 @@ impl Users {
     }
 }
 
-/// Locks a person: their sessions and password change one at a time. Answers the password's hash.
+/// Locks a person, and answers who it is: their sessions and password change one at a time.
 pub(super) async fn lock(
     transaction: &DatabaseTransaction,
     user: UserId,
-) -> Result<Option<Secret>, StoreError> {
-    let sql = format!(
-        "SELECT password_hash FROM users WHERE id = $1{}",
-        for_update(transaction)
-    );
+) -> Result<Option<Account>, StoreError> {
+    let sql = format!("{SELECT_ACCOUNT} id = $1{}", for_update(transaction));
     let query = statement(transaction, &sql, [user.as_uuid().into()]);
     let row = transaction.query_one_raw(query).await?;
-    row.map(|row| Ok(Secret::new(row.try_get::<String>("", "password_hash")?)))
-        .transpose()
+    row.as_ref().map(account).transpose()
 }
 
 /// Whether the address was free.
@@ -207,13 +204,14 @@ async fn insert(
     Ok(inserted == 1)
 }
 
+const SELECT_ACCOUNT: &str = "SELECT id, email, name, password_hash, created_us FROM users WHERE";
+
 async fn find(
     sql: &Sql,
     column: &'static str,
     value: Value,
 ) -> Result<Option<Account>, StoreError> {
-    let select =
-        format!("SELECT id, email, name, password_hash, created_us FROM users WHERE {column} = $1");
+    let select = format!("{SELECT_ACCOUNT} {column} = $1");
     let query = statement(&sql.read, &select, [value]);
     let row = sql.read_one(query).await?;
     row.as_ref().map(account).transpose()
