@@ -78,9 +78,9 @@ codes! {
     RateLimited = "rate_limited", 429, true;
     /// A fault of ours. The request id finds it in the log.
     Internal = "internal", 500, false;
-    /// The server is full at the moment: nothing was written; wait as long as the answer says.
+    /// The server is full at the moment: this operation wrote nothing; wait as long as the answer says.
     Overloaded = "overloaded", 503, true;
-    /// A store cannot be reached, or the server is stopping: nothing was written; try again.
+    /// A store cannot be reached, or the server is stopping: this operation wrote nothing; try again.
     Unavailable = "unavailable", 503, true;
     /// The write may or may not have happened: repeat it with the same operation id to find out.
     OutcomeUnknown = "outcome_unknown", 503, true;

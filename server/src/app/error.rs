@@ -32,7 +32,7 @@ pub enum Error {
     },
     #[error("the write may or may not have happened; repeat it with the same operation id")]
     OutcomeUnknown(#[source] anyhow::Error),
-    #[error("a store cannot be reached; nothing was written")]
+    #[error("a store cannot be reached; this operation wrote nothing")]
     Unavailable(#[source] anyhow::Error),
     #[error("something broke on our side")]
     Internal(#[source] anyhow::Error),
@@ -76,6 +76,21 @@ impl Error {
 
     pub const fn refused(code: ErrorCode, sentence: &'static str) -> Self {
         Self::Refused(Refusal { code, sentence })
+    }
+
+    /// Of something read beside what was asked for, which may be done: that a store is away says nothing of it.
+    pub(crate) fn beside(self) -> Self {
+        match self {
+            Self::Unavailable(cause) => {
+                tracing::warn!(error = ?cause, "a store did not answer");
+                Self::Later {
+                    code: ErrorCode::Unavailable,
+                    sentence: "a store cannot be reached; this field was not read, and the rest stands",
+                    retry_after: RETRY_UNAVAILABLE,
+                }
+            }
+            other => other,
+        }
     }
 
     pub const fn unauthenticated() -> Self {
@@ -128,7 +143,7 @@ impl From<LiveError> for Error {
             LiveError::Refused(refusal) => Self::Refused(refusal),
             LiveError::Overloaded { retry_after } => Self::Later {
                 code: ErrorCode::Overloaded,
-                sentence: "the server is full at the moment; nothing was written",
+                sentence: "the server is full at the moment; this operation wrote nothing",
                 retry_after,
             },
             LiveError::ReloadRequired => Self::refused(

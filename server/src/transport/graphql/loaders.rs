@@ -43,9 +43,12 @@ impl Loader<UserId> for PeopleLoader {
     type Error = Arc<Error>;
 
     async fn load(&self, ids: &[UserId]) -> Result<HashMap<UserId, User>, Self::Error> {
-        let actor = self.asker.authenticate(&self.app).await?;
         metrics::counter!("roost_graphql_people_batches_total").increment(1);
-        let users = self.app.read_users(&actor, ids).await?;
+        let read = async {
+            let actor = self.asker.authenticate(&self.app).await?;
+            self.app.read_users(&actor, ids).await
+        };
+        let users = read.await.map_err(Error::beside)?;
         Ok(users.into_iter().map(|user| (user.id, user)).collect())
     }
 }

@@ -1,8 +1,9 @@
-//! A subscription whose store does not answer for a while.
+//! Operations while a store does not answer for a while.
 
 use super::websocket::Raw;
 use crate::support::{Cable, World, message};
-use serde_json::json;
+use reqwest::Method;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Longer than the time between two pings, and shorter than the time after which the socket would be dead.
@@ -12,7 +13,7 @@ const MESSAGES: u64 = 30;
 const MESSAGE_BYTES: usize = 30_000;
 
 #[tokio::test]
-async fn it_waits_is_pinged_meanwhile_and_misses_nothing() {
+async fn a_subscription_waits_is_pinged_meanwhile_and_misses_nothing() {
     let world = World::on_postgres().await;
     let cable = Cable::to(world.database_url()).await;
     let server = world
@@ -44,4 +45,34 @@ async fn it_waits_is_pinged_meanwhile_and_misses_nothing() {
             seq += 1;
         }
     }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_beside_a_write_does_not_say_that_nothing_was_written() {
+    let world = World::on_cluster().await;
+    let cable = Cable::to(world.database_url()).await;
+    let server = world
+        .serve_one_with(&[("database_url", &cable.url())])
+        .await;
+    let alice = server.alice().await;
+    let room = alice.board("Plan").await.id;
+    alice.send_message(room, &message("first")).await.unwrap();
+    cable.refuse();
+    let query = "mutation($room: RoomId!, $input: SendMessage!) {
+        sendMessage(room: $room, input: $input) { id author { name } }
+    }";
+    let body =
+        json!({ "query": query, "variables": { "room": room, "input": { "text": "second" } } });
+    let request = alice.ask(Method::POST, "/graphql").await.json(&body);
+    let answer: Value = request.send().await.unwrap().json().await.unwrap();
+    cable.mend();
+    let written = &answer["data"]["sendMessage"];
+    assert!(
+        written["id"].is_string() && written["author"].is_null(),
+        "{answer}"
+    );
+    let error = &answer["errors"][0];
+    assert_eq!(error["extensions"]["code"], "unavailable", "{answer}");
+    let sentence = error["message"].as_str().unwrap();
+    assert!(!sentence.contains("wrote nothing"), "{sentence}");
 }
