@@ -29,7 +29,8 @@ use axum::{
     response::Response as HttpResponse,
 };
 use futures::{
-    SinkExt, StreamExt,
+    FutureExt, SinkExt, StreamExt,
+    future::Shared,
     stream::{SplitSink, SplitStream},
 };
 use roost_schema::ErrorCode;
@@ -223,13 +224,17 @@ impl Connection {
             self.outbox
                 .say(Class::Own, ServerMessage::ConnectionAck)
                 .await;
-            let ending = tokio::select! {
-                biased;
-                ending = sent_away(&graphql) => ending,
-                () = sleep(lifetime) => Ending::EXPIRED,
-                ending = self.operate(stream) => return Some(ending),
+            let ended = async {
+                tokio::select! {
+                    biased;
+                    ending = sent_away(&graphql) => ending,
+                    () = sleep(lifetime) => Ending::EXPIRED,
+                }
             };
-            self.give_answers(stream, ending).await.then_some(ending)
+            match self.operate(stream, ended.shared()).await {
+                Ok(ending) => self.give_answers(stream, ending).await.then_some(ending),
+                Err(ending) => Some(ending),
+            }
         };
         tokio::select! {
             biased;
@@ -284,31 +289,49 @@ impl Connection {
         }
     }
 
-    async fn operate(&mut self, stream: &mut SplitStream<WebSocket>) -> Ending {
+    /// Begins what the client asks for, until `ended` says why no more is begun. What was read by then is dealt with
+    /// all the same: else it would be neither answered nor refused. An error: the client broke the protocol, or left.
+    async fn operate(
+        &mut self,
+        stream: &mut SplitStream<WebSocket>,
+        ended: Shared<impl Future<Output = Ending>>,
+    ) -> Result<Ending, Ending> {
         loop {
-            let outcome = match next(stream).await {
-                Ok((ClientMessage::Subscribe { id, payload }, bytes)) => {
-                    self.subscribe(id, payload, bytes).await
-                }
-                Ok((ClientMessage::Complete { id }, _)) => {
-                    if let Some(operation) = lock(&self.running).remove(&id) {
-                        operation.abort();
-                    }
-                    Ok(())
-                }
-                Ok((ClientMessage::Ping { payload }, _)) => {
-                    self.outbox
-                        .say(Class::Own, ServerMessage::Pong { payload })
-                        .await;
-                    Ok(())
-                }
-                Ok((ClientMessage::Pong { .. }, _)) => Ok(()),
-                Ok((ClientMessage::ConnectionInit { .. }, _)) => Err(Ending::SECOND_INIT),
-                Err(ending) => Err(ending),
+            let message = tokio::select! {
+                biased;
+                ending = ended.clone() => return Ok(ending),
+                message = next(stream) => message?,
             };
-            if let Err(ending) = outcome {
-                return ending;
+            let late = async {
+                let ending = ended.clone().await;
+                // Only one that does not read keeps an answer waiting for so long.
+                sleep(ANSWERS_PATIENCE).await;
+                ending
+            };
+            tokio::select! {
+                dealt_with = self.deal_with(message) => dealt_with?,
+                ending = late => return Ok(ending),
             }
+        }
+    }
+
+    async fn deal_with(&mut self, (message, bytes): (ClientMessage, usize)) -> Result<(), Ending> {
+        match message {
+            ClientMessage::Subscribe { id, payload } => self.subscribe(id, payload, bytes).await,
+            ClientMessage::Complete { id } => {
+                if let Some(operation) = lock(&self.running).remove(&id) {
+                    operation.abort();
+                }
+                Ok(())
+            }
+            ClientMessage::Ping { payload } => {
+                self.outbox
+                    .say(Class::Own, ServerMessage::Pong { payload })
+                    .await;
+                Ok(())
+            }
+            ClientMessage::Pong { .. } => Ok(()),
+            ClientMessage::ConnectionInit { .. } => Err(Ending::SECOND_INIT),
         }
     }
 
