@@ -10,6 +10,7 @@ mod m0004_instances;
 mod m0005_open_words;
 mod m0006_revocation_order;
 mod m0007_speaks;
+mod patient;
 
 pub use sea_orm_migration::MigratorTrait;
 

@@ -1,11 +1,11 @@
 //! Roles and types of rooms are text: what a later release writes there, this one keeps. The lists of those that were
 //! known go. On `SQLite` a table cannot lose a CHECK, so the tables are made anew, with those that refer to them.
 
+use crate::patient::patiently;
 use sea_orm_migration::{
-    DbErr, MigrationName, MigrationTrait, SchemaManager, SchemaManagerConnection, async_trait,
-    sea_orm::{ConnectionTrait, DbBackend, RuntimeErr, TransactionTrait, sqlx},
+    DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait,
+    sea_orm::{ConnectionTrait, DbBackend},
 };
-use std::time::{Duration, Instant};
 
 pub(crate) struct Migration;
 
@@ -14,13 +14,6 @@ impl MigrationName for Migration {
         "m0005_open_words"
     }
 }
-
-/// How long a try waits for the two tables: everybody else waits behind it meanwhile.
-const LOCK_TIMEOUT_MS: u32 = 200;
-/// How long others are let through between two tries.
-const LOCK_PAUSE: Duration = Duration::from_millis(300);
-/// How long it is tried: a relay holds a room for 10 s at most.
-const LOCK_WAIT_MAX: Duration = Duration::from_secs(30);
 
 const UP_POSTGRES: [&str; 3] = [
     "LOCK TABLE rooms, members IN ACCESS EXCLUSIVE MODE",
@@ -86,47 +79,11 @@ impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let connection = manager.get_connection();
         if manager.get_database_backend() != DbBackend::Sqlite {
-            return up_postgres(connection).await;
+            return patiently(connection, &UP_POSTGRES).await;
         }
         for statement in UP_SQLITE {
             connection.execute_unprepared(statement).await?;
         }
         Ok(())
     }
-}
-
-/// The release before runs meanwhile: whoever waits long for a whole table makes all others wait.
-async fn up_postgres(connection: &SchemaManagerConnection<'_>) -> Result<(), DbErr> {
-    let started = Instant::now();
-    loop {
-        // Inside the migration's own transaction this is a savepoint: a failed try lets go of what it holds.
-        let attempt = connection.begin().await?;
-        match drop_lists(&attempt).await {
-            Ok(()) => return attempt.commit().await,
-            Err(error) if is_lock_timeout(&error) && started.elapsed() < LOCK_WAIT_MAX => {
-                attempt.rollback().await?;
-            }
-            Err(error) => return Err(error),
-        }
-        tokio::time::sleep(LOCK_PAUSE).await;
-    }
-}
-
-fn is_lock_timeout(error: &DbErr) -> bool {
-    const LOCK_NOT_AVAILABLE: &str = "55P03";
-    let (DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause))) =
-        error
-    else {
-        return false;
-    };
-    matches!(&**cause, sqlx::Error::Database(refusal) if refusal.code().as_deref() == Some(LOCK_NOT_AVAILABLE))
-}
-
-async fn drop_lists(connection: &impl ConnectionTrait) -> Result<(), DbErr> {
-    let patience = format!("SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}");
-    connection.execute_unprepared(&patience).await?;
-    for statement in UP_POSTGRES {
-        connection.execute_unprepared(statement).await?;
-    }
-    Ok(())
 }

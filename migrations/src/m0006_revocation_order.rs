@@ -1,9 +1,9 @@
 //! Which transaction wrote a revocation, on `PostgreSQL`: rows become visible in the order their
 //! transactions commit, which no clock gives. `SQLite` has one writer and needs nothing.
 
+use crate::patient::patiently;
 use sea_orm_migration::{
-    DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait, sea_orm::ConnectionTrait,
-    sea_orm::DbBackend,
+    DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait, sea_orm::DbBackend,
 };
 
 pub(crate) struct Migration;
@@ -29,10 +29,6 @@ impl MigrationTrait for Migration {
         if manager.get_database_backend() == DbBackend::Sqlite {
             return Ok(());
         }
-        for statement in UP {
-            let connection = manager.get_connection();
-            connection.execute_unprepared(statement).await?;
-        }
-        Ok(())
+        patiently(manager.get_connection(), &UP).await
     }
 }

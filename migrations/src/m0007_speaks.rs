@@ -1,7 +1,9 @@
 //! What each instance understands of the others. The release before says nothing of it and so registers as 0.
 
+use crate::patient::patiently;
 use sea_orm_migration::{
-    DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait, sea_orm::ConnectionTrait,
+    DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait,
+    sea_orm::{ConnectionTrait, DbBackend},
 };
 
 pub(crate) struct Migration;
@@ -18,6 +20,9 @@ const UP: &str = "ALTER TABLE instances ADD COLUMN speaks integer NOT NULL DEFAU
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let connection = manager.get_connection();
+        if manager.get_database_backend() != DbBackend::Sqlite {
+            return patiently(connection, &[UP]).await;
+        }
         connection.execute_unprepared(UP).await.map(drop)
     }
 }
