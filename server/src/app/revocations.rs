@@ -4,7 +4,7 @@
 use super::{App, Error, Result};
 use crate::{
     live::{BootTime, FENCE_AFTER, Fence, REVOCATION_KEPT},
-    store::{Horizon, Look, StoreError, journal::STATEMENT_MAX},
+    store::{Horizon, Look, STATEMENT_LONGEST, StoreError},
 };
 use chrono::TimeDelta;
 use roost_schema::{ErrorCode, SessionId};
@@ -23,9 +23,12 @@ pub(super) const POLL_PATIENCE: Duration = Duration::from_secs(2);
 const REREAD: Duration = Duration::from_secs(30);
 /// How long an instance that nobody knows more than stays open before it asks itself again: longer than from one
 /// failed look to the next, and then to a renewal of the lease once the database is back, or for the journal's
-/// longest statement.
-pub(super) const SPARED: Duration = Duration::from_secs(6);
-const _: () = assert!(SPARED.as_millis() > POLL_PATIENCE.as_millis() + STATEMENT_MAX.as_millis());
+/// longest statement. No longer than a look is good for: somebody may know more a moment later.
+pub(super) const SPARED: Duration = Duration::from_secs(9);
+const _: () = assert!(
+    SPARED.as_millis() > POLL_PATIENCE.as_millis() + STATEMENT_LONGEST.as_millis()
+        && SPARED.as_millis() <= FENCE_AFTER.as_millis()
+);
 /// When to come back to an instance that is fenced.
 pub const RETRY_FENCED: Duration = Duration::from_secs(2);
 
