@@ -315,6 +315,7 @@ fn take_place(
         let (carrier, peers) = (Arc::clone(&backplane), Arc::clone(&place.peers));
         place.presence = RedisPresence::start(redis, id, carrier, peers, tasks, cancel.clone());
         place.backplane = Some((backplane, arrivals));
+        place.is_joining = true;
     }
     place
 }

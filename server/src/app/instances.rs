@@ -106,7 +106,9 @@ impl App {
             }
             sleep(LOOK_EVERY).await;
         };
-        Ok(self.hold_lease(began).await?)
+        self.hold_lease(began).await?;
+        self.live.has_joined();
+        Ok(())
     }
 
     /// Keeps the lease, and knows the others, until cancelled.

@@ -11,7 +11,7 @@ use super::{
 use roost_schema::{RoomId, SessionId};
 use std::{
     collections::HashSet,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 use tokio::time::{MissedTickBehavior, interval};
@@ -70,8 +70,17 @@ impl Live {
         self.look_again(|_| true);
     }
 
+    /// The others know of this instance from now on. What they told before is found in the stores.
+    pub fn has_joined(&self) {
+        if self.is_joining.swap(false, Ordering::AcqRel) {
+            self.look_everywhere();
+        }
+    }
+
     fn take(&self, message: Message) {
         match message {
+            Message::Beacon(beacon) => self.peers.hear(Instant::now(), beacon),
+            _ if self.is_joining.load(Ordering::Acquire) => {}
             Message::Events {
                 room,
                 epoch,
@@ -92,7 +101,6 @@ impl Live {
                     self.revocations.revoke(session);
                 }
             }
-            Message::Beacon(beacon) => self.peers.hear(Instant::now(), beacon),
         }
     }
 

@@ -53,7 +53,7 @@ use deliveries::Deliveries;
 use roost_schema::{Direction, InstanceId, Kind, RoomId};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::{Duration, SystemTime},
 };
 use tokio::sync::{Semaphore, mpsc};
@@ -103,6 +103,7 @@ pub struct Live {
     pub peers: Arc<Peers>,
     /// When the stores last answered this instance.
     pub stores_answered: Mark,
+    is_joining: AtomicBool,
     identity: Identity,
     instance: Arc<Instance>,
 }
@@ -124,6 +125,9 @@ pub struct Place {
     pub backplane: Option<(Arc<dyn Backplane>, Arrivals)>,
     pub peers: Arc<Peers>,
     pub presence: Arc<dyn Presence>,
+    /// Others may be of a later release and not know of this one yet: nothing but their beacons is heard until
+    /// [`Live::has_joined`].
+    pub is_joining: bool,
 }
 
 impl Place {
@@ -135,6 +139,7 @@ impl Place {
             backplane: None,
             peers: Arc::default(),
             presence: Arc::new(LocalPresence::default()),
+            is_joining: false,
         }
     }
 }
@@ -170,6 +175,7 @@ impl Live {
             revocations: Revocations::default(),
             peers: Arc::clone(&instance.peers),
             stores_answered: Mark::default(),
+            is_joining: AtomicBool::new(place.is_joining),
             identity: Identity {
                 id: place.id,
                 name: place.name,

@@ -108,7 +108,21 @@ impl RoomView {
                 self.warn_of_unreadable(entry, state.is_none());
                 self.state = (entry.seq, state);
             }
-            Kind::Room | Kind::Session | Kind::Message | Kind::Other(_) => {}
+            Kind::Room => {}
+            Kind::Session | Kind::Message | Kind::Other(_) => self.learn_of_another(entry),
+        }
+    }
+
+    /// An entry of another kind in the place of a member, or of the room: of that nothing can be read any more, and a load
+    /// finds nothing either.
+    fn learn_of_another(&mut self, entry: &Entry) {
+        let member = self.members.get(&entry.item);
+        if member.is_some_and(|(seq, _)| entry.seq > *seq) {
+            self.warn_of_unreadable(entry, true);
+            Arc::make_mut(&mut self.members).insert(entry.item, (entry.seq, None));
+        } else if entry.item == ItemId::of_room(self.id) && entry.seq > self.state.0 {
+            self.warn_of_unreadable(entry, true);
+            self.state = (entry.seq, None);
         }
     }
 
