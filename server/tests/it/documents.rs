@@ -11,6 +11,15 @@ fn the_page_on_configuration_is_fresh() {
     );
 }
 
+/// The program keeps them from others by itself; the unit keeps what else lands there.
+#[test]
+fn the_systemd_unit_keeps_its_data_from_others() {
+    let page = include_str!("../../../docs/deployment.md");
+    for setting in ["\nUMask=0077\n", "\nStateDirectoryMode=0700\n"] {
+        assert!(page.contains(setting), "{setting:?}");
+    }
+}
+
 #[test]
 fn every_metric_is_explained_and_every_explained_metric_is_there() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

@@ -7,9 +7,10 @@ use super::{
 use crate::support::{Cable, DEADLINE};
 use roost_schema::{RoomId, Seq};
 use roost_server::store::journal::{Entry, Gate, Journal, JournalError};
+use sea_orm::{ConnectionTrait, Statement};
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -20,10 +21,13 @@ use tokio::time::timeout;
 #[derive(Default)]
 struct Door {
     is_shut: AtomicBool,
+    /// For how long it was last asked to stay open.
+    asked_for: Mutex<Duration>,
 }
 
 impl Gate for Door {
-    fn is_open_for(&self, _: Duration) -> bool {
+    fn is_open_for(&self, longest: Duration) -> bool {
+        *self.asked_for.lock().unwrap() = longest;
         !self.is_shut.load(Ordering::Acquire)
     }
 }
@@ -32,13 +36,18 @@ async fn head(journal: &dyn Journal, room: RoomId) -> Seq {
     journal.heads(&[room]).await.unwrap().rooms[&room].head
 }
 
-/// Begins an append, shuts its gate, and lets go of what it waits for.
-async fn append_shut_meanwhile(journal: &dyn Journal, second: &Entry, let_go: impl AsyncFnOnce()) {
+/// Begins an append, shuts its gate while it waits, and lets go of what it waits for.
+async fn append_shut_meanwhile(
+    journal: &dyn Journal,
+    second: &Entry,
+    waits: impl Future<Output = ()>,
+    let_go: impl AsyncFnOnce(),
+) {
     let door = Arc::new(Door::default());
     let gate: Arc<dyn Gate> = Arc::clone(&door) as Arc<dyn Gate>;
     let append = journal.append(second.room, std::slice::from_ref(second), &gate);
     let meanwhile = async {
-        tokio::task::yield_now().await;
+        waits.await;
         door.is_shut.store(true, Ordering::Release);
         let_go().await;
     };
@@ -66,11 +75,48 @@ async fn mongo_sends_nothing_through_a_gate_that_was_shut_while_it_read() {
         .unwrap();
     // What it reads before it inserts hangs in the cable.
     cable.freeze();
-    append_shut_meanwhile(&*journal, &entry(room, 2), async || {
-        cable.holds_something().await;
-        cable.mend();
-    })
-    .await;
+    let waits = cable.holds_something();
+    append_shut_meanwhile(&*journal, &entry(room, 2), waits, async || cable.mend()).await;
+    store.remove().await;
+}
+
+#[tokio::test]
+async fn postgres_sends_nothing_through_a_gate_that_was_shut_while_it_prepared() {
+    let store = Store::postgres().await;
+    let room = RoomId::generate();
+    let elsewhere = store.open().await;
+    elsewhere
+        .append(room, &[entry(room, 1)], &open_gate())
+        .await
+        .unwrap();
+    let cable = Cable::to(&store.url()).await;
+    let journal = stores::open(&cable.url()).await;
+    // Its connections are new, so it prepares the statement first. The answer to that hangs in the cable.
+    cable.freeze_behind(b"WITH written AS");
+    let waits = cable.holds_something();
+    append_shut_meanwhile(&*journal, &entry(room, 2), waits, async || cable.mend()).await;
+    store.remove().await;
+}
+
+/// The server runs a statement that it has, as long as it still hears from the host that sent it.
+#[tokio::test]
+async fn postgres_asks_its_gate_for_the_longest_that_the_statement_may_take() {
+    let store = Store::postgres().await;
+    let (journal, sql) = store.open_with_sql().await;
+    let question = "SELECT sum(setting::bigint)::bigint AS longest_ms FROM pg_settings
+        WHERE name IN ('tcp_user_timeout', 'statement_timeout')";
+    let question = Statement::from_string(sql.backend(), question);
+    let row = sql.read.query_one_raw(question).await.unwrap().unwrap();
+    let longest_ms: i64 = row.try_get("", "longest_ms").unwrap();
+    let longest = Duration::from_millis(longest_ms.unsigned_abs());
+
+    let door = Arc::new(Door::default());
+    let gate: Arc<dyn Gate> = Arc::clone(&door) as Arc<dyn Gate>;
+    let room = RoomId::generate();
+    let append = journal.append(room, &[entry(room, 1)], &gate).await;
+    assert_eq!(append.unwrap().committed, 1);
+    let asked_for = *door.asked_for.lock().unwrap();
+    assert!(asked_for >= longest, "{asked_for:?}, not {longest:?}");
     store.remove().await;
 }
 
@@ -85,7 +131,8 @@ async fn sqlite_writes_nothing_through_a_gate_that_was_shut_while_it_waited_for_
         .unwrap();
     let writer = store.sql().await;
     let turn = writer.begin().await.unwrap();
-    append_shut_meanwhile(&*journal, &entry(room, 2), async || {
+    let waits = tokio::task::yield_now();
+    append_shut_meanwhile(&*journal, &entry(room, 2), waits, async || {
         turn.rollback().await.unwrap();
     })
     .await;

@@ -1,30 +1,49 @@
 //! An instance that froze or vanished in the middle of a write holds nothing of the others' for
-//! long: PostgreSQL ends what it left within 5 s. Deadlines here are five times that.
+//! long: PostgreSQL ends what it left within 5 s.
 
 use super::{
     entries::{entry, open_gate},
     proxy::{Fault, Proxy},
     stores::{self, Store},
 };
-use crate::support::{DEADLINE, PASSWORD, World, origin};
+use crate::support::{PASSWORD, World, origin};
 use roost_schema::{InstanceId, Login, Register, RoomId, Secret, Seq};
 use roost_server::{
     boot::boot,
-    store::{Instances, NewInstance, Sql},
+    store::{
+        Instances, NewInstance, Sql,
+        journal::{Entry, Journal},
+    },
 };
 use sea_orm::{ConnectionTrait, Statement};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::{task::JoinSet, time::timeout};
+
+/// How long the others may be kept waiting; promised are 5 s. The database's timers keep that (3 s for a transaction
+/// whose instance is silent, 4 s for a host), so that a busy test host delays only what follows. Five times the promise
+/// would hide a limit of 10 s.
+const KEPT_WAITING_MAX: Duration = Duration::from_secs(9);
+
+/// A room's next entry, as a journal of another release may write it: in a transaction.
+const INSERT_NEXT: &str = "\
+    INSERT INTO journal (room, seq, item, kind, op, actor, request_hash, at_ms, born, is_current,
+        size_bytes, body)
+    SELECT room, seq + 1, item, kind, op, actor, request_hash, at_ms, born, is_current, size_bytes,
+        body
+    FROM journal WHERE room = $1";
 
 /// Tries again until it succeeds, as a client or an orchestrator would, and says how long it took.
 async fn until_done(what: &str, mut attempt: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
-    let done = timeout(DEADLINE, async {
+    let done = timeout(KEPT_WAITING_MAX, async {
         while !attempt().await {
             tokio::task::yield_now().await;
         }
     });
-    assert!(done.await.is_ok(), "{what}: not within {DEADLINE:?}");
+    assert!(
+        done.await.is_ok(),
+        "{what}: not within {KEPT_WAITING_MAX:?}"
+    );
     println!("{what} after {:?}", began.elapsed());
 }
 
@@ -33,8 +52,48 @@ async fn until_broken(proxy: &Proxy) {
     crate::support::eventually(async || proxy.has_broken()).await;
 }
 
-/// An append breaks; another instance writes the room, in the slot that was nearly taken.
-async fn another_instance_writes_the_room(fault: Fault) {
+/// A journal of another instance writes the second entry, in the slot that was nearly taken.
+async fn another_writes_the_second(other: &dyn Journal, first: Entry) {
+    let (room, second, gate) = (first.room, entry(first.room, 2), open_gate());
+    until_done("the room was written", async || {
+        let append = other.append(room, std::slice::from_ref(&second), &gate);
+        append.await.is_ok_and(|appended| appended.committed == 1)
+    })
+    .await;
+    let log = other.log(room, Seq::ZERO, usize::MAX).await.unwrap();
+    assert_eq!(log.entries, [first, second]);
+}
+
+/// The server has executed the insert and waits for its COMMIT, which only its limit for idle transactions can end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_is_written_though_an_instance_froze_before_it_committed_an_entry() {
+    let store = Store::postgres().await;
+    let proxy = Proxy::start(&store.url()).await;
+    let frozen = Sql::connect(&proxy.url(&store.url())).await.unwrap();
+    let other = store.open().await;
+    let room = RoomId::generate();
+    let first = entry(room, 1);
+    let gate = open_gate();
+    let append = other.append(room, std::slice::from_ref(&first), &gate);
+    append.await.unwrap();
+
+    let insert =
+        Statement::from_sql_and_values(frozen.backend(), INSERT_NEXT, [room.as_uuid().into()]);
+    let transaction = frozen.begin().await.unwrap();
+    let inserted = transaction.execute_raw(insert).await.unwrap();
+    assert_eq!(inserted.rows_affected(), 1);
+    proxy.break_next(b"COMMIT", Fault::SilenceBefore);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { transaction.commit().await.is_ok() });
+    until_broken(&proxy).await;
+    another_writes_the_second(&*other, first).await;
+    drop(tasks);
+    store.remove().await;
+}
+
+/// The server has executed the append and waits for Sync, which only its keepalive can end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_is_written_though_an_instance_vanished_between_execute_and_sync() {
     let store = Store::postgres().await;
     let proxy = Proxy::start(&store.url()).await;
     let lost = stores::open(&proxy.url(&store.url())).await;
@@ -45,31 +104,13 @@ async fn another_instance_writes_the_room(fault: Fault) {
     let append = lost.append(room, std::slice::from_ref(&first), &gate);
     append.await.unwrap();
 
-    proxy.break_next(b"number 2\"", fault);
+    proxy.break_next(b"number 2\"", Fault::VanishBeforeSync);
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { lost.append(room, &[entry(room, 2)], &open_gate()).await });
     until_broken(&proxy).await;
-    let second = entry(room, 2);
-    until_done("the room was written", async || {
-        let append = other.append(room, std::slice::from_ref(&second), &gate);
-        append.await.is_ok_and(|appended| appended.committed == 1)
-    })
-    .await;
-    let log = other.log(room, Seq::ZERO, usize::MAX).await.unwrap();
-    assert_eq!(log.entries, [first, second]);
+    another_writes_the_second(&*other, first).await;
     drop(tasks);
     store.remove().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_room_is_written_though_an_instance_froze_before_it_sent_its_append() {
-    another_instance_writes_the_room(Fault::SilenceBefore).await;
-}
-
-/// The server has executed the append and waits for Sync, which only its keepalive can end.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_room_is_written_though_an_instance_vanished_between_execute_and_sync() {
-    another_instance_writes_the_room(Fault::VanishBeforeSync).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

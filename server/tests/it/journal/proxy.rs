@@ -1,15 +1,22 @@
 //! A TCP proxy that breaks one request, before the server hears it or after the server answered it.
 
 use socket2::{SockFilter, SockRef};
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::JoinSet,
+    time::sleep,
 };
 
 /// PostgreSQL's Sync: what was executed is committed when it comes.
 const SYNC: &[u8] = b"S\0\0\0\x04";
+/// The kernel acknowledges after 40 ms at the latest. It would send again what is not acknowledged, and each time the
+/// server would hear a sign of life.
+const ACKNOWLEDGED_AFTER: Duration = Duration::from_millis(200);
 /// A socket filter (classic BPF) that takes nothing: the host does not even acknowledge any more.
 const DROP_ALL: SockFilter = SockFilter::new(0x06, 0, 0, 0);
 
@@ -105,6 +112,7 @@ async fn relay(mut client: TcpStream, mut server: TcpStream, rules: Arc<Mutex<Ru
                     Some(Fault::VanishBeforeSync) => {
                         let heard = sent.strip_suffix(SYNC).expect("all leaves in one write");
                         server.write_all(heard).await.unwrap();
+                        sleep(ACKNOWLEDGED_AFTER).await;
                         SockRef::from(&server).attach_filter(&[DROP_ALL]).unwrap();
                         std::future::pending::<()>().await;
                     }

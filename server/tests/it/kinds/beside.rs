@@ -1,13 +1,14 @@
 //! Three instances of this release, and one of a later release beside them, which writes what they do not know.
 
 use super::Foreign;
-use crate::support::{Person, Program, Via, World, free_address, in_time, message};
-use roost_schema::{ChangeRoom, ErrorCode, ItemId, Kind, Role, RoomEvent, RoomId};
-use std::time::Duration;
+use crate::support::{Person, Program, Via, Watch, World, free_address, in_time, message};
+use roost_schema::{ChangeRoom, ErrorCode, ItemId, Kind, Role, RoomEvent, RoomId, Seq};
+use std::{slice, time::Duration};
 
-/// Five times the two queries a second that are allowed, in the time that is watched.
-const READS_MAX: u64 = 5 * 2 * 5;
 const WATCHED: Duration = Duration::from_secs(5);
+/// Fewer than two a second are promised for a room, here by all instances together. A rate is no deadline: it is
+/// asserted as it is promised.
+const READS_MAX: u64 = 2 * WATCHED.as_secs();
 const INSTANCES: usize = 3;
 
 #[tokio::test]
@@ -59,20 +60,20 @@ async fn a_later_release_costs_the_readers_nothing() {
     world
         .append(&entry(ItemId::generate(), "poll", question))
         .await;
-    he_is_refused_everywhere(&programs, &bob, room).await;
+    // Nobody writes at the last one from here on: no write makes it read what it does not know.
+    let (following, others) = programs.split_last().unwrap();
+    he_is_refused_at(others, &bob, room).await;
     let told = alice
         .send(Via::Rest, room, message("it goes on"))
         .await
         .unwrap();
     assert_eq!(told.seq.0, first.0 + 3);
-    for watch in &mut watches {
-        let events = watch.events(4).await;
-        let seqs: Vec<_> = events.iter().map(|event| event.seq.0).collect();
-        assert_eq!(seqs, (first.0..=told.seq.0).collect::<Vec<_>>());
-        assert_eq!(events[0].kind, Kind::from("poll"));
+    // The reader at that one first.
+    for watch in watches.iter_mut().rev() {
+        let events = what_follows(watch, first).await;
         assert_eq!(events[0].body.as_str(), question);
-        assert_eq!(events[2].kind, events[0].kind);
     }
+    he_is_refused_at(slice::from_ref(following), &bob, room).await;
 
     the_journal_is_left_alone(&programs, &alice, room).await;
     for (program, _) in &programs {
@@ -86,7 +87,17 @@ async fn a_later_release_costs_the_readers_nothing() {
     }
 }
 
-async fn he_is_refused_everywhere(programs: &[(Program, String)], bob: &Person, room: RoomId) {
+/// Two polls, what is between them, and a message: promised within 5 s, and waited for five times as long.
+async fn what_follows(watch: &mut Watch, first: Seq) -> Vec<RoomEvent> {
+    let events = in_time(watch.events(4)).await;
+    let seqs: Vec<_> = events.iter().map(|event| event.seq.0).collect();
+    assert_eq!(seqs, (first.0..first.0 + 4).collect::<Vec<_>>());
+    assert_eq!(events[0].kind, Kind::from("poll"));
+    assert_eq!(events[2].kind, events[0].kind);
+    events
+}
+
+async fn he_is_refused_at(programs: &[(Program, String)], bob: &Person, room: RoomId) {
     for (program, _) in programs {
         let there = bob.at(&program.endpoint);
         let refused = in_time(there.send(Via::Rest, room, message("still?"))).await;
@@ -118,7 +129,8 @@ async fn the_journal_is_left_alone(programs: &[(Program, String)], alice: &Perso
     println!("the journal was read {reads} times in {WATCHED:?} by {INSTANCES} instances");
 }
 
-/// How often the instances read entries: not the heads, which the sweep asks for all rooms at once.
+/// How often the instances read the room. Heads are not counted: the sweep's one query serves all rooms, and a probe's
+/// is about none. A mailbox or a feed that looks at the head of its room reads in it, too, which is counted.
 async fn reads_of_rooms(programs: &[(Program, String)]) -> u64 {
     let mut sum = 0;
     for (_, private) in programs {

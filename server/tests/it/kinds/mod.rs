@@ -198,31 +198,37 @@ async fn it_is_read_as_before(instance: &Instance, bob: &Actor, room: RoomId, se
 }
 
 async fn a_member_whose_role_cannot_be_read_has_no_rights(world: World) {
-    let here = world.instance().await;
     let (alice, bob, _) = trio(&world).await;
-    let room = new_board(&here.app, &alice, "Plan").await.id;
+    for kind in ["member", "poll"] {
+        an_owner_who_is_a_guest_by(kind, &world, &alice, &bob).await;
+    }
+}
+
+async fn an_owner_who_is_a_guest_by(kind: &str, world: &World, alice: &Actor, bob: &Actor) {
+    let here = world.instance().await;
+    let room = new_board(&here.app, alice, "Plan").await.id;
     let input = invitation(bob.user_id, Role::Owner);
-    here.app.invite_member(&alice, room, input).await.unwrap();
+    here.app.invite_member(alice, room, input).await.unwrap();
     here.app
-        .send_message(&bob, room, message("hello"))
+        .send_message(bob, room, message("hello"))
         .await
         .unwrap();
-    let mut feed = here.app.watch_room(&bob, room, None).await.unwrap();
+    let mut feed = here.app.watch_room(bob, room, None).await.unwrap();
     feed.next().await.unwrap().unwrap();
     let guest = Foreign {
         room,
         item: ItemId::of_member(bob.user_id),
-        kind: "member",
+        kind,
         op: "put",
         body: Some(r#"{"role":"guest"}"#),
         actor: alice.user_id,
     };
     let demoted = world.append(&guest).await;
     // This instance follows, and has not heard of it yet: the sequencer tells it.
-    let refused = here.app.send_message(&bob, room, message("still?")).await;
+    let refused = here.app.send_message(bob, room, message("still?")).await;
     assert_eq!(code(refused), ErrorCode::NotFound);
     here.app
-        .send_message(&alice, room, message("between us"))
+        .send_message(alice, room, message("between us"))
         .await
         .unwrap();
     let last = feed.next().await.unwrap().unwrap();
@@ -232,16 +238,16 @@ async fn a_member_whose_role_cannot_be_read_has_no_rights(world: World) {
     for instance in [&here, &fresh] {
         let refused = instance
             .app
-            .send_message(&bob, room, message("still?"))
+            .send_message(bob, room, message("still?"))
             .await;
         assert_eq!(code(refused), ErrorCode::NotFound);
         assert_eq!(
-            code(instance.app.list_events(&bob, room, None).await),
+            code(instance.app.list_events(bob, room, None).await),
             ErrorCode::NotFound
         );
         instance
             .app
-            .send_message(&alice, room, message("we go on"))
+            .send_message(alice, room, message("we go on"))
             .await
             .unwrap();
     }
@@ -250,7 +256,7 @@ async fn a_member_whose_role_cannot_be_read_has_no_rights(world: World) {
 async fn a_room_whose_state_cannot_be_read_is_archived(world: World) {
     let here = world.instance().await;
     let alice = world.person("alice").await;
-    for op in ["put", "delete"] {
+    for (kind, op) in [("room", "put"), ("room", "delete"), ("poll", "put")] {
         let room = new_board(&here.app, &alice, "Plan").await.id;
         here.app
             .send_message(&alice, room, message("hello"))
@@ -263,7 +269,7 @@ async fn a_room_whose_state_cannot_be_read_is_archived(world: World) {
         let strange = Foreign {
             room,
             item: ItemId::of_room(room),
-            kind: "room",
+            kind,
             op,
             body: Some(body),
             actor: alice.user_id,
@@ -274,7 +280,7 @@ async fn a_room_whose_state_cannot_be_read_is_archived(world: World) {
                 .app
                 .send_message(&alice, room, message("still?"))
                 .await;
-            assert_eq!(code(refused), ErrorCode::Archived, "{op}");
+            assert_eq!(code(refused), ErrorCode::Archived, "{kind} {op}");
             let page = instance.app.list_events(&alice, room, None).await.unwrap();
             assert!(page.events.iter().any(|event| event.kind == Kind::Message));
         }

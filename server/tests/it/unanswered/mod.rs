@@ -2,6 +2,7 @@
 //! so, and whoever writes again under the same operation id has written once.
 
 mod troubled;
+mod unsettled;
 
 use crate::support::{DEADLINE, redis_url};
 use roost_schema::{
@@ -312,6 +313,7 @@ async fn a_waiting_append_keeps_nobody_from_hearing() {
             backplane: Some(backplane),
             peers: Arc::default(),
             presence: Arc::new(LocalPresence::default()),
+            is_joining: false,
         }
     };
     let world = World::at(place).await;

@@ -1,0 +1,77 @@
+//! Writes that were sent once without an answer, and then meet what ends a write: while they may still come into the
+//! journal, nobody is told that they did not.
+
+use super::{DEADLINE, Trouble, World, message};
+use roost_schema::{ErrorCode, Seq};
+use roost_server::{
+    live::{BootTime, LiveError, Refusal, RoomView, Write},
+    store::journal::STATEMENT_MAX,
+};
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::time::timeout;
+
+const REFUSAL: Refusal = Refusal {
+    code: ErrorCode::Conflict,
+    sentence: "a refusal that a test made",
+};
+
+/// Judged good the first time, and refused from then on.
+fn good_once(write: Write) -> Write {
+    let (was_judged, judge) = (AtomicBool::new(false), write.judge);
+    Write {
+        judge: Box::new(move |view: &RoomView| {
+            if was_judged.swap(true, Ordering::AcqRel) {
+                Err(REFUSAL)
+            } else {
+                judge(view)
+            }
+        }),
+        ..write
+    }
+}
+
+#[tokio::test]
+async fn a_fence_that_shuts_says_nothing_of_what_was_sent_before() {
+    let world = World::new().await;
+    let fence = world.live.fence();
+    // The mailbox sends, and a moment later the gate is shut for what takes as long as a statement may.
+    fence.spare(BootTime::now(), STATEMENT_MAX);
+    world.journal.next(Trouble::NeverSent);
+    world.journal.next(Trouble::WaitUntilShut);
+    let answer = world.write("the second").await;
+    assert!(
+        matches!(answer, Err(LiveError::OutcomeUnknown)),
+        "{answer:?}"
+    );
+
+    fence.polled(BootTime::now());
+    assert_eq!(world.write("the second").await.unwrap().entry.seq, Seq(2));
+    assert_eq!(world.seqs_of("the second").await, [Seq(2)]);
+}
+
+/// Its slot is free, so the first try may still take it.
+#[tokio::test]
+async fn a_refusal_says_nothing_of_what_was_sent_before() {
+    let world = World::new().await;
+    world.journal.next(Trouble::NeverSent);
+    let write = good_once(message(world.author, "the second"));
+    let answer = timeout(DEADLINE, world.room.write(write)).await.unwrap();
+    assert!(
+        matches!(answer, Err(LiveError::OutcomeUnknown)),
+        "{answer:?}"
+    );
+    assert_eq!(world.write("the second").await.unwrap().entry.seq, Seq(2));
+}
+
+#[tokio::test]
+async fn a_refusal_stands_once_another_has_taken_the_slot() {
+    let world = World::new().await;
+    world.journal.next(Trouble::TakenByAnother);
+    let write = good_once(message(world.author, "the second"));
+    let answer = timeout(DEADLINE, world.room.write(write)).await.unwrap();
+    assert!(
+        matches!(answer, Err(LiveError::Refused(REFUSAL))),
+        "{answer:?}"
+    );
+    assert!(world.seqs_of("the second").await.is_empty());
+}
