@@ -11,6 +11,7 @@ mod order;
 mod promises;
 mod reader;
 mod sender;
+mod sign_ins;
 mod upgrade;
 mod verdict;
 
@@ -21,6 +22,7 @@ pub use line::Line;
 pub use memory::Memory;
 pub use order::{Order, Store};
 pub use promises::Promises;
+pub use sign_ins::SignIns;
 pub use upgrade::Upgrade;
 
 #[derive(Subcommand)]
@@ -35,6 +37,8 @@ pub enum Proof {
     Upgrade(Upgrade),
     /// How much memory a thousand connections take that hold back the last byte of what they say.
     Memory(Memory),
+    /// How soon others sign in while one account, or twenty addresses, show passwords without end.
+    SignIns(SignIns),
 }
 
 pub fn run(proof: &Proof) -> Result<()> {
@@ -43,6 +47,7 @@ pub fn run(proof: &Proof) -> Result<()> {
         Proof::Line(line) => line::run(*line),
         Proof::Promises(promises) => promises::run(*promises),
         Proof::Upgrade(upgrade) => upgrade::run(upgrade),
-        Proof::Memory(memory) => memory::run(*memory),
+        Proof::Memory(memory) => memory::run(memory),
+        Proof::SignIns(sign_ins) => sign_ins::run(*sign_ins),
     }
 }

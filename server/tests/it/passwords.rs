@@ -20,7 +20,7 @@ const OTHERS: u8 = 10;
 const SIGN_INS_EACH: usize = 10;
 /// Of a hundred.
 const SUCCEED_MIN: usize = 95;
-/// Promised within 1 s.
+/// Five times what is promised, which `cargo xtask prove sign-ins` measures: the host has other tests to run.
 const SIGN_IN_MAX: Duration = Duration::from_secs(5);
 /// So many of the others do so at a time.
 const OTHERS_AT_ONCE: usize = 3;
