@@ -1,8 +1,11 @@
 //! Readers: people who follow rooms by Socket.IO, GraphQL subscription or SSE, each in its own manner,
 //! and write down what they were given.
 
+mod frames;
+
 use super::{journal::canonical, ledger::Ledger};
 use anyhow::{Context, Result, bail};
+use frames::Subscribed;
 use futures::StreamExt;
 use roost_client::{Client, Error, Socket};
 use roost_schema::{ErrorCode, ItemId, Op, Position, RoomEvents, RoomId, Seq};
@@ -107,12 +110,14 @@ struct Reader {
     manner: Manner,
     client: Client,
     readings: Readings,
+    subscribed: Arc<Subscribed>,
 }
 
 /// The running readers.
 pub(super) struct Readers {
     tasks: JoinSet<Result<()>>,
     readings: Vec<Readings>,
+    subscribed: Arc<Subscribed>,
 }
 
 /// Two of three readers follow the hot room, the others five quiet rooms each, so that every room is read.
@@ -120,6 +125,7 @@ pub(super) fn start(people: &[Client], rooms: &[RoomId], ledger: &Arc<Ledger>) -
     let mut readers = Readers {
         tasks: JoinSet::new(),
         readings: Vec::new(),
+        subscribed: Arc::default(),
     };
     let (hot, quiet) = (&rooms[..1], &rooms[1..]);
     let mut shares = quiet.chunks(quiet.len().div_ceil(people.len() / 3));
@@ -140,6 +146,7 @@ pub(super) fn start(people: &[Client], rooms: &[RoomId], ledger: &Arc<Ledger>) -
             manner: manners[number % 4],
             client: client.clone(),
             readings: Arc::default(),
+            subscribed: Arc::clone(&readers.subscribed),
         };
         readers.follow(reader, own, ledger);
     }
@@ -161,6 +168,7 @@ impl Readers {
             manner: [Manner::Steady, Manner::Reconnecting][number / 3 % 2],
             client: client.clone(),
             readings: Arc::default(),
+            subscribed: Arc::clone(&self.subscribed),
         };
         self.follow(reader, rooms, ledger);
     }
@@ -211,6 +219,7 @@ impl Readers {
             sleep(Duration::from_millis(50)).await;
         }
         self.tasks.abort_all();
+        println!("{}", self.subscribed.line());
         let all = self.readings.iter().flat_map(|readings| {
             let readings = readings.lock().unwrap_or_else(PoisonError::into_inner);
             readings.values().cloned().collect::<Vec<_>>()
@@ -331,9 +340,7 @@ impl Reader {
         let mut subscription = self.client.subscribe(query, variables).await?;
         while let Ok(next) = timeout_at(deadline, subscription.next::<Value>()).await {
             let Some(mut data) = next? else { break };
-            let frame = lower_enums(data["roomEvents"].take());
-            let frame = serde_json::from_value(frame)
-                .map_err(|error| Error::Strange(format!("a frame of a subscription: {error}")))?;
+            let frame = self.subscribed.read(data["roomEvents"].take())?;
             self.take(&frame).await;
         }
         Ok(())
@@ -365,43 +372,13 @@ impl Reader {
             text.extend_from_slice(&chunk?);
             while let Some(end) = text.windows(2).position(|pair| pair == b"\n\n") {
                 let event: Vec<u8> = text.drain(..end + 2).collect();
-                if let Some(frame) = frame_of(&String::from_utf8_lossy(&event)) {
+                if let Some(frame) = frames::of_server_sent(&String::from_utf8_lossy(&event)) {
                     self.take(&frame?).await;
                 }
             }
         }
         Ok(())
     }
-}
-
-/// GraphQL writes enum values in capitals.
-fn lower_enums(mut frame: Value) -> Value {
-    for event in frame["events"].as_array_mut().into_iter().flatten() {
-        for name in ["kind", "op"] {
-            if let Some(text) = event[name].as_str() {
-                event[name] = text.to_lowercase().into();
-            }
-        }
-    }
-    frame
-}
-
-/// The frame in a server-sent event; nothing in a comment or a `retry:`.
-fn frame_of(event: &str) -> Option<Result<RoomEvents, Error>> {
-    let data: Vec<_> = event
-        .lines()
-        .filter_map(|line| line.strip_prefix("data:"))
-        .map(|line| line.strip_prefix(' ').unwrap_or(line))
-        .collect();
-    if data.is_empty() {
-        return None;
-    }
-    if event.lines().any(|line| line == "event: closed") {
-        // A server that stops says why; whoever reads comes again.
-        return Some(Err(Error::Disconnected(data.join("\n"))));
-    }
-    let frame = serde_json::from_str(&data.join("\n"));
-    Some(frame.map_err(|error| Error::Strange(format!("a server-sent event: {error}"))))
 }
 
 /// A server that was killed, or is starting, is worth another try; so is one that closed because the access token has

@@ -1,13 +1,14 @@
 //! C8 on connections that stay open: commands over Socket.IO and mutations over GraphQL's WebSocket, while instances
-//! stop and start again. Each is acknowledged, or refused before it was begun; none goes without an answer.
+//! stop and start again. Each is acknowledged, or refused before it was begun; none goes without an answer. The journal
+//! holds what was acknowledged and nothing else.
 
 use super::people::People;
 use anyhow::{Result, bail};
 use futures::FutureExt;
 use roost_client::{Client, Error, GraphQlSocket, Socket};
-use roost_schema::{ErrorCode, ItemId, Message, RoomId, SendMessageToRoom};
+use roost_schema::{ErrorCode, ItemId, Message, MessageState, RoomId, SendMessageToRoom};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use tokio::{
     task::JoinSet,
     time::{MissedTickBehavior, interval, sleep},
@@ -28,24 +29,32 @@ pub(super) enum Via {
 /// People who write over connections that stay open, until they are told to stop.
 pub(super) struct Writers {
     via: Via,
+    /// Where they write, each room with a member who reads its journal in the end.
+    rooms: BTreeMap<RoomId, Client>,
     tasks: JoinSet<Result<Outcomes>>,
 }
+
+/// Messages by their texts, of which no two are the same.
+type Messages = BTreeMap<String, (RoomId, ItemId)>;
 
 /// What became of the commands.
 #[derive(Default)]
 pub(super) struct Outcomes {
-    acknowledged: Vec<(RoomId, ItemId)>,
+    acknowledged: Messages,
     refused: usize,
-    unanswered: Vec<String>,
+    /// Why, by text. These may be written or not.
+    unanswered: BTreeMap<String, String>,
     connections: usize,
 }
 
 impl Writers {
     pub(super) fn start(via: Via, people: &People, done: &CancellationToken) -> Self {
         let mut tasks = JoinSet::new();
-        for pair in people.pairs.iter().cycle().take(CLIENTS) {
+        let pairs = people.pairs.iter().cycle().take(CLIENTS);
+        for (number, pair) in pairs.clone().enumerate() {
             let writer = Writer {
                 via,
+                name: format!("{}{number}", prefix(via)),
                 client: pair.person.clone(),
                 // Everybody writes where they are members.
                 room: pair.room,
@@ -54,11 +63,16 @@ impl Writers {
             };
             tasks.spawn(writer.run(done.clone()));
         }
-        Self { via, tasks }
+        let rooms = pairs.map(|pair| (pair.room, pair.person.clone()));
+        Self {
+            via,
+            rooms: rooms.collect(),
+            tasks,
+        }
     }
 
     /// Prints what became of all commands; answers the messages that were acknowledged. An error when a command got
-    /// no answer.
+    /// no answer, or when the journal holds something else than what was acknowledged.
     pub(super) async fn finish(mut self) -> Result<Vec<(RoomId, ItemId)>> {
         let mut all = Outcomes::default();
         while let Some(ended) = self.tasks.join_next().await {
@@ -76,14 +90,91 @@ impl Writers {
             all.unanswered.len(),
             all.connections,
         );
+        let written = self.written().await?;
+        let silent = all.silent(&written);
+        let missing = all.missing(&written);
+        println!(
+            "C8   {:?}: {} commands in the journal, {} written and never acknowledged, {} acknowledged and missing",
+            self.via,
+            written.len(),
+            silent.len(),
+            missing.len(),
+        );
+        for (fault, texts) in [
+            ("refused, and written all the same", silent),
+            ("acknowledged and missing", missing),
+        ] {
+            if !texts.is_empty() {
+                bail!("{fault}: {:#?}", &texts[..texts.len().min(5)]);
+            }
+        }
         if !all.unanswered.is_empty() {
-            let some = &all.unanswered[..all.unanswered.len().min(5)];
+            let some: Vec<_> = all.unanswered.iter().take(5).collect();
             bail!("commands without an answer: {some:#?}");
         }
         if all.acknowledged.is_empty() {
             bail!("nothing was written over {:?}", self.via);
         }
-        Ok(all.acknowledged)
+        Ok(all.acknowledged.into_values().collect())
+    }
+
+    /// What the journal holds of the commands.
+    async fn written(&self) -> Result<Messages> {
+        let ours = prefix(self.via);
+        let mut written = Messages::new();
+        for (room, reader) in &self.rooms {
+            let mut after = None;
+            loop {
+                let page = reader.list_events(*room, after).await?;
+                for event in page.events {
+                    let Ok(MessageState { text, .. }) = event.body.decode() else {
+                        continue;
+                    };
+                    // Others write in the room as well.
+                    if !text.starts_with(&ours) {
+                        continue;
+                    }
+                    if written.insert(text.clone(), (*room, event.item)).is_some() {
+                        bail!("written twice: {text}");
+                    }
+                }
+                if page.live {
+                    break;
+                }
+                after = Some(page.position);
+            }
+        }
+        Ok(written)
+    }
+}
+
+/// What the texts of all commands on a transport begin with.
+fn prefix(via: Via) -> String {
+    format!("{via:?} command ")
+}
+
+impl Outcomes {
+    /// What was written though its writer was told that it was not.
+    fn silent<'a>(&self, written: &'a Messages) -> Vec<&'a str> {
+        let is_silent = |text: &&String| {
+            !self.acknowledged.contains_key(*text) && !self.unanswered.contains_key(*text)
+        };
+        written
+            .keys()
+            .filter(is_silent)
+            .map(String::as_str)
+            .collect()
+    }
+
+    /// What the journal does not hold as it was acknowledged.
+    fn missing(&self, written: &Messages) -> Vec<&str> {
+        let is_missing =
+            |(text, place): &(&String, &(RoomId, ItemId))| written.get(*text) != Some(*place);
+        self.acknowledged
+            .iter()
+            .filter(is_missing)
+            .map(|(text, _)| text.as_str())
+            .collect()
     }
 }
 
@@ -94,6 +185,8 @@ enum Connection {
 
 struct Writer {
     via: Via,
+    /// Each text begins with it.
+    name: String,
     client: Client,
     room: RoomId,
     connection: Option<Connection>,
@@ -105,18 +198,18 @@ impl Writer {
     async fn run(mut self, done: CancellationToken) -> Result<Outcomes> {
         let mut ticks = interval(WRITE_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut number = 0_u64;
+        let mut count = 0_u64;
         while done.run_until_cancelled(ticks.tick()).await.is_some() {
             if self.is_sent_away() {
                 self.connection = None;
             }
-            let room = self.room;
+            count += 1;
+            let (room, text) = (self.room, format!("{}.{count}", self.name));
             let Some(connection) = self.connected().await? else {
                 continue;
             };
-            number += 1;
-            let sent = send(connection, room, &format!("command {number}")).await;
-            self.note(sent).await?;
+            let sent = send(connection, room, &text).await;
+            self.note(text, sent).await?;
         }
         Ok(self.outcomes)
     }
@@ -159,10 +252,10 @@ impl Writer {
         Ok(self.connection.as_ref())
     }
 
-    async fn note(&mut self, sent: Result<ItemId, Error>) -> Result<()> {
+    async fn note(&mut self, text: String, sent: Result<ItemId, Error>) -> Result<()> {
         let error = match sent {
             Ok(item) => {
-                self.outcomes.acknowledged.push((self.room, item));
+                self.outcomes.acknowledged.insert(text, (self.room, item));
                 return Ok(());
             }
             Err(error) => error,
@@ -170,8 +263,10 @@ impl Writer {
         self.connection = None;
         match error.code() {
             None | Some(ErrorCode::OutcomeUnknown) => {
-                self.outcomes.unanswered.push(error.to_string());
+                self.outcomes.unanswered.insert(text, error.to_string());
             }
+            // The journal says in the end whether that is true: the client also calls refused what a GraphQL socket had
+            // no answer to when the server sent it elsewhere.
             Some(_) if error.is_retryable() => {
                 self.outcomes.refused += 1;
                 sleep(error.retry_after().unwrap_or(RETRY_WAIT)).await;
