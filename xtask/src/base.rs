@@ -4,11 +4,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{self, DeathSignal, tied};
+use crate::process::{self, git};
 use crate::{roost, workspace};
 
 /// Where the oldest commit stands that this tree runs beside.
@@ -30,13 +29,22 @@ pub fn build(commit: Option<&str>, debug: bool) -> Result<Base> {
         None => named()?,
     };
     let hash = resolve(&commit)?;
-    let name = hash[..SHORT_HASH_CHARACTERS.min(hash.len())].to_owned();
+    let name = short(&hash);
     let folder = workspace::target_folder().join(FOLDER);
     let tree = folder.join(&name);
     check_out(&hash, &tree)?;
     let program = roost::build_in(&tree, &folder.join("target"), debug)
         .with_context(|| format!("the release before, {name}, cannot be built"))?;
     Ok(Base { program, name })
+}
+
+/// What the commit in `compat/base` is called here: the first characters of its hash.
+pub fn name() -> Result<String> {
+    Ok(short(&named()?))
+}
+
+fn short(hash: &str) -> String {
+    hash.chars().take(SHORT_HASH_CHARACTERS).collect()
 }
 
 /// The commit in `compat/base`.
@@ -53,7 +61,9 @@ fn named() -> Result<String> {
 
 fn commit_in(text: &str) -> Result<String> {
     let hash = text.trim();
-    if hash.is_empty() || !hash.chars().all(|character| character.is_ascii_hexdigit()) {
+    if hash.len() < SHORT_HASH_CHARACTERS
+        || !hash.chars().all(|character| character.is_ascii_hexdigit())
+    {
         bail!("{BASE_FILE} holds one commit's hash and nothing else, not {hash:?}");
     }
     Ok(hash.to_owned())
@@ -91,20 +101,14 @@ fn check_out(hash: &str, tree: &Path) -> Result<()> {
     Ok(())
 }
 
-fn git(arguments: &[&str]) -> Command {
-    let mut command = tied("git", DeathSignal::Terminate, None);
-    command.args(arguments).current_dir(workspace::root());
-    command
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_file_holds_one_hash() {
-        assert_eq!(commit_in("2b328233\n").unwrap(), "2b328233");
-        for text in ["", "main\n", "2b32\n2b33\n", "--upload-pack=x"] {
+        assert_eq!(commit_in("2b3282312cfa\n").unwrap(), "2b3282312cfa");
+        for text in ["", "2b32\n", "main\n", "2b32\n2b33\n", "--upload-pack=x"] {
             let refused = commit_in(text).unwrap_err().to_string();
             assert!(refused.contains("one commit's hash"), "{refused}");
         }

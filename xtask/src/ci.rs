@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::process::{self, DeathSignal, tied};
 use crate::{
-    assets, conformance, containers, interrupt, repository, schema, test, tools, workspace,
+    assets, compat, conformance, containers, interrupt, repository, schema, test, tools, workspace,
 };
 
 const CARGO_DENY_VERSION: &str = "0.20.2";
@@ -14,9 +14,10 @@ const CARGO_DENY_VERSION: &str = "0.20.2";
 type Stage = (&'static str, fn() -> Result<()>);
 
 /// In this order: what is quick and often wrong comes first.
-const STAGES: [Stage; 9] = [
+const STAGES: [Stage; 10] = [
     ("formatting", formatting),
     ("lock files", repository::check_lock_files),
+    ("golden files", compat::check),
     ("page assets", assets::run),
     ("clippy", clippy),
     ("licences, bans and sources", cargo_deny),

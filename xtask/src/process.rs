@@ -142,6 +142,15 @@ pub fn wait_or_kill(child: &mut Child) -> Result<ExitStatus> {
     Ok(child.wait()?)
 }
 
+/// Git, in this repository.
+pub fn git(arguments: &[&str]) -> Command {
+    let mut command = tied("git", DeathSignal::Terminate, None);
+    command
+        .args(arguments)
+        .current_dir(crate::workspace::root());
+    command
+}
+
 /// The full path of a program on PATH.
 pub fn find_on_path(program: &str) -> Option<std::path::PathBuf> {
     let path = crate::workspace::environment("PATH")?;
