@@ -108,6 +108,8 @@ fn holds_socket(process_id: u32, inode: &str) -> bool {
 mod tests {
     use std::net::{Ipv4Addr, TcpListener};
     use std::process::{Command, Stdio};
+    use std::thread;
+    use std::time::Duration;
 
     use super::*;
 
@@ -160,7 +162,10 @@ mod tests {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         // Between fork and exec the child still shows our own words.
         let words = (0..1000)
-            .map(|_| command_line(child.id()).unwrap())
+            .map(|_| {
+                thread::sleep(Duration::from_millis(5));
+                command_line(child.id()).unwrap()
+            })
             .find(|words| words.first().is_some_and(|word| word == "sleep"));
         assert_eq!(words.unwrap(), ["sleep", "60"]);
         child.kill().unwrap();

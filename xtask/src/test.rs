@@ -76,7 +76,9 @@ fn run_counting_ignored(command: &mut Command) -> Result<usize> {
     });
     let mut progress = Progress::default();
     let status = process::wait_watching(&mut child, || {
-        heard.try_iter().for_each(|line| progress.note(&line));
+        for line in heard.try_iter() {
+            progress.note(&line);
+        }
         progress.check()
     })?;
     let ignored = reader.join().unwrap_or_default();
