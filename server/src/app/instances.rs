@@ -1,6 +1,6 @@
 //! This instance among the others: its leased row in the registry, and who else there is.
 
-use super::{App, Error, Result, peers::NOT_RENEWED_FOR};
+use super::{App, Error, Result};
 use crate::{
     live::{BootTime, Identity, Link, PeerSpeaks, REGISTRY_LEASE, SPEAKS},
     store::{KeptInstance, LEASE, NewInstance, StoreError},
@@ -143,12 +143,6 @@ impl App {
             }
         }
         Ok(())
-    }
-
-    /// Whether the lease is not being renewed.
-    pub(super) fn is_lease_late(&self) -> bool {
-        let age = self.fence().lease_age();
-        age.is_some_and(|age| age >= NOT_RENEWED_FOR)
     }
 
     /// Ends the lease: the others need not wait for it to run out.

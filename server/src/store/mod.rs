@@ -26,7 +26,6 @@ pub use keys::Keys;
 pub use members::{Invitee, MEMBERS_PER_ROOM_MAX, MemberKey, Members};
 pub use operations::{Known, Operation, Operations, Owner};
 pub use outbox::{Claim, Outbox, OutboxEvent, OutboxRow};
-pub use postgres::STATEMENT_LONGEST;
 pub use private::Exposed;
 pub use refresh_tokens::{PREDECESSOR_GOOD, TokenHash};
 pub use revocations::{Horizon, Look, Revocations};

@@ -15,7 +15,7 @@ use std::{str::FromStr, time::Duration};
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long after a statement was sent it may be committed, longer than on any other store: for as long the server goes on hearing
 /// from a silent host, by the settings below, and then it runs.
-pub const STATEMENT_LONGEST: Duration = Duration::from_secs(4 + STATEMENT_TIMEOUT.as_secs());
+pub(super) const STATEMENT_LONGEST: Duration = Duration::from_secs(4 + STATEMENT_TIMEOUT.as_secs());
 /// An idle connection may be dead, which only asking tells; one that was just used is not asked.
 const PINGED_AFTER_IDLE: Duration = Duration::from_secs(1);
 

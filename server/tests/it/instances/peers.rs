@@ -56,9 +56,6 @@ async fn with_the_database_frozen_the_death_of_one_of_three_closes_nobody() {
         .await;
         delivered(&writer, board, &mut watches, &format!("during {number}")).await;
     }
-    for server in [&one, &two] {
-        assert_eq!(ready(server).await, StatusCode::OK);
-    }
 
     cable.mend();
     for server in [&one, &two] {
@@ -72,11 +69,13 @@ async fn with_the_database_frozen_the_death_of_one_of_three_closes_nobody() {
     delivered(&writer, board, &mut watches, "after").await;
 }
 
-/// Waits until the outage has lasted for so long, and meanwhile nobody is fenced.
+/// Waits until the outage has lasted for so long, and meanwhile nobody is fenced, and all are ready.
 async fn lasts_for(servers: &[&Server], pause: Duration) {
     eventually(async || {
         for server in servers {
             assert!(!server.app.fence().is_shut(), "after {:?}", age(server));
+            let readiness = ready(server).await;
+            assert_eq!(readiness, StatusCode::OK, "after {:?}", age(server));
         }
         servers.iter().all(|server| age(server) > pause)
     })
