@@ -16,6 +16,9 @@ use crate::{assets, prove, workspace};
 /// Test programs are cargo's children, not ours: each is tied to cargo as cargo is to us.
 const TIED_TESTS: &str = r#"target."cfg(all())".runner = ["setpriv", "--pdeathsig", "KILL", "--"]"#;
 
+const THREADS_VARIABLE: &str = "RUST_TEST_THREADS";
+/// Tests wait for servers and deadlines more than they work.
+const THREADS_PER_CORE: usize = 2;
 /// No test takes as long as this, and one that hangs must not take all the time there is.
 const SILENCE_MAX: Duration = Duration::from_mins(5);
 /// What libtest says of a test, once.
@@ -42,6 +45,9 @@ pub fn run_with(arguments: &[String], environment: &[(&str, &OsStr)]) -> Result<
     }
     command.args(arguments);
     command.envs(servers.environment());
+    if workspace::environment(THREADS_VARIABLE).is_none() {
+        command.env(THREADS_VARIABLE, threads().to_string());
+    }
     command.envs(environment.iter().copied());
     command.current_dir(workspace::root());
     let ignored = run_counting_ignored(&mut command)?;
@@ -54,6 +60,11 @@ pub fn run_with(arguments: &[String], environment: &[(&str, &OsStr)]) -> Result<
     }
     eprintln!("passed with {}", servers.describe());
     Ok(())
+}
+
+fn threads() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    THREADS_PER_CORE * cores
 }
 
 /// Shows the output as it comes and adds up how many tests were ignored. Tests that say nothing for too long are ended.

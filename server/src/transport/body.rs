@@ -32,6 +32,9 @@ const ACCOUNT_TIMEOUT: Duration = Duration::from_secs(25);
 const REST_BYTES_MAX: usize = 64 * 1_024;
 const REST_TIME: Duration = Duration::from_millis(50);
 
+/// In such steps the bytes of a body come on the books.
+const HELD_STEP_BYTES: usize = 16 * 1_024;
+
 /// What bodies are read with.
 #[derive(Clone)]
 pub(super) struct Bodies {
@@ -151,7 +154,7 @@ impl Bodies {
             Standing::Account => ACCOUNT_TIMEOUT,
         };
         let last_moment = Instant::now() + patience;
-        let mut bytes = Vec::new();
+        let (mut bytes, mut held) = (Vec::new(), 0);
         loop {
             let deadline = last_moment.min(Instant::now() + self.stall_timeout);
             let frame = match timeout_at(deadline, body.frame()).await {
@@ -166,10 +169,18 @@ impl Bodies {
             if needed > terms.bytes_max {
                 return Err(too_large(terms));
             }
+            if needed > held {
+                held = needed
+                    .next_multiple_of(HELD_STEP_BYTES)
+                    .min(longest)
+                    .max(needed);
+                arriving.hold(held)?;
+            }
             if needed > bytes.capacity() {
-                // What is announced and has not come costs nothing; what has come is moved seldom.
-                let capacity = (2 * bytes.capacity()).min(longest).max(needed);
-                arriving.hold(capacity)?;
+                // What is announced and has not come is memory that nothing has touched, which costs nothing; so what
+                // has come need not be moved, nor be there twice meanwhile.
+                let doubled = (2 * bytes.capacity()).min(longest);
+                let capacity = announced.unwrap_or(doubled).max(needed);
                 bytes.reserve_exact(capacity - bytes.len());
             }
             bytes.extend_from_slice(&data);

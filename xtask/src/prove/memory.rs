@@ -20,7 +20,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 const CONNECTIONS: usize = 1_000;
@@ -28,6 +28,10 @@ const ADDRESSES: [usize; 2] = [1, 20];
 const GROWTH_MAX_MIB: f64 = 64.0;
 const MIB: f64 = 1_024.0 * 1_024.0;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long a round waits for what the one before left: until nothing more is given back, and at most so long. A session
+/// without connections ends after 18 s.
+const GIVING_BACK: Duration = Duration::from_secs(2);
+const GIVEN_BACK_MAX: Duration = Duration::from_secs(20);
 /// How long the connections stand; refused ones come again meanwhile.
 const STAND: Duration = Duration::from_secs(6);
 /// How long all of them may take to say what they say.
@@ -52,8 +56,8 @@ struct Round {
     name: String,
     tally: Tally,
     /// Above what the server held before the first round.
+    start_mib: f64,
     peak_mib: f64,
-    after_mib: f64,
     served: usize,
     slowest: Duration,
 }
@@ -109,9 +113,15 @@ async fn measure(cluster: &Cluster, only: &str) -> Result<Vec<Round>> {
                     before,
                     to: url.trim_start_matches("http://").parse()?,
                 };
+                let start = given_back(process).await?;
                 let round = stand(&place, kind, addresses, &bystander).await;
                 let round = round.with_context(|| name.clone())?;
-                let round = Round { name, ..round };
+                let start_mib = (start - before) / MIB;
+                let round = Round {
+                    name,
+                    start_mib,
+                    ..round
+                };
                 println!("{}", round.line());
                 rounds.push(round);
             }
@@ -177,10 +187,24 @@ async fn stand(
         name: String::new(),
         tally,
         peak_mib: (peak - place.before) / MIB,
-        after_mib: (resident_bytes(place.process)? - place.before) / MIB,
+        start_mib: 0.0,
         served,
         slowest,
     })
+}
+
+/// Waits for what the round before left, and says what is held then.
+async fn given_back(process: u32) -> Result<f64> {
+    let began = Instant::now();
+    let (mut least, mut since) = (resident_bytes(process)?, began);
+    while since.elapsed() < GIVING_BACK && began.elapsed() < GIVEN_BACK_MAX {
+        sleep(LOOK_EVERY).await;
+        let resident = resident_bytes(process)?;
+        if resident < least {
+            (least, since) = (resident, Instant::now());
+        }
+    }
+    resident_bytes(process)
 }
 
 /// Whatever comes of the work, the others end with it.
@@ -212,11 +236,11 @@ impl Round {
 
     fn line(&self) -> String {
         format!(
-            "{:<52} {}, peak {:>5.1} MiB, after {:>5.1} MiB; a bystander served {} times, at most {:.2} s  {}",
+            "{:<52} {}, from {:>5.1} to {:>5.1} MiB; a bystander served {} times, at most {:.2} s  {}",
             self.name,
             self.tally,
+            self.start_mib,
             self.peak_mib,
-            self.after_mib,
             self.served,
             self.slowest.as_secs_f64(),
             if self.is_kept() { "kept" } else { "BROKEN" },
