@@ -28,7 +28,7 @@ const ADDRESSES: [usize; 2] = [1, 20];
 const GROWTH_MAX_MIB: f64 = 64.0;
 const MIB: f64 = 1_024.0 * 1_024.0;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How long a round waits for what the one before left: until nothing more is given back, and at most so long. A session
+/// How long a kind waits for what the one before left: until nothing more is given back, and at most so long. A session
 /// without connections ends after 18 s.
 const GIVING_BACK: Duration = Duration::from_secs(2);
 const GIVEN_BACK_MAX: Duration = Duration::from_secs(20);
@@ -46,7 +46,7 @@ pub struct Memory {
     /// Uses the unoptimised server.
     #[arg(long)]
     pub debug: bool,
-    /// Only the rounds whose names contain this, for example `REST bodies`.
+    /// Only the kinds whose names contain this, for example `REST bodies` or `through Caddy`.
     #[arg(long)]
     pub only: Option<String>,
 }
@@ -55,9 +55,9 @@ pub struct Memory {
 struct Round {
     name: String,
     tally: Tally,
-    /// Above what the server held before the first round.
-    start_mib: f64,
+    /// Above what the server held before the first round of its kind.
     peak_mib: f64,
+    after_mib: f64,
     served: usize,
     slowest: Duration,
 }
@@ -101,32 +101,31 @@ async fn measure(cluster: &Cluster, only: &str) -> Result<Vec<Round>> {
     println!("before: {:.1} MiB resident", before / MIB);
     let mut rounds = Vec::new();
     for (way, url) in &ways {
-        for addresses in ADDRESSES {
-            for kind in KINDS {
+        for kind in KINDS {
+            let pair = format!("{kind}, {way}");
+            if !pair.contains(only) {
+                continue;
+            }
+            let place = Place {
+                process,
+                before: given_back(process).await?,
+                to: url.trim_start_matches("http://").parse()?,
+            };
+            println!("{pair}, {:.1} MiB resident", place.before / MIB);
+            // The second begins with all that the first has left.
+            for addresses in ADDRESSES {
                 interrupt::check()?;
-                let name = format!("{kind}, {way}, of {addresses}");
-                if !name.contains(only) {
-                    continue;
-                }
-                let place = Place {
-                    process,
-                    before,
-                    to: url.trim_start_matches("http://").parse()?,
-                };
-                let start = given_back(process).await?;
+                let name = format!("{pair}, of {addresses}");
                 let round = stand(&place, kind, addresses, &bystander).await;
                 let round = round.with_context(|| name.clone())?;
-                let start_mib = (start - before) / MIB;
-                let round = Round {
-                    name,
-                    start_mib,
-                    ..round
-                };
+                let round = Round { name, ..round };
                 println!("{}", round.line());
                 rounds.push(round);
             }
         }
     }
+    let after = given_back(process).await?;
+    println!("after: {:.1} MiB resident", after / MIB);
     Ok(rounds)
 }
 
@@ -187,13 +186,13 @@ async fn stand(
         name: String::new(),
         tally,
         peak_mib: (peak - place.before) / MIB,
-        start_mib: 0.0,
+        after_mib: (resident_bytes(place.process)? - place.before) / MIB,
         served,
         slowest,
     })
 }
 
-/// Waits for what the round before left, and says what is held then.
+/// Waits for what the rounds before left, and says what is held then.
 async fn given_back(process: u32) -> Result<f64> {
     let began = Instant::now();
     let (mut least, mut since) = (resident_bytes(process)?, began);
@@ -236,11 +235,11 @@ impl Round {
 
     fn line(&self) -> String {
         format!(
-            "{:<52} {}, from {:>5.1} to {:>5.1} MiB; a bystander served {} times, at most {:.2} s  {}",
+            "{:<52} {}, peak {:>5.1} MiB, after {:>5.1} MiB; a bystander served {} times, at most {:.2} s  {}",
             self.name,
             self.tally,
-            self.start_mib,
             self.peak_mib,
+            self.after_mib,
             self.served,
             self.slowest.as_secs_f64(),
             if self.is_kept() { "kept" } else { "BROKEN" },

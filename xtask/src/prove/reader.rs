@@ -13,7 +13,10 @@ use serde_json::{Value, json};
 use std::{
     collections::{BTreeSet, HashMap},
     ops::Range,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -23,7 +26,8 @@ use tokio::{
 
 /// A reconnecting reader cuts its connection this often.
 const CUT_EVERY: Duration = Duration::from_secs(2);
-/// A slow reader waits this long after each frame.
+/// A slow reader waits this long after each frame while others write. A frame each then lies in the buffers on its way,
+/// of those who write 25 a second, and it would take minutes more for them.
 const SLOWNESS: Duration = Duration::from_millis(150);
 /// A late reader starts after this share of the writes.
 const LATE_SHARE: u64 = 3;
@@ -111,6 +115,7 @@ struct Reader {
     client: Client,
     readings: Readings,
     subscribed: Arc<Subscribed>,
+    all_written: Arc<AtomicBool>,
 }
 
 /// The running readers.
@@ -118,6 +123,7 @@ pub(super) struct Readers {
     tasks: JoinSet<Result<()>>,
     readings: Vec<Readings>,
     subscribed: Arc<Subscribed>,
+    all_written: Arc<AtomicBool>,
 }
 
 /// Two of three readers follow the hot room, the others five quiet rooms each, so that every room is read.
@@ -126,6 +132,7 @@ pub(super) fn start(people: &[Client], rooms: &[RoomId], ledger: &Arc<Ledger>) -
         tasks: JoinSet::new(),
         readings: Vec::new(),
         subscribed: Arc::default(),
+        all_written: Arc::default(),
     };
     let (hot, quiet) = (&rooms[..1], &rooms[1..]);
     let mut shares = quiet.chunks(quiet.len().div_ceil(people.len() / 3));
@@ -147,6 +154,7 @@ pub(super) fn start(people: &[Client], rooms: &[RoomId], ledger: &Arc<Ledger>) -
             client: client.clone(),
             readings: Arc::default(),
             subscribed: Arc::clone(&readers.subscribed),
+            all_written: Arc::clone(&readers.all_written),
         };
         readers.follow(reader, own, ledger);
     }
@@ -169,6 +177,7 @@ impl Readers {
             client: client.clone(),
             readings: Arc::default(),
             subscribed: Arc::clone(&self.subscribed),
+            all_written: Arc::clone(&self.all_written),
         };
         self.follow(reader, rooms, ledger);
     }
@@ -203,6 +212,7 @@ impl Readers {
         heads: &HashMap<RoomId, Seq>,
         patience: Duration,
     ) -> Result<Vec<Reading>> {
+        self.all_written.store(true, Ordering::Relaxed);
         let deadline = Instant::now() + patience;
         loop {
             if let Some(ended) = self.tasks.try_join_next() {
@@ -292,7 +302,7 @@ impl Reader {
         if let Some(reading) = self.readings().get_mut(&frame.room) {
             reading.apply(frame);
         }
-        if self.manner == Manner::Slow {
+        if self.manner == Manner::Slow && !self.all_written.load(Ordering::Relaxed) {
             sleep(SLOWNESS).await;
         }
     }

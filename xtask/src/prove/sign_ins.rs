@@ -100,6 +100,8 @@ pub(super) fn run(sign_ins: SignIns) -> Result<()> {
     let cluster = Cluster::start(Options {
         instances: 1,
         spares: 0,
+        // Each sign-in is told in a journal, and the MongoDB-wire server of the tests takes a core for 25 of them a second.
+        mongodb: false,
         ..Options::new(program)
     })?;
     println!("{}", cluster.describe());

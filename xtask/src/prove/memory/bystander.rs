@@ -2,14 +2,15 @@
 
 use super::holding::Credentials;
 use anyhow::{Context, Result};
-use roost_client::{Client, Endpoint, Socket};
-use roost_schema::{CreateBoard, Login, Register, RoomId, Secret, SendMessage};
+use roost_client::{Client, Endpoint, Error, Socket};
+use roost_schema::{CreateBoard, Login, OpId, Register, RoomId, Secret, SendMessage};
 use std::{
     net::{IpAddr, Ipv4Addr},
     time::{Duration, Instant},
 };
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 8, 1));
 const EMAIL: &str = "bystander@example.org";
@@ -18,6 +19,8 @@ const PASSWORD: &str = "correct horse battery";
 const PATIENCE: Duration = Duration::from_secs(10);
 /// One account may sign in once in 3 s from one address, after the first twenty.
 const PAUSE: Duration = Duration::from_secs(3);
+/// When an answer does not say how soon to come again.
+const RETRY_WAIT: Duration = Duration::from_millis(200);
 
 pub(super) struct Bystander {
     endpoint: Endpoint,
@@ -80,17 +83,29 @@ impl Bystander {
             email: EMAIL.to_owned(),
             password: Secret::new(PASSWORD),
         };
-        let client = self.endpoint.login(&login).await?;
-        client.me().await?;
+        let client = persist(async || self.endpoint.login(&login).await).await?;
+        persist(async || client.me().await).await?;
         let message = SendMessage {
             text: "hello".to_owned(),
             id: None,
-            op_id: None,
+            op_id: Some(OpId::from_kept(Uuid::now_v7().to_string())),
         };
-        client.send_message(self.room, &message).await?;
-        let socket = Socket::connect(&client).await?;
+        persist(async || client.send_message(self.room, &message).await).await?;
+        let socket = persist(async || Socket::connect(&client).await).await?;
         drop(socket);
-        client.logout().await?;
+        persist(async || client.logout().await).await?;
         Ok(())
+    }
+}
+
+/// Calls again what may succeed later, as clients do; the caller says for how long.
+async fn persist<T>(call: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
+    loop {
+        match call().await {
+            Err(error) if error.is_retryable() => {
+                sleep(error.retry_after().unwrap_or(RETRY_WAIT)).await;
+            }
+            done => return done,
+        }
     }
 }
