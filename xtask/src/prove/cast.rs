@@ -35,6 +35,8 @@ pub(super) const UNANSWERED_MIN: u64 = 10;
 const RUN_MAX: Duration = Duration::from_mins(15);
 /// How long readers may take to catch up after the last acknowledgement.
 const CATCH_UP_MAX: Duration = Duration::from_mins(1);
+/// When an answer does not say how soon to come again.
+const RETRY_WAIT: Duration = Duration::from_millis(200);
 
 /// How much is written, and how fast at most.
 #[derive(Clone, Copy, Debug)]
@@ -257,12 +259,20 @@ async fn make_room(owner: &Client, input: &OpenConversation) -> Result<RoomId> {
     }
 }
 
+/// While the readers that were behind catch up, a store may refuse for a moment.
 async fn read_heads(client: &Client, rooms: &[RoomId]) -> Result<HashMap<RoomId, Seq>> {
+    let began = Instant::now();
     let mut heads = HashMap::new();
     for room in rooms {
         let mut after = None;
         let head = loop {
-            let frame = client.list_events(*room, after).await?;
+            let frame = match client.list_events(*room, after).await {
+                Err(error) if error.is_retryable() && began.elapsed() < CATCH_UP_MAX => {
+                    sleep(error.retry_after().unwrap_or(RETRY_WAIT)).await;
+                    continue;
+                }
+                frame => frame?,
+            };
             if frame.live {
                 break frame.position.seq;
             }
