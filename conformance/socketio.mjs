@@ -125,10 +125,18 @@ for (const [mode, [options, transport]] of Object.entries(MODES)) {
       await refused("forbidden", viewer, "message:send", { room, text: "may I?" });
       await refused("unsupported_kind", viewer, "item:put", { room, kind: "nonsense", body: {} });
       await refused("reload_required", viewer, "room:join", { room, after: "1.1" });
-      for (const payload of [[], [7], [null], ["text"], [{}], [{ room, more: 1 }], [{ room }, { room }], [Buffer.from("x")]]) {
+      for (const payload of [[], [7], [null], ["text"], [{}], [{ room, more: 1 }], [{ room }, { room }]]) {
         await refused("malformed", viewer, "room:join", ...payload);
       }
       await refused("malformed", viewer, "nonsense", { room });
+    });
+
+    story("is cut off when it sends binary data, and comes back by itself", async () => {
+      const socket = await connected(await register("alice"));
+      const lost = next(socket, "disconnect");
+      socket.emit("message:send", Buffer.from("x"));
+      assert.notEqual(await lost, "io server disconnect");
+      await next(socket, "connect");
     });
 
     story("sees who is there and what they do", async () => {
