@@ -77,13 +77,17 @@ async fn newest_states(
         };
         beyond = find(journal, room, filter).await?;
     }
+    Ok(newest_of(page.entries.iter().chain(&beyond)))
+}
+
+/// Where the newest state of each item is.
+fn newest_of<'a>(entries: impl Iterator<Item = &'a Entry>) -> HashMap<ItemId, Seq> {
     let mut newest = HashMap::new();
-    let entries = page.entries.iter().chain(&beyond);
     for entry in entries.filter(|entry| entry.op.sets_state()) {
         let known = newest.entry(entry.item).or_insert(entry.seq);
         *known = entry.seq.max(*known);
     }
-    Ok(newest)
+    newest
 }
 
 /// Two current entries of one item share its `born` and so arrive one after the other, the higher
@@ -182,21 +186,17 @@ pub(super) async fn items(
     room: RoomId,
     items: &[ItemId],
 ) -> Result<Vec<Entry>> {
-    let mut newest: HashMap<ItemId, Entry> = HashMap::with_capacity(items.len());
+    let mut entries = Vec::with_capacity(items.len());
     for items in items.chunks(LIST_MAX) {
         let items: Vec<_> = items.iter().map(|item| uuid(item.as_uuid())).collect();
         let filter = doc! {
             "room": uuid(room.as_uuid()), "item": { "$in": items }, "current": true,
         };
-        let found = find(journal, room, filter).await?;
-        for entry in found.into_iter().filter(|entry| entry.op.sets_state()) {
-            let known = newest.get(&entry.item).map(|known| known.seq);
-            if known < Some(entry.seq) {
-                newest.insert(entry.item, entry);
-            }
-        }
+        entries.extend(find(journal, room, filter).await?);
     }
-    Ok(newest.into_values().collect())
+    let newest = newest_of(entries.iter());
+    entries.retain(|entry| newest.get(&entry.item) == Some(&entry.seq));
+    Ok(entries)
 }
 
 pub(super) async fn operations(
