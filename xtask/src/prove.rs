@@ -10,6 +10,7 @@ mod node;
 mod order;
 mod promises;
 mod reader;
+mod retry;
 mod sender;
 mod sign_ins;
 mod upgrade;

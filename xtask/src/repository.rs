@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -67,15 +66,13 @@ fn unread(references: &str, snapshots: impl Iterator<Item = PathBuf>) -> Vec<Str
 /// The files of the repository, absolute; those that are deleted but not yet committed are left out.
 fn tracked_files() -> Result<Vec<PathBuf>> {
     let root = workspace::root();
-    let mut list = Command::new("git");
-    list.args([
+    let names = process::output(&mut process::git(&[
         "ls-files",
         "-z",
         "--cached",
         "--others",
         "--exclude-standard",
-    ]);
-    let names = process::output(list.current_dir(&root))?;
+    ]))?;
     let paths = names
         .split('\0')
         .filter(|name| !name.is_empty())

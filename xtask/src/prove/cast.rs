@@ -3,7 +3,9 @@
 use super::{
     ledger::Ledger,
     node::{Node, Script},
-    reader, sender,
+    reader,
+    retry::patiently,
+    sender,
 };
 use crate::interrupt;
 use anyhow::{Context, Result, bail};
@@ -35,8 +37,6 @@ pub(super) const UNANSWERED_MIN: u64 = 10;
 const RUN_MAX: Duration = Duration::from_mins(15);
 /// How long readers may take to catch up after the last acknowledgement.
 const CATCH_UP_MAX: Duration = Duration::from_mins(1);
-/// When an answer does not say how soon to come again.
-const RETRY_WAIT: Duration = Duration::from_millis(200);
 
 /// How much is written, and how fast at most.
 #[derive(Clone, Copy, Debug)]
@@ -249,30 +249,18 @@ async fn make_rooms(owner: &Client, people: &[Client], count: usize) -> Result<V
 
 /// A busy machine may take longer to bring so many members into the journal than an answer may take.
 async fn make_room(owner: &Client, input: &OpenConversation) -> Result<RoomId> {
-    let began = Instant::now();
-    loop {
-        match owner.open_conversation(input).await {
-            Ok(room) => return Ok(room.id),
-            Err(error) if error.is_retryable() && began.elapsed() < CATCH_UP_MAX => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    let opened = patiently(CATCH_UP_MAX, async || owner.open_conversation(input).await);
+    Ok(opened.await?.id)
 }
 
 /// While the readers that were behind catch up, a store may refuse for a moment.
 async fn read_heads(client: &Client, rooms: &[RoomId]) -> Result<HashMap<RoomId, Seq>> {
-    let began = Instant::now();
     let mut heads = HashMap::new();
     for room in rooms {
         let mut after = None;
         let head = loop {
-            let frame = match client.list_events(*room, after).await {
-                Err(error) if error.is_retryable() && began.elapsed() < CATCH_UP_MAX => {
-                    sleep(error.retry_after().unwrap_or(RETRY_WAIT)).await;
-                    continue;
-                }
-                frame => frame?,
-            };
+            let listing = async || client.list_events(*room, after).await;
+            let frame = patiently(CATCH_UP_MAX, listing).await?;
             if frame.live {
                 break frame.position.seq;
             }

@@ -1,8 +1,8 @@
 //! Somebody at another address, who signs in, writes and reads while others hold everything up.
 
-use super::holding::Credentials;
+use super::{super::retry::patiently, holding::Credentials};
 use anyhow::{Context, Result};
-use roost_client::{Client, Endpoint, Error, Socket};
+use roost_client::{Client, Endpoint, Socket};
 use roost_schema::{CreateBoard, Login, OpId, Register, RoomId, Secret, SendMessage};
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -19,8 +19,6 @@ const PASSWORD: &str = "correct horse battery";
 const PATIENCE: Duration = Duration::from_secs(10);
 /// One account may sign in once in 3 s from one address, after the first twenty.
 const PAUSE: Duration = Duration::from_secs(3);
-/// When an answer does not say how soon to come again.
-const RETRY_WAIT: Duration = Duration::from_millis(200);
 
 pub(super) struct Bystander {
     endpoint: Endpoint,
@@ -83,29 +81,20 @@ impl Bystander {
             email: EMAIL.to_owned(),
             password: Secret::new(PASSWORD),
         };
-        let client = persist(async || self.endpoint.login(&login).await).await?;
-        persist(async || client.me().await).await?;
+        let client = patiently(PATIENCE, async || self.endpoint.login(&login).await).await?;
+        patiently(PATIENCE, async || client.me().await).await?;
         let message = SendMessage {
             text: "hello".to_owned(),
             id: None,
             op_id: Some(OpId::from_kept(Uuid::now_v7().to_string())),
         };
-        persist(async || client.send_message(self.room, &message).await).await?;
-        let socket = persist(async || Socket::connect(&client).await).await?;
+        patiently(PATIENCE, async || {
+            client.send_message(self.room, &message).await
+        })
+        .await?;
+        let socket = patiently(PATIENCE, async || Socket::connect(&client).await).await?;
         drop(socket);
-        persist(async || client.logout().await).await?;
+        patiently(PATIENCE, async || client.logout().await).await?;
         Ok(())
-    }
-}
-
-/// Calls again what may succeed later, as clients do; the caller says for how long.
-async fn persist<T>(call: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
-    loop {
-        match call().await {
-            Err(error) if error.is_retryable() => {
-                sleep(error.retry_after().unwrap_or(RETRY_WAIT)).await;
-            }
-            done => return done,
-        }
     }
 }

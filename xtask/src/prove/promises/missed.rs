@@ -4,7 +4,10 @@ use super::{
     Figure,
     people::{PATIENCE, People},
 };
-use crate::cluster::{Cluster, Redis};
+use crate::{
+    cluster::{Cluster, Redis},
+    prove::retry::patiently,
+};
 use anyhow::{Context, Result, bail};
 use futures::future::try_join_all;
 use roost_client::{Client, Socket};
@@ -84,15 +87,8 @@ pub(super) async fn send(client: &Client, room: RoomId, trial: usize) -> Result<
         id: None,
         op_id: Some(op_id),
     };
-    loop {
-        match client.send_message(room, &input).await {
-            Ok(message) => return Ok(message.id),
-            Err(error) if error.is_retryable() => {
-                sleep(error.retry_after().unwrap_or(LOOK_EVERY)).await;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
+    let sending = async || client.send_message(room, &input).await;
+    Ok(patiently(Duration::MAX, sending).await?.id)
 }
 
 async fn heard(watch: &mut Socket, item: ItemId) -> Result<()> {

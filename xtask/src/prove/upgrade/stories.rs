@@ -9,9 +9,12 @@ mod sessions;
 
 use crate::{
     cluster::Cluster,
-    prove::promises::{
-        Figure,
-        people::{PATIENCE, placed},
+    prove::{
+        promises::{
+            Figure,
+            people::{PATIENCE, placed},
+        },
+        retry,
     },
 };
 use anyhow::{Context, Result, bail};
@@ -245,16 +248,7 @@ fn is_or_busy(answer: Result<bool, Error>) -> Result<bool, Error> {
     }
 }
 
-/// Calls again, as any client does, while the server says that this may help. What is called has an operation id
-/// or changes nothing.
+/// As any client does: a release that stops may refuse for a moment.
 async fn patiently<T>(call: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
-    let began = Instant::now();
-    loop {
-        match call().await {
-            Err(error) if error.is_retryable() && began.elapsed() < PATIENCE => {
-                sleep(error.retry_after().unwrap_or(LOOK_EVERY)).await;
-            }
-            known => return known,
-        }
-    }
+    retry::patiently(PATIENCE, call).await
 }
