@@ -29,10 +29,7 @@ struct Scene {
 
 impl Scene {
     async fn set(world: &World) -> Self {
-        let store = Cable::to(world.database_url()).await;
-        let server = world
-            .serve_one_with(&[("database_url", &store.url())])
-            .await;
+        let (store, server) = world.serve_one_by_cable().await;
         let way = Cable::to(&format!("http://{}", server.address)).await;
         let (alice, bob) = (server.alice().await, server.bob().await);
         let room = alice.board("Plan").await.id;

@@ -1,7 +1,7 @@
 //! Operations while a store does not answer for a while.
 
 use super::websocket::Raw;
-use crate::support::{Cable, World, message};
+use crate::support::{World, message};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -15,10 +15,7 @@ const MESSAGE_BYTES: usize = 30_000;
 #[tokio::test]
 async fn a_subscription_waits_is_pinged_meanwhile_and_misses_nothing() {
     let world = World::on_postgres().await;
-    let cable = Cable::to(world.database_url()).await;
-    let server = world
-        .serve_one_with(&[("database_url", &cable.url())])
-        .await;
+    let (cable, server) = world.serve_one_by_cable().await;
     let alice = server.alice().await;
     let room = alice.board("Plan").await.id;
     let first = alice.list_events(room, None).await.unwrap().position;
@@ -50,10 +47,7 @@ async fn a_subscription_waits_is_pinged_meanwhile_and_misses_nothing() {
 #[tokio::test]
 async fn what_cannot_be_read_beside_a_write_does_not_say_that_nothing_was_written() {
     let world = World::on_cluster().await;
-    let cable = Cable::to(world.database_url()).await;
-    let server = world
-        .serve_one_with(&[("database_url", &cable.url())])
-        .await;
+    let (cable, server) = world.serve_one_by_cable().await;
     let alice = server.alice().await;
     let room = alice.board("Plan").await.id;
     alice.send_message(room, &message("first")).await.unwrap();

@@ -1,7 +1,7 @@
 //! Two releases side by side: what the older would misread waits for it, and the older waits until it is known.
 
 use super::peers::{TAKE_RENEWALS, refuse_renewals};
-use crate::support::{Cable, Server, World, eventually, in_time};
+use crate::support::{Server, World, eventually, in_time};
 use reqwest::{Method, StatusCode};
 use roost_schema::InstanceId;
 use roost_server::{boot::boot, live::SPEAKS};
@@ -53,10 +53,7 @@ async fn what_an_older_instance_would_misread_waits_until_that_has_left() {
 #[tokio::test]
 async fn what_is_known_of_the_others_counts_for_four_seconds() {
     let world = World::on_postgres_and_redis().await;
-    let cable = Cable::to(world.database_url()).await;
-    let server = world
-        .serve_one_with(&[("database_url", &cable.url())])
-        .await;
+    let (cable, server) = world.serve_one_by_cable().await;
     eventually(async || server.app.speaks(SPEAKS)).await;
     cable.freeze();
     eventually(async || !server.app.speaks(SPEAKS)).await;

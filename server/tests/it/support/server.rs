@@ -1,6 +1,6 @@
 //! Whole servers in this process, on real ports, booted as the program boots them.
 
-use super::{DEADLINE, Person, World};
+use super::{Cable, DEADLINE, Person, World};
 use roost_client::Endpoint;
 use roost_server::{
     app::App,
@@ -46,6 +46,13 @@ impl World {
     /// One server, also of a cluster.
     pub(crate) async fn serve_one_with(&self, keys: &[(&str, &str)]) -> Server {
         Server::run(boot(self.config(keys)).await.unwrap())
+    }
+
+    /// The same, with a cable to its database.
+    pub(crate) async fn serve_one_by_cable(&self) -> (Cable, Server) {
+        let cable = Cable::to(self.database_url()).await;
+        let server = self.serve_one_with(&[("database_url", &cable.url())]).await;
+        (cable, server)
     }
 
     /// Configuration as a server of this world reads it: any free port, and no limit that a quick

@@ -4,7 +4,7 @@
 use super::{DEADLINE, Trouble, World, message};
 use roost_schema::{ErrorCode, Seq};
 use roost_server::{
-    live::{BootTime, LiveError, Refusal, RoomView, Write},
+    live::{BootTime, LiveError, Refusal, RoomView, Write, Written},
     store::journal::STATEMENT_MAX,
 };
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +30,13 @@ fn good_once(write: Write) -> Write {
     }
 }
 
+/// What a write is answered that was judged good, met this, and then is refused.
+async fn refused_after(trouble: Trouble, world: &World) -> Result<Written, LiveError> {
+    world.journal.next(trouble);
+    let write = good_once(message(world.author, "the second"));
+    timeout(DEADLINE, world.room.write(write)).await.unwrap()
+}
+
 #[tokio::test]
 async fn a_fence_that_shuts_says_nothing_of_what_was_sent_before() {
     let world = World::new().await;
@@ -53,9 +60,7 @@ async fn a_fence_that_shuts_says_nothing_of_what_was_sent_before() {
 #[tokio::test]
 async fn a_refusal_says_nothing_of_what_was_sent_before() {
     let world = World::new().await;
-    world.journal.next(Trouble::NeverSent);
-    let write = good_once(message(world.author, "the second"));
-    let answer = timeout(DEADLINE, world.room.write(write)).await.unwrap();
+    let answer = refused_after(Trouble::NeverSent, &world).await;
     assert!(
         matches!(answer, Err(LiveError::OutcomeUnknown)),
         "{answer:?}"
@@ -66,9 +71,7 @@ async fn a_refusal_says_nothing_of_what_was_sent_before() {
 #[tokio::test]
 async fn a_refusal_stands_once_another_has_taken_the_slot() {
     let world = World::new().await;
-    world.journal.next(Trouble::TakenByAnother);
-    let write = good_once(message(world.author, "the second"));
-    let answer = timeout(DEADLINE, world.room.write(write)).await.unwrap();
+    let answer = refused_after(Trouble::TakenByAnother, &world).await;
     assert!(
         matches!(answer, Err(LiveError::Refused(REFUSAL))),
         "{answer:?}"
