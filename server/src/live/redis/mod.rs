@@ -25,6 +25,7 @@ use fred::{
         config::{Config, ReconnectPolicy, TlsConnector, UnresponsiveConfig},
     },
 };
+use futures::{FutureExt, future::OptionFuture};
 use std::{
     future::Future,
     sync::{
@@ -118,20 +119,24 @@ impl Redis {
     }
 
     /// Asks for a request that waits: 50 ms at most, and not at all while it is not prompt.
-    pub async fn ask<T>(
-        &self,
-        question: impl Future<Output = Result<T, fred::error::Error>>,
-    ) -> Result<T, RedisDown> {
-        if !self.is_prompt() {
-            return Err(RedisDown);
-        }
-        match timeout(REQUEST_PATIENCE, question).await {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => tracing::warn!(%error, "redis refuses, going on without it"),
-            Err(_) => tracing::warn!("redis is late, going on without it"),
-        }
-        self.is_late.store(true, Ordering::Relaxed);
-        Err(RedisDown)
+    ///
+    /// Built of combinators, because an async function holds a future that it is given twice, and a command's has 7 KB.
+    pub fn ask<'a, T>(
+        &'a self,
+        question: impl Future<Output = Result<T, fred::error::Error>> + 'a,
+    ) -> impl Future<Output = Result<T, RedisDown>> + 'a {
+        let asked = self
+            .is_prompt()
+            .then(|| timeout(REQUEST_PATIENCE, question));
+        OptionFuture::from(asked).map(|answered| {
+            match answered.ok_or(RedisDown)? {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => tracing::warn!(%error, "redis refuses, going on without it"),
+                Err(_) => tracing::warn!("redis is late, going on without it"),
+            }
+            self.is_late.store(true, Ordering::Relaxed);
+            Err(RedisDown)
+        })
     }
 
     /// Its commands go by another connection from now on: this one may lead to a server that is not
