@@ -1,10 +1,16 @@
 //! People who are connected while an instance joins, and would notice a connection that breaks.
 
+use super::super::retry::patiently;
 use anyhow::Result;
 use roost_client::{Client, Socket};
 use roost_schema::RoomId;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::task::JoinSet;
+
+const RENEWAL_MAX: Duration = Duration::from_secs(10);
 
 type Dropped = Arc<Mutex<Vec<String>>>;
 
@@ -15,7 +21,8 @@ pub(super) struct Crowd {
 }
 
 impl Crowd {
-    /// Each person once, by Socket.IO, GraphQL subscription and SSE in turn, in a room of the list.
+    /// Each person once, by Socket.IO, GraphQL subscription and SSE in turn, in a room of the list; with a new token
+    /// each, because one that expires ends a connection, too.
     pub(super) async fn connect(people: &[Client], rooms: &[RoomId]) -> Result<Self> {
         let mut crowd = Self {
             connections: JoinSet::new(),
@@ -23,13 +30,17 @@ impl Crowd {
         };
         for (number, (client, room)) in people.iter().zip(rooms.iter().cycle()).enumerate() {
             let dropped = Arc::clone(&crowd.dropped);
+            patiently(RENEWAL_MAX, async || client.refresh().await).await?;
             match number % 3 {
                 0 => {
                     let mut socket = Socket::connect(client).await?;
                     socket.join(*room, None).await?;
                     crowd.connections.spawn(async move {
-                        while socket.next_event().await.is_some() {}
-                        note(&dropped, format!("a socket of person {number}"));
+                        let mut last = None;
+                        while let Some(event) = socket.next_event().await {
+                            last = Some(event);
+                        }
+                        note(&dropped, format!("a socket of person {number}: {last:?}"));
                     });
                 }
                 1 => {
