@@ -31,7 +31,7 @@ pub use status::{Probes, sample};
 use crate::{
     app::{self, App, Error, FENCED},
     config::Config,
-    live::Redis,
+    live::{Fence, Redis},
 };
 use axum::{
     Router,
@@ -155,12 +155,22 @@ const STOPPING: Error = Error::Later {
     retry_after: RECONNECT_AFTER,
 };
 
-/// How long a connection that the server closes waits for the answers to what was begun on it. Whatever takes longer is
-/// answered `outcome_unknown`.
-const ANSWERS_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a connection that the server closes waits for the answers to what was begun on it: longer than a store that
+/// is well takes for a commit, however busy it is. Whatever takes longer is answered `outcome_unknown`.
+const ANSWERS_PATIENCE: Duration = Duration::from_secs(3);
+/// The same behind the fence, where an instance has to be gone soon.
+const FENCED_ANSWERS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long what was said last may take to leave, before the connection is cut.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(1);
+
+fn answers_patience(fence: &Fence) -> Duration {
+    if fence.is_shut() {
+        FENCED_ANSWERS_PATIENCE
+    } else {
+        ANSWERS_PATIENCE
+    }
+}
 
 /// The answer to what was begun on a connection that had to be closed before the end of it.
 fn cut_short() -> Error {

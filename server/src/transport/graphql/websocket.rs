@@ -15,7 +15,7 @@ use super::{
 use crate::{
     app::{Actor, Error},
     transport::{
-        ANSWERS_PATIENCE, ClientAddress, FAREWELL_PATIENCE,
+        ClientAddress, FAREWELL_PATIENCE, answers_patience,
         arrivals::{ACCOUNT_BYTES_MAX, Standing},
         socketio::listener::ConnectionHandle,
     },
@@ -247,11 +247,12 @@ impl Connection {
     /// Ends feeds, begins nothing new, and waits for the answers to what was begun. `false`: not all were given.
     async fn give_answers(&mut self, stream: &mut SplitStream<WebSocket>, ending: Ending) -> bool {
         self.ends.feeds.cancel();
+        let patience = answers_patience(self.graphql.app.fence());
         let (ends, tasks) = (&self.ends, &mut self.tasks);
         let answered = async {
             let all = async { while tasks.join_next().await.is_some() {} };
             let mut all = pin!(all);
-            if timeout(ANSWERS_PATIENCE, &mut all).await.is_err() {
+            if timeout(patience, &mut all).await.is_err() {
                 // They only have to be said now; who does not read does not hear them.
                 ends.answers.cancel();
                 return timeout(FAREWELL_PATIENCE, all).await.is_ok();
@@ -302,10 +303,11 @@ impl Connection {
                 ending = ended.clone() => return Ok(ending),
                 message = next(stream) => message?,
             };
+            let fence = self.graphql.app.fence().clone();
             let late = async {
                 let ending = ended.clone().await;
                 // Only one that does not read keeps an answer waiting for so long.
-                sleep(ANSWERS_PATIENCE).await;
+                sleep(answers_patience(&fence)).await;
                 ending
             };
             tokio::select! {

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     app::{Actor, App, Error, FENCED, Result},
-    transport::{ANSWERS_PATIENCE, FAREWELL_PATIENCE, STOPPING},
+    transport::{ANSWERS_PATIENCE, FAREWELL_PATIENCE, STOPPING, answers_patience},
 };
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock};
 use roost_schema::{ErrorCode, Failure, ServerClosing};
@@ -212,10 +212,8 @@ impl Connection {
     }
 
     async fn give_answers(&self) {
-        if timeout(ANSWERS_PATIENCE, self.all_answered())
-            .await
-            .is_err()
-        {
+        let patience = answers_patience(self.app.fence());
+        if timeout(patience, self.all_answered()).await.is_err() {
             self.cut_short.cancel();
             // They only have to be said now; who does not read does not hear them.
             let _ = timeout(FAREWELL_PATIENCE, self.all_answered()).await;
