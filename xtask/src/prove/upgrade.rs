@@ -34,9 +34,9 @@ const APIS: [&str; 3] = ["rest", "graphql", "socketio"];
 
 #[derive(Args, Clone)]
 pub struct Upgrade {
-    /// How many writes in all, half of them in one room.
-    #[arg(long, default_value_t = 12_000)]
-    pub writes: u64,
+    /// How many writes in all, half of them in one room [default: 12000, and 6000 in MongoDB].
+    #[arg(long)]
+    pub writes: Option<u64>,
     /// Only with the journal there; without it in both places, one after the other.
     #[arg(long)]
     pub journal: Option<Journal>,
@@ -52,6 +52,17 @@ pub struct Upgrade {
 pub enum Journal {
     Mongodb,
     Postgres,
+}
+
+impl Journal {
+    /// The server with MongoDB's wire that stands in here has one core for everything, and at 60 writes a second
+    /// the deadlines were its own.
+    const fn writes(self) -> u64 {
+        match self {
+            Self::Mongodb => 6_000,
+            Self::Postgres => 12_000,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,20 +105,20 @@ pub(super) fn run(upgrade: &Upgrade) -> Result<()> {
         None => Journal::value_variants().to_vec(),
     };
     for journal in journals {
+        let writes = upgrade.writes.unwrap_or(journal.writes());
         println!(
-            "== prove upgrade, journal on {journal:?}: {} (old) and this tree (new), {} writes, {} replacements ==",
+            "== prove upgrade, journal on {journal:?}: {} (old) and this tree (new), {writes} writes, {} replacements ==",
             programs.old.name,
-            upgrade.writes,
             ROLL.len()
         );
-        pass(upgrade, journal, &programs)
+        pass(writes, journal, &programs)
             .with_context(|| format!("not proven with the journal on {journal:?}"))?;
     }
     println!("proven");
     Ok(())
 }
 
-fn pass(upgrade: &Upgrade, journal: Journal, programs: &Programs) -> Result<()> {
+fn pass(writes: u64, journal: Journal, programs: &Programs) -> Result<()> {
     let mut cluster = Cluster::start(Options {
         mongodb: journal == Journal::Mongodb,
         ..Options::new(&programs.old.program)
@@ -115,7 +126,7 @@ fn pass(upgrade: &Upgrade, journal: Journal, programs: &Programs) -> Result<()> 
     println!("{}", cluster.describe());
     let runtime = tokio::runtime::Runtime::new()?;
     let course = runtime
-        .block_on(take_course(upgrade, programs, &mut cluster))
+        .block_on(take_course(writes, programs, &mut cluster))
         .and_then(|course| cluster.stop_instances().map(|()| course))
         .inspect_err(|_| cluster.show_logs())?;
     let kept = journal::read(cluster.instance(0)?, &course.evidence.rooms)?;
@@ -159,18 +170,14 @@ impl fmt::Display for Mix {
     }
 }
 
-async fn take_course(
-    upgrade: &Upgrade,
-    programs: &Programs,
-    cluster: &mut Cluster,
-) -> Result<Course> {
+async fn take_course(writes: u64, programs: &Programs, cluster: &mut Cluster) -> Result<Course> {
     let mixes = ROLL.len() + 1;
     let spread = MIX * u32::try_from(mixes)?;
     let plan = Plan {
-        writes: upgrade.writes,
+        writes,
         sole_writes: 0,
         spread,
-        script_pace: node::pace(upgrade.writes, spread),
+        script_pace: node::pace(writes, spread),
     };
     let mut stories = Stories::begin(cluster).await?;
     let groups = churn::register(cluster.url()).await?;
@@ -185,12 +192,12 @@ async fn take_course(
         }
         let before = counts(cluster)?;
         faults.extend(stories.tell(&mix.to_string(), cluster).await);
-        let share = upgrade.writes * (number as u64 + 1) / mixes as u64;
+        let share = writes * (number as u64 + 1) / mixes as u64;
         // The last writes are kept for the mixes that are to come.
         if cast.acknowledged()? > share {
             cast.ledger.hold();
         }
-        cast.pass(share.min(upgrade.writes * 9 / 10)).await?;
+        cast.pass(share.min(writes * 9 / 10)).await?;
         cast.ledger.release();
         faults.extend(report(&mix, &before, &counts(cluster)?));
     }
