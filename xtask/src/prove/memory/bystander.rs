@@ -2,13 +2,14 @@
 
 use super::{super::retry::patiently, holding::Credentials};
 use anyhow::{Context, Result};
-use roost_client::{Client, Endpoint, Socket};
+use roost_client::{Client, Endpoint, Error, Socket};
 use roost_schema::{CreateBoard, Login, OpId, Register, RoomId, Secret, SendMessage};
 use std::{
+    fmt,
     net::{IpAddr, Ipv4Addr},
-    time::{Duration, Instant},
+    time::Duration,
 };
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -60,41 +61,68 @@ impl Bystander {
     }
 
     /// Asks again and again, until the end; how often, and what took longest. Whatever fails is an error.
-    pub(super) async fn be_served(&self, end: &CancellationToken) -> Result<(usize, Duration)> {
-        let (mut times, mut slowest) = (0, Duration::ZERO);
+    pub(super) async fn be_served(&self, end: &CancellationToken) -> Result<(usize, Slowest)> {
+        let (mut times, mut slowest) = (0, Slowest::default());
         while !end.is_cancelled() {
-            let began = Instant::now();
-            let visit = timeout(PATIENCE, self.visit()).await;
-            visit
-                .context("a bystander was not served in time")?
-                .context("a bystander was not served")?;
-            slowest = slowest.max(began.elapsed());
+            slowest = slowest.max(self.visit().await?);
             times += 1;
             end.run_until_cancelled(sleep(PAUSE)).await;
         }
         Ok((times, slowest))
     }
 
-    /// As a page does that is opened: sign in, read, write, connect.
-    async fn visit(&self) -> Result<()> {
+    /// As a page does that is opened: sign in, read, write, connect. Gives the step that took longest.
+    async fn visit(&self) -> Result<Slowest> {
         let login = Login {
             email: EMAIL.to_owned(),
             password: Secret::new(PASSWORD),
         };
-        let client = patiently(PATIENCE, async || self.endpoint.login(&login).await).await?;
-        patiently(PATIENCE, async || client.me().await).await?;
         let message = SendMessage {
             text: "hello".to_owned(),
             id: None,
             op_id: Some(OpId::from_kept(Uuid::now_v7().to_string())),
         };
-        patiently(PATIENCE, async || {
-            client.send_message(self.room, &message).await
+        let until = Instant::now() + PATIENCE;
+        let (client, sign_in) = timed(until, "signing in", async || {
+            self.endpoint.login(&login).await
         })
         .await?;
-        let socket = patiently(PATIENCE, async || Socket::connect(&client).await).await?;
+        let (_, read) = timed(until, "reading", async || client.me().await).await?;
+        let send = async || client.send_message(self.room, &message).await;
+        let (_, write) = timed(until, "writing", send).await?;
+        let connect = async || Socket::connect(&client).await;
+        let (socket, connect) = timed(until, "connecting", connect).await?;
         drop(socket);
-        patiently(PATIENCE, async || client.logout().await).await?;
-        Ok(())
+        let ((), sign_out) = timed(until, "signing out", async || client.logout().await).await?;
+        let steps = [sign_in, read, write, connect, sign_out];
+        Ok(steps.into_iter().max().unwrap_or_default())
     }
+}
+
+/// How long the step took that took longest.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Slowest {
+    took: Duration,
+    step: &'static str,
+}
+
+impl fmt::Display for Slowest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} took {:.2} s", self.step, self.took.as_secs_f64())
+    }
+}
+
+/// One step of a visit that has to be over by then, tried again as clients do.
+async fn timed<T>(
+    until: Instant,
+    step: &'static str,
+    call: impl AsyncFn() -> Result<T, Error>,
+) -> Result<(T, Slowest)> {
+    let began = Instant::now();
+    let done = timeout_at(until, patiently(PATIENCE, call)).await;
+    let done = done
+        .with_context(|| format!("a bystander was not served in time: {step}"))?
+        .with_context(|| format!("a bystander was not served: {step}"))?;
+    let took = began.elapsed();
+    Ok((done, Slowest { took, step }))
 }
