@@ -255,12 +255,14 @@ async fn make_room(owner: &Client, input: &OpenConversation) -> Result<RoomId> {
 
 /// While the readers that were behind catch up, a store may refuse for a moment.
 async fn read_heads(client: &Client, rooms: &[RoomId]) -> Result<HashMap<RoomId, Seq>> {
+    let began = Instant::now();
     let mut heads = HashMap::new();
     for room in rooms {
         let mut after = None;
         let head = loop {
             let listing = async || client.list_events(*room, after).await;
-            let frame = patiently(CATCH_UP_MAX, listing).await?;
+            let left = CATCH_UP_MAX.saturating_sub(began.elapsed());
+            let frame = patiently(left, listing).await?;
             if frame.live {
                 break frame.position.seq;
             }
