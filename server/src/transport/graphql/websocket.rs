@@ -297,13 +297,13 @@ impl Connection {
         stream: &mut SplitStream<WebSocket>,
         ended: Shared<impl Future<Output = Ending>>,
     ) -> Result<Ending, Ending> {
+        let fence = self.graphql.app.fence().clone();
         loop {
             let message = tokio::select! {
                 biased;
                 ending = ended.clone() => return Ok(ending),
                 message = next(stream) => message?,
             };
-            let fence = self.graphql.app.fence().clone();
             let late = async {
                 let ending = ended.clone().await;
                 // Only one that does not read keeps an answer waiting for so long.
