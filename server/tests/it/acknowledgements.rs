@@ -5,6 +5,8 @@ use crate::support::{Cable, Person, World, eventually};
 use futures::future::join_all;
 use roost_client::{Error, GraphQlSocket, Result, Socket};
 use roost_schema::{ErrorCode, MessageState, RoomId, SendMessageToRoom};
+use roost_server::store::Sql;
+use sea_orm::{ConnectionTrait, TransactionTrait};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
 
@@ -37,6 +39,36 @@ async fn a_server_that_stops_answers_every_command_it_began() {
     tally.check(&alice.at(&again.endpoint), room).await;
     assert_eq!(tally.unanswered, BTreeSet::new());
     assert_eq!(tally.refusals, BTreeSet::from(["unavailable"]));
+}
+
+/// A store takes longer now and then than it has ever taken before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_stops_has_time_for_a_commit_that_takes_its_own() {
+    const COMMIT_TIME: Duration = Duration::from_millis(1_600);
+    const SOCKETS: usize = 20;
+    const GRAPHQL_SOCKETS: usize = 20;
+    let world = World::on_postgres().await;
+    let server = world.serve_one_with(&[]).await;
+    let alice = server.alice().await;
+    let room = alice.board("Plan").await.id;
+    let writers = Writer::connect(&alice, SOCKETS, GRAPHQL_SOCKETS).await;
+    let database = Sql::connect(world.database_url()).await.unwrap();
+    let holder = database.write.begin().await.unwrap();
+    // Reads go on, what appends waits.
+    let hold = "LOCK TABLE journal IN SHARE MODE";
+    holder.execute_unprepared(hold).await.unwrap();
+    let writing = join_all(writers.iter().map(|writer| writer.send(room, "last")));
+    let stop = async {
+        tokio::time::sleep(PACE).await;
+        server.begin_stopping();
+        tokio::time::sleep(COMMIT_TIME).await;
+        holder.commit().await.unwrap();
+    };
+    let (written, ()) = tokio::join!(writing, stop);
+    server.stop().await;
+
+    let lost: Vec<_> = written.iter().filter(|answer| answer.is_err()).collect();
+    assert!(lost.is_empty(), "{lost:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
