@@ -2,11 +2,17 @@
 
 use super::{Actor, App, Error, Result, accounts::parse};
 use crate::store::KeptSession;
+use chrono::{DateTime, Utc};
 use roost_schema::{Name, NameSession, RoomId, Session, SessionId, UserId};
 use std::{collections::BTreeSet, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 impl App {
+    /// The time, by the clock of the database.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.store.now()
+    }
+
     /// How long what proved this person is still good for, by the clock of the database.
     pub fn time_left(&self, actor: &Actor) -> Duration {
         let left = actor.expires_at - self.store.now();

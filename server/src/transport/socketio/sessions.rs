@@ -3,22 +3,24 @@
 
 use super::{connection::Connection, outbox::Outbox, rooms::FENCE_LOOK};
 use crate::live::{Feed, Frame, LiveError};
-use roost_schema::{ItemId, Kind, Op, RoomId};
+use chrono::{DateTime, TimeDelta, Utc};
+use roost_schema::{ItemId, Kind, Op, RoomEvent, RoomId, SessionState};
 use std::{collections::HashSet, time::Duration};
+use tokio_util::future::FutureExt;
 
 /// How long to wait after the room could not be loaded.
 const JOURNAL_RETRY: Duration = Duration::from_secs(1);
+/// A session's time comes from the instance it began on, whose clock follows the database's as this one's does.
+const CLOCKS_DIFFER_MAX: TimeDelta = TimeDelta::seconds(1);
 
 /// Follows the person's own room until the socket ends.
 pub(super) async fn follow(connection: &Connection, outbox: &Outbox) {
     let room = RoomId::of_user(connection.actor().user_id);
     let following = async {
         loop {
-            match connection
-                .app
-                .watch_room(&connection.actor(), room, None)
-                .await
-            {
+            let actor = connection.actor();
+            // Done in a moment, and larger than all that lasts as long as the socket.
+            match Box::pin(connection.app.watch_room(&actor, room, None)).await {
                 Ok(feed) => return pass_on(connection, outbox, feed).await,
                 Err(error) if error.code().is_retryable() => {
                     tokio::time::sleep(JOURNAL_RETRY).await;
@@ -30,15 +32,15 @@ pub(super) async fn follow(connection: &Connection, outbox: &Outbox) {
             }
         }
     };
-    connection.closed().run_until_cancelled(following).await;
+    following.with_cancellation_token(connection.closed()).await;
 }
 
 async fn pass_on(connection: &Connection, outbox: &Outbox, mut feed: Feed) {
-    let mut known = known_sessions(connection).await;
+    let mut logins = Logins::of(connection);
     loop {
         match feed.next().await {
             Ok(Some(frame)) => {
-                if tell(outbox, &frame, &mut known).await.is_err() {
+                if tell(outbox, &frame, &mut logins).await.is_err() {
                     return;
                 }
             }
@@ -48,32 +50,45 @@ async fn pass_on(connection: &Connection, outbox: &Outbox, mut feed: Feed) {
     }
 }
 
-/// Sessions there were before: what happens to them is no new login.
-async fn known_sessions(connection: &Connection) -> HashSet<ItemId> {
-    let actor = connection.actor();
-    let sessions = connection.app.list_sessions(&actor).await;
-    sessions
-        .unwrap_or_default()
-        .iter()
-        .map(|session| ItemId::of_session(session.id))
-        .collect()
-}
-
 async fn tell(
     outbox: &Outbox,
     frame: &Frame,
-    known: &mut HashSet<ItemId>,
+    logins: &mut Logins,
 ) -> Result<(), super::outbox::Gone> {
     for change in &frame.events {
         if change.kind != Kind::Session {
             continue;
         }
         let event = match change.op {
-            Op::Put if known.insert(change.item) => "user:loggedIn",
+            Op::Put if logins.has_new(change) => "user:loggedIn",
             Op::Put | Op::Delete => "session:updated",
             Op::Other(_) => continue,
         };
         outbox.tell(event, &**change).await?;
     }
     Ok(())
+}
+
+/// Which of a person's sessions began while the socket followed them. What a session says of its beginning tells, so a
+/// socket that connects asks no database, and a thousand that come back at once do not either.
+struct Logins {
+    since: DateTime<Utc>,
+    /// The socket's own session, and what was told.
+    known: HashSet<ItemId>,
+}
+
+impl Logins {
+    fn of(connection: &Connection) -> Self {
+        let own = ItemId::of_session(connection.actor().session_id);
+        Self {
+            since: connection.app.now() - CLOCKS_DIFFER_MAX,
+            known: HashSet::from([own]),
+        }
+    }
+
+    /// Whether this is the first that is told of a session that began meanwhile.
+    fn has_new(&mut self, change: &RoomEvent) -> bool {
+        let state: Option<SessionState> = change.body.decode().ok();
+        state.is_some_and(|it| it.created_at >= self.since) && self.known.insert(change.item)
+    }
 }
