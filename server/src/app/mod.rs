@@ -32,24 +32,35 @@ pub use revocations::{FENCED, RETRY_FENCED};
 pub use tokens::{ACCESS_TOKEN_LIFETIME_MAX, StreamTicket, TICKET_LIFETIME, TokenSettings, Tokens};
 
 use crate::{live::Live, store::Store};
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
-/// The use cases, with what they need to run. Cheap to clone.
+/// The use cases. Each request and each socket has one, so it is a pointer to what they need.
 #[derive(Clone)]
-pub struct App {
+pub struct App(Arc<Parts>);
+
+/// What the use cases need to run.
+pub struct Parts {
     store: Store,
     live: Arc<Live>,
-    tokens: Arc<Tokens>,
-    passwords: Arc<Passwords>,
+    tokens: Tokens,
+    passwords: Passwords,
 }
 
 impl App {
     pub fn new(store: Store, live: Arc<Live>, tokens: Tokens, passwords: Passwords) -> Self {
-        Self {
+        Self(Arc::new(Parts {
             store,
             live,
-            tokens: Arc::new(tokens),
-            passwords: Arc::new(passwords),
-        }
+            tokens,
+            passwords,
+        }))
+    }
+}
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
     }
 }

@@ -161,6 +161,10 @@ const ANSWERS_PATIENCE: Duration = Duration::from_secs(3);
 /// The same behind the fence, where an instance has to be gone soon.
 const FENCED_ANSWERS_PATIENCE: Duration = Duration::from_secs(1);
 
+/// A WebSocket reads so much at once, and keeps as much room while it is idle. Most commands are shorter, and a longer
+/// message gets room of its own.
+const WEBSOCKET_READ_BYTES: usize = 1_024;
+
 /// How long what was said last may take to leave, before the connection is cut.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(1);
 

@@ -21,7 +21,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::{sync::mpsc, task::AbortHandle};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{future::FutureExt, sync::CancellationToken};
 
 /// Messages that wait for the socket besides the one each operation holds.
 const OUTBOX_MESSAGES: usize = 4;
@@ -123,7 +123,7 @@ impl Operation {
             Ok(Some(OperationType::Subscription)) => {
                 // A feed that is ended here says no more: a client takes `complete` for the end of what there is.
                 let following = self.follow(request);
-                self.ends.feeds.run_until_cancelled(following).await;
+                following.with_cancellation_token(&self.ends.feeds).await;
             }
             Ok(Some(OperationType::Mutation)) => self.answer(request, Class::Own).await,
             Ok(_) => self.answer(request, Class::Read).await,
@@ -144,7 +144,8 @@ impl Operation {
 
     async fn answer(&self, request: Request, class: Class) {
         let executing = self.graphql.schema.execute(request);
-        let Some(response) = self.ends.answers.run_until_cancelled(executing).await else {
+        let executing = executing.with_cancellation_token(&self.ends.answers);
+        let Some(response) = executing.await else {
             return self.fail(vec![request_error(cut_short())]).await;
         };
         if was_not_executed(&response) {

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     app::{Actor, Error},
     transport::{
-        ClientAddress, FAREWELL_PATIENCE, answers_patience,
+        ClientAddress, FAREWELL_PATIENCE, WEBSOCKET_READ_BYTES, answers_patience,
         arrivals::{ACCOUNT_BYTES_MAX, Standing},
         socketio::listener::ConnectionHandle,
     },
@@ -48,8 +48,6 @@ const MESSAGE_BYTES_MAX: usize = ACCOUNT_BYTES_MAX;
 const PING_BYTES_MAX: usize = 1_024;
 /// As much of what an operation was asked with is not counted: most are smaller, and run for long.
 const OPERATION_BYTES_FREE: usize = 4 * 1_024;
-/// What is read at one time; each socket holds so much.
-const READ_BUFFER_BYTES: usize = 4 * 1_024;
 /// Operations of one socket at a time; as many as the rooms of a Socket.IO socket.
 const OPERATIONS_PER_SOCKET_MAX: usize = 128;
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -68,7 +66,7 @@ pub(super) fn open(
     let tasks = graphql.shared.tasks.clone();
     upgrade
         .protocols([SUBPROTOCOL])
-        .read_buffer_size(READ_BUFFER_BYTES)
+        .read_buffer_size(WEBSOCKET_READ_BYTES)
         .max_message_size(MESSAGE_BYTES_MAX)
         .max_frame_size(MESSAGE_BYTES_MAX)
         .on_upgrade(move |socket| tasks.track_future(serve(graphql, socket, (asker, wire), id)))

@@ -131,31 +131,31 @@ pub(super) async fn watch(connection: &Connection, socket: SocketRef) {
         tokio::select! {
             () = connection.closed().cancelled() => return,
             () = connection.session_end.cancelled() => {
-                return connection.close_for_good(socket).await;
+                return Box::pin(connection.close_for_good(socket)).await;
             }
             () = connection.app.fence().shut() => {
                 let retry = RETRY_FENCED.mul_f64(rand::random::<f64>());
-                return connection.close(socket, ErrorCode::Unavailable, retry).await;
+                return Box::pin(connection.close(socket, ErrorCode::Unavailable, retry)).await;
             }
             overrun = connection.wire.overrun() => {
                 let code = match overrun {
                     Overrun::Full => ErrorCode::Overloaded,
                     Overrun::TooLong => ErrorCode::TooLarge,
                 };
-                return connection.close(socket, code, RETRY_OVERRUN).await;
+                return Box::pin(connection.close(socket, code, RETRY_OVERRUN)).await;
             }
             () = connection.renewed.notified() => is_told = false,
             () = tokio::time::sleep(until_next) => {
                 if is_told {
                     let code = ErrorCode::Unauthenticated;
-                    return connection.close(socket, code, Duration::ZERO).await;
+                    return Box::pin(connection.close(socket, code, Duration::ZERO)).await;
                 }
                 is_told = true;
                 let expiring = AuthExpiring {
                     session_id: connection.actor().session_id,
                     expires_at,
                 };
-                if outbox.tell("auth:expiring", &expiring).await.is_err() {
+                if Box::pin(outbox.tell("auth:expiring", &expiring)).await.is_err() {
                     return;
                 }
             }

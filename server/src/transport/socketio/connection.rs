@@ -16,15 +16,19 @@ use std::{
     num::NonZeroU32,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{self, AtomicBool, Ordering},
     },
     time::Duration,
 };
 use tokio::{
-    sync::{Notify, watch},
+    sync::Notify,
     time::{sleep, timeout},
 };
-use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
+use tokio_util::{
+    future::FutureExt,
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 
 /// What one socket may ask: steadily, and at once, when it comes back with work that waited. Beyond
 /// it: `rate_limited`.
@@ -58,7 +62,8 @@ pub(super) struct Connection {
     pub(super) session_end: CancellationToken,
     actor: Mutex<Actor>,
     budget: DefaultDirectRateLimiter,
-    answers_pending: watch::Sender<usize>,
+    /// One token for each event that waits for its answer.
+    answers_pending: TaskTracker,
     /// Nothing new is begun for the socket.
     is_closing: AtomicBool,
     /// Cancelled when what is not answered yet is answered without its outcome.
@@ -91,7 +96,7 @@ impl Connection {
             budget: RateLimiter::direct(
                 Quota::per_second(EVENTS_PER_SECOND).allow_burst(EVENTS_AT_ONCE),
             ),
-            answers_pending: watch::Sender::new(0),
+            answers_pending: closed_tracker(),
             is_closing: AtomicBool::new(false),
             cut_short: CancellationToken::new(),
             closed,
@@ -152,12 +157,13 @@ impl Connection {
 
     /// Counts an event until its answer is given. To be called before the event is admitted: so either it sees that the
     /// socket is closing, or whoever closes it sees the event.
-    pub(super) fn begin_answer(self: &Arc<Self>) -> Pending {
-        self.answers_pending.send_modify(|pending| *pending += 1);
-        if *self.answers_pending.borrow() > ANSWERS_PENDING_MAX {
+    pub(super) fn begin_answer(&self) -> TaskTrackerToken {
+        let pending = self.answers_pending.token();
+        atomic::fence(Ordering::SeqCst);
+        if self.answers_pending.len() > ANSWERS_PENDING_MAX {
             self.wire.cut();
         }
-        Pending(Arc::clone(self))
+        pending
     }
 
     /// Cancelled when a command may take no longer.
@@ -204,7 +210,7 @@ impl Connection {
                 sleep(HEARD_WITHIN).await;
             }
         };
-        let has_said = self.session_end.run_until_cancelled(last_words).await;
+        let has_said = last_words.with_cancellation_token(&self.session_end).await;
         match has_said {
             Some(()) => outbox.close().await,
             None => self.close_for_good(socket).await,
@@ -212,18 +218,16 @@ impl Connection {
     }
 
     async fn give_answers(&self) {
+        atomic::fence(Ordering::SeqCst);
         let patience = answers_patience(self.app.fence());
-        if timeout(patience, self.all_answered()).await.is_err() {
+        if timeout(patience, self.answers_pending.wait())
+            .await
+            .is_err()
+        {
             self.cut_short.cancel();
             // They only have to be said now; who does not read does not hear them.
-            let _ = timeout(FAREWELL_PATIENCE, self.all_answered()).await;
+            let _ = timeout(FAREWELL_PATIENCE, self.answers_pending.wait()).await;
         }
-    }
-
-    async fn all_answered(&self) {
-        let mut pending = self.answers_pending.subscribe();
-        // Its sender is here.
-        let _ = pending.wait_for(|pending| *pending == 0).await;
     }
 
     /// Closes what no retry cures: signed out.
@@ -240,13 +244,11 @@ impl Drop for Connection {
     }
 }
 
-/// An event that waits for its answer.
-pub(super) struct Pending(Arc<Connection>);
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        self.0.answers_pending.send_modify(|pending| *pending -= 1);
-    }
+/// Whoever waits for it waits until it is empty, not until it is told that no more will come.
+fn closed_tracker() -> TaskTracker {
+    let tracker = TaskTracker::new();
+    tracker.close();
+    tracker
 }
 
 /// Who sends a command, and from which socket.

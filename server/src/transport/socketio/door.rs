@@ -35,6 +35,7 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
+use tokio_util::future::FutureExt;
 
 /// The answer to a handshake is about 120 bytes.
 const HANDSHAKE_BYTES_MAX: usize = 4_096;
@@ -220,7 +221,8 @@ async fn serve(wire: Arc<Wire>, visit: Visit, request: Request, next: Next) -> R
             Some(_) => Refusal::BadRequest.into_response(),
         };
     }
-    let answer = wire.ended().run_until_cancelled(next.run(request)).await;
+    let answering = next.run(request).with_cancellation_token(wire.ended());
+    let answer = answering.await;
     match answer {
         // What the answer holds was handed to a session that has ended meanwhile.
         _ if wire.has_ended() => Refusal::UnknownSid.into_response(),

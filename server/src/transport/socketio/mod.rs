@@ -20,7 +20,9 @@ mod wire;
 
 pub use wire::Wires;
 
-use super::{Limits, Shared, arrivals::ACCOUNT_BYTES_MAX, body::Bodies, shares::Shares};
+use super::{
+    Limits, Shared, WEBSOCKET_READ_BYTES, arrivals::ACCOUNT_BYTES_MAX, body::Bodies, shares::Shares,
+};
 use crate::app::App;
 use axum::{Router, middleware};
 use connection::Connection;
@@ -117,6 +119,7 @@ pub fn routes(app: &App, shared: &Shared) -> Router {
         .ping_timeout(PING_TIMEOUT)
         .connect_timeout(CONNECT_TIMEOUT)
         .upgrade_timeout(CONNECT_TIMEOUT)
+        .ws_read_buffer_size(WEBSOCKET_READ_BYTES)
         .max_buffer_size(BUFFER_PACKETS)
         .max_payload(POLL_BYTES_MAX)
         .ws_max_message_size(MESSAGE_BYTES_MAX)

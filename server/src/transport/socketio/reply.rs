@@ -2,7 +2,7 @@
 //! that asks for an acknowledgement gets one, the view or `{"error": {…}}`.
 
 use super::{
-    connection::{Caller, Connection, Pending},
+    connection::{Caller, Connection},
     outbox::Outbox,
 };
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
         cut_short,
     },
 };
+use futures::future::BoxFuture;
 use roost_schema::{ErrorCode, Failure};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -23,6 +24,7 @@ use socketioxide::{
 };
 use socketioxide_core::Value;
 use std::{convert::Infallible, sync::Arc};
+use tokio_util::{future::FutureExt, task::task_tracker::TaskTrackerToken};
 
 /// The sentence about a payload that cannot be read.
 const MESSAGE_CHARS_MAX: usize = 300;
@@ -42,7 +44,7 @@ pub(super) fn answer<Input, View, Answer>(
         let (accepted, reply) = call.accept(ack);
         let answer = accepted.map(|(caller, input)| {
             let until = caller.connection.cut_short().clone();
-            until.run_until_cancelled_owned(command(&caller, input))
+            Box::pin(command(&caller, input).with_cancellation_token_owned(until))
         });
         async move {
             match answer {
@@ -70,16 +72,12 @@ pub(super) fn converse<Input, Going>(
 {
     socket.on(event, move |call: Call, ack: AckSender| {
         let (accepted, reply) = call.accept(ack);
-        let going = match accepted {
-            Ok((caller, input)) => Ok(command(&caller, input, reply)),
-            Err(failure) => Err((failure, reply)),
+        // In one piece: what holds a future and awaits it holds room for it twice.
+        let going: BoxFuture<'static, ()> = match accepted {
+            Ok((caller, input)) => Box::pin(command(&caller, input, reply)),
+            Err(failure) => Box::pin(reply.fail(failure)),
         };
-        async move {
-            match going {
-                Ok(going) => going.await,
-                Err((failure, reply)) => reply.fail(failure).await,
-            }
-        }
+        going
     });
 }
 
@@ -101,7 +99,7 @@ pub(super) struct Reply {
     way: Option<(Outbox, Arc<str>)>,
     ack: AckSender,
     ack_id: Option<i64>,
-    _pending: Option<Pending>,
+    _pending: Option<TaskTrackerToken>,
 }
 
 impl Reply {
@@ -199,7 +197,7 @@ impl Call {
             }),
             ack,
             ack_id: self.ack_id,
-            _pending: self.connection.as_ref().map(Connection::begin_answer),
+            _pending: self.connection.as_deref().map(Connection::begin_answer),
         };
         let accepted = match self.connection {
             Some(connection) => connection.admit().and_then(|actor| {

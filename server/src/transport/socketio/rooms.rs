@@ -20,7 +20,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{future::FutureExt, sync::CancellationToken};
 
 const ROOMS_MAX: usize = 128;
 
@@ -48,8 +48,9 @@ pub(super) fn join(
         if let Some(predecessor) = predecessor {
             predecessor.gone.cancelled().await;
         }
-        let joining = app.join_room(&actor, input);
-        let joined = place.left.run_until_cancelled(joining).await;
+        // Done in a moment, and larger than all that lasts as long as the place.
+        let joining = Box::pin(app.join_room(&actor, input));
+        let joined = joining.with_cancellation_token(&place.left).await;
         match (joined, reply.outbox()) {
             // Who is there was read before this instance slept, if it did.
             (Some(Ok(_)), _) if app.fence().is_shut() => reply.send(Err::<(), _>(FENCED)).await,

@@ -110,7 +110,9 @@ impl Ledger {
         ];
         arguments.extend(words);
         let redis = self.redis.commands();
-        let lines: Vec<String> = redis.eval(SCRIPT, self.prefix.as_str(), arguments).await?;
+        // The library's future takes 7 KB.
+        let asked = Box::pin(redis.eval(SCRIPT, self.prefix.as_str(), arguments));
+        let lines: Vec<String> = asked.await?;
         Answer::read(lines)
     }
 }
