@@ -3,11 +3,7 @@
 //! Each check takes the folder that the files are in, so that tests can plant mistakes in a copy.
 
 mod compose;
-mod dockerfile;
-mod ignore;
 mod instances;
-mod rehearsal;
-mod rules;
 mod validators;
 
 use std::{
@@ -23,17 +19,14 @@ use crate::{interrupt, tools, workspace};
 type Check = fn(&Path) -> Result<String>;
 
 /// In this order: what is quick comes first.
-const CHECKS: [(&str, Check); 10] = [
-    ("dockerfile", dockerfile::check),
+const CHECKS: [(&str, Check); 7] = [
     ("hadolint", validators::hadolint),
     ("compose-schema", validators::compose_schema),
     ("secrets", compose::check_secrets),
-    ("compose-rules", rules::check),
     ("prometheus", validators::prometheus),
     ("caddy", validators::caddy),
     ("environment", instances::check_environment),
     ("health", instances::check_health),
-    ("stages", rehearsal::check),
 ];
 
 /// Runs every check, also after one failed, and prints what each saw and how long it took.
@@ -74,48 +67,4 @@ fn folder() -> PathBuf {
 /// The programs of the Python packages.
 fn python() -> Result<PathBuf> {
     tools::python_requirements("containers", &folder().join("requirements.txt"))
-}
-
-/// One problem a line, or none.
-fn none_of(problems: &[String]) -> Result<()> {
-    if !problems.is_empty() {
-        bail!("{}", problems.join("\n"));
-    }
-    Ok(())
-}
-
-/// Whether an image is named without a registry's host, at a tag that is a version.
-fn is_pinned(image: &str) -> bool {
-    let Some((name, tag)) = image.rsplit_once(':') else {
-        return false;
-    };
-    let first = name.split_once('/').map(|(first, _)| first);
-    let names_host = first.is_some_and(|first| first.contains(['.', ':']) || first == "localhost");
-    let version = tag.strip_prefix('v').unwrap_or(tag);
-    !names_host && !tag.contains('/') && version.starts_with(|first: char| first.is_ascii_digit())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_image_is_pinned_by_a_version() {
-        for pinned in [
-            "caddy:2.11",
-            "prom/prometheus:v3.13.3",
-            "postgres:17-bookworm",
-        ] {
-            assert!(is_pinned(pinned), "{pinned}");
-        }
-        for loose in [
-            "caddy",
-            "caddy:latest",
-            "caddy:alpine",
-            "registry.example/caddy:2.11",
-            "registry.example:5000/caddy",
-        ] {
-            assert!(!is_pinned(loose), "{loose}");
-        }
-    }
 }

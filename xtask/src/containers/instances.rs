@@ -5,7 +5,7 @@ use std::{path::Path, process::Command};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::{compose::Project, dockerfile};
+use super::compose::Project;
 use crate::{
     process,
     roost::{self, Roost},
@@ -14,11 +14,9 @@ use crate::{
 /// The program's name in the image, and in the commands that ask it.
 const PROGRAM: &str = "roost";
 
-/// Each instance's variables, those of the image and those of compose and no others, are a good configuration.
+/// Each instance's variables are a good configuration.
 pub(super) fn check_environment(root: &Path) -> Result<String> {
     let program = roost::build(true)?;
-    let stages = dockerfile::read(root)?;
-    let image = stages.last().context("no stage")?.environment();
     let project = Project::read(root)?;
     let mut variables = 0;
     let mut checked = 0;
@@ -27,23 +25,23 @@ pub(super) fn check_environment(root: &Path) -> Result<String> {
         variables = environment.len();
         let elsewhere = tempfile::tempdir()?;
         let mut check = Command::new(&program);
-        check.args(["config", "check"]).env_clear();
-        check.envs(image.iter().copied()).envs(environment);
+        check
+            .args(["config", "check"])
+            .env_clear()
+            .envs(environment);
         process::output(check.current_dir(elsewhere.path())).with_context(|| name.clone())?;
         checked += 1;
     }
     if checked == 0 {
-        bail!("no service is built from the {}", dockerfile::FILE);
+        bail!("no service is built here");
     }
     Ok(format!("{checked} instances, {variables} variables each"))
 }
 
-/// The health commands of the image and of each instance say yes of a server that runs, and no of one that does not.
+/// The health command of each instance says yes of a server that runs, and no of one that does not.
 pub(super) fn check_health(root: &Path) -> Result<String> {
-    let stages = dockerfile::read(root)?;
-    let image = stages.last().context("no stage")?.health_command()?;
     let project = Project::read(root)?;
-    let mut commands = vec![image];
+    let mut commands = Vec::new();
     for (name, service) in project.instances() {
         commands.push(health_command(service).with_context(|| name.clone())?);
     }

@@ -12,13 +12,14 @@ use serde_json::Value;
 
 use super::{
     compose::{self, Project},
-    dockerfile, instances, python,
+    instances, python,
 };
 use crate::{
     process::{self, DeathSignal, tied},
     servers, tools, workspace,
 };
 
+const DOCKERFILE: &str = "Dockerfile";
 const PROMETHEUS_FILE: &str = "deploy/prometheus/prometheus.yml";
 const CADDY_FILE: &str = "caddy/Caddyfile";
 const METRICS_PORT: &str = ":9464";
@@ -26,12 +27,7 @@ const METRICS_PORT: &str = ":9464";
 /// Every remark counts, also one of style.
 pub(super) fn hadolint(root: &Path) -> Result<String> {
     let mut lint = tied(python()?.join("hadolint"), DeathSignal::Kill, None);
-    lint.args([
-        "--no-color",
-        "--failure-threshold",
-        "style",
-        dockerfile::FILE,
-    ]);
+    lint.args(["--no-color", "--failure-threshold", "style", DOCKERFILE]);
     let said = run(lint, root)?;
     if !said.is_empty() {
         bail!("{said}");
