@@ -89,3 +89,19 @@ impl Clock {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_may_be_half_a_minute_off_either_way() {
+        for direction in [1, -1] {
+            let clock = Clock::default();
+            clock.advance(CLOCK_DRIFT_MAX * direction);
+            assert!(!clock.is_adrift());
+            clock.advance(TimeDelta::microseconds(1) * direction);
+            assert!(clock.is_adrift());
+        }
+    }
+}

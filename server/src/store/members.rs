@@ -5,7 +5,7 @@ use super::{
     Clock, Operation, Sql, StoreError,
     outbox::{self, OutboxEvent},
     room_change::{ActingMember, RoomError, admit, lock, transact},
-    transaction::{execute, statement},
+    transaction::{execute, statement, time},
 };
 use chrono::{DateTime, Utc};
 use roost_schema::{Body, Email, ItemId, Kind, Member, MemberState, Op, Role, RoomId, UserId};
@@ -216,13 +216,6 @@ async fn role_in(
     let query = statement(transaction, sql, values);
     let row = transaction.query_one_raw(query).await?;
     row.map(|row| Ok(row.try_get("", "role")?)).transpose()
-}
-
-/// Reads a column of microseconds since 1970.
-pub(super) fn time(row: &QueryResult, column: &str) -> Result<DateTime<Utc>, StoreError> {
-    let kept: i64 = row.try_get("", column)?;
-    DateTime::from_timestamp_micros(kept)
-        .ok_or_else(|| StoreError::unreadable(anyhow::anyhow!("time {kept}")))
 }
 
 fn delete_event(room: RoomId, user: UserId, actor: UserId) -> OutboxEvent {

@@ -6,7 +6,7 @@ use super::{
     members::{self, HAS_RIGHTS},
     outbox::{self, OutboxEvent},
     room_change::{ActingMember, RoomError, admit, known, lock, transact},
-    transaction::{execute, statement},
+    transaction::{execute, statement, time},
 };
 use chrono::{DateTime, Utc};
 use roost_schema::{
@@ -323,7 +323,7 @@ fn room(row: &QueryResult) -> Result<Room, StoreError> {
         archived: row.try_get("", "archived")?,
         role: members::role(row)?,
         created_by: UserId::from_uuid(row.try_get("", "created_by")?),
-        created_at: members::time(row, "created_us")?,
+        created_at: time(row, "created_us")?,
     })
 }
 

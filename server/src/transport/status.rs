@@ -14,12 +14,12 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use chrono::TimeDelta;
+use parking_lot::{Mutex, MutexGuard};
 use roost_schema::InstanceId;
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -28,8 +28,6 @@ use tokio_util::sync::CancellationToken;
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// A store that takes longer than this cannot be reached.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Tokens, leases and expiries are judged by database time; a host further off has a wrong clock.
-const CLOCK_DRIFT_MAX: TimeDelta = TimeDelta::seconds(30);
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -80,7 +78,7 @@ impl Probes {
     }
 
     fn seen(&self) -> MutexGuard<'_, BTreeMap<&'static str, Option<Duration>>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock()
     }
 }
 
@@ -214,9 +212,9 @@ impl Status {
         if let Some(link) = vitals.link {
             dependencies.insert("redis", Dependency::of_link(link));
         }
-        let offset = self.app.clock_offset();
         let is_fenced = self.app.fence().is_shut();
-        let (status, reasons) = judge(&dependencies, is_fenced, vitals.has_silent_peer, offset);
+        let is_adrift = self.app.is_clock_adrift();
+        let (status, reasons) = judge(&dependencies, is_fenced, vitals.has_silent_peer, is_adrift);
         HealthReport {
             status,
             reasons,
@@ -224,7 +222,7 @@ impl Status {
             version: VERSION,
             dependencies,
             speaks: self.app.spoken().into(),
-            clock_offset_ms: offset.num_milliseconds(),
+            clock_offset_ms: self.app.clock_offset().num_milliseconds(),
         }
     }
 
@@ -246,7 +244,7 @@ fn judge(
     dependencies: &BTreeMap<&'static str, Dependency>,
     is_fenced: bool,
     has_silent_peer: bool,
-    clock_offset: TimeDelta,
+    is_clock_adrift: bool,
 ) -> (Overall, Vec<&'static str>) {
     let is_missing = |name| {
         let dependency = dependencies.get(name);
@@ -258,11 +256,7 @@ fn judge(
         (is_fenced, Overall::Unavailable, IS_FENCED),
         (is_missing("redis"), Overall::Degraded, NO_REDIS),
         (has_silent_peer, Overall::Degraded, SILENT_PEER),
-        (
-            clock_offset.abs() > CLOCK_DRIFT_MAX,
-            Overall::Degraded,
-            CLOCK_ADRIFT,
-        ),
+        (is_clock_adrift, Overall::Degraded, CLOCK_ADRIFT),
     ];
     let mut worst = Overall::Ok;
     let mut reasons = Vec::new();
@@ -368,13 +362,11 @@ mod tests {
     #[test]
     fn the_worst_finding_decides_and_each_is_named() {
         let all_well = needs(Answering::Ok, Answering::Ok);
-        let near = TimeDelta::seconds(-30);
-        assert_eq!(judge(&all_well, false, false, near), (Overall::Ok, vec![]));
-        let far = TimeDelta::seconds(-31);
+        assert_eq!(judge(&all_well, false, false, false), (Overall::Ok, vec![]));
         let expected = (Overall::Degraded, vec![SILENT_PEER, CLOCK_ADRIFT]);
-        assert_eq!(judge(&all_well, false, true, far), expected);
+        assert_eq!(judge(&all_well, false, true, true), expected);
         let broken = needs(Answering::Unreachable, Answering::Unreachable);
         let expected = (Overall::Unavailable, vec![NO_JOURNAL, IS_FENCED, NO_REDIS]);
-        assert_eq!(judge(&broken, true, false, near), expected);
+        assert_eq!(judge(&broken, true, false, false), expected);
     }
 }
