@@ -2,10 +2,11 @@
 
 use crate::{Endpoint, Error, Result, endpoint::answer};
 use chrono::{TimeDelta, Utc};
+use parking_lot::Mutex;
 use reqwest::{Method, RequestBuilder};
 use roost_schema::{Refresh, Secret, SignedIn, UserId};
 use serde::de::DeserializeOwned;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// An access token is exchanged when it has less than this left.
 const RENEW_BEFORE: TimeDelta = TimeDelta::seconds(30);
@@ -47,10 +48,7 @@ impl Client {
 
     /// The account, the session and the newest tokens.
     pub fn signed_in(&self) -> SignedIn {
-        self.signed_in
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.signed_in.lock().clone()
     }
 
     /// An access token that is good for a while: a new one when the present one is about to expire.
@@ -78,10 +76,7 @@ impl Client {
         };
         let renewed: SignedIn = self.endpoint.post("/api/v1/auth/refresh", &input).await?;
         let token = renewed.access_token.clone();
-        *self
-            .signed_in
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = renewed;
+        *self.signed_in.lock() = renewed;
         Ok(token)
     }
 

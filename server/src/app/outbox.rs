@@ -7,12 +7,9 @@ use crate::{
     store::{Claim, OutboxEvent, OutboxRow, StoreError},
 };
 use futures::StreamExt;
+use parking_lot::Mutex;
 use roost_schema::{OpId, RoomId};
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 use tokio::time::{Instant, interval, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -117,7 +114,7 @@ impl App {
                 if error.is_hopeless() {
                     tracing::error!(room.id = %room, ?error, "outbox cannot be relayed");
                     let until = Instant::now() + HOPELESS_PAUSE;
-                    let mut put_off = put_off.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut put_off = put_off.lock();
                     put_off.insert(room, until);
                 } else {
                     tracing::warn!(room.id = %room, ?error, "outbox not relayed, trying again");

@@ -11,12 +11,10 @@ use argon2::{
     password_hash::{PasswordHash, SaltString},
 };
 use hasher::Hasher;
+use parking_lot::{Mutex, MutexGuard};
 use queue::{Full, Queue};
 use roost_schema::{ErrorCode, Secret};
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 /// OWASP's second recommendation for argon2id (Password Storage Cheat Sheet): 19 MiB, 2 passes.
 const MEMORY_KIB: u32 = 19 * 1_024;
@@ -86,10 +84,10 @@ impl Passwords {
         let hashers = Arc::clone(&self.hashers);
         let work = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            let kept = lock(&hashers).pop();
+            let kept = hashers.lock().pop();
             let hasher = kept.unwrap_or_default();
             let done = job(&hasher);
-            lock(&hashers).push(hasher);
+            hashers.lock().push(hasher);
             done
         });
         let done = work.await.map_err(|error| Error::Internal(error.into()))?;
@@ -107,10 +105,6 @@ fn overloaded(_: Full) -> Error {
 
 fn params() -> Result<Params, argon2::Error> {
     Params::new(MEMORY_KIB, PASSES, LANES, None)
-}
-
-fn lock(hashers: &Mutex<Vec<Hasher>>) -> MutexGuard<'_, Vec<Hasher>> {
-    hashers.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -4,11 +4,9 @@
 use crate::store::journal::Entry;
 use chrono::Utc;
 use metrics::{Counter, Histogram};
+use parking_lot::Mutex;
 use roost_schema::RoomId;
-use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 /// A lag that was measured longer ago says nothing of now.
 const LAG_RECENT: Duration = Duration::from_secs(10);
@@ -89,7 +87,7 @@ impl Deliveries {
 
     /// How old the newest change was that another instance made, when it was delivered lately.
     pub(super) fn recent_lag(&self) -> Option<Duration> {
-        let last = *self.last_lag.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = *self.last_lag.lock();
         last.filter(|(_, at)| at.elapsed() < LAG_RECENT)
             .map(|(lag, _)| lag)
     }
@@ -98,7 +96,7 @@ impl Deliveries {
     fn note_lag(&self, newest: &Entry) {
         let lag = (Utc::now() - newest.at).to_std().unwrap_or_default();
         self.lags.record(lag.as_secs_f64());
-        let mut last = self.last_lag.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last_lag.lock();
         *last = Some((lag, Instant::now()));
     }
 }

@@ -9,11 +9,11 @@
 
 use super::redis::{Charge, Redis, charge};
 use metrics::Counter;
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::HashMap,
     fmt::Display,
     hash::Hash,
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::time::{MissedTickBehavior, interval};
@@ -235,7 +235,7 @@ impl<K: Clone + Hash + Eq + Display> Limiter<K> {
     }
 
     fn book(&self) -> MutexGuard<'_, Book<K>> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        self.book.lock()
     }
 }
 

@@ -50,10 +50,11 @@ pub use write::{Change, Judge, Write, Written};
 
 use crate::store::journal::{Entry, HistoryQuery, Journal, JournalError};
 use deliveries::Deliveries;
+use parking_lot::{Mutex, MutexGuard};
 use roost_schema::{Direction, InstanceId, Kind, RoomId};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, SystemTime},
 };
 use tokio::sync::{Semaphore, mpsc};
@@ -261,7 +262,7 @@ pub(crate) struct Instance {
 
 impl Instance {
     fn rooms(&self) -> MutexGuard<'_, HashMap<RoomId, Arc<LiveRoom>>> {
-        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rooms.lock()
     }
 
     /// Takes a room out of the map if nobody but its mailbox holds it and nothing is queued. While

@@ -1,11 +1,11 @@
 //! The other instances: which are registered in the database, and what each last said of itself.
 
 use super::speaks::PeerSpeaks;
+use parking_lot::{Mutex, MutexGuard};
 use roost_schema::InstanceId;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -178,7 +178,7 @@ impl Peers {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

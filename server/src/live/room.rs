@@ -11,12 +11,9 @@ use super::{
     write::{Mail, Write, Written},
 };
 use crate::store::journal::Entry;
+use parking_lot::{Mutex, MutexGuard};
 use roost_schema::{Epoch, Position, RoomId, Seq, UserId};
-use std::{
-    future::Future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 /// Writes that may wait in one room.
@@ -249,15 +246,12 @@ impl LiveRoom {
 
     /// The journal was seen to stand here just now: it is read on to there without another look.
     pub(super) fn hint_at(&self, seen: Position) {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+        *self.seen.lock() = Some(seen);
         self.hint.notify_one();
     }
 
     pub(super) fn take_seen(&self) -> Option<Position> {
-        self.seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        self.seen.lock().take()
     }
 
     /// The journal was seen to hold entries up to here.
@@ -293,12 +287,12 @@ impl LiveRoom {
     }
 
     fn hearsay(&self) -> MutexGuard<'_, Hearsay> {
-        self.hearsay.lock().unwrap_or_else(PoisonError::into_inner)
+        self.hearsay.lock()
     }
 
     /// The room's delivery lock. Held for a moment and never across an await.
     pub(super) fn delivery(&self) -> MutexGuard<'_, Option<Delivery>> {
-        self.delivery.lock().unwrap_or_else(PoisonError::into_inner)
+        self.delivery.lock()
     }
 
     /// Makes what was delivered visible to whoever waits for it.

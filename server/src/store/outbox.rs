@@ -10,11 +10,12 @@ use super::{
     sql::commit,
     transaction::{execute, for_update, statement},
 };
+use parking_lot::Mutex;
 use roost_schema::{Body, ItemId, Kind, Op, RoomId, UserId};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, QueryResult};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Weak},
 };
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
@@ -168,7 +169,7 @@ impl Outbox {
     }
 
     fn turn_of(&self, room: RoomId) -> Arc<tokio::sync::Mutex<()>> {
-        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut locks = self.locks.lock();
         locks.retain(|_, lock| lock.strong_count() > 0);
         if let Some(lock) = locks.get(&room).and_then(Weak::upgrade) {
             return lock;

@@ -12,10 +12,8 @@ use super::{
 };
 use axum::http::{Request, header::UPGRADE};
 use http_body::Body;
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU8, Ordering},
-};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::atomic::{AtomicU8, Ordering};
 use tokio_util::sync::CancellationToken;
 
 /// A request for a WebSocket, until it is answered.
@@ -160,7 +158,7 @@ impl Inflow {
     }
 
     fn metered(&self) -> MutexGuard<'_, Metered> {
-        self.metered.lock().unwrap_or_else(PoisonError::into_inner)
+        self.metered.lock()
     }
 }
 

@@ -22,13 +22,14 @@ use futures::StreamExt;
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
+use parking_lot::Mutex;
 use roost_schema::ErrorCode;
 use std::{
     collections::HashMap,
     io,
     net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -247,7 +248,7 @@ struct Shares {
 
 impl Shares {
     fn take(&self, address: IpAddr) -> bool {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held.lock();
         let held = held.entry(address).or_default();
         let has_room = *held < self.max;
         *held += u32::from(has_room);
@@ -255,7 +256,7 @@ impl Shares {
     }
 
     fn give_back(&self, address: IpAddr) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held.lock();
         if let Some(count) = held.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
@@ -277,7 +278,7 @@ impl Slot {
     /// Whether the connection may be for this client: not when it has as many as one may have.
     pub(super) fn pass_to(&self, client: IpAddr) -> bool {
         let client = network(client);
-        let mut holder = self.holder.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut holder = self.holder.lock();
         if *holder == Some(client) {
             return true;
         }
@@ -293,8 +294,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let holder = self.holder.get_mut();
-        if let Some(holder) = holder.unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(holder) = self.holder.get_mut().take() {
             self.shares.give_back(holder);
         }
     }

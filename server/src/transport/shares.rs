@@ -1,10 +1,7 @@
 //! Something there is so much of, and of which one client address has a share only.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use parking_lot::{Mutex, MutexGuard};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 pub(super) struct Shares {
     books: Mutex<Books>,
@@ -69,7 +66,7 @@ impl Shares {
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+        self.books.lock()
     }
 }
 

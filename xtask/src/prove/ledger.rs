@@ -1,11 +1,12 @@
 //! What was sent, and what became of it.
 
 use super::cast::Plan;
+use parking_lot::{Mutex, MutexGuard};
 use roost_schema::{ErrorCode, RoomId};
 use std::{
     collections::HashMap,
     sync::{
-        Mutex, MutexGuard, OnceLock, PoisonError,
+        OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
     time::{Duration, Instant},
@@ -168,9 +169,7 @@ impl Ledger {
     }
 
     pub(super) fn operations(&self) -> MutexGuard<'_, HashMap<String, Outcome>> {
-        self.operations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.operations.lock()
     }
 }
 

@@ -7,6 +7,7 @@ use super::{journal::canonical, ledger::Ledger};
 use anyhow::{Context, Result, bail};
 use frames::Subscribed;
 use futures::StreamExt;
+use parking_lot::{Mutex, MutexGuard};
 use roost_client::{Client, Error, Socket};
 use roost_schema::{ErrorCode, ItemId, Op, Position, RoomEvents, RoomId, Seq};
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     ops::Range,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -185,7 +186,7 @@ impl Readers {
     /// Waits until the newest `count` readers have something of each of their rooms.
     pub(super) async fn wait_until_following(&self, count: usize) {
         let is_following = |readings: &Readings| {
-            let readings = readings.lock().unwrap_or_else(PoisonError::into_inner);
+            let readings = readings.lock();
             readings.values().all(|reading| reading.position.is_some())
         };
         while !self.readings.iter().rev().take(count).all(is_following) {
@@ -231,7 +232,7 @@ impl Readers {
         self.tasks.abort_all();
         println!("{}", self.subscribed.line());
         let all = self.readings.iter().flat_map(|readings| {
-            let readings = readings.lock().unwrap_or_else(PoisonError::into_inner);
+            let readings = readings.lock();
             readings.values().cloned().collect::<Vec<_>>()
         });
         Ok(all.collect())
@@ -240,7 +241,7 @@ impl Readers {
     fn behind(&self, heads: &HashMap<RoomId, Seq>) -> Vec<String> {
         let mut behind = Vec::new();
         for readings in &self.readings {
-            let readings = readings.lock().unwrap_or_else(PoisonError::into_inner);
+            let readings = readings.lock();
             for (room, reading) in readings.iter() {
                 let at = reading.position.map_or(Seq::ZERO, |position| position.seq);
                 if at < heads[room] {
@@ -254,7 +255,7 @@ impl Readers {
 
 impl Reader {
     fn readings(&self) -> MutexGuard<'_, HashMap<RoomId, Reading>> {
-        self.readings.lock().unwrap_or_else(PoisonError::into_inner)
+        self.readings.lock()
     }
 
     async fn run(self, ledger: Arc<Ledger>) -> Result<()> {

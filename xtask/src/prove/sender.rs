@@ -2,6 +2,7 @@
 
 use super::ledger::{Ledger, Outcome, refusal};
 use anyhow::Result;
+use parking_lot::Mutex;
 use roost_client::{Client, Error, Socket};
 use roost_schema::{
     DeleteItem, DeleteMessage, EditMessage, ItemId, Message, OpId, PutItem, RoomEvent, RoomId,
@@ -10,7 +11,7 @@ use roost_schema::{
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering::SeqCst},
+    sync::{Arc, atomic::Ordering::SeqCst},
     time::Duration,
 };
 use tokio::{task::JoinSet, time::sleep};
@@ -131,7 +132,7 @@ impl Sender {
     }
 
     fn make_up(&self, room: RoomId, op_id: &OpId) -> Write {
-        let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut messages = self.messages.lock();
         let own = messages.entry(room).or_default();
         let text = format!("{op_id} {}", "x".repeat(rand::random_range(0..200)));
         match rand::random_range(0..100) {
@@ -144,7 +145,7 @@ impl Sender {
 
     fn release(&self, room: RoomId, write: &Write, item: ItemId) {
         if matches!(write, Write::Send(_) | Write::Edit(..)) {
-            let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut messages = self.messages.lock();
             messages.entry(room).or_default().push(item);
         }
     }

@@ -1,8 +1,9 @@
 //! Caddy with the `caddy/Caddyfile` of this repository: from PATH when it is new enough, else built once with Go.
 
+use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -110,10 +111,7 @@ impl Caddy {
     /// Writes another list of instances and has Caddy read it, as one does to add an instance.
     pub fn reload(&self, upstreams: &[String]) -> Result<()> {
         let environment = {
-            let mut environment = self
-                .environment
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut environment = self.environment.lock();
             for (name, value) in environment.iter_mut() {
                 if *name == UPSTREAMS {
                     *value = upstreams.join(" ");
@@ -152,7 +150,7 @@ fn launch(program: PathBuf, metrics_port: u16, environment: Arc<Mutex<Environmen
     Launch {
         name: "Caddy",
         command: Box::new(move |_, folder| {
-            let environment = environment.lock().unwrap_or_else(PoisonError::into_inner);
+            let environment = environment.lock();
             let mut command = tied(&program, DeathSignal::Kill, None);
             command.arg("run").args(caddyfile_arguments());
             command.envs(environment.iter().cloned());

@@ -10,11 +10,12 @@
 //!
 //! An account that somebody names who is not signed in has no share: else whoever names it could use it up.
 
+use parking_lot::{Mutex, MutexGuard};
 use roost_schema::UserId;
 use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 use tokio::sync::oneshot;
 
@@ -138,7 +139,7 @@ impl Queue {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

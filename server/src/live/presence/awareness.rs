@@ -6,12 +6,9 @@ use crate::live::{
     backplane::{Bucket, Channel},
     message::Message,
 };
+use parking_lot::{Mutex, MutexGuard};
 use roost_schema::{Awareness, Cursor, PersonAwareness, UserId};
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{sync::broadcast, time::sleep};
 
 /// How often cursors and typing are told: at most once per tick, merged per person.
@@ -53,7 +50,7 @@ impl AwarenessBoard {
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pending.lock()
     }
 }
 

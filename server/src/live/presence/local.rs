@@ -2,11 +2,9 @@
 
 use super::{Departure, MOVING_MAX, People, Presence, PresenceChanges, Record};
 use async_trait::async_trait;
+use parking_lot::{Mutex, MutexGuard};
 use roost_schema::{RoomId, UserId};
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until},
@@ -49,16 +47,16 @@ impl Rooms {
 
 impl LocalPresence {
     fn rooms(&self) -> MutexGuard<'_, Rooms> {
-        lock(&self.rooms)
+        self.rooms.lock()
     }
 
     fn expire_later(&self, room: RoomId) {
         let (rooms, due) = (Arc::clone(&self.rooms), Instant::now() + MOVING_MAX);
-        let mut timers = lock(&self.timers);
+        let mut timers = self.timers.lock();
         while timers.try_join_next().is_some() {}
         timers.spawn(async move {
             sleep_until(due).await;
-            if let Some(people) = lock(&rooms).people.get_mut(&room) {
+            if let Some(people) = rooms.lock().people.get_mut(&room) {
                 people.expire(due);
             }
         });
@@ -97,8 +95,4 @@ impl Presence for LocalPresence {
     fn hear(&self, _record: Record) {}
 
     fn doubt(&self, _is_meant: &dyn Fn(RoomId) -> bool) {}
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

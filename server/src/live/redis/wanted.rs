@@ -1,9 +1,9 @@
 //! The buckets that are to be heard: those that have users, and those that had some a moment ago.
 
 use crate::live::backplane::Bucket;
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::{sync::Notify, time::Instant};
@@ -27,7 +27,7 @@ enum Users {
 
 impl Wanted {
     fn buckets(&self) -> MutexGuard<'_, HashMap<Bucket, Users>> {
-        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
+        self.buckets.lock()
     }
 
     pub(super) fn add(&self, bucket: Bucket) {

@@ -16,10 +16,8 @@ use crate::{
 use async_graphql::{Request, Response, ServerError, parser::types::OperationType};
 use axum::extract::ws::Utf8Bytes;
 use futures::StreamExt;
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use parking_lot::{Mutex, MutexGuard};
+use std::{collections::HashMap, sync::Arc};
 use tokio::{sync::mpsc, task::AbortHandle};
 use tokio_util::{future::FutureExt, sync::CancellationToken};
 
@@ -89,10 +87,6 @@ impl Messages {
 
 /// The operations that run, by the client's id.
 pub(super) type Running = Arc<Mutex<HashMap<String, AbortHandle>>>;
-
-pub(super) fn lock(running: &Running) -> MutexGuard<'_, HashMap<String, AbortHandle>> {
-    running.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// How the operations of a socket end that is to be closed.
 #[derive(Clone, Default)]
@@ -184,7 +178,7 @@ impl Operation {
     /// Frees the id before the client hears that it is free. A later operation of the same id, begun
     /// after the client completed this one, is left alone.
     fn forget(&self) {
-        let mut running = lock(&self.running);
+        let mut running = self.running.lock();
         let own = tokio::task::try_id();
         if running.get(&self.id).map(AbortHandle::id) == own {
             running.remove(&self.id);

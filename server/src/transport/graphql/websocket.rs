@@ -9,7 +9,7 @@ use super::{
     auth::{Asker, bearer_of},
     error_codes::{RequestId, request_error},
     http::Params,
-    operation::{Class, Ends, Messages, Operation, Outbox, Running, lock},
+    operation::{Class, Ends, Messages, Operation, Outbox, Running},
     protocol::{ClientMessage, Ending, ServerMessage},
 };
 use crate::{
@@ -319,7 +319,7 @@ impl Connection {
         match message {
             ClientMessage::Subscribe { id, payload } => self.subscribe(id, payload, bytes).await,
             ClientMessage::Complete { id } => {
-                if let Some(operation) = lock(&self.running).remove(&id) {
+                if let Some(operation) = self.running.lock().remove(&id) {
                     operation.abort();
                 }
                 Ok(())
@@ -337,7 +337,7 @@ impl Connection {
 
     async fn subscribe(&mut self, id: String, params: Params, bytes: usize) -> Result<(), Ending> {
         while self.tasks.try_join_next().is_some() {}
-        if lock(&self.running).contains_key(&id) {
+        if self.running.lock().contains_key(&id) {
             return Err(Ending::DUPLICATE_ID);
         }
         let arrivals = &self.graphql.shared.arrivals;
@@ -359,7 +359,7 @@ impl Connection {
             return Ok(());
         }
         // Locked until the operation is noted, so that one that ends at once is not noted for ever.
-        let mut running = lock(&self.running);
+        let mut running = self.running.lock();
         let handle = self.tasks.spawn(operation.run(params));
         running.insert(id, handle);
         Ok(())
@@ -367,7 +367,7 @@ impl Connection {
 
     /// An operation counts as a request of the address, and a socket runs so many at a time.
     async fn admit(&self) -> Result<(), ServerError> {
-        if lock(&self.running).len() >= OPERATIONS_PER_SOCKET_MAX {
+        if self.running.lock().len() >= OPERATIONS_PER_SOCKET_MAX {
             return Err(request_error(Error::refused(
                 ErrorCode::LimitReached,
                 "a socket runs at most 128 operations at a time",

@@ -1,21 +1,18 @@
 //! A socket connected to the namespace: the person behind it, what it may still ask, and its end.
 
-use super::{
-    outbox::Outbox,
-    rooms::Places,
-    wire::{Wire, lock},
-};
+use super::{outbox::Outbox, rooms::Places, wire::Wire};
 use crate::{
     app::{Actor, App, Error, FENCED, Result},
     transport::{ANSWERS_PATIENCE, FAREWELL_PATIENCE, STOPPING, answers_patience},
 };
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock};
+use parking_lot::Mutex;
 use roost_schema::{ErrorCode, Failure, ServerClosing};
 use socketioxide::extract::SocketRef;
 use std::{
     num::NonZeroU32,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{self, AtomicBool, Ordering},
     },
     time::Duration,
@@ -110,12 +107,12 @@ impl Connection {
     }
 
     pub(super) fn actor(&self) -> Actor {
-        *lock(&self.actor)
+        *self.actor.lock()
     }
 
     /// Goes on under a newer token of the same session.
     pub(super) fn renew(&self, actor: Actor) {
-        *lock(&self.actor) = actor;
+        *self.actor.lock() = actor;
         self.renewed.notify_one();
     }
 

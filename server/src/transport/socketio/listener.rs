@@ -7,12 +7,13 @@ use crate::transport::{
     arrivals::Arriving,
     inflow::{Inflow, Overrun, State},
 };
+use parking_lot::Mutex;
 use std::{
     fmt, io,
     mem::MaybeUninit,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker, ready},
@@ -273,7 +274,7 @@ struct Control {
 type WakerSlot = Mutex<Option<Waker>>;
 
 fn wake(slot: &WakerSlot) {
-    let waker = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let waker = slot.lock().take();
     if let Some(waker) = waker {
         waker.wake();
     }
@@ -295,7 +296,7 @@ impl Control {
     /// before the flag is read, so that no end goes unnoticed.
     fn check(&self, slot: &WakerSlot, context: &Context<'_>) -> io::Result<()> {
         {
-            let mut kept = slot.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut kept = slot.lock();
             if !kept
                 .as_ref()
                 .is_some_and(|waker| waker.will_wake(context.waker()))

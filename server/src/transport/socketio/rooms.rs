@@ -5,17 +5,17 @@ use super::{
     outbox::{Gone, Outbox},
     presence,
     reply::Reply,
-    wire::lock,
 };
 use crate::{
     app::{Error, FENCED, Joined, Result},
     live::{Feed, LiveError},
 };
+use parking_lot::Mutex;
 use roost_schema::{ErrorCode, Failure, InRoom, JoinRoom, RoomClosed, RoomId};
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -112,7 +112,7 @@ impl Places {
 
     /// A new place in the room, and the one it follows, which is left by it.
     fn take(&self, room: RoomId) -> Result<(Arc<Place>, Option<Arc<Place>>)> {
-        let mut by_room = lock(&self.by_room);
+        let mut by_room = self.by_room.lock();
         let predecessor = by_room.get(&room).cloned();
         if predecessor.is_none() && by_room.len() >= ROOMS_MAX {
             return Err(Error::refused(
@@ -134,7 +134,7 @@ impl Places {
     }
 
     fn leave(&self, room: RoomId) -> Option<Arc<Place>> {
-        let place = lock(&self.by_room).remove(&room)?;
+        let place = self.by_room.lock().remove(&room)?;
         place.is_left_on_purpose.store(true, Ordering::Release);
         place.left.cancel();
         Some(place)
@@ -142,7 +142,7 @@ impl Places {
 
     /// Frees the place unless another has taken it.
     fn give_up(&self, place: &Arc<Place>) {
-        let mut by_room = lock(&self.by_room);
+        let mut by_room = self.by_room.lock();
         if by_room
             .get(&place.room)
             .is_some_and(|kept| Arc::ptr_eq(kept, place))

@@ -7,12 +7,13 @@ use crate::{
     live::Fence,
     transport::{inflow::Overrun, shares::One},
 };
+use parking_lot::{Mutex, MutexGuard};
 use socketioxide::{SendError, SocketError, socket::Sid};
 use std::{
     collections::{HashMap, VecDeque},
     future::Future,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        Arc, OnceLock, Weak,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -120,30 +121,30 @@ impl Wire {
         if self.sid.set(sid).is_ok()
             && let Some(wires) = self.wires.upgrade()
         {
-            lock(&wires.by_sid).insert(sid, Arc::downgrade(self));
+            wires.by_sid.lock().insert(sid, Arc::downgrade(self));
         }
     }
 
     /// Frames are for this session from now on, until it is revoked.
     pub(super) fn serve(&self, session_end: CancellationToken) {
-        *lock(&self.session_end) = session_end;
+        *self.session_end.lock() = session_end;
     }
 
     /// The session is connected to the namespace: no newcomer any more.
     pub(super) fn settle_in(&self) {
-        lock(&self.newcomer).take();
-        if let Link::WebSocket { connection, .. } = &lock(&self.flow).link {
+        self.newcomer.lock().take();
+        if let Link::WebSocket { connection, .. } = &self.flow.lock().link {
             connection.sign_in();
         }
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        lock(&self.newcomer).is_none()
+        self.newcomer.lock().is_none()
     }
 
     /// Moves a polling session to the connection of its WebSocket request. `false`: it had moved.
     pub(super) fn move_to(&self, connection: &ConnectionHandle) -> bool {
-        let mut flow = lock(&self.flow);
+        let mut flow = self.flow.lock();
         if matches!(flow.link, Link::WebSocket { .. }) {
             return false;
         }
@@ -159,7 +160,7 @@ impl Wire {
     /// A poll was answered in full with this many bytes.
     pub(super) fn polled(&self, bytes: u64) {
         // The first packet of an answer has no separator before it; every packet counts one.
-        lock(&self.flow).polled_bytes += bytes + SEPARATOR_BYTES;
+        self.flow.lock().polled_bytes += bytes + SEPARATOR_BYTES;
         self.moved.notify_waiters();
     }
 
@@ -179,11 +180,11 @@ impl Wire {
                 return Err(NotSent::Full);
             }
             // Known before the fence opens: what waited behind it is not for whoever was signed out.
-            if lock(&self.session_end).is_cancelled() {
+            if self.session_end.lock().is_cancelled() {
                 return Err(NotSent::Gone);
             }
         }
-        let mut flow = lock(&self.flow);
+        let mut flow = self.flow.lock();
         let bytes = flow.link.wire_bytes(text_bytes);
         let ledger = flow.settle();
         if !ledger.admits(class) {
@@ -201,17 +202,17 @@ impl Wire {
     }
 
     pub(super) fn admits(&self, class: Class) -> bool {
-        lock(&self.flow).settle().admits(class)
+        self.flow.lock().settle().admits(class)
     }
 
     pub(super) fn is_drained(&self) -> bool {
-        lock(&self.flow).settle().packets() == 0
+        self.flow.lock().settle().packets() == 0
     }
 
     /// Resolves when something left this process after this call.
     pub(super) fn next_move(&self) -> impl Future<Output = ()> + Send + use<> {
         let moved = Arc::clone(&self.moved).notified_owned();
-        let written = match &lock(&self.flow).link {
+        let written = match &self.flow.lock().link {
             Link::Polling => None,
             Link::WebSocket { connection, .. } => Some(connection.next_write()),
         };
@@ -230,7 +231,7 @@ impl Wire {
     pub(super) async fn overrun(&self) -> Overrun {
         loop {
             let moved = Arc::clone(&self.moved).notified_owned();
-            let connection = match &lock(&self.flow).link {
+            let connection = match &self.flow.lock().link {
                 Link::Polling => None,
                 Link::WebSocket { connection, .. } => Some(connection.clone()),
             };
@@ -245,7 +246,7 @@ impl Wire {
     /// connection of a polling request is left alone: behind a proxy it serves other people too.
     pub(super) fn cut(&self) {
         self.ended.cancel();
-        if let Link::WebSocket { connection, .. } = &lock(&self.flow).link {
+        if let Link::WebSocket { connection, .. } = &self.flow.lock().link {
             connection.kill();
         }
     }
@@ -263,7 +264,7 @@ impl Wire {
 impl Drop for Wire {
     fn drop(&mut self) {
         if let (Some(sid), Some(wires)) = (self.sid.get(), self.wires.upgrade()) {
-            lock(&wires.by_sid).remove(sid);
+            wires.by_sid.lock().remove(sid);
         }
     }
 }
@@ -369,17 +370,13 @@ pub struct Wires {
 
 impl Wires {
     pub(super) fn find(&self, sid: Sid) -> Option<Arc<Wire>> {
-        lock(&self.by_sid).get(&sid).and_then(Weak::upgrade)
+        self.by_sid.lock().get(&sid).and_then(Weak::upgrade)
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Wire>> {
-        let by_sid = lock(&self.by_sid);
+        let by_sid = self.by_sid.lock();
         by_sid.values().filter_map(Weak::upgrade).collect()
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -2,12 +2,10 @@
 
 use super::super::retry::patiently;
 use anyhow::Result;
+use parking_lot::Mutex;
 use roost_client::{Client, Socket};
 use roost_schema::RoomId;
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 
 const RENEWAL_MAX: Duration = Duration::from_secs(10);
@@ -77,12 +75,11 @@ impl Crowd {
 
     /// Which connections have ended.
     pub(super) fn dropped(&self) -> Vec<String> {
-        let dropped = self.dropped.lock();
-        dropped.unwrap_or_else(PoisonError::into_inner).clone()
+        self.dropped.lock().clone()
     }
 }
 
 fn note(dropped: &Dropped, what: String) {
-    let mut dropped = dropped.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut dropped = dropped.lock();
     dropped.push(what);
 }

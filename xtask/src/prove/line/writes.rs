@@ -11,11 +11,8 @@ use crate::{
     roost::Roost,
 };
 use anyhow::{Result, bail};
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use parking_lot::{Mutex, MutexGuard};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::sleep};
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -96,12 +93,8 @@ async fn look_at(http: &reqwest::Client, url: &str, counts: &Shared) {
     let read = async { http.get(url).send().await?.text().await };
     // One that was killed says nothing; it counts from 0 when it is back.
     if let Ok(text) = read.await {
-        lock(counts).note(counters(&text));
+        counts.lock().note(counters(&text));
     }
-}
-
-fn lock(counts: &Shared) -> MutexGuard<'_, Counts> {
-    counts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// From lines as `roost_writes_total{api="rest"} 17`.
@@ -126,7 +119,7 @@ pub(super) fn judge(seen: &Seen<'_>, tally: &Tally, has_fourth: bool) -> Result<
     println!("writes by instance, of {total} committed:");
     let mut faults = Vec::new();
     for (index, (count, (_, counts))) in committed.iter().zip(&tally.instances).enumerate() {
-        let counts = lock(counts);
+        let counts = counts.lock();
         let apis: Vec<_> = APIS
             .iter()
             .map(|api| format!("{api} {}", counts.of(api)))
@@ -146,7 +139,7 @@ pub(super) fn judge(seen: &Seen<'_>, tally: &Tally, has_fourth: bool) -> Result<
         }
     }
     let is_counted =
-        |(_, counts): &(String, Shared)| APIS.iter().all(|api| lock(counts).of(api) > 0);
+        |(_, counts): &(String, Shared)| APIS.iter().all(|api| counts.lock().of(api) > 0);
     if !tally.instances.iter().take(INSTANCES).all(is_counted) {
         faults.push("an instance took no write over one of the APIs, by its counter".to_owned());
     }

@@ -9,13 +9,14 @@ use super::{
 use crate::cluster::{Cluster, INSTANCES};
 use anyhow::{Context, Result, bail};
 use futures::future::try_join_all;
+use parking_lot::Mutex;
 use reqwest::Method;
 use roost_client::{Client, RoomReader};
 use roost_schema::{ItemId, RoomId};
 use serde_json::json;
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{
@@ -154,7 +155,7 @@ struct Entries {
 
 impl Log {
     fn note(&self, outcome: Result<Option<(RoomId, ItemId)>, String>) {
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.0.lock();
         entries.asked += 1;
         match outcome {
             Ok(written) => entries.written.extend(written),
@@ -163,10 +164,7 @@ impl Log {
     }
 
     fn read(&self) -> Entries {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().clone()
     }
 }
 

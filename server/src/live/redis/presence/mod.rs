@@ -30,11 +30,12 @@ use crate::live::{
 use answers::Snapshot;
 use async_trait::async_trait;
 use ledger::{Declared, Ledger};
+use parking_lot::{Mutex, MutexGuard};
 use replica::Replica;
 use roost_schema::{InstanceId, RoomId, UserId};
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 use tokio::{sync::Notify, time::Instant};
@@ -197,7 +198,7 @@ impl Presence for RedisPresence {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Takes changes that this instance made, and tells the others.
