@@ -15,7 +15,7 @@ use rustix::process::Signal;
 
 use crate::cluster::INSTANCES;
 use crate::process::{self, DeathSignal, tied};
-use crate::{assets, interrupt, ports, workspace};
+use crate::{assets, interrupt, ports, roost, workspace};
 
 /// How long the server may take to become ready: it may wait out another instance's lease first.
 const READY_PATIENCE: Duration = Duration::from_mins(1);
@@ -39,17 +39,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return cluster::run(arguments.instances, arguments.debug);
     }
     assets::run()?;
-    let mut build = tied("cargo", DeathSignal::Terminate, None);
-    build.args([
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        "roost-server",
-    ]);
-    process::run(build.current_dir(workspace::root()))?;
-
-    let roost = workspace::target_folder().join("release/roost");
+    let roost = roost::build_to_try()?;
     let addresses = addresses(&roost)?;
     let mut serve = tied(&roost, DeathSignal::Terminate, None);
     let mut server = serve.arg("serve").current_dir(workspace::root()).spawn()?;

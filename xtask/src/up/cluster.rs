@@ -13,7 +13,11 @@ const PORT: u16 = 8080;
 
 pub(super) fn run(instances: usize, debug: bool) -> Result<()> {
     assets::run()?;
-    let program = roost::build(debug)?;
+    let program = if debug {
+        roost::build(debug)?
+    } else {
+        roost::build_to_try()?
+    };
     let is_taken = ports::is_listened_on(PORT);
     let mut cluster = Cluster::start(Options {
         instances,
