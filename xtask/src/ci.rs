@@ -10,17 +10,19 @@ use crate::{
 };
 
 const CARGO_DENY_VERSION: &str = "0.20.2";
+const CARGO_MACHETE_VERSION: &str = "0.9.2";
 
 type Stage = (&'static str, fn() -> Result<()>);
 
 /// In this order: what is quick and often wrong comes first.
-const STAGES: [Stage; 10] = [
+const STAGES: [Stage; 11] = [
     ("formatting", formatting),
     ("lock files", repository::check_lock_files),
     ("golden files", compat::check),
     ("page assets", assets::run),
     ("clippy", clippy),
     ("licences, bans and sources", cargo_deny),
+    ("unused dependencies", cargo_machete),
     ("generated files", generated_files),
     ("containers", containers::run),
     ("tests and snapshots", tests_and_snapshots),
@@ -72,6 +74,12 @@ fn cargo_deny() -> Result<()> {
     let program = tools::cargo_program("cargo-deny", CARGO_DENY_VERSION)?;
     let mut check = tied(program, DeathSignal::Terminate, None);
     check.args(["--locked", "check", "bans", "licenses", "sources"]);
+    process::run(check.current_dir(workspace::root()))
+}
+
+fn cargo_machete() -> Result<()> {
+    let program = tools::cargo_program("cargo-machete", CARGO_MACHETE_VERSION)?;
+    let mut check = tied(program, DeathSignal::Terminate, None);
     process::run(check.current_dir(workspace::root()))
 }
 
