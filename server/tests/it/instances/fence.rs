@@ -10,7 +10,7 @@ use sea_orm::{ConnectionTrait, Statement};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// Five times what C7 gives an instance that is cut off.
+/// Five times what C7 of docs/delivery.md gives an instance that is cut off.
 const FENCED: Duration = Duration::from_secs(50);
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! C7: what ended on one instance has ended on all: within a second, and within three when Redis is
+//! C7 of docs/delivery.md: what ended on one instance has ended on all: within a second, and within three when Redis is
 //! down or an announcement was lost. Deadlines here are five times that.
 
 use crate::support::{Cable, Person, Server, Via, Watch, World, eventually, message, redis_url};

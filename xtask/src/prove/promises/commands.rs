@@ -1,4 +1,4 @@
-//! C8 on connections that stay open: commands over Socket.IO and mutations over GraphQL's WebSocket, while instances
+//! C8 of docs/delivery.md on connections that stay open: commands over Socket.IO and mutations over GraphQL's WebSocket, while instances
 //! stop and start again. Each is acknowledged, or refused before it was begun; none goes without an answer. The journal
 //! holds what was acknowledged and nothing else.
 

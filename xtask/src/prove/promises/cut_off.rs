@@ -1,4 +1,4 @@
-//! C7: how long an instance that is cut off from the database and from Redis goes on letting people in.
+//! C7 of docs/delivery.md: how long an instance that is cut off from the database and from Redis goes on letting people in.
 
 use super::{
     Figure,

@@ -1,4 +1,4 @@
-//! C4: how soon everybody learns of what was committed and never told.
+//! C4 of docs/delivery.md: how soon everybody learns of what was committed and never told.
 
 use super::{
     Figure,

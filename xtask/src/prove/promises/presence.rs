@@ -1,4 +1,4 @@
-//! C6: how soon people see each other come and go.
+//! C6 of docs/delivery.md: how soon people see each other come and go.
 
 use super::{
     Figure,

@@ -1,4 +1,4 @@
-//! C8 and C9: instances that are killed, and instances that are restarted, while people are at work.
+//! C8 and C9 of docs/delivery.md: instances that are killed, and instances that are restarted, while people are at work.
 
 use super::{
     Figure,

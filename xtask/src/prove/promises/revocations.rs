@@ -1,4 +1,4 @@
-//! C7: how soon after its acknowledgement a session that ended, or a member who was removed, is out everywhere.
+//! C7 of docs/delivery.md: how soon after its acknowledgement a session that ended, or a member who was removed, is out everywhere.
 
 use super::{
     Figure,

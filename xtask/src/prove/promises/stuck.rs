@@ -1,4 +1,4 @@
-//! C10: somebody on each transport who does not read any more costs the others nothing.
+//! C10 of docs/delivery.md: somebody on each transport who does not read any more costs the others nothing.
 
 use super::{
     people::{Pair, People, placed},

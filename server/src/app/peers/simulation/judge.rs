@@ -11,7 +11,7 @@ use crate::{
 };
 use std::time::{Duration, Instant};
 
-/// What C7 gives an instance that is cut off.
+/// What C7 of docs/delivery.md gives an instance that is cut off.
 pub(super) const CUT_OFF_KNOWN: Duration = Duration::from_secs(10);
 /// When nothing has changed for a lease and a look that waits for nothing, each is as it must be.
 pub(super) const SETTLED: Duration = REGISTRY_LEASE.saturating_add(POLL_PATIENCE);
