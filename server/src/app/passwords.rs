@@ -11,7 +11,7 @@ use argon2::{
     password_hash::{PasswordHash, SaltString},
 };
 use hasher::Hasher;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use queue::{Full, Queue};
 use roost_schema::{ErrorCode, Secret};
 use std::{sync::Arc, time::Duration};

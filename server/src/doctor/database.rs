@@ -26,7 +26,8 @@ const CONNECTIONS_SPARE: u32 = 10;
 pub(super) async fn examine(loaded: &Loaded) -> Vec<Check> {
     let config = &loaded.config;
     let shown = loaded.shown("database_url");
-    let (sql, condition) = match in_time(Sql::examine(config.database_url.expose())).await {
+    let (sql, condition) = match in_time(Box::pin(Sql::examine(config.database_url.expose()))).await
+    {
         Ok(Some(reached)) => reached,
         Ok(None) => {
             return vec![Check::ok(

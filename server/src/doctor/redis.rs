@@ -14,7 +14,7 @@ pub(super) async fn examine(loaded: &Loaded) -> Vec<Check> {
         return vec![Check::ok(REDIS, "none: this instance runs alone")];
     };
     let shown = loaded.shown("redis_url");
-    match in_time(Redis::examine(url.expose())).await {
+    match in_time(Box::pin(Redis::examine(url.expose()))).await {
         Ok(condition) => vec![
             reached(&condition, &shown),
             memory(&condition),

@@ -3,6 +3,10 @@
     clippy::unwrap_used,
     reason = "a test that cannot go on fails there, with the line"
 )]
+#![expect(
+    clippy::large_futures,
+    reason = "a story waits for one thing at a time; what a future takes matters where thousands wait"
+)]
 
 mod access;
 mod accounts;

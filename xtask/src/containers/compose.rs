@@ -15,21 +15,18 @@ const MAKES_SECRETS: &str = "> .env)";
 /// What only their owner may read.
 const PRIVATE_MODE: u32 = 0o600;
 
-/// The project, and the secrets it was read with.
+/// The project.
 pub(super) struct Project {
     /// As compose prints it: every service, with its variables filled in.
     pub(super) json: Value,
-    /// Names and values.
-    pub(super) secrets: Vec<(String, String)>,
 }
 
 impl Project {
     /// Reads the file of this folder with fresh secrets.
     pub(super) fn read(root: &Path) -> Result<Self> {
-        let (folder, secrets) = prepare(root)?;
+        let (folder, _) = prepare(root)?;
         Ok(Self {
             json: read(folder.path())?,
-            secrets,
         })
     }
 
@@ -79,7 +76,7 @@ pub(super) fn check_secrets(root: &Path) -> Result<String> {
     Ok(format!("{} secrets, none of them defaulted", secrets.len()))
 }
 
-/// A folder with a copy of the file and the secrets beside it.
+/// A folder with a copy of the file and the secrets beside it: their names and values.
 fn prepare(root: &Path) -> Result<(TempDir, Vec<(String, String)>)> {
     let text =
         fs::read_to_string(root.join(FILE)).with_context(|| format!("cannot read {FILE}"))?;

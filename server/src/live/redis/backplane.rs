@@ -78,9 +78,8 @@ impl RedisBackplane {
         let wanted = Arc::new(Wanted::default());
         let (until, publishing) = (cancel.clone(), redis.clone());
         tasks.spawn(async move {
-            until
-                .run_until_cancelled(publish(publishing, leaving))
-                .await;
+            let publishing = Box::pin(publish(publishing, leaving));
+            until.run_until_cancelled(publishing).await;
         });
         let hearing = Hearing {
             own: redis.name(&format!("canary:{instance}")),
@@ -266,7 +265,7 @@ impl Hearing {
     async fn hear(&mut self) -> anyhow::Result<()> {
         let client = self.redis.subscriber()?;
         let mut messages = client.message_rx();
-        let heard = self.hear_on(&client, &mut messages).await;
+        let heard = Box::pin(self.hear_on(&client, &mut messages)).await;
         // Half-open or not: it is not waited for.
         let _ = timeout(PAUSE_MAX, client.quit()).await;
         heard

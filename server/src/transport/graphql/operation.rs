@@ -16,7 +16,7 @@ use crate::{
 use async_graphql::{Request, Response, ServerError, parser::types::OperationType};
 use axum::extract::ws::Utf8Bytes;
 use futures::StreamExt;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc};
 use tokio::{sync::mpsc, task::AbortHandle};
 use tokio_util::{future::FutureExt, sync::CancellationToken};

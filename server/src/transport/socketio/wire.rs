@@ -7,7 +7,7 @@ use crate::{
     live::Fence,
     transport::{inflow::Overrun, shares::One},
 };
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use socketioxide::{SendError, SocketError, socket::Sid};
 use std::{
     collections::{HashMap, VecDeque},

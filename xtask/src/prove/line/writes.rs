@@ -11,7 +11,7 @@ use crate::{
     roost::Roost,
 };
 use anyhow::{Result, bail};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::sleep};
 

@@ -187,7 +187,7 @@ impl Holder {
                 sleep(AGAIN).await;
             }
         };
-        end.run_until_cancelled(forever).await;
+        end.run_until_cancelled(Box::pin(forever)).await;
     }
 
     /// Returns when the server closes. A session that polls outlives its connections.

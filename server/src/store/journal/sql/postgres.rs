@@ -77,7 +77,7 @@ pub(super) async fn append(
     let Some(first) = batch.first() else {
         return Ok(Appended::all(batch));
     };
-    let mut connection = within_deadline(prepared(pool))
+    let mut connection = within_deadline(Box::pin(prepared(pool)))
         .await
         .map_err(JournalError::Unavailable)?;
     gate::pass(gate, STATEMENT_LONGEST)?;
