@@ -7,7 +7,6 @@ mod events;
 mod instances;
 mod items;
 mod members;
-mod messages;
 mod operations;
 mod outbox;
 mod page;
