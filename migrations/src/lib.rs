@@ -10,6 +10,7 @@ mod m0004_instances;
 mod m0005_open_words;
 mod m0006_revocation_order;
 mod m0007_speaks;
+mod m0008_asked_hash;
 mod patient;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -30,6 +31,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_open_words::Migration),
             Box::new(m0006_revocation_order::Migration),
             Box::new(m0007_speaks::Migration),
+            Box::new(m0008_asked_hash::Migration),
         ]
     }
 }

@@ -25,6 +25,7 @@ pub use access::{Actor, Origin, Permission, allows, network};
 pub use error::{Error, Result};
 pub use events::BAD_TICKET;
 pub use instances::NotAdmitted;
+pub use operations::Queued;
 pub use passwords::Passwords;
 pub use presence::Joined;
 pub use revocations::{FENCED, RETRY_FENCED};

@@ -1,20 +1,26 @@
 //! Operations on a room's items: what the use cases queue in its mailbox.
 
-use super::{Actor, App, Result};
+use super::{Actor, App, Error, Result};
 use crate::{
-    live::{Judge, Write},
+    live::{Judge, QueuedWrite, Write},
     store::journal::{Entry, RequestHash},
 };
-use roost_schema::{ItemId, OpId, RoomId};
+use roost_schema::{ErrorCode, ItemId, Kind, Op, OpId, RoomId, Seq};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use std::future::Future;
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 
 /// A write that is parsed and ready to be queued.
 pub(super) struct Operation {
     pub(super) op_id: Option<OpId>,
-    /// Tells a retry from another request under the same operation id.
+    /// Tells a retry from another request under the same operation id, as earlier releases do: by the route.
     pub(super) request_hash: RequestHash,
+    /// The same whatever route it came on.
+    pub(super) asked_hash: RequestHash,
     pub(super) item: ItemId,
     /// The item's id was made for this operation.
     pub(super) is_new: bool,
@@ -22,25 +28,75 @@ pub(super) struct Operation {
     pub(super) judge: Judge,
 }
 
+/// An operation that has its place in the room's queue, in the order of the calls: so the writes of one socket keep
+/// theirs. Await it to learn what became of it; dropped, it is written all the same.
+#[must_use = "nothing else tells what became of the write"]
+pub struct Queued<T> {
+    /// An error: it was refused before it was queued.
+    write: std::result::Result<QueuedWrite, Option<Error>>,
+    view: fn(Entry) -> Result<T>,
+}
+
+impl<T> Future for Queued<T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let written = match &mut self.write {
+            Ok(write) => ready!(Pin::new(write).poll(context))?,
+            Err(refusal) => return Poll::Ready(Err(refusal.take().unwrap_or(ALREADY_ANSWERED))),
+        };
+        Poll::Ready((self.view)(written.entry))
+    }
+}
+
 impl App {
-    /// Queues an operation, in the order of the calls; the answer is the entry it made.
-    pub(super) fn write(
+    /// Queues an operation, if it is one; the answer shows the entry it made.
+    pub(super) fn write<T>(
         &self,
         actor: &Actor,
         room: RoomId,
-        operation: Operation,
-    ) -> impl Future<Output = Result<Entry>> + Send + use<> {
+        operation: Result<Operation>,
+        view: fn(Entry) -> Result<T>,
+    ) -> Queued<T> {
+        let write = operation.map(|operation| self.queue(actor, room, operation));
+        let write = write.map_err(Some);
+        Queued { write, view }
+    }
+
+    fn queue(&self, actor: &Actor, room: RoomId, operation: Operation) -> QueuedWrite {
         const ENVELOPE_BYTES: usize = 512;
-        let written = self.live.room(room).write(Write {
+        self.live.room(room).write(Write {
             actor: actor.user_id,
             op_id: operation.op_id,
             request_hash: operation.request_hash,
+            asked_hash: operation.asked_hash,
             item: operation.item,
             is_new: operation.is_new,
             bytes: operation.bytes + ENVELOPE_BYTES,
             judge: operation.judge,
-        });
-        async move { Ok(written.await?.entry) }
+        })
+    }
+}
+
+/// A future is asked once for its answer.
+const ALREADY_ANSWERED: Error = Error::refused(ErrorCode::Internal, "it was answered before");
+
+/// What an operation asks of a room. What is absent stays absent: an id that the server makes is not asked for.
+#[derive(Serialize)]
+pub(super) struct Asked<B> {
+    pub(super) room: RoomId,
+    pub(super) item: Option<ItemId>,
+    /// Absent for a deletion, which does not say it on every route.
+    pub(super) kind: Option<Kind>,
+    pub(super) op: Op,
+    /// As parsed, so that white space and the order of fields say nothing.
+    pub(super) body: B,
+    pub(super) if_match: Option<Seq>,
+}
+
+impl<B: Serialize> Asked<B> {
+    pub(super) fn hash(&self) -> RequestHash {
+        request_hash("asked", self)
     }
 }
 

@@ -182,10 +182,13 @@ fn entry_of(row: &OutboxRow) -> Write {
         actor,
         ..
     } = row.event.clone();
+    let hash = request_hash("outbox", &(item, &kind, &op, &body));
     Write {
         actor,
         op_id: Some(OpId::reserved(format_args!("outbox.{}", row.id))),
-        request_hash: request_hash("outbox", &(item, &kind, &op, &body)),
+        request_hash: hash,
+        // There is one route.
+        asked_hash: hash,
         item,
         is_new: false,
         bytes: body.as_str().len(),

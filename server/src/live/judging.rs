@@ -51,6 +51,7 @@ impl Mailbox {
                         actor: mail.write.actor,
                         op_id: Some(mail.op_id.clone()),
                         request_hash: mail.write.request_hash,
+                        asked_hash: Some(mail.write.asked_hash),
                         at,
                         born,
                         current: true,

@@ -133,6 +133,7 @@ mod tests {
             actor: UserId::generate(),
             op_id,
             request_hash: RequestHash([7; 32]),
+            asked_hash: None,
             at: DateTime::UNIX_EPOCH,
             born: Seq(3),
             current: true,

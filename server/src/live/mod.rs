@@ -46,7 +46,7 @@ pub use room::{LiveRoom, MAILBOX_CAPACITY_BYTES, MAILBOX_CAPACITY_WRITES};
 pub use speaks::{PeerSpeaks, REGISTRY_KNOWN_FOR, SPEAKS, Spoken};
 pub use view::{Refusal, RoomView};
 pub use vitals::Vitals;
-pub use write::{Change, Judge, Write, Written};
+pub use write::{Change, Judge, QueuedWrite, Write, Written};
 
 use crate::store::journal::{Entry, HistoryQuery, Journal, JournalError};
 use deliveries::Deliveries;

@@ -83,6 +83,7 @@ mod tests {
             actor: UserId::generate(),
             op_id: None,
             request_hash: RequestHash([0; 32]),
+            asked_hash: None,
             at: DateTime::UNIX_EPOCH,
             born: Seq(seq),
             current: true,

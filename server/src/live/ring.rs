@@ -229,6 +229,7 @@ mod tests {
             actor: UserId::generate(),
             op_id: None,
             request_hash: RequestHash([0; 32]),
+            asked_hash: None,
             at: DateTime::UNIX_EPOCH,
             born: seq,
             current: true,

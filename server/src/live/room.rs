@@ -8,12 +8,12 @@ use super::{
     presence::AwarenessBoard,
     reorder::Reorder,
     view::RoomView,
-    write::{Mail, Write, Written},
+    write::{Mail, QueuedWrite, Write, Written},
 };
 use crate::store::journal::Entry;
 use parking_lot::{Mutex, MutexGuard};
 use roost_schema::{Epoch, Position, RoomId, Seq, UserId};
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 /// Writes that may wait in one room.
@@ -106,17 +106,12 @@ impl LiveRoom {
         MAILBOX_CAPACITY_WRITES - self.mail.capacity()
     }
 
-    /// Queues a write, in the order of the calls; the answer comes when it is durable.
+    /// Queues a write; the answer comes when it is durable.
     ///
     /// Errors: `Overloaded` when the room or the instance holds as much as it may, and what the
     /// mailbox answers.
-    pub fn write(
-        &self,
-        write: Write,
-    ) -> impl Future<Output = Result<Written, LiveError>> + Send + use<> {
-        let queued = self.queue(write);
-        // A mailbox that drops a write has panicked: nothing tells how far it had come with it.
-        async move { queued?.await.unwrap_or(Err(LiveError::OutcomeUnknown)) }
+    pub fn write(&self, write: Write) -> QueuedWrite {
+        QueuedWrite::new(self.queue(write))
     }
 
     fn queue(

@@ -3,6 +3,11 @@
 use super::{LiveError, Refusal, RoomView};
 use crate::store::journal::{Entry, RequestHash};
 use roost_schema::{Body, ErrorCode, ItemId, Kind, Op, OpId, Seq, UserId};
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
     time::Instant,
@@ -28,7 +33,10 @@ pub struct Write {
     pub actor: UserId,
     /// Chosen by the client; absent: one is made, and the write cannot be retried safely.
     pub op_id: Option<OpId>,
+    /// What was asked, by the route it came on.
     pub request_hash: RequestHash,
+    /// What was asked, whatever route it came on.
+    pub asked_hash: RequestHash,
     /// The item the judge looks at.
     pub item: ItemId,
     /// The item's id was made for this write: nothing needs to be read to know that it is new.
@@ -38,12 +46,51 @@ pub struct Write {
     pub judge: Judge,
 }
 
+impl Write {
+    /// Whether the entry under this write's operation id is of the same request. An earlier release kept only what tells
+    /// it on the same route.
+    fn is_asked_by(&self, entry: &Entry) -> bool {
+        match entry.asked_hash {
+            Some(asked) => asked == self.asked_hash,
+            None => entry.request_hash == self.request_hash,
+        }
+    }
+}
+
 /// What became of a write.
 #[derive(Clone, Debug)]
 pub struct Written {
     /// The entry it made; for a retry, the entry of the first time.
     pub entry: Entry,
     pub is_retry: bool,
+}
+
+/// A write that has its place in a room's queue, in the order of the calls. Await it to learn what became of it; dropped,
+/// it is written all the same.
+#[must_use = "nothing else tells what became of the write"]
+pub struct QueuedWrite(Result<oneshot::Receiver<Result<Written, LiveError>>, Option<LiveError>>);
+
+impl QueuedWrite {
+    /// Errors: it has no place, and this is why.
+    pub(super) fn new(
+        queued: Result<oneshot::Receiver<Result<Written, LiveError>>, LiveError>,
+    ) -> Self {
+        Self(queued.map_err(Some))
+    }
+}
+
+impl Future for QueuedWrite {
+    type Output = Result<Written, LiveError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            // A mailbox that drops a write has panicked: nothing tells how far it had come with it.
+            Ok(answer) => Pin::new(answer)
+                .poll(context)
+                .map(|answer| answer.unwrap_or(Err(LiveError::OutcomeUnknown))),
+            Err(refusal) => Poll::Ready(Err(refusal.take().unwrap_or(LiveError::OutcomeUnknown))),
+        }
+    }
 }
 
 /// A queued write with the way to its answer; it gives its memory budgets back when it is dropped.
@@ -121,7 +168,7 @@ impl Mail {
     /// Answers a write whose operation is in the journal already.
     pub(super) fn answer_known(mut self, entry: Entry) {
         let was_sent = self.unsettled.take().is_some();
-        let answer = if entry.request_hash == self.write.request_hash {
+        let answer = if self.write.is_asked_by(&entry) {
             Ok(Written {
                 entry,
                 is_retry: !was_sent,

@@ -99,6 +99,7 @@ async fn commit_untold(
         actor: author.id(),
         op_id: Some(op_id),
         request_hash: RequestHash([0; 32]),
+        asked_hash: None,
         at,
         born: head.next(),
         current: true,

@@ -86,6 +86,7 @@ impl World {
             actor: self.reader,
             op_id: None,
             request_hash: RequestHash([0; 32]),
+            asked_hash: RequestHash([0; 32]),
             item,
             is_new: false,
             bytes: 0,

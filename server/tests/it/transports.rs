@@ -3,14 +3,16 @@
 use crate::support::{Via, Watch, World, message, on_each_store};
 use roost_client::RoomReader;
 use roost_schema::{
-    DeleteMessage, EditMessage, ErrorCode, Kind, MessageState, Op, OpId, Role, RoomEvent,
-    SendMessage,
+    DeleteMessage, EditMessage, ErrorCode, ItemId, Kind, MessageState, Op, OpId, PutItem, Role,
+    RoomEvent, SendMessage,
 };
+use serde_json::json;
 
 on_each_store!(
     every_transport_writes_and_shows_the_same,
     every_transport_refuses_alike,
     a_retry_on_another_transport_has_one_effect,
+    a_retry_on_another_route_has_one_effect,
     a_reader_resumes_where_it_stood,
     a_revoked_session_is_over_on_every_transport,
     a_server_that_stops_finishes_what_was_begun,
@@ -119,6 +121,60 @@ async fn a_retry_on_another_transport_has_one_effect(world: World) {
         assert_eq!(again, first, "{via:?}");
         let reused = alice.send(via, board.id, input("twice")).await.unwrap_err();
         assert_eq!(reused.code(), Some(ErrorCode::OpIdReused), "{via:?}");
+    }
+}
+
+/// Each with each: sent, edited and deleted by one route and again by another, with and without an id of the client's.
+async fn a_retry_on_another_route_has_one_effect(world: World) {
+    let server = world.serve().await;
+    let alice = server.alice().await;
+    let board = alice.board("Plan").await;
+    let mut next_seq = None;
+    for (first, second) in Via::ALL.map(|via| Via::ALL.map(|it| (via, it))).concat() {
+        for id in [None, Some(ItemId::generate())] {
+            let pair = format!("{first:?}-{second:?}-{}", id.is_some());
+            let op_id = |what: &str| Some(format!("{what}-{pair}").parse::<OpId>().unwrap());
+            let send = SendMessage {
+                id,
+                op_id: op_id("send"),
+                ..message("hello")
+            };
+            let sent = alice.send(first, board.id, send.clone()).await.unwrap();
+            // Nothing was written twice before.
+            assert_eq!(sent.seq, next_seq.unwrap_or(sent.seq), "{pair}");
+            let again = alice.send(second, board.id, send.clone()).await;
+            assert_eq!(again.unwrap(), sent, "{pair}");
+            let put = PutItem {
+                room: board.id,
+                kind: "message".into(),
+                item: id,
+                body: json!({ "text": "hello" }),
+                op_id: send.op_id,
+                if_match: None,
+            };
+            let put = alice.socket().await.put_item(&put).await.unwrap();
+            assert_eq!((put.item, put.seq), (sent.id, sent.seq), "{pair}");
+
+            let edit = EditMessage {
+                text: "hello there".into(),
+                op_id: op_id("edit"),
+                if_match: Some(sent.seq),
+            };
+            let edited = alice.edit(first, board.id, sent.id, edit.clone()).await;
+            let again = alice.edit(second, board.id, sent.id, edit).await;
+            assert_eq!(again.unwrap(), edited.unwrap(), "{pair}");
+
+            let delete = DeleteMessage {
+                op_id: op_id("delete"),
+                if_match: None,
+            };
+            for via in [first, second] {
+                let deleted = alice.delete(via, board.id, sent.id, delete.clone()).await;
+                assert!(deleted.is_ok(), "{pair}: {deleted:?}");
+            }
+            // Sent, edited, deleted.
+            next_seq = Some(sent.seq.next().next().next());
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     app::{
         Actor, App, Error, Permission, Result,
         access::{permit, permit_writing},
-        operations::Operation,
+        operations::{Asked, Operation},
         page::{Cursor, page_limit},
     },
     live::{Change, Refusal, RoomView},
@@ -78,18 +78,36 @@ impl<K: ItemKind> Put<K> {
         }
     }
 
+    /// `request_hash`: as the route's own releases before have it.
     pub(super) fn into_operation(
         self,
+        room: RoomId,
         op_id: Option<OpId>,
         request_hash: RequestHash,
     ) -> Operation {
         Operation {
             op_id,
             request_hash,
+            asked_hash: self.asked_hash(room),
             item: self.item,
             is_new: self.is_new,
             bytes: json_bytes(&self.draft).max(json_bytes(&self.patch)),
             judge: Box::new(move |room| self.judge(room)),
+        }
+    }
+
+    fn asked_hash(&self, room: RoomId) -> RequestHash {
+        let asked = |body| Asked {
+            room,
+            item: (!self.is_new).then_some(self.item),
+            kind: Some(K::KIND),
+            op: Op::Put,
+            body,
+            if_match: self.if_match,
+        };
+        match &self.draft {
+            Some(draft) => asked(Body::encode(draft).ok()).hash(),
+            None => asked(Body::encode(&self.patch).ok()).hash(),
         }
     }
 

@@ -1,8 +1,13 @@
 //! Chat messages: the kind, and what goes by its own name: send, edit, delete, read.
 
-use super::{engine::Put, kind::ItemKind};
+use super::{
+    engine::{self, Put},
+    kind::ItemKind,
+};
 use crate::{
-    app::{Actor, App, Error, Permission, Result, access::Writing, operations::request_hash},
+    app::{
+        Actor, App, Error, Permission, Queued, Result, access::Writing, operations::request_hash,
+    },
     live::Refusal,
     store::journal::Entry,
 };
@@ -11,7 +16,6 @@ use roost_schema::{
     MessagePage, MessageState, MessageText, PageQuery, RoomId, SendMessage, UserId,
 };
 use serde::{Deserialize, Serialize};
-use std::future::Future;
 
 /// What clients write of a message.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -76,52 +80,45 @@ const NOT_YOURS: Refusal = Refusal {
 };
 
 impl App {
-    /// Posts a message. The write takes its place in the room's queue before this returns; await the
-    /// answer to know what became of it.
-    pub fn send_message(
-        &self,
-        actor: &Actor,
-        room: RoomId,
-        input: SendMessage,
-    ) -> impl Future<Output = Result<Message>> + Send + use<> {
+    /// Posts a message.
+    pub fn send_message(&self, actor: &Actor, room: RoomId, input: SendMessage) -> Queued<Message> {
         let request_hash = request_hash("send", &(room, &input.text, input.id));
-        let queued = parse_text(&input.text)
+        let operation = parse_text(&input.text)
             .and_then(|draft| Put::<MessageState>::create(actor, input.id, draft))
-            .map(|put| self.write(actor, room, put.into_operation(input.op_id, request_hash)));
-        async move { message_of(&queued?.await?) }
+            .map(|put| put.into_operation(room, input.op_id, request_hash));
+        self.write(actor, room, operation, |entry| message_of(&entry))
     }
 
-    /// Edits one's own message; queued like [`App::send_message`].
+    /// Edits one's own message.
     pub fn edit_message(
         &self,
         actor: &Actor,
         room: RoomId,
         message: ItemId,
         input: EditMessage,
-    ) -> impl Future<Output = Result<Message>> + Send + use<> {
+    ) -> Queued<Message> {
         let request_hash = request_hash("edit", &(room, message, &input.text, input.if_match));
-        let queued = parse_text(&input.text)
+        let operation = parse_text(&input.text)
             .map(|patch| Put::<MessageState>::change(actor, message, patch, input.if_match))
-            .map(|put| self.write(actor, room, put.into_operation(input.op_id, request_hash)));
-        async move { message_of(&queued?.await?) }
+            .map(|put| put.into_operation(room, input.op_id, request_hash));
+        self.write(actor, room, operation, |entry| message_of(&entry))
     }
 
-    /// Deletes one's own message, or anyone's as an owner; queued like [`App::send_message`].
+    /// Deletes one's own message, or anyone's as an owner.
     pub fn delete_message(
         &self,
         actor: &Actor,
         room: RoomId,
         message: ItemId,
         input: DeleteMessage,
-    ) -> impl Future<Output = Result<()>> + Send + use<> {
+    ) -> Queued<()> {
         let input = DeleteItem {
             room,
             item: message,
             op_id: input.op_id,
             if_match: input.if_match,
         };
-        let deleted = self.delete_one::<MessageState>(actor, input);
-        async move { deleted.await.map(drop) }
+        self.delete(actor, input, engine::delete::<MessageState>, |_| Ok(()))
     }
 
     pub async fn read_message(

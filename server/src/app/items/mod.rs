@@ -5,8 +5,8 @@ mod kind;
 mod messages;
 
 use super::{
-    Actor, App, Error, Result,
-    operations::{Operation, request_hash},
+    Actor, App, Error, Queued, Result,
+    operations::{Asked, Operation, request_hash},
 };
 use crate::{
     live::{Change, Refusal, RoomView},
@@ -15,52 +15,41 @@ use crate::{
 use engine::{Put, permit_reading};
 use kind::ItemKind;
 use roost_schema::{DeleteItem, ErrorCode, Kind, MessageState, Op, PutItem, RoomEvent, Seq};
-use std::future::Future;
 
 /// Largest body of an item, in bytes of JSON.
 const ITEM_BODY_BYTES_MAX: usize = 256 * 1_024;
 
 impl App {
-    /// Creates or changes an item of any kind clients may write; else `unsupported_kind`. The write
-    /// takes its place in the room's queue before this returns.
-    pub fn put_item(
-        &self,
-        actor: &Actor,
-        input: PutItem,
-    ) -> impl Future<Output = Result<RoomEvent>> + Send + use<> {
+    /// Creates or changes an item of any kind clients may write; else `unsupported_kind`.
+    pub fn put_item(&self, actor: &Actor, input: PutItem) -> Queued<RoomEvent> {
         let room = input.room;
-        let queued =
-            put_operation(actor, input).map(|operation| self.write(actor, room, operation));
-        async move { queued?.await.map(RoomEvent::from) }
+        self.write(actor, room, put_operation(actor, input), shown)
     }
 
-    /// Deletes an item of any kind clients may write; queued like [`App::put_item`].
-    pub fn delete_item(
-        &self,
-        actor: &Actor,
-        input: DeleteItem,
-    ) -> impl Future<Output = Result<RoomEvent>> + Send + use<> {
-        self.delete(actor, input, delete_any)
+    /// Deletes an item of any kind clients may write.
+    pub fn delete_item(&self, actor: &Actor, input: DeleteItem) -> Queued<RoomEvent> {
+        self.delete(actor, input, delete_any, shown)
     }
 
-    /// Deletes an item that has to be of this kind.
-    fn delete_one<K: ItemKind>(
-        &self,
-        actor: &Actor,
-        input: DeleteItem,
-    ) -> impl Future<Output = Result<RoomEvent>> + Send + use<K> {
-        self.delete(actor, input, engine::delete::<K>)
-    }
-
-    fn delete(
+    fn delete<T>(
         &self,
         actor: &Actor,
         input: DeleteItem,
         rule: DeletionRule,
-    ) -> impl Future<Output = Result<RoomEvent>> + Send + use<> {
+        view: fn(Entry) -> Result<T>,
+    ) -> Queued<T> {
         let (actor, item, if_match) = (*actor, input.item, input.if_match);
         let operation = Operation {
             request_hash: request_hash("delete", &(input.room, item, if_match)),
+            asked_hash: Asked {
+                room: input.room,
+                item: Some(item),
+                kind: None,
+                op: Op::Delete,
+                body: (),
+                if_match,
+            }
+            .hash(),
             op_id: input.op_id,
             item,
             is_new: false,
@@ -70,9 +59,12 @@ impl App {
                 rule(room, &actor, room.item(item), if_match)
             }),
         };
-        let written = self.write(&actor, input.room, operation);
-        async move { written.await.map(RoomEvent::from) }
+        self.write(&actor, input.room, Ok(operation), view)
     }
+}
+
+fn shown(entry: Entry) -> Result<RoomEvent> {
+    Ok(entry.into())
 }
 
 /// Judges the deletion of an item as it stands in the room.
@@ -100,7 +92,7 @@ fn put_as<K: ItemKind>(actor: &Actor, input: PutItem) -> Result<Operation> {
     let request = ("put", input.room, input.item, &draft, input.if_match);
     let request_hash = request_hash("item", &request);
     let put = Put::<K>::either(actor, input.item, draft, input.if_match)?;
-    Ok(put.into_operation(input.op_id, request_hash))
+    Ok(put.into_operation(input.room, input.op_id, request_hash))
 }
 
 fn delete_any(

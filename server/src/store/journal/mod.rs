@@ -55,7 +55,11 @@ pub struct Entry {
     /// Absent once the entry was emptied.
     #[serde(deserialize_with = "kept_op_id")]
     pub op_id: Option<OpId>,
+    /// By the route it came on, as earlier releases compare it.
     pub request_hash: RequestHash,
+    /// Whatever route it came on; absent where an earlier release wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_hash: Option<RequestHash>,
     /// Whole milliseconds, so that every store gives back what it was given.
     pub at: DateTime<Utc>,
     /// The seq of the item's first entry; history is read in this order.

@@ -1,14 +1,10 @@
 //! Messages: `message:send`.
 
 use super::connection::Caller;
-use crate::app::Result;
+use crate::app::Queued;
 use roost_schema::{Message, SendMessage, SendMessageToRoom};
 
-/// Queues the message before it returns, so that messages of one socket keep their order.
-pub(super) fn send(
-    caller: &Caller,
-    input: SendMessageToRoom,
-) -> impl Future<Output = Result<Message>> + use<> {
+pub(super) fn send(caller: &Caller, input: SendMessageToRoom) -> Queued<Message> {
     let message = SendMessage {
         text: input.text,
         id: input.id,

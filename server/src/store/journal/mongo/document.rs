@@ -19,7 +19,7 @@ pub(super) fn document(entry: &Entry) -> Document {
         Some(op_id) => operation(entry.actor, op_id).into(),
         None => Bson::Int64(signed(entry.seq.0)),
     };
-    doc! {
+    let mut document = doc! {
         "_id": slot(entry.room, entry.seq),
         "room": uuid(entry.room.as_uuid()),
         "seq": signed(entry.seq.0),
@@ -33,7 +33,11 @@ pub(super) fn document(entry: &Entry) -> Document {
         "born": signed(entry.born.0),
         "current": true,
         "body": entry.body.as_str(),
+    };
+    if let Some(asked) = entry.asked_hash {
+        document.insert("asked", generic(asked.0.to_vec()));
     }
+    document
 }
 
 /// The room's id and the seq, most significant byte first.
@@ -66,6 +70,7 @@ fn read(room: RoomId, document: &Document) -> Result<Entry> {
     let text = |field| document.get_str(field).map_err(unsound);
     let body = document.get_str("body").ok().map(str::to_owned);
     let hash = document.get_binary_generic("hash").map_err(unsound)?;
+    let asked = document.get_binary_generic("asked").ok();
     let op_id = document.get_str("operation").ok().and_then(op_id_of);
     let current = document.get_bool("current").map_err(unsound)?;
     let (op, body) = said(text("op")?, body, !current && op_id.is_none())?;
@@ -78,12 +83,17 @@ fn read(room: RoomId, document: &Document) -> Result<Entry> {
         body,
         actor: UserId::from_uuid(uuid_from(document, "actor")?),
         op_id,
-        request_hash: RequestHash(hash.as_slice().try_into().map_err(unsound)?),
+        request_hash: request_hash(hash)?,
+        asked_hash: asked.map(|bytes| request_hash(bytes)).transpose()?,
         at: DateTime::from_timestamp_millis(document.get_i64("at").map_err(unsound)?)
             .ok_or_else(|| unsound("a time is out of range"))?,
         born: seq("born")?,
         current,
     })
+}
+
+fn request_hash(bytes: &[u8]) -> Result<RequestHash> {
+    Ok(RequestHash(bytes.try_into().map_err(unsound)?))
 }
 
 /// As BSON's own UUID type; a plain one would be written as text.

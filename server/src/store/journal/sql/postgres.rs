@@ -39,10 +39,10 @@ use uuid::Uuid;
 const APPEND: &str = "\
     WITH written AS (
         INSERT INTO journal (room, seq, item, kind, op, actor, op_id, request_hash, at_ms, born,
-            is_current, size_bytes, body)
+            is_current, size_bytes, body, asked_hash)
         SELECT $1, batch.* FROM unnest($3::bigint[], $4::uuid[], $5::text[], $6::text[],
             $7::uuid[], $8::text[], $9::bytea[], $10::bigint[], $11::bigint[], $12::boolean[],
-            $13::bigint[], $14::text[]) AS batch
+            $13::bigint[], $14::text[], $15::bytea[]) AS batch
         WHERE COALESCE((SELECT slot.seq FROM journal AS slot
             WHERE slot.room = $1 AND slot.seq <= $2 ORDER BY slot.seq DESC LIMIT 1), 0) = $2
         RETURNING item, seq, born, op, is_current
@@ -118,6 +118,7 @@ fn inserting(
     let texts = |of: fn(&Entry) -> String| batch.iter().map(of).collect::<Vec<_>>();
     let op_id = |entry: &Entry| entry.op_id.as_ref().map(ToString::to_string);
     let hash = |entry: &Entry| entry.request_hash.0.to_vec();
+    let asked = |entry: &Entry| entry.asked_hash.map(|hash| hash.0.to_vec());
     let size = |entry: &Entry| i64::try_from(entry.body.as_str().len()).unwrap_or(i64::MAX);
     sqlx::query_scalar(APPEND)
         .bind(room.as_uuid())
@@ -134,6 +135,7 @@ fn inserting(
         .bind(are_newest(batch))
         .bind(numbers(size))
         .bind(texts(|entry| entry.body.as_str().to_owned()))
+        .bind(batch.iter().map(asked).collect::<Vec<_>>())
 }
 
 fn counted(inserted: i64, batch: &[Entry]) -> Result<Appended> {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 /// The columns `entry` reads, qualified by the journal's alias `j`.
 pub(super) const COLUMNS: &str = "j.seq, j.item, j.kind, j.op, j.actor, j.op_id, j.request_hash, \
-                                  j.at_ms, j.born, j.is_current, j.body";
+                                  j.asked_hash, j.at_ms, j.born, j.is_current, j.body";
 
 /// Reads a row of [`COLUMNS`]. A kind or an op of another release is carried.
 pub(super) fn entry(room: RoomId, row: &QueryResult) -> Result<Entry> {
@@ -23,6 +23,7 @@ fn read(room: RoomId, row: &QueryResult) -> Result<Entry> {
     let op: String = get(row, "op")?;
     let op_id: Option<String> = get(row, "op_id")?;
     let hash: Vec<u8> = get(row, "request_hash")?;
+    let asked: Option<Vec<u8>> = get(row, "asked_hash")?;
     let body: Option<String> = get(row, "body")?;
     let current: bool = get(row, "is_current")?;
     let (op, body) = said(&op, body, !current && op_id.is_none())?;
@@ -35,10 +36,8 @@ fn read(room: RoomId, row: &QueryResult) -> Result<Entry> {
         body,
         actor: UserId::from_uuid(get::<Uuid>(row, "actor")?),
         op_id: op_id.map(OpId::from_kept),
-        request_hash: RequestHash(
-            hash.try_into()
-                .map_err(|_| unsound("a request hash is not 32 bytes long"))?,
-        ),
+        request_hash: request_hash(hash)?,
+        asked_hash: asked.map(request_hash).transpose()?,
         at: DateTime::from_timestamp_millis(get(row, "at_ms")?)
             .ok_or_else(|| unsound("a time is out of range"))?,
         born: seq_from(get(row, "born")?)?,
@@ -46,9 +45,16 @@ fn read(room: RoomId, row: &QueryResult) -> Result<Entry> {
     })
 }
 
+fn request_hash(bytes: Vec<u8>) -> Result<RequestHash> {
+    let bytes = bytes
+        .try_into()
+        .map_err(|_| unsound("a request hash is not 32 bytes long"))?;
+    Ok(RequestHash(bytes))
+}
+
 /// The values of one entry, in the order `append::write` names the columns; `is_current` comes last
 /// there, and is not among them.
-pub(super) fn values(entry: &Entry) -> [Value; 11] {
+pub(super) fn values(entry: &Entry) -> [Value; 12] {
     let body = entry.body.as_str();
     [
         seq_value(entry.seq),
@@ -58,6 +64,7 @@ pub(super) fn values(entry: &Entry) -> [Value; 11] {
         entry.actor.as_uuid().into(),
         entry.op_id.as_ref().map(ToString::to_string).into(),
         entry.request_hash.0.to_vec().into(),
+        entry.asked_hash.map(|hash| hash.0.to_vec()).into(),
         entry.at.timestamp_millis().into(),
         seq_value(entry.born),
         size_value(body.len()),
