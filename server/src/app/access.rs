@@ -1,7 +1,7 @@
 //! Who may do what. The only place a permission is decided.
 
 use super::{
-    App, Result,
+    Api, App, Result,
     passwords::{Asking, Use},
 };
 use crate::live::{Refusal, RoomView};
@@ -12,13 +12,14 @@ use std::net::{IpAddr, Ipv6Addr};
 /// A person's network is an IPv6 /64; single addresses in it are free to take.
 const IPV6_PREFIX_BITS: u32 = 64;
 
-/// The signed-in person behind a request, and the session they act through.
+/// The signed-in person behind a request, the session they act through, and the way in that they came by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Actor {
     pub user_id: UserId,
     pub session_id: SessionId,
     /// When the access token that proved it expires.
     pub expires_at: DateTime<Utc>,
+    pub api: Api,
 }
 
 /// Where a request that shows a password comes from, or one without an account.

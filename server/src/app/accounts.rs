@@ -1,7 +1,7 @@
 //! Accounts: register, sign in and out, refresh, change the password.
 
 use super::{
-    Actor, App, Error, Origin, Result,
+    Actor, Api, App, Error, Origin, Result,
     operations::request_hash,
     passwords::{Asking, Use},
     sessions::session_view,
@@ -22,10 +22,12 @@ const REFRESH_TOKEN_BYTES: usize = 32;
 const UNKNOWN_PROGRAM: &str = "unknown program";
 
 impl App {
-    /// Turns an access token into the person behind it: `unauthenticated`, or `session_revoked`.
-    #[expect(clippy::unused_async, reason = "may have to ask other instances")]
-    pub async fn authenticate(&self, token: &str) -> Result<Actor> {
-        let actor = self.tokens.verify(token, self.store.now())?;
+    /// Turns an access token into the person behind it, who came by this way in: `unauthenticated`, or `session_revoked`.
+    pub fn authenticate(&self, token: &str, api: Api) -> Result<Actor> {
+        let actor = Actor {
+            api,
+            ..self.tokens.verify(token, self.store.now())?
+        };
         if self.live.revocations.is_revoked(actor.session_id) {
             return Err(session_revoked());
         }

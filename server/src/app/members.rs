@@ -41,7 +41,7 @@ impl App {
         let invitee = parse_invitee(&input)?;
         let request = (room, &input.email, input.user_id, input.role);
         let operation = operation(actor, input.op_id, "invite_member", &request);
-        if let Some(done) = self.repeat(room, operation.as_ref()).await? {
+        if let Some(done) = self.repeat(actor, room, operation.as_ref()).await? {
             return Ok(done);
         }
         let access = self.enter_shared_room(actor, room, Permission::ManageMembers);
@@ -49,7 +49,7 @@ impl App {
         let members = &self.store.members;
         let member = members.invite(acting, operation.as_ref(), &invitee, input.role);
         let member = member.await?;
-        self.relay_room(room).await?;
+        self.acknowledge(actor, room, 1).await?;
         Ok(member)
     }
 
@@ -62,7 +62,7 @@ impl App {
     ) -> Result<Member> {
         let request = (room, member, input.role);
         let operation = operation(actor, input.op_id, "change_role", &request);
-        if let Some(done) = self.repeat(room, operation.as_ref()).await? {
+        if let Some(done) = self.repeat(actor, room, operation.as_ref()).await? {
             return Ok(done);
         }
         let access = self.enter_shared_room(actor, room, Permission::ManageMembers);
@@ -70,7 +70,7 @@ impl App {
         let members = &self.store.members;
         let changed = members.change_role(acting, operation.as_ref(), member, input.role);
         let changed = changed.await?;
-        self.relay_room(room).await?;
+        self.acknowledge(actor, room, 1).await?;
         Ok(changed)
     }
 
@@ -83,7 +83,7 @@ impl App {
         op_id: Option<OpId>,
     ) -> Result<()> {
         let operation = operation(actor, op_id, "remove_member", &(room, member));
-        if let Some(done) = self.repeat(room, operation.as_ref()).await? {
+        if let Some(done) = self.repeat(actor, room, operation.as_ref()).await? {
             return Ok(done);
         }
         let permission = if member == actor.user_id {
@@ -95,7 +95,7 @@ impl App {
         let members = &self.store.members;
         let removed = members.remove(access.acting(), operation.as_ref(), member);
         removed.await?;
-        self.relay_room(room).await
+        self.acknowledge(actor, room, 1).await
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod access;
 mod accounts;
+mod counts;
 mod error;
 mod events;
 mod instances;
@@ -22,6 +23,7 @@ mod upkeep;
 mod users;
 
 pub use access::{Actor, Origin, Permission, allows, network};
+pub use counts::Api;
 pub use error::{Error, Result};
 pub use events::BAD_TICKET;
 pub use instances::NotAdmitted;

@@ -1,6 +1,6 @@
 //! Operations on a room's items: what the use cases queue in its mailbox.
 
-use super::{Actor, App, Error, Result};
+use super::{Actor, Api, App, Error, Result};
 use crate::{
     live::{Judge, QueuedWrite, Write},
     store::journal::{Entry, RequestHash},
@@ -35,6 +35,7 @@ pub struct Queued<T> {
     /// An error: it was refused before it was queued.
     write: std::result::Result<QueuedWrite, Option<Error>>,
     view: fn(Entry) -> Result<T>,
+    api: Api,
 }
 
 impl<T> Future for Queued<T> {
@@ -45,6 +46,7 @@ impl<T> Future for Queued<T> {
             Ok(write) => ready!(Pin::new(write).poll(context))?,
             Err(refusal) => return Poll::Ready(Err(refusal.take().unwrap_or(ALREADY_ANSWERED))),
         };
+        self.api.count_write();
         Poll::Ready((self.view)(written.entry))
     }
 }
@@ -60,7 +62,8 @@ impl App {
     ) -> Queued<T> {
         let write = operation.map(|operation| self.queue(actor, room, operation));
         let write = write.map_err(Some);
-        Queued { write, view }
+        let api = actor.api;
+        Queued { write, view, api }
     }
 
     fn queue(&self, actor: &Actor, room: RoomId, operation: Operation) -> QueuedWrite {

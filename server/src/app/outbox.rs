@@ -1,7 +1,7 @@
 //! The relay: carries what the relational side has to tell into the journal, per room strictly in
 //! the order of the outbox ids, one relay of a room at a time.
 
-use super::{App, Error, Result, operations::request_hash};
+use super::{Actor, App, Error, Result, operations::request_hash};
 use crate::{
     live::{Change, LiveError, Write},
     store::{Claim, OutboxEvent, OutboxRow, StoreError},
@@ -52,16 +52,24 @@ impl RelayError {
 }
 
 impl App {
-    /// Brings every event of a room that waits into the journal. A use case calls this after its
-    /// commit and before it answers; what is left undone, the sweep does.
+    /// Brings every event of a room that waits into the journal: so many, each a commit of its own. A use case calls this
+    /// after its commit and before it answers, and what it answers is a write that is acknowledged; what is left undone,
+    /// the sweep does.
     ///
     /// Errors: only `outcome_unknown`, because what the events tell is committed already.
-    pub(super) async fn relay_room(&self, room: RoomId) -> Result<()> {
-        self.relay_events(room, 1).await
+    pub(super) async fn acknowledge(
+        &self,
+        actor: &Actor,
+        room: RoomId,
+        events: usize,
+    ) -> Result<()> {
+        self.relay_room(room, events).await?;
+        actor.api.count_write();
+        Ok(())
     }
 
-    /// The same for a use case that told many events at once: each is a commit of its own.
-    pub(super) async fn relay_events(&self, room: RoomId, events: usize) -> Result<()> {
+    /// The same for what nobody asked for.
+    pub(super) async fn relay_room(&self, room: RoomId, events: usize) -> Result<()> {
         let events = u32::try_from(events).unwrap_or(u32::MAX);
         let patience = RELAY_WAIT_MAX + EVENT_WAIT_MAX.saturating_mul(events);
         let relayed = self.relay_within(patience, room).await;

@@ -30,7 +30,7 @@ impl App {
             others: Vec::new(),
         };
         let room = self.store.rooms.create(operation.as_ref(), &new).await?;
-        self.relay_room(room.id).await?;
+        self.acknowledge(actor, room.id, 1).await?;
         Ok(room)
     }
 
@@ -64,7 +64,7 @@ impl App {
                 self.store.rooms.create(operation.as_ref(), &new).await?
             }
         };
-        self.relay_events(room.id, events).await?;
+        self.acknowledge(actor, room.id, events).await?;
         Ok(room)
     }
 
@@ -114,7 +114,7 @@ impl App {
         let title = input.title.as_deref().map(parse_title).transpose()?;
         let request = (room, &title, input.archived);
         let operation = operation(actor, input.op_id, "change_room", &request);
-        if let Some(done) = self.repeat(room, operation.as_ref()).await? {
+        if let Some(done) = self.repeat(actor, room, operation.as_ref()).await? {
             return Ok(done);
         }
         let mut access = self
@@ -130,7 +130,7 @@ impl App {
         let acting = access.acting();
         let changed = rooms.change(acting, operation.as_ref(), title.as_ref(), input.archived);
         let changed = changed.await?;
-        self.relay_room(room).await?;
+        self.acknowledge(actor, room, 1).await?;
         Ok(changed)
     }
 
@@ -155,6 +155,7 @@ impl App {
     /// else, because doing it may have taken the right to do it.
     pub(super) async fn repeat<T: serde::de::DeserializeOwned>(
         &self,
+        actor: &Actor,
         room: RoomId,
         operation: Option<&Operation>,
     ) -> Result<Option<T>> {
@@ -163,7 +164,7 @@ impl App {
         };
         let done = self.store.rooms.known(operation).await?;
         if done.is_some() {
-            self.relay_room(room).await?;
+            self.acknowledge(actor, room, 1).await?;
         }
         Ok(done)
     }

@@ -40,6 +40,7 @@ impl App {
             .await?;
         let kept = renamed.ok_or_else(no_such_session)?;
         self.tell_person(actor.user_id).await;
+        actor.api.count_write();
         Ok(session_view(kept, Some(actor.session_id)))
     }
 
@@ -50,6 +51,7 @@ impl App {
         }
         self.end_everywhere(&[session]);
         self.tell_person(actor.user_id).await;
+        actor.api.count_write();
         Ok(())
     }
 
@@ -62,6 +64,7 @@ impl App {
             .await?;
         self.end_everywhere(&ended);
         self.tell_person(actor.user_id).await;
+        actor.api.count_write();
         Ok(ended.len() as u64)
     }
 
@@ -89,7 +92,7 @@ impl App {
     /// Tells the person's own room what has happened to their sessions. It is committed by now, so
     /// a journal that fails here fails nothing: it is told later.
     pub(super) async fn tell_person(&self, user: UserId) {
-        if let Err(error) = self.relay_room(RoomId::of_user(user)).await {
+        if let Err(error) = self.relay_room(RoomId::of_user(user), 1).await {
             tracing::warn!(user.id = %user, %error, "session event not relayed yet");
         }
     }

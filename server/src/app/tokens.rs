@@ -1,6 +1,6 @@
 //! Access tokens and stream tickets: JWTs signed with `EdDSA`, told apart by `kid`.
 
-use super::{Actor, Error, Result};
+use super::{Actor, Api, Error, Result};
 use anyhow::Context;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -214,6 +214,7 @@ impl Tokens {
             user_id: claims.sub,
             session_id: claims.sid,
             expires_at: at_most(claims.token_exp, now, ACCESS_TOKEN_LIFETIME_MAX)?,
+            api: Api::Rest,
         };
         (claims.room == room && now < expires_at).then_some(StreamTicket {
             id: claims.jti,
@@ -264,6 +265,8 @@ impl Tokens {
             user_id: claims.sub,
             session_id: claims.sid,
             expires_at,
+            // A token is good on every way in.
+            api: Api::Rest,
         })
     }
 }

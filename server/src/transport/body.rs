@@ -4,7 +4,7 @@
 use super::{
     Shared,
     arrivals::{Arrivals, Arriving, Standing},
-    problem, request, rest,
+    counts, problem, request, rest,
     socketio::{self, listener::ConnectionHandle},
 };
 use crate::app::{self, App, Error};
@@ -80,7 +80,7 @@ impl Bodies {
         if request.body().is_end_stream() || socketio::is_path(request.uri().path()) {
             return Ok((request, None));
         }
-        match self.terms(request.uri().path(), request.headers()).await {
+        match self.terms(request.uri().path(), request.headers()) {
             Ok(terms) => {
                 let (request, arriving) = self.take_in(request, terms).await?;
                 Ok((request, Some(arriving)))
@@ -90,10 +90,10 @@ impl Bodies {
     }
 
     /// What this request may bring. An error: it will be refused whatever it brings.
-    async fn terms(&self, path: &str, headers: &HeaderMap) -> app::Result<Terms> {
+    fn terms(&self, path: &str, headers: &HeaderMap) -> app::Result<Terms> {
         let token = request::bearer(headers);
         let actor = match token {
-            Some(token) => self.app.authenticate(token).await,
+            Some(token) => self.app.authenticate(token, counts::api_of(path)),
             None => Err(Error::unauthenticated()),
         };
         let route = rest::Route::of(path);

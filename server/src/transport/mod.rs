@@ -29,7 +29,7 @@ pub use rest::openapi_json;
 pub use status::{Probes, sample};
 
 use crate::{
-    app::{self, App, Error, FENCED},
+    app::{self, Api, App, Error, FENCED},
     config::Config,
     live::{Fence, Redis},
 };
@@ -85,7 +85,7 @@ impl Shared {
         instance: Arc<str>,
         tasks: TaskTracker,
     ) -> Self {
-        counts::begin();
+        Api::show_counts();
         Self {
             limits: Arc::new(Limits::new(config, redis)),
             arrivals: Arc::default(),

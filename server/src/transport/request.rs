@@ -3,11 +3,12 @@
 use super::{
     Shared,
     arrivals::Standing,
-    counts::{self, Api},
+    counts,
     health::State as Readiness,
     limits::{ClientAddress, client_address},
     socketio::listener::ConnectionHandle,
 };
+use crate::app::Api;
 use axum::{
     extract::{MatchedPath, Request, State},
     http::{
@@ -86,7 +87,7 @@ pub(super) async fn observe(
     let current = Current {
         id: Arc::clone(&id),
         instance: Arc::clone(&shared.instance),
-        api: Api::of_path(request.uri().path()),
+        api: counts::api_of(request.uri().path()),
     };
     let started = Instant::now();
     let mut response = CURRENT
@@ -107,7 +108,6 @@ pub(super) async fn observe(
             "answered"
         );
     });
-    counts::answered_rest(&method, &route, status);
     let labels = [
         ("method", known_method(&method).to_owned()),
         ("route", route),

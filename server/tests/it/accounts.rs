@@ -7,7 +7,7 @@ use roost_schema::{
     RoomType, Secret, SessionState, SignedIn,
 };
 use roost_server::{
-    app::{App, Result},
+    app::{Api, App, Result},
     store::{NewSession, Opened, TokenHash},
 };
 use sea_orm::{ConnectionTrait, Statement};
@@ -44,7 +44,9 @@ async fn dead_connections_are_not_the_persons_problem() {
     let again = login(&here.app, "ann@example.com", PASSWORD).await.unwrap();
     assert_eq!(again.user, ann.user);
     world.execute(end, vec![]).await;
-    let actor = here.app.authenticate(again.access_token.expose()).await;
+    let actor = here
+        .app
+        .authenticate(again.access_token.expose(), Api::Rest);
     let me = here.app.read_me(&actor.unwrap()).await.unwrap();
     assert_eq!(me, ann.user);
 }
@@ -53,7 +55,7 @@ async fn dead_connections_are_not_the_persons_problem() {
 async fn sessions_that_change_at_once_take_turns(world: World) {
     let here = world.instance().await;
     let ann = register(&here, "ann@example.com", "Ann").await;
-    let actor = here.app.authenticate(ann.access_token.expose()).await;
+    let actor = here.app.authenticate(ann.access_token.expose(), Api::Rest);
     let actor = actor.unwrap();
     let logins = join_all((0..8).map(|_| login(&here.app, "ann@example.com", PASSWORD)));
     let refreshes = join_all((0..4).map(|_| {
@@ -69,7 +71,7 @@ async fn sessions_that_change_at_once_take_turns(world: World) {
     let ended: u64 = revoked.into_iter().map(Result::unwrap).sum();
     let alive = join_all(logins.into_iter().map(async |signed_in| {
         let token = signed_in.unwrap().access_token;
-        here.app.authenticate(token.expose()).await.is_ok()
+        here.app.authenticate(token.expose(), Api::Rest).is_ok()
     }));
     let alive = alive.await.into_iter().filter(|alive| *alive).count();
     assert_eq!(alive as u64 + ended, 8);
@@ -85,7 +87,7 @@ async fn registering_signs_in_and_makes_a_room_of_ones_own(world: World) {
     assert_eq!(ann.session.name, "tests/1.0");
     assert!(ann.session.current);
 
-    let actor = here.app.authenticate(ann.access_token.expose()).await;
+    let actor = here.app.authenticate(ann.access_token.expose(), Api::Rest);
     let actor = actor.unwrap();
     assert_eq!(
         (actor.user_id, actor.session_id),
@@ -125,7 +127,7 @@ async fn a_repeated_registration_signs_in_anew(world: World) {
     assert_ne!(second.session.id, first.session.id);
     for signed_in in [&first, &second] {
         let token = signed_in.access_token.expose();
-        assert!(here.app.authenticate(token).await.is_ok());
+        assert!(here.app.authenticate(token, Api::Rest).is_ok());
     }
 
     let guess = Register {
@@ -269,7 +271,7 @@ async fn changing_the_password_ends_the_other_sessions(world: World) {
     let here = world.instance().await;
     let ann = register(&here, "ann@example.com", "Ann").await;
     let other = login(&here.app, "ann@example.com", PASSWORD).await.unwrap();
-    let actor = here.app.authenticate(ann.access_token.expose()).await;
+    let actor = here.app.authenticate(ann.access_token.expose(), Api::Rest);
     let (actor, from) = (actor.unwrap(), origin());
     let change = |current: &str, new: &str| ChangePassword {
         current_password: Secret::new(current),
@@ -292,7 +294,9 @@ async fn changing_the_password_ends_the_other_sessions(world: World) {
         .await
         .unwrap();
     assert!(ended.is_cancelled());
-    let refused = here.app.authenticate(other.access_token.expose()).await;
+    let refused = here
+        .app
+        .authenticate(other.access_token.expose(), Api::Rest);
     assert_eq!(code(refused), ErrorCode::SessionRevoked);
     let sessions = here.app.list_sessions(&actor).await.unwrap();
     assert_eq!(sessions.len(), 1);
@@ -310,7 +314,7 @@ async fn a_password_that_changed_meanwhile_fences_a_login(world: World) {
     let here = world.instance().await;
     let ann = register(&here, "ann@example.com", "Ann").await;
     let verified = here.store.users.find(ann.user.id).await.unwrap().unwrap();
-    let actor = here.app.authenticate(ann.access_token.expose()).await;
+    let actor = here.app.authenticate(ann.access_token.expose(), Api::Rest);
     let change = ChangePassword {
         current_password: Secret::new(PASSWORD),
         new_password: Secret::new("battery staple"),
@@ -336,7 +340,7 @@ async fn a_password_that_changed_meanwhile_fences_a_login(world: World) {
 async fn people_are_found_by_address_or_by_the_beginning_of_their_name(world: World) {
     let here = world.instance().await;
     let ann = register(&here, "ann@example.com", "Ann").await;
-    let actor = here.app.authenticate(ann.access_token.expose()).await;
+    let actor = here.app.authenticate(ann.access_token.expose(), Api::Rest);
     let actor = actor.unwrap();
     for name in ["Émile", "émilie", "50%_off", "50 cents", "back\\slash"] {
         world.person(name).await;
@@ -377,15 +381,14 @@ async fn people_are_found_by_address_or_by_the_beginning_of_their_name(world: Wo
 async fn a_journal_that_fails_does_not_fail_a_login(world: World) {
     let here = world.instance().await;
     let ann = register(&here, "ann@example.com", "Ann").await;
-    let actor = here.app.authenticate(ann.access_token.expose()).await;
+    let actor = here.app.authenticate(ann.access_token.expose(), Api::Rest);
     let actor = actor.unwrap();
     let rename = "ALTER TABLE journal RENAME TO journal_away";
     world.execute(rename, vec![]).await;
     let second = login(&here.app, "ann@example.com", PASSWORD).await.unwrap();
     assert!(
         here.app
-            .authenticate(second.access_token.expose())
-            .await
+            .authenticate(second.access_token.expose(), Api::Rest)
             .is_ok()
     );
     let room = ann.user.room_id;

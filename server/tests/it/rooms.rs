@@ -9,7 +9,7 @@ use roost_schema::{
     RoomType, Secret, UserId,
 };
 use roost_server::{
-    app::{Actor, App, Origin},
+    app::{Actor, Api, App, Origin},
     store::{ActingMember, ROOMS_PER_PERSON_MAX, RoomError},
 };
 
@@ -373,7 +373,7 @@ async fn a_persons_own_room_is_theirs_alone_and_stays_as_it_is(world: World) {
     };
     let signed_in = here.app.register(&origin, input).await.unwrap();
     let token = signed_in.access_token.expose();
-    let alice = here.app.authenticate(token).await.unwrap();
+    let alice = here.app.authenticate(token, Api::Rest).unwrap();
     let own = signed_in.user.room_id;
 
     assert_eq!(own, RoomId::of_user(alice.user_id));

@@ -6,7 +6,7 @@ use roost_schema::{
     ErrorCode, ItemId, Kind, Login, NameSession, Op, Refresh, Register, RoomEvent, RoomId, Secret,
     SessionId, SessionState, SignedIn,
 };
-use roost_server::app::{Actor, Result};
+use roost_server::app::{Actor, Api, Result};
 use std::collections::HashMap;
 
 on_each_database!(
@@ -35,7 +35,7 @@ async fn a_refresh_token_is_exchanged_once(world: World) {
     assert_ne!(second.refresh_token, first.refresh_token);
     let third = refresh(&here, &second).await.unwrap();
     for signed_in in [&first, &second, &third] {
-        assert!(actor(&here, signed_in).await.is_ok());
+        assert!(actor(&here, signed_in).is_ok());
     }
 
     let end = here.app.session_end(first.session.id);
@@ -43,10 +43,7 @@ async fn a_refresh_token_is_exchanged_once(world: World) {
     assert_eq!(code(reused), ErrorCode::SessionRevoked);
     assert!(end.is_cancelled());
     for signed_in in [&first, &second, &third] {
-        assert_eq!(
-            code(actor(&here, signed_in).await),
-            ErrorCode::SessionRevoked
-        );
+        assert_eq!(code(actor(&here, signed_in)), ErrorCode::SessionRevoked);
         assert_eq!(
             code(refresh(&here, signed_in).await),
             ErrorCode::SessionRevoked
@@ -68,7 +65,7 @@ async fn two_tabs_may_refresh_at_once(world: World) {
     here.store.clock.advance(TimeDelta::minutes(4));
     for tab in [&one, &two] {
         let next = refresh(&here, tab).await.unwrap();
-        assert!(actor(&here, &next).await.is_ok());
+        assert!(actor(&here, &next).is_ok());
         assert!(refresh(&here, &next).await.is_ok());
     }
 }
@@ -117,12 +114,12 @@ async fn an_access_token_expires_by_the_databases_clock(world: World) {
     assert!(lifetime <= TimeDelta::seconds(300) && lifetime > TimeDelta::seconds(290));
     // Whole seconds in the token, and 5 s that clocks may differ by.
     here.store.clock.advance(lifetime + TimeDelta::seconds(3));
-    assert!(actor(&here, &signed_in).await.is_ok());
+    assert!(actor(&here, &signed_in).is_ok());
     here.store.clock.advance(TimeDelta::seconds(3));
-    let expired = actor(&here, &signed_in).await;
+    let expired = actor(&here, &signed_in);
     assert_eq!(code(expired), ErrorCode::Unauthenticated);
     let renewed = refresh(&here, &signed_in).await.unwrap();
-    assert!(actor(&here, &renewed).await.is_ok());
+    assert!(actor(&here, &renewed).is_ok());
 }
 
 async fn a_session_that_is_not_refreshed_ends(world: World) {
@@ -131,11 +128,11 @@ async fn a_session_that_is_not_refreshed_ends(world: World) {
     here.store.clock.advance(TimeDelta::days(29));
     let used = refresh(&here, &login(&here, "ann").await).await.unwrap();
     here.app.expire_sessions().await.unwrap();
-    let ann = actor(&here, &used).await.unwrap();
+    let ann = actor(&here, &used).unwrap();
     assert_eq!(here.app.list_sessions(&ann).await.unwrap().len(), 2);
 
     here.store.clock.advance(TimeDelta::days(1));
-    let ann = actor(&here, &refresh(&here, &used).await.unwrap()).await;
+    let ann = actor(&here, &refresh(&here, &used).await.unwrap());
     let ann = ann.unwrap();
     let left = here.app.list_sessions(&ann).await.unwrap();
     assert_eq!(left.len(), 1);
@@ -164,8 +161,8 @@ async fn a_session_that_is_not_refreshed_ends(world: World) {
 async fn sessions_are_named_and_revoked_by_their_person_only(world: World) {
     let here = world.instance().await;
     let first = register(&here, "ann").await;
-    let bob = actor(&here, &register(&here, "bob").await).await.unwrap();
-    let ann = actor(&here, &first).await.unwrap();
+    let bob = actor(&here, &register(&here, "bob").await).unwrap();
+    let ann = actor(&here, &first).unwrap();
     here.store.clock.advance(TimeDelta::seconds(1));
     let phone = login(&here, "ann").await;
     let laptop = login(&here, "ann").await;
@@ -195,7 +192,7 @@ async fn sessions_are_named_and_revoked_by_their_person_only(world: World) {
         .await
         .unwrap();
     assert!(end.is_cancelled());
-    assert_eq!(code(actor(&here, &phone).await), ErrorCode::SessionRevoked);
+    assert_eq!(code(actor(&here, &phone)), ErrorCode::SessionRevoked);
     // A retry after a lost answer is no error.
     here.app
         .revoke_session(&ann, phone.session.id)
@@ -204,10 +201,10 @@ async fn sessions_are_named_and_revoked_by_their_person_only(world: World) {
 
     assert_eq!(here.app.revoke_other_sessions(&ann).await.unwrap(), 1);
     assert_eq!(here.app.revoke_other_sessions(&ann).await.unwrap(), 0);
-    assert_eq!(code(actor(&here, &laptop).await), ErrorCode::SessionRevoked);
-    assert!(actor(&here, &first).await.is_ok());
+    assert_eq!(code(actor(&here, &laptop)), ErrorCode::SessionRevoked);
+    assert!(actor(&here, &first).is_ok());
     here.app.logout(&ann).await.unwrap();
-    assert_eq!(code(actor(&here, &first).await), ErrorCode::SessionRevoked);
+    assert_eq!(code(actor(&here, &first)), ErrorCode::SessionRevoked);
     assert_eq!(
         code(refresh(&here, &first).await),
         ErrorCode::SessionRevoked
@@ -231,18 +228,18 @@ async fn one_session_more_than_allowed_ends_the_oldest(world: World) {
             .await;
     }
     let end = here.app.session_end(oldest.session.id);
-    assert!(actor(&here, &oldest).await.is_ok());
+    assert!(actor(&here, &oldest).is_ok());
     let newest = login(&here, "ann").await;
     assert!(end.is_cancelled());
-    assert_eq!(code(actor(&here, &oldest).await), ErrorCode::SessionRevoked);
-    let ann = actor(&here, &newest).await.unwrap();
+    assert_eq!(code(actor(&here, &oldest)), ErrorCode::SessionRevoked);
+    let ann = actor(&here, &newest).unwrap();
     assert_eq!(here.app.list_sessions(&ann).await.unwrap().len(), 100);
 }
 
 async fn a_revocation_and_the_signing_key_outlive_the_process(world: World) {
     let before = world.instance().await;
     let (kept, ended) = (register(&before, "ann").await, login(&before, "ann").await);
-    let ann = actor(&before, &kept).await.unwrap();
+    let ann = actor(&before, &kept).unwrap();
     before
         .app
         .revoke_session(&ann, ended.session.id)
@@ -252,15 +249,15 @@ async fn a_revocation_and_the_signing_key_outlive_the_process(world: World) {
 
     let after = world.instance().await;
     after.app.load_revocations().await.unwrap();
-    assert!(actor(&after, &kept).await.is_ok());
-    assert_eq!(code(actor(&after, &ended).await), ErrorCode::SessionRevoked);
+    assert!(actor(&after, &kept).is_ok());
+    assert_eq!(code(actor(&after, &ended)), ErrorCode::SessionRevoked);
     assert!(after.app.session_end(ended.session.id).is_cancelled());
 }
 
 async fn each_change_of_a_session_is_told_in_the_persons_own_room(world: World) {
     let here = world.instance().await;
     let first = register(&here, "ann").await;
-    let ann = actor(&here, &first).await.unwrap();
+    let ann = actor(&here, &first).unwrap();
     let phone = login(&here, "ann").await;
     let told = sessions_told(&here, &ann).await;
     assert_eq!(told[&item(&phone)].as_deref(), Some("tests/1.0"));
@@ -335,8 +332,9 @@ async fn refresh(here: &Instance, signed_in: &SignedIn) -> Result<SignedIn> {
     here.app.refresh(&origin(), input).await
 }
 
-async fn actor(here: &Instance, signed_in: &SignedIn) -> Result<Actor> {
-    here.app.authenticate(signed_in.access_token.expose()).await
+fn actor(here: &Instance, signed_in: &SignedIn) -> Result<Actor> {
+    here.app
+        .authenticate(signed_in.access_token.expose(), Api::Rest)
 }
 
 fn code<T: std::fmt::Debug>(refused: Result<T>) -> ErrorCode {

@@ -134,22 +134,22 @@ async fn a_retry_on_another_route_has_one_effect(world: World) {
         for id in [None, Some(ItemId::generate())] {
             let pair = format!("{first:?}-{second:?}-{}", id.is_some());
             let op_id = |what: &str| Some(format!("{what}-{pair}").parse::<OpId>().unwrap());
-            let send = SendMessage {
+            let input = SendMessage {
                 id,
                 op_id: op_id("send"),
                 ..message("hello")
             };
-            let sent = alice.send(first, board.id, send.clone()).await.unwrap();
+            let sent = alice.send(first, board.id, input.clone()).await.unwrap();
             // Nothing was written twice before.
             assert_eq!(sent.seq, next_seq.unwrap_or(sent.seq), "{pair}");
-            let again = alice.send(second, board.id, send.clone()).await;
+            let again = alice.send(second, board.id, input.clone()).await;
             assert_eq!(again.unwrap(), sent, "{pair}");
             let put = PutItem {
                 room: board.id,
                 kind: "message".into(),
                 item: id,
                 body: json!({ "text": "hello" }),
-                op_id: send.op_id,
+                op_id: input.op_id,
                 if_match: None,
             };
             let put = alice.socket().await.put_item(&put).await.unwrap();

@@ -23,12 +23,14 @@ impl App {
     /// Creates or changes an item of any kind clients may write; else `unsupported_kind`.
     pub fn put_item(&self, actor: &Actor, input: PutItem) -> Queued<RoomEvent> {
         let room = input.room;
-        self.write(actor, room, put_operation(actor, input), shown)
+        self.write(actor, room, put_operation(actor, input), |entry| {
+            Ok(entry.into())
+        })
     }
 
     /// Deletes an item of any kind clients may write.
     pub fn delete_item(&self, actor: &Actor, input: DeleteItem) -> Queued<RoomEvent> {
-        self.delete(actor, input, delete_any, shown)
+        self.delete(actor, input, delete_any, |entry| Ok(entry.into()))
     }
 
     fn delete<T>(
@@ -61,10 +63,6 @@ impl App {
         };
         self.write(&actor, input.room, Ok(operation), view)
     }
-}
-
-fn shown(entry: Entry) -> Result<RoomEvent> {
-    Ok(entry.into())
 }
 
 /// Judges the deletion of an item as it stands in the room.

@@ -27,6 +27,7 @@ impl World {
                 user_id,
                 session_id,
                 expires_at,
+                api: Api::Rest,
             },
             good: good.expose().to_owned(),
             now,

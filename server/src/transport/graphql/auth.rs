@@ -1,7 +1,7 @@
 //! Who asks: the access token of a request, turned into a person when a field needs one.
 
 use crate::{
-    app::{Actor, App, Error, Origin, Result},
+    app::{Actor, Api, App, Error, Origin, Result},
     transport::{ClientAddress, Shared},
 };
 use async_graphql::Context;
@@ -21,7 +21,7 @@ pub(super) struct Asker {
 /// The use cases, and the person who asks. Counts as one request of theirs, as each root field is.
 pub(super) async fn caller<'a>(ctx: &Context<'a>) -> Result<(&'a App, Actor)> {
     let (app, asker) = anyone(ctx);
-    let actor = asker.authenticate(app).await?;
+    let actor = asker.authenticate(app)?;
     let limits = &ctx.data_unchecked::<Shared>().limits;
     limits.check_account(actor.user_id).await?;
     Ok((app, actor))
@@ -53,9 +53,9 @@ impl Asker {
         }
     }
 
-    pub(super) async fn authenticate(&self, app: &App) -> Result<Actor> {
+    pub(super) fn authenticate(&self, app: &App) -> Result<Actor> {
         let token = self.token.as_deref().ok_or_else(Error::unauthenticated)?;
-        app.authenticate(token).await
+        app.authenticate(token, Api::Graphql)
     }
 }
 

@@ -1,17 +1,14 @@
 //! Puts our code on every GraphQL error, so that resolvers return use-case errors as they are.
 
 use crate::{
-    app::Error,
-    transport::{
-        counts::{self, Api},
-        request::Current,
-    },
+    app::{Api, Error},
+    transport::{counts, request::Current},
 };
 use async_graphql::{
-    ErrorExtensionValues, Request, Response, ServerError, ServerResult, Value,
+    ErrorExtensionValues, Request, Response, ServerError, ServerResult,
     extensions::{
         Extension, ExtensionContext, ExtensionFactory, NextPrepareRequest, NextRequest,
-        NextResolve, NextSubscribe, ResolveInfo,
+        NextSubscribe,
     },
 };
 use futures::{StreamExt, stream::BoxStream};
@@ -26,7 +23,7 @@ use std::{
 pub(super) struct RequestId(pub(super) Current);
 
 /// Makes the extension that adds `code`, `retryAfterMs`, `requestId` and `instance`, and
-/// counts what was refused and what was written.
+/// counts what was refused.
 pub(super) struct ErrorCodes;
 
 impl ExtensionFactory for ErrorCodes {
@@ -61,20 +58,6 @@ impl Extension for OfRequest {
             response
         });
         next.run(ctx, coded.boxed())
-    }
-
-    async fn resolve(
-        &self,
-        ctx: &ExtensionContext<'_>,
-        info: ResolveInfo<'_>,
-        next: NextResolve<'_>,
-    ) -> ServerResult<Option<Value>> {
-        let mutation = (info.parent_type == "Mutation").then_some(info.name);
-        let resolved = next.run(ctx, info).await;
-        if let (Some(mutation), Ok(_)) = (mutation, &resolved) {
-            counts::answered_graphql(mutation);
-        }
-        resolved
     }
 
     async fn prepare_request(

@@ -45,7 +45,7 @@ impl Loader<UserId> for PeopleLoader {
     async fn load(&self, ids: &[UserId]) -> Result<HashMap<UserId, User>, Self::Error> {
         metrics::counter!("roost_graphql_people_batches_total").increment(1);
         let read = async {
-            let actor = self.asker.authenticate(&self.app).await?;
+            let actor = self.asker.authenticate(&self.app)?;
             self.app.read_users(&actor, ids).await
         };
         let users = read.await.map_err(Error::beside)?;

@@ -272,7 +272,7 @@ impl Connection {
                         self.asker.token = Some(token);
                     }
                     let app = &self.graphql.app;
-                    return self.asker.authenticate(app).await.map_err(|error| {
+                    return self.asker.authenticate(app).map_err(|error| {
                         tracing::debug!(%error, "a WebSocket was refused");
                         Ending::of_refusal(error.code())
                     });

@@ -2,7 +2,7 @@
 
 use super::{Problem, Rest};
 use crate::{
-    app::{Actor, Error, Origin},
+    app::{Actor, Api, Error, Origin},
     transport::{ClientAddress, request::bearer},
 };
 use axum::{
@@ -16,7 +16,7 @@ impl FromRequestParts<Rest> for Actor {
 
     async fn from_request_parts(parts: &mut Parts, rest: &Rest) -> Result<Self, Problem> {
         let token = bearer(&parts.headers).ok_or_else(Error::unauthenticated)?;
-        let actor = rest.app.authenticate(token).await?;
+        let actor = rest.app.authenticate(token, Api::Rest)?;
         rest.shared.limits.check_account(actor.user_id).await?;
         Ok(actor)
     }

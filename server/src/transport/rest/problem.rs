@@ -1,11 +1,8 @@
 //! Errors as problem documents (RFC 9457).
 
 use crate::{
-    app::Error,
-    transport::{
-        counts::{self, Api},
-        request::current,
-    },
+    app::{Api, Error},
+    transport::{counts, request::current},
 };
 use axum::{
     Json,

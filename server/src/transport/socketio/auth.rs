@@ -9,7 +9,7 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    app::{Error, RETRY_FENCED, Result},
+    app::{Api, Error, RETRY_FENCED, Result},
     transport::inflow::Overrun,
 };
 use roost_schema::{AuthExpiring, ErrorCode, RenewSocket, Secret};
@@ -48,7 +48,10 @@ pub(super) async fn admit(
         wire.cut();
         return Err(refuse(&TOO_MANY_CONNECTS));
     }
-    match sockets.app.authenticate(handshake.token.expose()).await {
+    match sockets
+        .app
+        .authenticate(handshake.token.expose(), Api::SocketIo)
+    {
         Ok(actor) => {
             wire.name(socket.id);
             wire.settle_in();
@@ -100,7 +103,7 @@ pub(super) fn refresh(
         connection,
     } = caller.clone();
     async move {
-        let renewed = app.authenticate(input.token.as_str()).await?;
+        let renewed = app.authenticate(input.token.as_str(), Api::SocketIo)?;
         if renewed.session_id != actor.session_id {
             return Err(Error::refused(
                 ErrorCode::Invalid,

@@ -6,11 +6,8 @@ use super::{
     outbox::Outbox,
 };
 use crate::{
-    app::Result,
-    transport::{
-        counts::{self, Api},
-        cut_short,
-    },
+    app::{Api, Result},
+    transport::{counts, cut_short},
 };
 use futures::future::BoxFuture;
 use roost_schema::{ErrorCode, Failure};
@@ -50,9 +47,6 @@ pub(super) fn answer<Input, View, Answer>(
             match answer {
                 Ok(answer) => {
                     let answer = answer.await.unwrap_or_else(|| Err(cut_short()));
-                    if answer.is_ok() {
-                        counts::answered_socketio(event);
-                    }
                     reply.send(answer).await;
                 }
                 Err(failure) => reply.fail(failure).await,

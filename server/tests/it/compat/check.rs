@@ -11,6 +11,7 @@ use chrono::TimeDelta;
 use reqwest::Method;
 use roost_client::Endpoint;
 use roost_schema::{RoomId, Seq};
+use roost_server::app::Api;
 use roost_server::store::journal::{Entry, Journal};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
@@ -48,15 +49,17 @@ async fn check_tokens(world: &World, golden: &Golden) {
     let here = world.instance().await;
     here.store.clock.advance(-golden.age());
     let told = &golden.told;
-    let actor = here.app.authenticate(&told.access_token).await.unwrap();
+    let actor = here
+        .app
+        .authenticate(&told.access_token, Api::Rest)
+        .unwrap();
     assert_eq!(actor.user_id.to_string(), told.people["alice"].id);
     let board = room(&told.board);
     let ticket = here.app.read_stream_ticket(&told.ticket, board).unwrap();
     assert_eq!(ticket.actor.user_id, actor.user_id);
     here.store.clock.advance(TimeDelta::hours(1));
     here.app
-        .authenticate(&told.access_token)
-        .await
+        .authenticate(&told.access_token, Api::Rest)
         .expect_err("it has expired");
 }
 

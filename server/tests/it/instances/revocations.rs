@@ -6,7 +6,11 @@ use chrono::TimeDelta;
 use reqwest::Method;
 use roost_client::Socket;
 use roost_schema::{ChangeRole, ErrorCode, Role, RoomId, SessionId};
-use roost_server::{app::Actor, live::Link, store::Horizon};
+use roost_server::{
+    app::{Actor, Api},
+    live::Link,
+    store::Horizon,
+};
 use sea_orm::{ConnectionTrait, TransactionTrait};
 use serde_json::json;
 use std::{future::ready, time::Duration};
@@ -83,6 +87,7 @@ async fn it_is_over_when_the_announcement_was_lost() {
         user_id: laptop.id(),
         session_id: signed_in.session.id,
         expires_at: signed_in.access_expires_at,
+        api: Api::Rest,
     };
     let end = async || silent.app.logout(&actor).await.unwrap();
     is_over(&laptop, board, Via::SocketIo, POLLED, end).await;

@@ -3,7 +3,7 @@
 use super::client::{Mode, Socket};
 use crate::support::{Server, World};
 use roost_schema::{CreateBoard, InviteMember, Register, Role, RoomId, Secret, SendMessage};
-use roost_server::app::{Actor, App, Origin};
+use roost_server::app::{Actor, Api, App, Origin};
 use serde_json::json;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -60,7 +60,7 @@ impl House {
         };
         let signed_in = self.app.register(&origin, register).await.unwrap();
         let token = signed_in.access_token.expose().to_owned();
-        let actor = self.app.authenticate(&token).await.unwrap();
+        let actor = self.app.authenticate(&token, Api::SocketIo).unwrap();
         Person { actor, token }
     }
 

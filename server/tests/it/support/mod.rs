@@ -286,6 +286,7 @@ impl World {
             user_id,
             session_id: SessionId::generate(),
             expires_at: chrono::Utc::now() + chrono::TimeDelta::minutes(5),
+            api: roost_server::app::Api::Rest,
         }
     }
 
