@@ -11,8 +11,6 @@ use std::{collections::HashSet, sync::Arc};
 
 /// Bytes read from the journal at once.
 const CATCH_UP_BYTES: usize = 1_024 * 1_024;
-/// Items kept so that their next change needs no read.
-const ITEMS_KEPT_MAX: usize = 256;
 
 impl Mailbox {
     /// Reads what the journal holds beyond the view, entry by entry, and delivers it.
@@ -104,11 +102,9 @@ impl Mailbox {
         instance.deliveries.count(way, self.room.id(), entries);
         for entry in entries {
             self.view.learn(entry);
-            if self.view.items.len() > ITEMS_KEPT_MAX {
-                self.view.items.clear();
-            }
             self.view.keep(entry);
         }
+        self.view.items.shrink();
         self.view.head = newest.seq;
         if let Some(delivery) = self.room.delivery().as_mut() {
             delivery.deliver(entries, self.view.snapshot());
@@ -119,14 +115,12 @@ impl Mailbox {
     /// Reads the items that the waiting writes look at and the view does not hold. A write that looks at one that cannot
     /// be read is answered so, and leaves `waiting`; the others go on.
     pub(super) async fn read_items(&mut self, waiting: &mut Vec<Mail>) -> Result<(), JournalError> {
-        if self.view.items.len() > ITEMS_KEPT_MAX {
-            self.view.items.clear();
-        }
+        self.view.items.shrink();
         let missing: HashSet<_> = waiting
             .iter()
             .filter(|mail| !mail.write.is_new)
             .map(|mail| mail.write.item)
-            .filter(|item| self.view.item(*item).is_none())
+            .filter(|item| !self.view.items.touch(*item))
             .collect();
         if missing.is_empty() {
             return Ok(());

@@ -12,6 +12,7 @@ mod fence;
 mod hearsay;
 mod inbound;
 mod judging;
+mod kept_items;
 mod limits;
 mod mailbox;
 mod message;

@@ -1,5 +1,6 @@
 //! A room's members and state as of a head: what reads and writes are judged by.
 
+use super::kept_items::KeptItems;
 use crate::store::journal::Entry;
 use roost_schema::{
     Body, Epoch, ErrorCode, ItemId, Kind, MemberState, Op, Position, Role, RoomId, RoomState, Seq,
@@ -25,7 +26,7 @@ pub struct RoomView {
     members: Arc<HashMap<ItemId, (Seq, Option<Role>)>>,
     /// The room's state by the entry of this seq; `None` if it cannot be read.
     state: (Seq, Option<Arc<RoomState>>),
-    pub(super) items: HashMap<ItemId, Entry>,
+    pub(super) items: KeptItems,
 }
 
 impl RoomView {
@@ -36,7 +37,7 @@ impl RoomView {
             head,
             members: Arc::default(),
             state: (Seq::ZERO, None),
-            items: HashMap::new(),
+            items: KeptItems::default(),
         }
     }
 
@@ -74,7 +75,7 @@ impl RoomView {
 
     /// The newest entry of an item the write named, tombstones included.
     pub fn item(&self, item: ItemId) -> Option<&Entry> {
-        self.items.get(&item)
+        self.items.get(item)
     }
 
     pub(super) fn position(&self) -> Position {
@@ -84,7 +85,7 @@ impl RoomView {
     /// Keeps an entry as the state of its item, if it says how the item is.
     pub(super) fn keep(&mut self, entry: &Entry) {
         if entry.op.sets_state() {
-            self.items.insert(entry.item, entry.clone());
+            self.items.keep(entry.clone());
         }
     }
 
@@ -136,7 +137,7 @@ impl RoomView {
     /// The same without items: what readers are judged by.
     pub(super) fn snapshot(&self) -> Arc<Self> {
         Arc::new(Self {
-            items: HashMap::new(),
+            items: KeptItems::default(),
             members: Arc::clone(&self.members),
             state: self.state.clone(),
             ..*self

@@ -1,0 +1,122 @@
+//! The items that a room's mailbox looked at last, so that their next change needs no read.
+
+use crate::store::journal::Entry;
+use lru::LruCache;
+use roost_schema::ItemId;
+
+/// Bytes of items that an active room keeps.
+const KEPT_BYTES_MAX: usize = 512 * 1_024;
+/// What an entry takes besides its body.
+const ENTRY_BYTES: usize = 256;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct KeptItems {
+    /// Made with the first: most views have none.
+    entries: Option<LruCache<ItemId, Entry>>,
+    bytes: usize,
+}
+
+impl KeptItems {
+    /// The newest entry of an item, if it is here.
+    pub(super) fn get(&self, item: ItemId) -> Option<&Entry> {
+        self.entries.as_ref()?.peek(&item)
+    }
+
+    /// Whether the item is here. If so, it is used from now on later than all others.
+    pub(super) fn touch(&mut self, item: ItemId) -> bool {
+        let used = self.entries.as_mut().and_then(|it| it.get(&item));
+        used.is_some()
+    }
+
+    /// Keeps an entry as its item's newest, however many bytes there are.
+    pub(super) fn keep(&mut self, entry: Entry) {
+        let entries = self.entries.get_or_insert_with(LruCache::unbounded);
+        self.bytes += size(&entry);
+        if let Some(before) = entries.put(entry.item, entry) {
+            self.bytes -= size(&before);
+        }
+    }
+
+    /// Lets go of those that were not used for longest, until what is kept is within its bounds. Not while writes are
+    /// judged: an item that is not here is taken for one that does not exist.
+    pub(super) fn shrink(&mut self) {
+        while self.bytes > KEPT_BYTES_MAX
+            && let Some(entries) = &mut self.entries
+            && let Some((_, gone)) = entries.pop_lru()
+        {
+            self.bytes -= size(&gone);
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+fn size(entry: &Entry) -> usize {
+    entry.body.as_str().len() + ENTRY_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::journal::RequestHash;
+    use roost_schema::{Body, Kind, Op, RoomId, Seq, UserId};
+
+    fn entry(item: ItemId, seq: u64, body_bytes: usize) -> Entry {
+        Entry {
+            room: RoomId::generate(),
+            seq: Seq(seq),
+            item,
+            kind: Kind::Message,
+            op: Op::Put,
+            body: Body::encode(&"x".repeat(body_bytes)).unwrap(),
+            actor: UserId::generate(),
+            op_id: None,
+            request_hash: RequestHash([0; 32]),
+            asked_hash: None,
+            at: chrono::Utc::now(),
+            born: Seq(seq),
+            current: true,
+        }
+    }
+
+    #[test]
+    fn what_was_used_last_stays_and_no_more_than_the_bytes() {
+        let mut kept = KeptItems::default();
+        let items: Vec<_> = (0..10_000).map(|_| ItemId::generate()).collect();
+        for (seq, item) in (1..).zip(&items) {
+            kept.keep(entry(*item, seq, 100));
+            assert!(kept.touch(items[0]));
+            kept.shrink();
+            assert!(kept.bytes <= KEPT_BYTES_MAX);
+        }
+        let is_here = |item: &&ItemId| kept.get(**item).is_some();
+        assert!(items.iter().rev().take(1_000).all(|item| is_here(&item)));
+        assert_eq!(items.iter().take(1_000).filter(is_here).count(), 1);
+    }
+
+    #[test]
+    fn a_newer_entry_takes_the_place_of_the_older() {
+        let mut kept = KeptItems::default();
+        let item = ItemId::generate();
+        for seq in 1..1_000 {
+            kept.keep(entry(item, seq, 10_000));
+        }
+        kept.shrink();
+        assert_eq!(kept.get(item).unwrap().seq, Seq(999));
+        assert!(kept.bytes < 11_000);
+        kept.clear();
+        assert!(!kept.touch(item) && kept.bytes == 0);
+    }
+
+    #[test]
+    fn one_that_is_larger_than_all_is_kept_until_it_was_judged() {
+        let mut kept = KeptItems::default();
+        let item = ItemId::generate();
+        kept.keep(entry(item, 1, 2 * KEPT_BYTES_MAX));
+        assert!(kept.get(item).is_some());
+        kept.shrink();
+        assert!(kept.get(item).is_none() && kept.bytes == 0);
+    }
+}
