@@ -114,7 +114,7 @@ impl App {
 
     /// Ends the session that asks.
     pub async fn logout(&self, actor: &Actor) -> Result<()> {
-        self.revoke_session(actor, actor.session_id).await
+        self.end_session(actor, actor.session_id).await
     }
 
     /// Changes the password and ends every other session.

@@ -46,12 +46,18 @@ impl App {
 
     /// Ends one of one's own sessions, this one included. Its sockets close within a second.
     pub async fn revoke_session(&self, actor: &Actor, session: SessionId) -> Result<()> {
+        self.end_session(actor, session).await?;
+        actor.api.count_write();
+        Ok(())
+    }
+
+    /// The same where it is no write of one's own things: signing out.
+    pub(super) async fn end_session(&self, actor: &Actor, session: SessionId) -> Result<()> {
         if !self.store.sessions.end(actor.user_id, session).await? {
             return Err(no_such_session());
         }
         self.end_everywhere(&[session]);
         self.tell_person(actor.user_id).await;
-        actor.api.count_write();
         Ok(())
     }
 

@@ -124,6 +124,9 @@ async fn metrics_tell_what_was_acknowledged_refused_and_delivered() {
         alice.send(via, room, message("hi")).await.unwrap();
     }
     alice.read_room(RoomId::generate()).await.unwrap_err();
+    // Signing in and out writes into no room.
+    let again = alice.sign_in().await;
+    again.client().logout().await.unwrap();
     let page = page().await;
     for expected in [
         // The board, and a message.
