@@ -102,9 +102,8 @@ impl Mailbox {
         instance.deliveries.count(way, self.room.id(), entries);
         for entry in entries {
             self.view.learn(entry);
-            self.view.keep(entry);
+            self.view.follow(entry);
         }
-        self.view.items.shrink();
         self.view.head = newest.seq;
         if let Some(delivery) = self.room.delivery().as_mut() {
             delivery.deliver(entries, self.view.snapshot());

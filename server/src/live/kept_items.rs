@@ -4,8 +4,8 @@ use crate::store::journal::Entry;
 use lru::LruCache;
 use roost_schema::ItemId;
 
-/// Bytes of items that an active room keeps.
-const KEPT_BYTES_MAX: usize = 512 * 1_024;
+/// Bytes of items that an active room keeps: some 600 short ones.
+const KEPT_BYTES_MAX: usize = 256 * 1_024;
 /// What an entry takes besides its body.
 const ENTRY_BYTES: usize = 256;
 
@@ -26,6 +26,13 @@ impl KeptItems {
     pub(super) fn touch(&mut self, item: ItemId) -> bool {
         let used = self.entries.as_mut().and_then(|it| it.get(&item));
         used.is_some()
+    }
+
+    /// Takes an entry as its item's newest, if the item is here: nobody here may ever ask for another.
+    pub(super) fn follow(&mut self, entry: &Entry) {
+        if self.touch(entry.item) {
+            self.keep(entry.clone());
+        }
     }
 
     /// Keeps an entry as its item's newest, however many bytes there are.
@@ -92,7 +99,7 @@ mod tests {
             assert!(kept.bytes <= KEPT_BYTES_MAX);
         }
         let is_here = |item: &&ItemId| kept.get(**item).is_some();
-        assert!(items.iter().rev().take(1_000).all(|item| is_here(&item)));
+        assert!(items.iter().rev().take(500).all(|item| is_here(&item)));
         assert_eq!(items.iter().take(1_000).filter(is_here).count(), 1);
     }
 

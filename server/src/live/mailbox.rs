@@ -209,7 +209,12 @@ impl Mailbox {
     }
 
     /// Brings writes into the journal and answers every one of them.
-    async fn commit(&mut self, mut waiting: Vec<Mail>) {
+    async fn commit(&mut self, waiting: Vec<Mail>) {
+        self.commit_all(waiting).await;
+        self.view.items.shrink();
+    }
+
+    async fn commit_all(&mut self, mut waiting: Vec<Mail>) {
         let mut failures = 0;
         let mut races = 0;
         while !waiting.is_empty() {

@@ -89,6 +89,13 @@ impl RoomView {
         }
     }
 
+    /// The same for an entry that was delivered, if its item was looked at here.
+    pub(super) fn follow(&mut self, entry: &Entry) {
+        if entry.op.sets_state() {
+            self.items.follow(entry);
+        }
+    }
+
     /// Takes in what an entry says of members and room; the newest entry of an item wins. When a room is loaded and when
     /// it is followed alike: a member whose role cannot be read has no rights, a room whose state cannot is archived.
     pub(super) fn learn(&mut self, entry: &Entry) {
