@@ -91,7 +91,7 @@ impl<K: ItemKind> Put<K> {
             asked_hash: self.asked_hash(room),
             item: self.item,
             is_new: self.is_new,
-            bytes: json_bytes(&self.draft).max(json_bytes(&self.patch)),
+            bytes: json_bytes(&self.draft) + json_bytes(&self.patch),
             judge: Box::new(move |room| self.judge(room)),
         }
     }

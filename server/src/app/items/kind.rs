@@ -18,9 +18,10 @@ pub(super) trait ItemKind: Serialize + DeserializeOwned + Send + Sync + 'static 
     /// Where there is none.
     const MISSING: Refusal;
 
-    /// What clients write of a new one, checked.
+    /// What clients write of a new one, checked. Its JSON is part of a hash that is kept (`operations::Asked`): a field that a later
+    /// release adds is left out while it is absent, or every retry across the upgrade is refused.
     type Draft: Serialize + Send + Sync + 'static;
-    /// What clients write of one that is there, checked. A draft for one that is there changes all that it names.
+    /// What clients write of one that is there, checked; as JSON, the same holds. A draft for one that is there changes all that it names.
     type Patch: Serialize + for<'a> From<&'a Self::Draft> + Send + Sync + 'static;
 
     /// Reads what a client wrote of a new one. Errors: `invalid`, `too_large`.

@@ -214,7 +214,7 @@ fn arguments(text: &str, room: RoomId) -> Option<(&'static str, String)> {
             "'{room}', 200000, array[200001, 200002], array[md5('50001')::uuid, md5('50004')::uuid],
             array['message', 'message'], array['put', 'put'], array['{room}', '{room}']::uuid[],
             array['one', 'two'], array['', '']::bytea[], array[0, 0], array[50001, 50004],
-            array[true, true], array[2, 2], array['{{}}', '{{}}']"
+            array[true, true], array[2, 2], array['{{}}', '{{}}'], array['', '']::bytea[]"
         );
         ("append", changes)
     } else if has("journal_floor AS f") {
