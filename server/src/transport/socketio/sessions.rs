@@ -10,8 +10,9 @@ use tokio_util::future::FutureExt;
 
 /// How long to wait after the room could not be loaded.
 const JOURNAL_RETRY: Duration = Duration::from_secs(1);
-/// A session's time comes from the instance it began on, whose clock follows the database's as this one's does.
-const CLOCKS_DIFFER_MAX: TimeDelta = TimeDelta::seconds(1);
+/// A login says when it began, and is committed later, within the 2 s of a statement: by the clock of its instance, which
+/// follows the database's as this one's does.
+const LOGIN_TAKES_MAX: TimeDelta = TimeDelta::seconds(3);
 
 /// Follows the person's own room until the socket ends.
 pub(super) async fn follow(connection: &Connection, outbox: &Outbox) {
@@ -81,7 +82,7 @@ impl Logins {
     fn of(connection: &Connection) -> Self {
         let own = ItemId::of_session(connection.actor().session_id);
         Self {
-            since: connection.app.now() - CLOCKS_DIFFER_MAX,
+            since: connection.app.now() - LOGIN_TAKES_MAX,
             known: HashSet::from([own]),
         }
     }
