@@ -4,7 +4,7 @@
 #   docker run --publish 4000:4000 --volume roost-data:/var/lib/roost/data roost:local
 #
 # That is one instance with an SQLite file; docker-compose.yml starts three with all they need.
-# `cargo xtask containers` checks what can be checked of these files without an engine.
+# `cargo xtask containers` lints this file; it builds nothing.
 
 # The browser bundles that the server embeds: the same files as `cargo xtask assets` makes.
 FROM node:24.21.0-bookworm-slim AS page
