@@ -21,67 +21,23 @@ const READY_PATIENCE: Duration = Duration::from_mins(1);
 const LOG_FILE: &str = "roost.log";
 const LOG_TAIL_LINES: usize = 10;
 
-/// How the server is compiled.
-#[derive(Clone, Copy, Debug)]
-enum Profile {
-    /// As the tests are.
-    Debug,
-    /// Quick to build, and quick enough to be tried out.
-    Try,
-    /// As it is shipped.
-    Release,
-}
-
-impl Profile {
-    /// Cargo's name for it.
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Debug => "dev",
-            Self::Try => "try",
-            Self::Release => "release",
-        }
-    }
-
-    /// The folder in the target folder.
-    const fn folder(self) -> &'static str {
-        match self {
-            Self::Debug => "debug",
-            Self::Try => "try",
-            Self::Release => "release",
-        }
-    }
-}
-
 /// Builds the server and gives its path.
 pub fn build(debug: bool) -> Result<PathBuf> {
     build_in(&workspace::root(), &workspace::target_folder(), debug)
 }
 
-/// The same for somebody who tries Roost out, alone or as a cluster: in minutes, where the shipped one takes a quarter
-/// of an hour.
-pub fn build_to_try() -> Result<PathBuf> {
-    let (tree, target) = (workspace::root(), workspace::target_folder());
-    compile(&tree, &target, Profile::Try)
-}
-
 /// Builds the server of a tree into a target folder.
 pub(crate) fn build_in(tree: &Path, target: &Path, debug: bool) -> Result<PathBuf> {
-    let profile = if debug {
-        Profile::Debug
-    } else {
-        Profile::Release
-    };
-    compile(tree, target, profile)
-}
-
-fn compile(tree: &Path, target: &Path, profile: Profile) -> Result<PathBuf> {
     let mut command = tied("cargo", DeathSignal::Terminate, None);
     // With the whole workspace selected its features are those of the tests: nothing is built twice.
     command.args(["build", "--locked", "--workspace", "--bin", "roost"]);
-    command.args(["--profile", profile.name()]);
+    if !debug {
+        command.arg("--release");
+    }
     command.env("CARGO_TARGET_DIR", target).current_dir(tree);
     process::run(&mut command)?;
-    Ok(target.join(profile.folder()).join("roost"))
+    let profile = if debug { "debug" } else { "release" };
+    Ok(target.join(profile).join("roost"))
 }
 
 /// A server whose data outlives it.

@@ -28,18 +28,18 @@ pub struct Arguments {
     /// How many instances.
     #[arg(long, requires = "cluster", default_value_t = INSTANCES)]
     instances: usize,
-    /// Uses the unoptimised server.
-    #[arg(long, requires = "cluster")]
-    debug: bool,
+    /// Uses the server as it is shipped: its build takes a quarter of an hour.
+    #[arg(long)]
+    release: bool,
 }
 
 /// Builds everything, serves until Ctrl-C and prints where to look.
 pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.cluster {
-        return cluster::run(arguments.instances, arguments.debug);
+        return cluster::run(arguments.instances, !arguments.release);
     }
     assets::run()?;
-    let roost = roost::build_to_try()?;
+    let roost = roost::build(!arguments.release)?;
     let addresses = addresses(&roost)?;
     let mut serve = tied(&roost, DeathSignal::Terminate, None);
     let mut server = serve.arg("serve").current_dir(workspace::root()).spawn()?;

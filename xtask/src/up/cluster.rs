@@ -13,11 +13,7 @@ const PORT: u16 = 8080;
 
 pub(super) fn run(instances: usize, debug: bool) -> Result<()> {
     assets::run()?;
-    let program = if debug {
-        roost::build(debug)?
-    } else {
-        roost::build_to_try()?
-    };
+    let program = roost::build(debug)?;
     let is_taken = ports::is_listened_on(PORT);
     let mut cluster = Cluster::start(Options {
         instances,
