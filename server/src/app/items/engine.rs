@@ -4,7 +4,7 @@ use super::kind::ItemKind;
 use crate::{
     app::{
         Actor, App, Error, Permission, Result,
-        access::{permit, permit_writing},
+        access::permit_writing,
         operations::{Asked, Operation},
         page::{Cursor, page_limit},
     },
@@ -78,26 +78,21 @@ impl<K: ItemKind> Put<K> {
         }
     }
 
-    /// `request_hash`: as the route's own releases before have it.
+    /// `request_hash`: by the route, as earlier releases compare it.
     pub(super) fn into_operation(
         self,
         room: RoomId,
         op_id: Option<OpId>,
         request_hash: RequestHash,
     ) -> Operation {
-        Operation {
-            op_id,
-            request_hash,
-            asked_hash: self.asked_hash(room),
-            item: self.item,
-            is_new: self.is_new,
-            bytes: json_bytes(&self.draft) + json_bytes(&self.patch),
-            judge: Box::new(move |room| self.judge(room)),
-        }
-    }
-
-    fn asked_hash(&self, room: RoomId) -> RequestHash {
-        let asked = |body| Asked {
+        let body = match &self.draft {
+            Some(draft) => Body::encode(draft).ok(),
+            None => Body::encode(&self.patch).ok(),
+        };
+        let body_bytes = body.as_ref().map_or(0, |body| body.as_str().len());
+        // A patch made of a draft holds as much again.
+        let copies = usize::from(self.draft.is_some()) + usize::from(self.patch.is_some());
+        let asked = Asked {
             room,
             item: (!self.is_new).then_some(self.item),
             kind: Some(K::KIND),
@@ -105,9 +100,14 @@ impl<K: ItemKind> Put<K> {
             body,
             if_match: self.if_match,
         };
-        match &self.draft {
-            Some(draft) => asked(Body::encode(draft).ok()).hash(),
-            None => asked(Body::encode(&self.patch).ok()).hash(),
+        Operation {
+            op_id,
+            request_hash,
+            asked_hash: asked.hash(),
+            item: self.item,
+            is_new: self.is_new,
+            bytes: copies * body_bytes,
+            judge: Box::new(move |room| self.judge(room)),
         }
     }
 
@@ -217,11 +217,6 @@ impl App {
     }
 }
 
-/// Checks that an actor may see the room at all, before it is looked at what is in it.
-pub(super) fn permit_reading(room: &RoomView, actor: &Actor) -> Result<(), Refusal> {
-    permit(room, actor, Permission::Read).map(drop)
-}
-
 /// The item an entry holds, unless it is deleted or of another kind.
 fn living<K: ItemKind>(entry: Option<&Entry>) -> Option<(&Entry, K)> {
     let entry = entry.filter(|entry| entry.kind == K::KIND && entry.op == Op::Put)?;
@@ -243,11 +238,6 @@ fn refuse_stale(if_match: Option<Seq>, entry: &Entry) -> Result<(), Refusal> {
         Some(seq) if seq != entry.seq => Err(STALE),
         _ => Ok(()),
     }
-}
-
-/// What it holds in memory, about.
-fn json_bytes(written: &impl serde::Serialize) -> usize {
-    serde_json::to_vec(written).map_or(0, |json| json.len())
 }
 
 const fn refusal(code: ErrorCode, sentence: &'static str) -> Refusal {

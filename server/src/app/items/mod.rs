@@ -5,14 +5,15 @@ mod kind;
 mod messages;
 
 use super::{
-    Actor, App, Error, Queued, Result,
+    Actor, App, Error, Permission, Queued, Result,
+    access::permit,
     operations::{Asked, Operation, request_hash},
 };
 use crate::{
     live::{Change, Refusal, RoomView},
     store::journal::Entry,
 };
-use engine::{Put, permit_reading};
+use engine::Put;
 use kind::ItemKind;
 use roost_schema::{DeleteItem, ErrorCode, Kind, MessageState, Op, PutItem, RoomEvent, Seq};
 
@@ -57,7 +58,7 @@ impl App {
             is_new: false,
             bytes: 0,
             judge: Box::new(move |room| {
-                permit_reading(room, &actor)?;
+                permit(room, &actor, Permission::Read)?;
                 rule(room, &actor, room.item(item), if_match)
             }),
         };
