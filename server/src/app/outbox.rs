@@ -68,7 +68,7 @@ impl App {
         Ok(())
     }
 
-    /// The same for what nobody asked for.
+    /// The same without counting a write: for what follows from another change.
     pub(super) async fn relay_room(&self, room: RoomId, events: usize) -> Result<()> {
         let events = u32::try_from(events).unwrap_or(u32::MAX);
         let patience = RELAY_WAIT_MAX + EVENT_WAIT_MAX.saturating_mul(events);

@@ -51,7 +51,7 @@ impl App {
         Ok(())
     }
 
-    /// The same where it is no write of one's own things: signing out.
+    /// The same, not counted as a write: signing out is none.
     pub(super) async fn end_session(&self, actor: &Actor, session: SessionId) -> Result<()> {
         if !self.store.sessions.end(actor.user_id, session).await? {
             return Err(no_such_session());

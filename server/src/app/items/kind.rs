@@ -15,7 +15,7 @@ pub(super) trait ItemKind: Serialize + DeserializeOwned + Send + Sync + 'static 
     const KIND: Kind;
     /// What it takes to write one's own.
     const WRITE: Permission;
-    /// Where there is none.
+    /// What is answered where there is none.
     const MISSING: Refusal;
 
     /// What clients write of a new one, checked. Its JSON is part of a hash that is kept (`operations::Asked`): a field that a later
