@@ -1,13 +1,21 @@
 //! Whom of the system a suite reached, told by each instance's own metrics; and which instances its sockets are on.
 
 use super::system::System;
+use crate::{interrupt, process};
 use anyhow::{Context, Result, bail};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 /// How many instances a suite must reach: with one, it has shown nothing of the others.
 const REACHED_MIN: usize = 2;
 /// What is asked by whoever watches over an instance, not by clients.
 const HEALTH_ROUTES: [&str; 4] = ["/livez", "/readyz", "/healthz", "/lb-status"];
 const SOCKETIO_ROUTES: [&str; 2] = ["/socket.io", "/socket.io/"];
+const SOCKETS: &str = "roost_sockets";
+/// Longer than the longest pause of a stock client before it connects again, which is 5 s.
+const MOVE_PATIENCE: Duration = Duration::from_secs(6);
 
 /// Which requests show that a suite reached an instance.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,7 +59,7 @@ impl Reach {
     pub(super) fn restart(&mut self, system: &mut System, signal: &str) -> Result<()> {
         let mut holders = Vec::new();
         for (index, instance) in system.instances().iter().enumerate() {
-            if value(&instance.metrics()?, "roost_sockets") > 0.0 {
+            if value(&instance.metrics()?, SOCKETS) > 0.0 {
                 holders.push(index);
             }
         }
@@ -67,7 +75,8 @@ impl Reach {
                 "SIGKILL" => instance.kill_nine()?,
                 other => bail!("a script asked to restart the server by {other}"),
             }
-            instance.restart()?;
+            wait_for_move(system, index)?;
+            system.instance(index)?.restart()?;
             self.before[index] = 0;
             system.wait_for_caddy(index)?;
             println!("(instance {} was restarted by {signal})", index + 1);
@@ -93,6 +102,24 @@ impl Evidence {
             Self::SocketIo => SOCKETIO_ROUTES.contains(&route),
         }
     }
+}
+
+/// Leaves clients the time to go on elsewhere while an instance is gone. Some cannot: those that are not back in time
+/// wait for it.
+fn wait_for_move(system: &System, gone: usize) -> Result<()> {
+    let instances = system.instances().iter().enumerate();
+    let others: Vec<_> = instances.filter(|(index, _)| *index != gone).collect();
+    let deadline = Instant::now() + MOVE_PATIENCE;
+    while !others.is_empty() && Instant::now() < deadline {
+        interrupt::check()?;
+        for (_, instance) in &others {
+            if value(&instance.metrics()?, SOCKETS) > 0.0 {
+                return Ok(());
+            }
+        }
+        thread::sleep(process::POLL);
+    }
+    Ok(())
 }
 
 fn judge(answered: &[u64]) -> Result<String> {
