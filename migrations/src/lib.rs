@@ -11,6 +11,7 @@ mod m0005_open_words;
 mod m0006_revocation_order;
 mod m0007_speaks;
 mod m0008_asked_hash;
+mod m0009_terms;
 mod patient;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_revocation_order::Migration),
             Box::new(m0007_speaks::Migration),
             Box::new(m0008_asked_hash::Migration),
+            Box::new(m0009_terms::Migration),
         ]
     }
 }

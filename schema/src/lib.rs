@@ -41,6 +41,6 @@ pub use user::{ChangePassword, Login, Me, Refresh, Register, SignedIn, User};
 pub use value::{
     EMAIL_CHARS_MAX, Email, Invalid, MESSAGE_BYTES_MAX, MessageText, NAME_CHARS_MAX, Name,
     OP_ID_CHARS_MAX, OP_ID_RESERVED_PREFIX, OpId, PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN,
-    RoomTitle, TITLE_CHARS_MAX,
+    RoomTitle, TERM_CHARS_MAX, TITLE_CHARS_MAX, Term,
 };
 pub use word::OtherWord;

@@ -10,6 +10,7 @@ pub const PASSWORD_CHARS_MIN: usize = 8;
 pub const PASSWORD_CHARS_MAX: usize = 128;
 pub const MESSAGE_BYTES_MAX: usize = 32 * 1_024;
 pub const OP_ID_CHARS_MAX: usize = 64;
+pub const TERM_CHARS_MAX: usize = 96;
 
 /// Operation ids of the server's own making begin so; clients may not choose one that does.
 pub const OP_ID_RESERVED_PREFIX: &str = "roost.";
@@ -59,43 +60,66 @@ value!(/** An e-mail address, lowercased: people do not remember how they typed 
 value!(/** The text of a message: 1 byte to 32 KiB, at least one visible character. */ MessageText, message);
 value!(/** Names one operation of one person, so that repeating it has one effect: 1 to 64 characters of `A-Z a-z 0-9 . _ : -`. */ OpId, op_id);
 
+value!(/** What an item can be found by: a word that its kind names, a colon and a value, such as `to:<user id>`. At most 96 characters, none of them white space. */ Term, term);
+
+/// Types that clients send as checked strings, and that may have to be read back as they were kept.
+macro_rules! checked {
+    ($name:ident, $field:literal) => {
+        impl $name {
+            /// One that was kept, which may be a later release's: it is not checked again.
+            pub fn from_kept(text: String) -> Self {
+                Self(text)
+            }
+        }
+
+        /// What a client sends is checked as it is read.
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse()
+                    .map_err(|problem| serde::de::Error::custom(format!("{} {problem}", $field)))
+            }
+        }
+
+        #[cfg(feature = "graphql")]
+        #[async_graphql::Scalar]
+        impl async_graphql::ScalarType for $name {
+            fn parse(value: async_graphql::Value) -> async_graphql::InputValueResult<Self> {
+                match value {
+                    async_graphql::Value::String(text) => Ok(text.parse()?),
+                    other => Err(async_graphql::InputValueError::expected_type(other)),
+                }
+            }
+
+            fn to_value(&self) -> async_graphql::Value {
+                async_graphql::Value::String(self.0.clone())
+            }
+        }
+    };
+}
+checked!(OpId, "opId");
+checked!(Term, "term");
+
+impl Term {
+    /// `prefix`: lower-case letters. `value`: what the kind found good already.
+    pub fn new(prefix: &str, value: impl fmt::Display) -> Self {
+        Self(format!("{prefix}:{value}"))
+    }
+
+    /// What stands before the colon: of which sort it is.
+    pub fn prefix(&self) -> &str {
+        self.0.split_once(':').map_or("", |(prefix, _)| prefix)
+    }
+}
+
 impl OpId {
     /// An operation id of the server's own, which no client can choose.
     pub fn reserved(suffix: impl fmt::Display) -> Self {
         Self(format!("{OP_ID_RESERVED_PREFIX}{suffix}"))
     }
 
-    /// An operation id that was kept.
-    pub fn from_kept(text: String) -> Self {
-        Self(text)
-    }
-
     pub fn is_reserved(&self) -> bool {
         self.0.starts_with(OP_ID_RESERVED_PREFIX)
-    }
-}
-
-/// What a client sends as an operation id is checked as it is read, the reserved prefix included.
-impl<'de> Deserialize<'de> for OpId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse()
-            .map_err(|problem| serde::de::Error::custom(format!("opId {problem}")))
-    }
-}
-
-#[cfg(feature = "graphql")]
-#[async_graphql::Scalar(name = "OpId")]
-impl async_graphql::ScalarType for OpId {
-    fn parse(value: async_graphql::Value) -> async_graphql::InputValueResult<Self> {
-        match value {
-            async_graphql::Value::String(text) => Ok(text.parse()?),
-            other => Err(async_graphql::InputValueError::expected_type(other)),
-        }
-    }
-
-    fn to_value(&self) -> async_graphql::Value {
-        async_graphql::Value::String(self.0.clone())
     }
 }
 
@@ -112,6 +136,8 @@ crate::openapi::string!(
     OP_ID_CHARS_MAX,
     r"^(?!roost\.)[A-Za-z0-9._:-]{1,64}$"
 );
+#[cfg(feature = "openapi")]
+crate::openapi::string!(Term, 3, TERM_CHARS_MAX, r"^[a-z]{1,16}:[!-~]{1,79}$");
 
 fn line(text: &str, chars_max: usize) -> Result<String, Invalid> {
     if text.chars().count() > chars_max {
@@ -166,6 +192,24 @@ fn op_id(text: &str) -> Result<String, Invalid> {
     Ok(text.to_owned())
 }
 
+fn term(text: &str) -> Result<String, Invalid> {
+    const PREFIX_CHARS_MAX: usize = 16;
+    let is_prefix = |prefix: &str| {
+        (1..=PREFIX_CHARS_MAX).contains(&prefix.len())
+            && prefix.bytes().all(|byte| byte.is_ascii_lowercase())
+    };
+    let is_value =
+        |value: &str| !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_graphic());
+    let parts = text.split_once(':');
+    if !parts.is_some_and(|(prefix, value)| is_prefix(prefix) && is_value(value)) {
+        return Err(Invalid("must be a word of a-z, a colon and a value"));
+    }
+    if text.len() > TERM_CHARS_MAX {
+        return Err(Invalid("is too long"));
+    }
+    Ok(text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,6 +235,17 @@ mod tests {
                 .parse::<MessageText>()
                 .is_err()
         );
+    }
+
+    #[test]
+    fn a_term_has_a_word_and_a_value() {
+        assert_eq!("due:2026-12-01".parse::<Term>().unwrap().prefix(), "due");
+        for bad in ["due", ":x", "due:", "Due:x", "due:a b", "due:\u{e9}"] {
+            assert!(bad.parse::<Term>().is_err(), "{bad}");
+        }
+        let longest = format!("{}:{}", "a".repeat(16), "x".repeat(TERM_CHARS_MAX - 17));
+        assert!(longest.parse::<Term>().is_ok());
+        assert!(format!("{longest}x").parse::<Term>().is_err());
     }
 
     #[test]

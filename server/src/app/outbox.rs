@@ -4,7 +4,7 @@
 use super::{Actor, App, Error, Result, operations::request_hash};
 use crate::{
     live::{Change, LiveError, Write},
-    store::{Claim, OutboxEvent, OutboxRow, StoreError},
+    store::{Claim, OutboxEvent, OutboxRow, StoreError, journal::Terms},
 };
 use futures::StreamExt;
 use parking_lot::Mutex;
@@ -206,6 +206,7 @@ fn entry_of(row: &OutboxRow) -> Write {
                 kind: kind.clone(),
                 op: op.clone(),
                 body: body.clone(),
+                terms: Terms::default(),
             })
         }),
     }

@@ -54,6 +54,7 @@ impl Mailbox {
                         asked_hash: Some(mail.write.asked_hash),
                         at,
                         born,
+                        terms: change.terms,
                         current: true,
                     };
                     // Later writes see it; should it not be committed, the items are read anew.

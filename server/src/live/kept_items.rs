@@ -67,7 +67,7 @@ fn size(entry: &Entry) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::journal::RequestHash;
+    use crate::store::journal::{RequestHash, Terms};
     use roost_schema::{Body, Kind, Op, RoomId, Seq, UserId};
 
     fn entry(item: ItemId, seq: u64, body_bytes: usize) -> Entry {
@@ -84,6 +84,7 @@ mod tests {
             asked_hash: None,
             at: chrono::Utc::now(),
             born: Seq(seq),
+            terms: Terms::default(),
             current: true,
         }
     }

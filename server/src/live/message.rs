@@ -118,7 +118,7 @@ fn count_that_fits(entries: &[Entry]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::journal::RequestHash;
+    use crate::store::journal::{RequestHash, Terms};
     use chrono::DateTime;
     use roost_schema::{Body, ItemId, Kind, Op, OpId, Seq, UserId};
 
@@ -136,6 +136,7 @@ mod tests {
             asked_hash: None,
             at: DateTime::UNIX_EPOCH,
             born: Seq(3),
+            terms: Terms::default(),
             current: true,
         }
     }

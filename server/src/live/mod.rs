@@ -49,7 +49,7 @@ pub use view::{Refusal, RoomView};
 pub use vitals::Vitals;
 pub use write::{Change, Judge, QueuedWrite, Write, Written};
 
-use crate::store::journal::{Entry, HistoryQuery, Journal, JournalError};
+use crate::store::journal::{Entry, FindQuery, FindRoom, Journal, JournalError};
 use deliveries::Deliveries;
 use parking_lot::{Mutex, MutexGuard};
 use roost_schema::{Direction, InstanceId, Kind, RoomId};
@@ -302,13 +302,9 @@ async fn read_all(
 ) -> Result<Vec<Entry>, JournalError> {
     let mut entries: Vec<Entry> = Vec::new();
     loop {
-        let query = HistoryQuery {
-            kind: kind.clone(),
-            direction: Direction::Newer,
-            beyond: entries.last().map(|entry| entry.born),
-            limit_items: LOAD_PAGE_ITEMS,
-        };
-        let page = journal.history(room, query).await?;
+        let beyond = entries.last().map(|entry| entry.born);
+        let query = FindQuery::all(kind.clone(), Direction::Newer, LOAD_PAGE_ITEMS);
+        let page = journal.find_in(FindRoom { room, beyond }, query).await?;
         let is_last = !page.more || page.entries.is_empty();
         entries.extend(page.entries);
         if is_last {

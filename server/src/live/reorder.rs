@@ -68,7 +68,7 @@ impl Reorder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::journal::RequestHash;
+    use crate::store::journal::{RequestHash, Terms};
     use chrono::DateTime;
     use roost_schema::{Body, ItemId, Kind, Op, RoomId, UserId};
 
@@ -86,6 +86,7 @@ mod tests {
             asked_hash: None,
             at: DateTime::UNIX_EPOCH,
             born: Seq(seq),
+            terms: Terms::default(),
             current: true,
         }
     }

@@ -211,7 +211,7 @@ pub(super) fn weight(event: &RoomEvent) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::journal::RequestHash;
+    use crate::store::journal::{RequestHash, Terms};
     use chrono::DateTime;
     use proptest::prelude::*;
     use roost_schema::{Kind, Op, RoomId, UserId};
@@ -232,6 +232,7 @@ mod tests {
             asked_hash: None,
             at: DateTime::UNIX_EPOCH,
             born: seq,
+            terms: Terms::default(),
             current: true,
         }
     }

@@ -1,7 +1,7 @@
 //! A write on its way into a room's journal, and its answer.
 
 use super::{LiveError, Refusal, RoomView};
-use crate::store::journal::{Entry, RequestHash};
+use crate::store::journal::{Entry, RequestHash, Terms};
 use roost_schema::{Body, ErrorCode, ItemId, Kind, Op, OpId, Seq, UserId};
 use std::{
     future::Future,
@@ -23,6 +23,8 @@ pub struct Change {
     pub kind: Kind,
     pub op: Op,
     pub body: Body,
+    /// What the item is found by from then on.
+    pub terms: Terms,
 }
 
 /// Judges a write by the room's state at the head it would follow; called again after a lost race.

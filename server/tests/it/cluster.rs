@@ -4,7 +4,7 @@
 use crate::support::{Person, Via, Watch, World, in_time, message, on_clusters};
 use roost_client::Client;
 use roost_schema::{Body, ItemId, Kind, MessageState, Op, OpId, Role, RoomEvent, RoomId, Seq};
-use roost_server::store::journal::{Entry, Gate, Journal, OpenGate, RequestHash};
+use roost_server::store::journal::{Entry, Gate, Journal, OpenGate, RequestHash, Terms};
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
@@ -102,6 +102,7 @@ async fn commit_untold(
         asked_hash: None,
         at,
         born: head.next(),
+        terms: Terms::default(),
         current: true,
     };
     let appended = journal

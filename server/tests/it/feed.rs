@@ -6,7 +6,7 @@ use roost_server::{
     live::{Change, Live, Place, Write},
     store::{
         Sql,
-        journal::{Journal, RequestHash, SqlJournal, Trim},
+        journal::{Journal, RequestHash, SqlJournal, Terms, Trim},
     },
 };
 use std::{collections::BTreeSet, sync::Arc};
@@ -96,6 +96,7 @@ impl World {
                     kind: kind.clone(),
                     op: op.clone(),
                     body: body.clone(),
+                    terms: Terms::default(),
                 })
             }),
         };

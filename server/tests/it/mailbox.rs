@@ -9,7 +9,7 @@ use roost_server::{
     live::{Change, Live, LiveError, Place, Refusal, Write},
     store::{
         Sql,
-        journal::{Entry, Journal, RequestHash, SqlJournal},
+        journal::{Entry, Journal, RequestHash, SqlJournal, Terms},
     },
 };
 use std::{collections::HashMap, sync::Arc};
@@ -136,6 +136,7 @@ impl World {
                     kind: Kind::Member,
                     op: Op::Put,
                     body: body.clone(),
+                    terms: Terms::default(),
                 })
             }),
         };
@@ -169,6 +170,7 @@ impl World {
                     kind: Kind::Message,
                     op,
                     body,
+                    terms: Terms::default(),
                 })
             }),
         };

@@ -9,7 +9,7 @@ use crate::{
         page::{Cursor, page_limit},
     },
     live::{Change, Refusal, RoomView},
-    store::journal::{Entry, HistoryQuery, RequestHash},
+    store::journal::{Entry, FindQuery, FindRoom, RequestHash, Terms},
 };
 use chrono::{DateTime, SubsecRound, Utc};
 use roost_schema::{
@@ -131,6 +131,7 @@ impl<K: ItemKind> Put<K> {
             kind: K::KIND,
             op: Op::Put,
             body,
+            terms: Terms::default(),
         })
     }
 }
@@ -155,6 +156,7 @@ pub(super) fn delete<K: ItemKind>(
         kind: K::KIND,
         op: Op::Delete,
         body: Body::null(),
+        terms: Terms::default(),
     })
 }
 
@@ -201,13 +203,12 @@ impl App {
             }
             None => (None, self.live.room(room.room_id).position().await?),
         };
-        let query = HistoryQuery {
-            kind: K::KIND,
-            direction,
+        let query = FindQuery::all(K::KIND, direction, limit_items);
+        let asked = FindRoom {
+            room: room.room_id,
             beyond,
-            limit_items,
         };
-        let found = self.store.journal.history(room.room_id, query).await?;
+        let found = self.store.journal.find_in(asked, query).await?;
         let last = found.entries.last().filter(|_| found.more);
         Ok(EntryPage {
             next: last.map(|entry| Cursor::new(entry.born, position).to_string()),

@@ -1,8 +1,8 @@
 //! A journal that is watched: how long each operation takes, how often one fails, how large batches are.
 
 use super::{
-    Appended, Entry, Gate, Heads, HistoryQuery, Journal, JournalError, OpId, Page, Result, RoomId,
-    Seq, Trim, UserId,
+    Appended, Entry, FindQuery, FindRoom, Gate, Heads, Journal, JournalError, OpId, Page, Result,
+    RoomId, Seq, Trim, UserId,
 };
 use async_trait::async_trait;
 use metrics::{Counter, Histogram};
@@ -18,7 +18,7 @@ enum Operation {
     Changes,
     Items,
     Operations,
-    History,
+    Find,
     Trim,
     ChangeEpoch,
 }
@@ -31,7 +31,7 @@ impl Operation {
         (Self::Changes, "changes"),
         (Self::Items, "items"),
         (Self::Operations, "operations"),
-        (Self::History, "history"),
+        (Self::Find, "find"),
         (Self::Trim, "trim"),
         (Self::ChangeEpoch, "change_epoch"),
     ];
@@ -127,9 +127,9 @@ impl Journal for MeasuredJournal {
         self.measure(Operation::Operations, work).await
     }
 
-    async fn history(&self, room: RoomId, query: HistoryQuery) -> Result<Page> {
-        let work = self.journal.history(room, query);
-        self.measure(Operation::History, work).await
+    async fn find(&self, rooms: &[FindRoom], query: FindQuery) -> Result<Vec<Page>> {
+        let work = self.journal.find(rooms, query);
+        self.measure(Operation::Find, work).await
     }
 
     async fn trim(&self, bounds: Trim) -> Result<u64> {

@@ -19,23 +19,27 @@ mod gate;
 mod measured;
 mod mongo;
 mod sql;
+mod terms;
 
 pub use gate::{Gate, OpenGate, STATEMENT_MAX};
 pub use measured::MeasuredJournal;
 pub use mongo::{MongoCondition, MongoJournal};
 pub use sql::SqlJournal;
+pub use terms::Terms;
 
 use anyhow::anyhow;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use roost_schema::{Body, Direction, Epoch, ItemId, Kind, Op, OpId, RoomId, Seq, UserId};
+use roost_schema::{Body, Direction, Epoch, ItemId, Kind, Op, OpId, RoomId, Seq, Term, UserId};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::{collections::HashMap, sync::Arc};
 
 /// A page of `log` and `changes` ends here even when its bodies are small.
 pub const PAGE_ENTRIES_MAX: usize = 1_024;
-/// A page of `history` ends here even when fewer items than asked for were read.
-pub const HISTORY_BYTES_MAX: usize = 1 << 20;
+/// What one `find` reads ends here even when fewer items than asked for were read; each room has an equal share of it.
+pub const FIND_BYTES_MAX: usize = 1 << 20;
+/// Rooms that one `find` looks into.
+pub const FIND_ROOMS_MAX: usize = 50;
 
 /// A fingerprint (SHA-256) of what an operation asked for; tells a retry from a reused op id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,8 +66,11 @@ pub struct Entry {
     pub asked_hash: Option<RequestHash>,
     /// Whole milliseconds, so that every store gives back what it was given.
     pub at: DateTime<Utc>,
-    /// The seq of the item's first entry; history is read in this order.
+    /// The seq of the item's first entry; items are found in this order.
     pub born: Seq,
+    /// What the item is found by while this is its newest entry.
+    #[serde(default, skip_serializing_if = "Terms::is_empty")]
+    pub terms: Terms,
     /// No newer entry of the item was known when this was read. An emptied entry is not current.
     pub current: bool,
 }
@@ -79,7 +86,7 @@ impl Entry {
         serde_json::json!({
             "room": self.room, "seq": self.seq, "item": self.item, "kind": self.kind, "op": self.op,
             "body": self.body, "actor": self.actor, "opId": self.op_id, "at": self.at,
-            "born": self.born, "current": self.current,
+            "born": self.born, "terms": self.terms, "current": self.current,
         })
     }
 }
@@ -126,14 +133,22 @@ pub struct RoomHead {
     pub floor: Seq,
 }
 
-/// Selects items of one kind in the order they were born.
+/// Selects living items of one kind in the order they were born.
 #[derive(Clone, Debug)]
-pub struct HistoryQuery {
+pub struct FindQuery {
     pub kind: Kind,
+    /// Only those whose newest entry has it.
+    pub term: Option<Term>,
     pub direction: Direction,
-    /// Only items born strictly beyond this, in the given direction.
-    pub beyond: Option<Seq>,
+    /// Of each room.
     pub limit_items: usize,
+}
+
+/// A room to look into: all of it, or only items born strictly beyond a seq, in the direction of the query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FindRoom {
+    pub room: RoomId,
+    pub beyond: Option<Seq>,
 }
 
 /// How far to clean up; see [`Journal::trim`].
@@ -203,8 +218,17 @@ pub trait Journal: Send + Sync {
     /// The entries these operations made; operations never seen are left out.
     async fn operations(&self, room: RoomId, operations: &[(UserId, OpId)]) -> Result<Vec<Entry>>;
 
-    /// Living items of a kind by `born`; tombstones are grouped in before they are filtered out.
-    async fn history(&self, room: RoomId, query: HistoryQuery) -> Result<Page>;
+    /// Living items by `born`: a page for each of at most [`FIND_ROOMS_MAX`] rooms, in their order, which has at least
+    /// one item if there is any, then until the room's share of [`FIND_BYTES_MAX`]. An item has the terms of its newest
+    /// entry, whatever an older one had; tombstones are grouped in before they are filtered out.
+    async fn find(&self, rooms: &[FindRoom], query: FindQuery) -> Result<Vec<Page>>;
+
+    /// The same in one room.
+    async fn find_in(&self, room: FindRoom, query: FindQuery) -> Result<Page> {
+        let pages = self.find(&[room], query).await?;
+        let only = pages.into_iter().next();
+        only.ok_or_else(|| JournalError::Unavailable(anyhow!("a room was not looked into")))
+    }
 
     /// Raises floors, then empties (body, op id, current) what is older than the bounds. Rows keep
     /// their (room, seq) for ever, so that no slot is given twice. Answers how many were emptied.
@@ -216,6 +240,31 @@ pub trait Journal: Send + Sync {
     /// Reads back that the store is as durable as promised (unique indexes, `synchronous`,
     /// `synchronous_commit`, write and read concern) and refuses weaker settings.
     async fn verify(&self) -> Result<()>;
+}
+
+impl FindQuery {
+    /// Everything of a kind in a room.
+    pub const fn all(kind: Kind, direction: Direction, limit_items: usize) -> Self {
+        Self {
+            kind,
+            term: None,
+            direction,
+            limit_items,
+        }
+    }
+}
+
+/// How many bytes each of so many rooms may answer with.
+fn share_bytes(rooms: usize) -> usize {
+    FIND_BYTES_MAX / rooms.max(1)
+}
+
+fn check_rooms(rooms: &[FindRoom]) -> Result<()> {
+    if rooms.len() <= FIND_ROOMS_MAX {
+        return Ok(());
+    }
+    let error = anyhow!("at most {FIND_ROOMS_MAX} rooms are looked into at once");
+    Err(JournalError::Unavailable(error))
 }
 
 /// A batch that is not one run of entries of one room would make the hole it must never make.

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use roost_schema::{Body, ItemId, Kind, Op, OpId, RoomId, Seq, UserId};
-use roost_server::store::journal::{Entry, Gate, OpenGate, RequestHash};
+use roost_server::store::journal::{Entry, Gate, Journal, OpenGate, RequestHash, Terms};
 use std::sync::Arc;
 
 /// A first entry of a new item, by a person of its own, with an operation of its own.
@@ -22,6 +22,7 @@ pub(super) fn entry(room: RoomId, seq: u64) -> Entry {
         asked_hash: seq.is_multiple_of(2).then_some(RequestHash([9; 32])),
         at: now(),
         born: Seq(seq),
+        terms: Terms::default(),
         current: true,
     }
 }
@@ -55,8 +56,18 @@ pub(super) fn emptied(entry: &Entry) -> Entry {
         op: Op::Delete,
         body: Body::null(),
         op_id: None,
+        terms: Terms::default(),
         current: false,
         ..entry.clone()
+    }
+}
+
+/// The entry with these terms.
+pub(super) fn found_by(terms: &[&str], entry: Entry) -> Entry {
+    let terms = terms.iter().map(|term| term.parse().unwrap());
+    Entry {
+        terms: Terms::new(terms),
+        ..entry
     }
 }
 
@@ -65,6 +76,15 @@ pub(super) fn superseded(entry: &Entry) -> Entry {
         current: false,
         ..entry.clone()
     }
+}
+
+/// Appends a whole batch.
+pub(super) async fn append(journal: &dyn Journal, batch: &[Entry]) {
+    let appended = journal
+        .append(batch[0].room, batch, &open_gate())
+        .await
+        .unwrap();
+    assert_eq!((appended.committed, appended.stop), (batch.len(), None));
 }
 
 /// What a writer has that nothing keeps from writing.

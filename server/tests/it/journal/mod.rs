@@ -26,10 +26,12 @@ macro_rules! on {
 }
 
 mod durability;
+mod finding;
 mod gates;
 mod locks;
 mod outcomes;
 mod plans;
 mod reading;
 mod rivals;
+mod terms;
 mod writing;

@@ -3,12 +3,12 @@
 //! so the plan shown is the one it goes on with.
 
 use super::{
-    entries::{change, entry, open_gate},
+    entries::{change, entry, found_by, open_gate},
     stores::Store,
 };
 use crate::support::in_time;
-use roost_schema::{Direction, Kind, RoomId, Seq};
-use roost_server::store::journal::{HistoryQuery, Journal, SqlJournal};
+use roost_schema::{Direction, Kind, RoomId, Seq, Term};
+use roost_server::store::journal::{FindQuery, FindRoom, Journal, SqlJournal};
 use sea_orm::{
     ConnectionTrait,
     sqlx::{self, AssertSqlSafe, PgConnection, Row},
@@ -61,6 +61,7 @@ async fn plans_are_bound_to_an_index(prepare: &str) {
     let store = Store::postgres().await;
     let sql = store.sql().await;
     let no_autovacuum = "ALTER TABLE journal SET (autovacuum_enabled = false);
+        ALTER TABLE journal_terms SET (autovacuum_enabled = false);
         ALTER TABLE journal_floor SET (autovacuum_enabled = false);
         ALTER TABLE journal_epoch SET (autovacuum_enabled = false)";
     sql.write.execute_unprepared(no_autovacuum).await.unwrap();
@@ -71,13 +72,15 @@ async fn plans_are_bound_to_an_index(prepare: &str) {
     }
     let room = RoomId::generate();
     let head = early.call_each(room).await;
-    // Every third entry changes the item of the one before.
+    // Every third entry changes the item of the one before, and has a term.
     let fill = format!(
         "INSERT INTO journal SELECT '{room}', n, md5((n - (n % 3) / 2)::text)::uuid, 'message',
             'put', md5((n % 100)::text)::uuid, n::text, decode(repeat('07', 32), 'hex'), 0, n - (n % 3) / 2, n % 3 <> 1, 100,
-            '\"' || repeat('x', 98) || '\"'
-        FROM generate_series({}, {ENTRIES}) AS n",
-        head.0 + 1
+            '\"' || repeat('x', 98) || '\"', NULL, CASE WHEN n % 3 = 2 THEN '[\"to:ann\"]' END
+        FROM generate_series({begin}, {ENTRIES}) AS n;
+        INSERT INTO journal_terms SELECT 'to:ann', '{room}', 'message', n - 1, md5((n - 1)::text)::uuid
+        FROM generate_series({begin}, {ENTRIES}) AS n WHERE n % 3 = 2",
+        begin = head.0 + 1
     );
     // One statement may not take that long on a busy machine; many may.
     sql.write
@@ -124,7 +127,8 @@ impl Caller {
         self.connection_is_back().await;
         let head = journal.heads(&[room]).await.unwrap().rooms[&room].head;
         let new = entry(room, head.0 + 1);
-        let batch = [new.clone(), change(&new, head.0 + 2)];
+        let edited = found_by(&["to:bob"], change(&new, head.0 + 2));
+        let batch = [new.clone(), edited];
         self.connection_is_back().await;
         let appended = journal.append(room, &batch, &open_gate()).await.unwrap();
         assert_eq!(appended.committed, 2);
@@ -134,15 +138,15 @@ impl Caller {
         self.connection_is_back().await;
         journal.changes(room, Seq::ZERO, 1 << 20).await.unwrap();
         for direction in [Direction::Older, Direction::Newer] {
-            for beyond in [None, Some(head)] {
-                let query = HistoryQuery {
-                    kind: Kind::Message,
-                    direction,
-                    beyond,
-                    limit_items: 50,
+            for term in [None, Some(Term::new("to", "ann"))] {
+                let query = FindQuery {
+                    term,
+                    ..FindQuery::all(Kind::Message, direction, 50)
                 };
+                let other = RoomId::generate();
+                let rooms = [room, other].map(|room| FindRoom { room, beyond: None });
                 self.connection_is_back().await;
-                journal.history(room, query).await.unwrap();
+                journal.find(&rooms, query).await.unwrap();
             }
         }
         self.connection_is_back().await;
@@ -189,7 +193,8 @@ impl Caller {
             ("append", 1),
             ("changes", 1),
             ("heads", 1),
-            ("history", 4),
+            ("find", 2),
+            ("find by term", 2),
             ("items", 1),
             ("log", 1),
             ("operations", 1),
@@ -207,6 +212,9 @@ fn arguments(text: &str, room: RoomId) -> Option<(&'static str, String)> {
     let items = list(|n| format!("md5('{}')::uuid", n - (n % 3) / 2));
     let actors = list(|n| format!("md5('{}')::uuid", n % 100));
     let op_ids = list(|n| format!("'{n}'"));
+    let found = format!(
+        "array['{room}', md5('elsewhere')::uuid], array[50000, 50000], 1048576, 50, 'message'"
+    );
     let has = |part: &str| text.contains(part);
     Some(if has("INSERT INTO journal (room") {
         // Two changes of items in the middle, behind the last slot; it is rolled back.
@@ -214,7 +222,8 @@ fn arguments(text: &str, room: RoomId) -> Option<(&'static str, String)> {
             "'{room}', 200000, array[200001, 200002], array[md5('50001')::uuid, md5('50004')::uuid],
             array['message', 'message'], array['put', 'put'], array['{room}', '{room}']::uuid[],
             array['one', 'two'], array['', '']::bytea[], array[0, 0], array[50001, 50004],
-            array[true, true], array[2, 2], array['{{}}', '{{}}'], array['', '']::bytea[]"
+            array[true, true], array[2, 2], array['{{}}', '{{}}'], array['', '']::bytea[],
+            array['[\"to:bob\"]', NULL]"
         );
         ("append", changes)
     } else if has("journal_floor AS f") {
@@ -226,10 +235,10 @@ fn arguments(text: &str, room: RoomId) -> Option<(&'static str, String)> {
             "operations",
             format!("'{room}', array[{actors}], array[{op_ids}]"),
         )
-    } else if has("j.kind = $3") && has("$4") {
-        ("history", format!("'{room}', 1048576, 'message', 50000"))
-    } else if has("j.kind = $3") {
-        ("history", format!("'{room}', 1048576, 'message'"))
+    } else if has("t.term = $6") {
+        ("find by term", format!("{found}, 'to:ann'"))
+    } else if has("j.kind = $5") {
+        ("find", found)
     } else if has("j.seq > $3") && has("newer") {
         ("changes", format!("'{room}', 1048576, 50000"))
     } else if has("j.seq > $3") {

@@ -1,13 +1,15 @@
 //! What reads promise: pages, positions, history, floors, trimming and the epoch.
 
 use super::{
-    entries::{body, change, deletion, emptied, entry, now, open_gate, run, seqs, superseded},
+    entries::{
+        append, body, change, deletion, emptied, entry, now, open_gate, run, seqs, superseded,
+    },
     stores::Store,
 };
 use chrono::Duration;
 use roost_schema::{Direction, Epoch, ItemId, Kind, Op, RoomId, Seq};
 use roost_server::store::journal::{
-    Entry, HistoryQuery, Journal, JournalError, Page, RoomHead, Trim,
+    Entry, FindQuery, FindRoom, Journal, JournalError, Page, RoomHead, Trim,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -27,21 +29,17 @@ on!([sqlite, postgres, mongo] contract:
     the_store_verifies_itself,
 );
 
-async fn append(journal: &dyn Journal, batch: &[Entry]) {
-    let appended = journal
-        .append(batch[0].room, batch, &open_gate())
-        .await
-        .unwrap();
-    assert_eq!((appended.committed, appended.stop), (batch.len(), None));
-}
-
-fn history(direction: Direction, beyond: Option<u64>, limit_items: usize) -> HistoryQuery {
-    HistoryQuery {
-        kind: Kind::Message,
-        direction,
-        beyond: beyond.map(Seq),
-        limit_items,
-    }
+/// A page of a room's messages.
+async fn history(
+    journal: &dyn Journal,
+    room: RoomId,
+    direction: Direction,
+    beyond: Option<u64>,
+    limit_items: usize,
+) -> Result<Page, JournalError> {
+    let beyond = beyond.map(Seq);
+    let query = FindQuery::all(Kind::Message, direction, limit_items);
+    journal.find_in(FindRoom { room, beyond }, query).await
 }
 
 fn page(page: &Page) -> (Vec<u64>, bool) {
@@ -71,18 +69,11 @@ mod contract {
             changes.entries, batch,
             "the op stands beside the state of its item"
         );
-        let polls = HistoryQuery {
-            kind: Kind::from("poll"),
-            ..history(Newer, None, 9)
-        };
-        assert_eq!(
-            seqs(&journal.history(room, polls).await.unwrap().entries),
-            [2]
-        );
-        let messages = journal
-            .history(room, history(Older, None, 9))
-            .await
-            .unwrap();
+        let polls = FindQuery::all(Kind::from("poll"), Newer, 9);
+        let all_of = FindRoom { room, beyond: None };
+        let polls = journal.find_in(all_of, polls).await.unwrap();
+        assert_eq!(seqs(&polls.entries), [2]);
+        let messages = history(&*journal, room, Older, None, 9).await.unwrap();
         assert_eq!(seqs(&messages.entries), [3, 1]);
         let items = journal.items(room, &[batch[0].item]).await.unwrap();
         assert_eq!(seqs(&items), [1]);
@@ -107,9 +98,7 @@ mod contract {
         let is_unsound = |page: Result<Page, JournalError>| matches!(page, Err(JournalError::Unsound(what)) if what.contains(&room.to_string()));
         assert!(is_unsound(journal.log(room, Seq::ZERO, all).await));
         assert!(is_unsound(journal.changes(room, Seq::ZERO, all).await));
-        assert!(is_unsound(
-            journal.history(room, history(Newer, None, 9)).await
-        ));
+        assert!(is_unsound(history(&*journal, room, Newer, None, 9).await));
         journal.items(room, &[batch[0].item]).await.unwrap_err();
         // What does not touch it is read; a superseded entry that still has its op id was not emptied either.
         assert_eq!(
@@ -267,20 +256,20 @@ mod contract {
         append(&*journal, &batch).await;
         append(&*journal, &[change(&batch[0], 7), deletion(&batch[3], 8)]).await;
 
-        let read = async |query| page(&journal.history(room, query).await.unwrap());
-        assert_eq!(
-            read(history(Older, None, 10)).await,
-            (vec![6, 5, 2, 7], false)
-        );
-        assert_eq!(read(history(Older, None, 2)).await, (vec![6, 5], true));
-        assert_eq!(read(history(Older, Some(5), 2)).await, (vec![2, 7], false));
-        assert_eq!(read(history(Older, Some(1), 2)).await, (vec![], false));
-        assert_eq!(read(history(Newer, None, 2)).await, (vec![7, 2], true));
-        assert_eq!(read(history(Newer, Some(2), 2)).await, (vec![5, 6], false));
-        let first = journal
-            .history(room, history(Newer, None, 1))
-            .await
-            .unwrap();
+        let read = async |direction, beyond, limit| {
+            page(
+                &history(&*journal, room, direction, beyond, limit)
+                    .await
+                    .unwrap(),
+            )
+        };
+        assert_eq!(read(Older, None, 10).await, (vec![6, 5, 2, 7], false));
+        assert_eq!(read(Older, None, 2).await, (vec![6, 5], true));
+        assert_eq!(read(Older, Some(5), 2).await, (vec![2, 7], false));
+        assert_eq!(read(Older, Some(1), 2).await, (vec![], false));
+        assert_eq!(read(Newer, None, 2).await, (vec![7, 2], true));
+        assert_eq!(read(Newer, Some(2), 2).await, (vec![5, 6], false));
+        let first = history(&*journal, room, Newer, None, 1).await.unwrap();
         assert_eq!(first.entries[0].born, Seq(1));
     }
 
@@ -307,15 +296,9 @@ mod contract {
         let (seqs, more) = page(&first);
         assert!(more && !seqs.contains(&1) && !seqs.contains(&2), "{seqs:?}");
         for (direction, expected) in [(Direction::Older, [3, 4]), (Direction::Newer, [4, 3])] {
-            let read = journal
-                .history(room, history(direction, None, 5))
-                .await
-                .unwrap();
+            let read = history(&*journal, room, direction, None, 5).await.unwrap();
             assert_eq!(page(&read), (expected.to_vec(), false));
-            let one = journal
-                .history(room, history(direction, None, 1))
-                .await
-                .unwrap();
+            let one = history(&*journal, room, direction, None, 1).await.unwrap();
             assert_eq!(page(&one), (vec![expected[0]], true));
         }
         append(&*journal, &[change(&batch[0], 6)]).await;

@@ -8,7 +8,7 @@ use roost_server::store::{
     journal::{Entry, Journal, MongoJournal, SqlJournal},
 };
 use sea_orm::{
-    ConnectionTrait, Statement,
+    ConnectionTrait, QueryResult, Statement,
     sqlx::{self, Connection, Executor, PgConnection},
 };
 use std::{sync::Arc, time::Duration};
@@ -108,6 +108,50 @@ impl Store {
         let sql = "UPDATE journal SET is_current = TRUE WHERE room = $1 AND seq = $2";
         self.tamper(room, seq, sql, bson::doc! { "$set": { "current": true } })
             .await;
+    }
+
+    /// The same with the rows of its terms, as a release that knows no terms leaves them.
+    pub(crate) async fn leave_found(&self, entry: &Entry) {
+        self.leave_current(entry.room, entry.seq).await;
+        self.leave_terms(entry).await;
+    }
+
+    /// The rows of an entry's terms alone. `MongoDB` has none: there they are the entry's own.
+    pub(crate) async fn leave_terms(&self, entry: &Entry) {
+        if !self.is_sql() {
+            return;
+        }
+        let sql = self.sql().await;
+        let text = "INSERT INTO journal_terms (term, room, kind, born, item)
+            VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
+        for term in entry.terms.iter() {
+            let values = [
+                term.as_str().into(),
+                entry.room.as_uuid().into(),
+                entry.kind.as_str().into(),
+                signed(entry.born).into(),
+                entry.item.as_uuid().into(),
+            ];
+            let statement = Statement::from_sql_and_values(sql.backend(), text, values);
+            sql.write.execute_raw(statement).await.unwrap();
+        }
+    }
+
+    /// The rows of terms there are: term and room and born, ascending.
+    pub(crate) async fn terms(&self) -> Vec<(String, RoomId, Seq)> {
+        let sql = self.sql().await;
+        let text = "SELECT term, room, born FROM journal_terms ORDER BY term, room, born";
+        let statement = Statement::from_string(sql.backend(), text);
+        let rows = sql.read.query_all_raw(statement).await.unwrap();
+        let row = |row: &QueryResult| {
+            let born: i64 = row.try_get("", "born").unwrap();
+            (
+                row.try_get("", "term").unwrap(),
+                RoomId::from_uuid(row.try_get("", "room").unwrap()),
+                Seq(born.unsigned_abs()),
+            )
+        };
+        rows.iter().map(row).collect()
     }
 
     /// Takes an entry's body away behind the journal's back, as a disk may.

@@ -7,7 +7,9 @@ use roost_schema::{Epoch, ErrorCode, ItemId, OpId, RoomId, Seq, UserId};
 use roost_server::{
     app::Actor,
     live::{Live, LiveError, Place},
-    store::journal::{Appended, Entry, Gate, Heads, HistoryQuery, Journal, Page, Result, Trim},
+    store::journal::{
+        Appended, Entry, FindQuery, FindRoom, Gate, Heads, Journal, Page, Result, Trim,
+    },
 };
 use std::{
     sync::{
@@ -209,8 +211,8 @@ impl Journal for Counted {
         self.read().operations(room, operations).await
     }
 
-    async fn history(&self, room: RoomId, query: HistoryQuery) -> Result<Page> {
-        self.read().history(room, query).await
+    async fn find(&self, rooms: &[FindRoom], query: FindQuery) -> Result<Vec<Page>> {
+        self.read().find(rooms, query).await
     }
 
     async fn trim(&self, bounds: Trim) -> Result<u64> {

@@ -7,7 +7,7 @@ use roost_server::{
     live::{Change, Feed, Frame, Live, LiveRoom, Place, Write},
     store::{
         Sql,
-        journal::{Journal, RequestHash, SqlJournal},
+        journal::{Journal, RequestHash, SqlJournal, Terms},
     },
 };
 use std::{collections::HashMap, sync::Arc};
@@ -296,6 +296,7 @@ impl Journaled {
                     kind: kind.clone(),
                     op: op.clone(),
                     body: body.clone(),
+                    terms: Terms::default(),
                 })
             }),
         };

@@ -9,7 +9,7 @@ use roost_schema::{
     UserId,
 };
 use roost_server::store::journal::{
-    Appended, Entry, Gate, Heads, HistoryQuery, Journal, Page, Result, SqlJournal, Trim,
+    Appended, Entry, FindQuery, FindRoom, Gate, Heads, Journal, Page, Result, SqlJournal, Trim,
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -219,8 +219,8 @@ impl Journal for Held {
         self.journal.operations(room, asked).await
     }
 
-    async fn history(&self, room: RoomId, query: HistoryQuery) -> Result<Page> {
-        self.journal.history(room, query).await
+    async fn find(&self, rooms: &[FindRoom], query: FindQuery) -> Result<Vec<Page>> {
+        self.journal.find(rooms, query).await
     }
 
     async fn trim(&self, bounds: Trim) -> Result<u64> {

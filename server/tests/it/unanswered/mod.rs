@@ -15,7 +15,7 @@ use roost_server::{
     },
     store::{
         Sql,
-        journal::{Entry, Gate, Journal, OpenGate, RequestHash, SqlJournal},
+        journal::{Entry, Gate, Journal, OpenGate, RequestHash, SqlJournal, Terms},
     },
 };
 use std::{sync::Arc, time::Duration};
@@ -141,6 +141,7 @@ fn write(actor: UserId, text: &str, item: ItemId, kind: Kind, body: Body) -> Wri
                 kind: kind.clone(),
                 op,
                 body,
+                terms: Terms::default(),
             })
         }),
     }

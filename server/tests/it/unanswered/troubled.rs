@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use roost_schema::{Epoch, ItemId, OpId, RoomId, Seq, UserId};
 use roost_server::store::journal::{
-    Appended, Entry, Gate, Heads, HistoryQuery, Journal, JournalError, Page, Result, STATEMENT_MAX,
-    SqlJournal, Trim,
+    Appended, Entry, FindQuery, FindRoom, Gate, Heads, Journal, JournalError, Page, Result,
+    STATEMENT_MAX, SqlJournal, Trim,
 };
 use std::{
     collections::VecDeque,
@@ -171,9 +171,9 @@ impl Journal for TroubledJournal {
         self.journal.operations(room, operations).await
     }
 
-    async fn history(&self, room: RoomId, query: HistoryQuery) -> Result<Page> {
+    async fn find(&self, rooms: &[FindRoom], query: FindQuery) -> Result<Vec<Page>> {
         self.spoken().await;
-        self.journal.history(room, query).await
+        self.journal.find(rooms, query).await
     }
 
     async fn trim(&self, bounds: Trim) -> Result<u64> {

@@ -1,12 +1,12 @@
 //! How an entry is written as a document and read back.
 
 use crate::store::journal::{
-    Entry, RequestHash, Result,
+    Entry, RequestHash, Result, Terms,
     encoding::{said, seq_from, signed, unreadable, unsound},
 };
 use bson::{Binary, Bson, Document, doc, spec::BinarySubtype};
 use chrono::DateTime;
-use roost_schema::{ItemId, Kind, OpId, RoomId, Seq, UserId};
+use roost_schema::{ItemId, Kind, OpId, RoomId, Seq, Term, UserId};
 use uuid::Uuid;
 
 /// Stands in neither a UUID nor an op id.
@@ -36,6 +36,10 @@ pub(super) fn document(entry: &Entry) -> Document {
     };
     if let Some(asked) = entry.asked_hash {
         document.insert("asked", generic(asked.0.to_vec()));
+    }
+    if !entry.terms.is_empty() {
+        let terms: Vec<_> = entry.terms.iter().map(Term::as_str).collect();
+        document.insert("terms", terms);
     }
     document
 }
@@ -88,8 +92,16 @@ fn read(room: RoomId, document: &Document) -> Result<Entry> {
         at: DateTime::from_timestamp_millis(document.get_i64("at").map_err(unsound)?)
             .ok_or_else(|| unsound("a time is out of range"))?,
         born: seq("born")?,
+        terms: terms(document)?,
         current,
     })
+}
+
+fn terms(document: &Document) -> Result<Terms> {
+    match document.get("terms") {
+        Some(terms) => bson::deserialize_from_bson(terms.clone()).map_err(unsound),
+        None => Ok(Terms::default()),
+    }
 }
 
 fn request_hash(bytes: &[u8]) -> Result<RequestHash> {

@@ -12,10 +12,10 @@ mod trim;
 mod verify;
 
 use super::{
-    Appended, Entry, Gate, Heads, HistoryQuery, Journal, JournalError, Page, Result, Trim,
-    check_batch,
+    Appended, Entry, FindQuery, FindRoom, Gate, Heads, Journal, JournalError, Page, Result, Trim,
+    check_batch, check_rooms,
     encoding::{signed, unsound},
-    new_epoch,
+    new_epoch, share_bytes,
 };
 use anyhow::anyhow;
 use async_trait::async_trait;
@@ -160,6 +160,7 @@ fn indexes() -> Vec<IndexModel> {
     };
     let current = || Some(doc! { "current": true });
     let superseded = doc! { "current": false, "body": { "$exists": true } };
+    let with_terms = doc! { "current": true, "terms": { "$exists": true } };
     let tombstones = doc! { "current": true, "op": "delete" };
     vec![
         index("journal_slot", doc! { "room": 1, "seq": 1 }, true, None),
@@ -186,6 +187,12 @@ fn indexes() -> Vec<IndexModel> {
             doc! { "room": 1, "kind": 1, "current": 1, "born": 1 },
             false,
             current(),
+        ),
+        index(
+            "journal_terms",
+            doc! { "terms": 1, "room": 1, "kind": 1, "current": 1, "born": 1 },
+            false,
+            Some(with_terms),
         ),
         index(
             "journal_superseded",
@@ -240,9 +247,15 @@ impl Journal for MongoJournal {
         page::operations(self, room, operations).await
     }
 
-    async fn history(&self, room: RoomId, query: HistoryQuery) -> Result<Page> {
+    async fn find(&self, rooms: &[FindRoom], query: FindQuery) -> Result<Vec<Page>> {
+        check_rooms(rooms)?;
         let _turn = self.turn().await?;
-        page::history(self, room, query).await
+        let limit_bytes = share_bytes(rooms.len());
+        let mut pages = Vec::with_capacity(rooms.len());
+        for room in rooms {
+            pages.push(page::find(self, *room, &query, limit_bytes).await?);
+        }
+        Ok(pages)
     }
 
     async fn trim(&self, bounds: Trim) -> Result<u64> {

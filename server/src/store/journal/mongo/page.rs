@@ -6,12 +6,12 @@ use super::{
     unavailable, within_deadline,
 };
 use crate::store::journal::{
-    Entry, HISTORY_BYTES_MAX, HistoryQuery, PAGE_ENTRIES_MAX, Page, Result, encoding::signed,
+    Entry, FindQuery, FindRoom, PAGE_ENTRIES_MAX, Page, Result, encoding::signed,
 };
 use bson::{Document, doc};
 use futures::TryStreamExt;
 use roost_schema::{Direction, ItemId, Op, OpId, RoomId, Seq, UserId};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Items whose newest states are asked for at a time: what looks a list up value by value takes longer for each.
 const STATES_AT_ONCE: usize = 128;
@@ -92,39 +92,83 @@ fn newest_of<'a>(entries: impl Iterator<Item = &'a Entry>) -> HashMap<ItemId, Se
     newest
 }
 
-/// Two current entries of one item share its `born` and so arrive one after the other, the higher
-/// seq first: the second is passed over, and only then are tombstones.
-pub(super) async fn history(
+/// A page of one room's items. Two current entries of one item share its `born` and so arrive one after the other, the
+/// higher seq first: the second is passed over, and only then are tombstones. With a term, the newest may not be among
+/// them: it is looked up.
+pub(super) async fn find(
     journal: &MongoJournal,
-    room: RoomId,
-    query: HistoryQuery,
+    asked: FindRoom,
+    query: &FindQuery,
+    limit_bytes: usize,
 ) -> Result<Page> {
-    let (beyond, direction) = match query.direction {
-        Direction::Newer => ("$gt", 1),
-        Direction::Older => ("$lt", -1),
+    let FindRoom { room, mut beyond } = asked;
+    loop {
+        let mut last = None;
+        let cut = Cut {
+            order: order(query.direction),
+            limit_entries: query.limit_items,
+            limit_bytes,
+        };
+        let filter = found(room, beyond, query);
+        let mut page = page(journal, room, filter, cut, |entry| {
+            if !entry.op.sets_state() {
+                return false;
+            }
+            let is_newest = last.replace(entry.item) != Some(entry.item);
+            is_newest && entry.op == Op::Put
+        })
+        .await?;
+        if query.term.is_some() {
+            beyond = page.entries.last().map(|entry| entry.born);
+            retain_newest(journal, room, &mut page.entries).await?;
+        }
+        // A page that promises more has something in it.
+        if !page.entries.is_empty() || !page.more {
+            return Ok(page);
+        }
+    }
+}
+
+fn order(direction: Direction) -> Document {
+    let direction = match direction {
+        Direction::Newer => 1,
+        Direction::Older => -1,
     };
+    doc! { "born": direction, "seq": -1 }
+}
+
+fn found(room: RoomId, beyond: Option<Seq>, query: &FindQuery) -> Document {
     let mut filter = doc! {
         "room": uuid(room.as_uuid()),
         "kind": query.kind.as_str(),
         "current": true,
     };
-    if let Some(seq) = query.beyond {
-        filter.insert("born", doc! { beyond: signed(seq.0) });
+    if let Some(term) = &query.term {
+        filter.insert("terms", term.as_str());
     }
-    let cut = Cut {
-        order: doc! { "born": direction, "seq": -1 },
-        limit_entries: query.limit_items,
-        limit_bytes: HISTORY_BYTES_MAX,
-    };
-    let mut last = None;
-    page(journal, room, filter, cut, |entry| {
-        if !entry.op.sets_state() {
-            return false;
-        }
-        let is_newest = last.replace(entry.item) != Some(entry.item);
-        is_newest && entry.op == Op::Put
-    })
-    .await
+    if let Some(seq) = beyond {
+        let passes = match query.direction {
+            Direction::Newer => "$gt",
+            Direction::Older => "$lt",
+        };
+        filter.insert("born", doc! { passes: signed(seq.0) });
+    }
+    filter
+}
+
+async fn retain_newest(
+    journal: &MongoJournal,
+    room: RoomId,
+    entries: &mut Vec<Entry>,
+) -> Result<()> {
+    let asked: Vec<_> = entries.iter().map(|entry| entry.item).collect();
+    let newest: HashSet<_> = items(journal, room, &asked)
+        .await?
+        .into_iter()
+        .map(|entry| entry.seq)
+        .collect();
+    entries.retain(|entry| newest.contains(&entry.seq));
+    Ok(())
 }
 
 /// The order of a page and where it ends.
@@ -194,7 +238,7 @@ pub(super) async fn items(
         let filter = doc! {
             "room": uuid(room.as_uuid()), "item": { "$in": items }, "current": true,
         };
-        entries.extend(find(journal, room, filter).await?);
+        entries.extend(all(journal, room, filter).await?);
     }
     let newest = newest_of(entries.iter());
     entries.retain(|entry| newest.get(&entry.item) == Some(&entry.seq));
@@ -213,12 +257,12 @@ pub(super) async fn operations(
             .map(|(actor, op_id)| operation(*actor, op_id))
             .collect();
         let filter = doc! { "room": uuid(room.as_uuid()), "operation": { "$in": asked } };
-        entries.extend(find(journal, room, filter).await?);
+        entries.extend(all(journal, room, filter).await?);
     }
     Ok(entries)
 }
 
-async fn find(journal: &MongoJournal, room: RoomId, filter: Document) -> Result<Vec<Entry>> {
+async fn all(journal: &MongoJournal, room: RoomId, filter: Document) -> Result<Vec<Entry>> {
     let read = async {
         journal
             .entries

@@ -98,7 +98,7 @@ async fn empty(journal: &MongoJournal, found: &[Document]) -> Result<u64> {
     // The seq stands for an absent operation.
     let change = vec![
         doc! { "$set": { "current": false, "operation": "$seq" } },
-        doc! { "$unset": "body" },
+        doc! { "$unset": ["body", "terms"] },
     ];
     let emptied = within_deadline(async { journal.entries.update_many(filter, change).await })
         .await

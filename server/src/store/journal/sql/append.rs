@@ -1,7 +1,7 @@
 //! Writing a batch inside a transaction of `SQLite`'s: all of it, or nothing. `postgres.rs` says
 //! the same in one statement.
 
-use super::row;
+use super::{row, terms};
 use crate::store::journal::{Entry, Stop};
 use roost_schema::{ItemId, RoomId, Seq};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, RuntimeErr, Statement, Value, sqlx};
@@ -37,7 +37,11 @@ pub(super) async fn write(
         superseding.insert(entry.item, entry.seq);
     }
     let superseding: Vec<_> = superseding.into_iter().collect();
+    terms::remove(transaction, room, &superseding).await?;
     clear(transaction, room, &superseding).await?;
+    let newest = batch.iter().zip(&are_newest);
+    let newest = newest.filter_map(|(entry, is_newest)| is_newest.then_some(entry));
+    terms::add(transaction, room, newest).await?;
     Ok(None)
 }
 
@@ -74,7 +78,7 @@ async fn insert(
     let before = Seq(first.seq.0.saturating_sub(1));
     let mut values: Vec<Value> = vec![room.as_uuid().into(), row::seq_value(before)];
     let mut text = "INSERT INTO journal (room, seq, item, kind, op, actor, op_id, request_hash, \
-                    asked_hash, at_ms, born, size_bytes, body, is_current) SELECT $1, v.* FROM (VALUES "
+                    asked_hash, at_ms, born, size_bytes, body, terms, is_current) SELECT $1, v.* FROM (VALUES "
         .to_owned();
     let width = row::values(first).len() + 1;
     push_tuples(&mut text, values.len() + 1, part.len(), width);

@@ -5,16 +5,18 @@
 //! `PostgreSQL` as arrays.
 
 mod append;
+mod find;
 mod page;
 mod postgres;
 mod row;
+mod terms;
 mod trim;
 mod verify;
 mod writer;
 
 use super::{
-    Appended, Entry, Gate, Heads, HistoryQuery, Journal, JournalError, Page, Result, RoomHead,
-    Trim, check_batch,
+    Appended, Entry, FindQuery, FindRoom, Gate, Heads, Journal, JournalError, Page, Result,
+    RoomHead, Trim, check_batch, check_rooms,
     encoding::{seq_from, signed, unsound},
     new_epoch,
 };
@@ -200,8 +202,12 @@ impl Journal for SqlJournal {
         page::operations(self, room, operations).await
     }
 
-    async fn history(&self, room: RoomId, query: HistoryQuery) -> Result<Page> {
-        page::history(self, room, query).await
+    async fn find(&self, rooms: &[FindRoom], query: FindQuery) -> Result<Vec<Page>> {
+        check_rooms(rooms)?;
+        match self.postgres() {
+            Some(pool) => postgres::find(pool, rooms, &query).await,
+            None => find::one_by_one(self, rooms, &query).await,
+        }
     }
 
     async fn trim(&self, bounds: Trim) -> Result<u64> {

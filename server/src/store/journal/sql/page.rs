@@ -6,10 +6,8 @@ use super::{
     postgres, row,
     row::{COLUMNS, seq_value, size_value},
 };
-use crate::store::journal::{
-    Entry, HISTORY_BYTES_MAX, HistoryQuery, PAGE_ENTRIES_MAX, Page, Result,
-};
-use roost_schema::{Direction, ItemId, OpId, RoomId, Seq, UserId};
+use crate::store::journal::{Entry, PAGE_ENTRIES_MAX, Page, Result};
+use roost_schema::{ItemId, OpId, RoomId, Seq, UserId};
 use sea_orm::{QueryResult, Value};
 
 /// An entry that says how its item is: one of an op that this release does not know does not.
@@ -21,21 +19,45 @@ macro_rules! sets_state {
 
 /// Whether no entry is newer: of two current entries the higher seq is the state. A subquery for each row, not a join,
 /// so that no planner reads the whole room for one page.
-const NONE_IS_NEWER: &str = concat!(
-    "j.seq >= COALESCE((SELECT max(newer.seq) FROM journal AS newer WHERE newer.room = j.room AND newer.item = j.item \
-     AND newer.is_current AND ",
-    sets_state!("newer"),
-    "), 0)"
-);
+macro_rules! none_is_newer {
+    () => {
+        concat!(
+            "j.seq >= COALESCE((SELECT max(newer.seq) FROM journal AS newer \
+             WHERE newer.room = j.room AND newer.item = j.item AND newer.is_current AND ",
+            sets_state!("newer"),
+            "), 0)"
+        )
+    };
+}
 
 /// The same for `PostgreSQL`, where only the index by (room, item, seq) can give this order: one
 /// item as a range keeps `item` in it.
-const NONE_IS_NEWER_BY_INDEX: &str = concat!(
-    "j.seq >= COALESCE((SELECT newer.seq FROM journal AS newer \
-     WHERE newer.room = j.room AND newer.item >= j.item AND newer.item <= j.item \
-     AND newer.is_current AND ",
-    sets_state!("newer"),
-    " ORDER BY newer.item DESC, newer.seq DESC LIMIT 1), 0)"
+macro_rules! none_is_newer_by_index {
+    () => {
+        concat!(
+            "j.seq >= COALESCE((SELECT newer.seq FROM journal AS newer \
+             WHERE newer.room = j.room AND newer.item >= j.item AND newer.item <= j.item \
+             AND newer.is_current AND ",
+            sets_state!("newer"),
+            " ORDER BY newer.item DESC, newer.seq DESC LIMIT 1), 0)"
+        )
+    };
+}
+
+/// The state of an item on `PostgreSQL`.
+pub(super) const NEWEST_BY_INDEX: &str = concat!(
+    "j.is_current AND ",
+    sets_state!("j"),
+    " AND ",
+    none_is_newer_by_index!()
+);
+
+/// The same on `SQLite`.
+pub(super) const NEWEST: &str = concat!(
+    "j.is_current AND ",
+    sets_state!("j"),
+    " AND ",
+    none_is_newer!()
 );
 
 pub(super) async fn log(
@@ -45,7 +67,8 @@ pub(super) async fn log(
     limit_bytes: usize,
 ) -> Result<Page> {
     let cut = Cut::by_bytes(limit_bytes);
-    page(journal, room, "j.seq > $3", &cut, vec![seq_value(after)]).await
+    let selection = Selection::entries("j.seq > $3", vec![seq_value(after)]);
+    page(journal, room, selection, &cut).await
 }
 
 pub(super) async fn changes(
@@ -56,39 +79,8 @@ pub(super) async fn changes(
 ) -> Result<Page> {
     let cut = Cut::by_bytes(limit_bytes);
     let filter = format!("j.seq > $3 AND {}", is_change(journal));
-    page(journal, room, &filter, &cut, vec![seq_value(since)]).await
-}
-
-pub(super) async fn history(
-    journal: &SqlJournal,
-    room: RoomId,
-    query: HistoryQuery,
-) -> Result<Page> {
-    let (beyond, order) = match query.direction {
-        Direction::Newer => (">", "born ASC"),
-        Direction::Older => ("<", "born DESC"),
-    };
-    let cut = Cut {
-        order,
-        limit_entries: query.limit_items,
-        limit_bytes: HISTORY_BYTES_MAX,
-    };
-    let mut filter = format!("j.kind = $3 AND {} AND j.op = 'put'", is_newest(journal));
-    let mut values = vec![query.kind.as_str().into()];
-    if let Some(seq) = query.beyond {
-        filter = format!("{filter} AND j.born {beyond} $4");
-        values.push(seq_value(seq));
-    }
-    page(journal, room, &filter, &cut, values).await
-}
-
-/// The state of an item.
-fn is_newest(journal: &SqlJournal) -> String {
-    let sets_state = sets_state!("j");
-    format!(
-        "j.is_current AND {sets_state} AND {}",
-        none_is_newer(journal)
-    )
+    let selection = Selection::entries(filter, vec![seq_value(since)]);
+    page(journal, room, selection, &cut).await
 }
 
 /// What a reader has to hear: states, and what another release holds to be current beside them since.
@@ -99,16 +91,16 @@ fn is_change(journal: &SqlJournal) -> String {
 const fn none_is_newer(journal: &SqlJournal) -> &'static str {
     // Only SQLite has a writer.
     match journal.writer {
-        Some(_) => NONE_IS_NEWER,
-        None => NONE_IS_NEWER_BY_INDEX,
+        Some(_) => none_is_newer!(),
+        None => none_is_newer_by_index!(),
     }
 }
 
 /// The order of a page and where it ends.
-struct Cut {
-    order: &'static str,
-    limit_entries: usize,
-    limit_bytes: usize,
+pub(super) struct Cut {
+    pub(super) order: &'static str,
+    pub(super) limit_entries: usize,
+    pub(super) limit_bytes: usize,
 }
 
 impl Cut {
@@ -121,21 +113,42 @@ impl Cut {
     }
 }
 
-/// Reads the entries a filter selects (its values begin at $3). The cut is found from sizes alone,
-/// one entry more than fits tells whether more remain, and only then are bodies read.
-async fn page(
+/// Which entries of a room, named `j`, a page has.
+pub(super) struct Selection {
+    /// What is read, with its aliases.
+    pub(super) source: &'static str,
+    /// The alias of what is in the page's order.
+    pub(super) ordered: &'static str,
+    pub(super) filter: String,
+    /// Those of the filter; they begin at $3.
+    pub(super) values: Vec<Value>,
+}
+
+impl Selection {
+    pub(super) fn entries(filter: impl Into<String>, values: Vec<Value>) -> Self {
+        Self {
+            source: "journal AS j",
+            ordered: "j",
+            filter: filter.into(),
+            values,
+        }
+    }
+}
+
+/// Reads a page. The cut is found from sizes alone, one entry more than fits tells whether more remain, and only then
+/// are bodies read.
+pub(super) async fn page(
     journal: &SqlJournal,
     room: RoomId,
-    filter: &str,
+    selection: Selection,
     cut: &Cut,
-    filter_values: Vec<Value>,
 ) -> Result<Page> {
     let text = match journal.postgres() {
-        Some(_) => page_in_one_pass(filter, cut),
-        None => page_in_two_passes(filter, cut),
+        Some(_) => page_in_one_pass(&selection.filter, cut),
+        None => page_in_two_passes(&selection, cut),
     };
     let mut values = vec![room.as_uuid().into(), size_value(cut.limit_bytes)];
-    values.extend(filter_values);
+    values.extend(selection.values);
     let rows = journal.query(text, values).await?;
     let entries = entries_of(room, &rows)?;
     let found: i64 = rows.first().map_or(Ok(0), |row| row::get(row, "found"))?;
@@ -160,14 +173,20 @@ fn page_in_one_pass(filter: &str, cut: &Cut) -> String {
     )
 }
 
-fn page_in_two_passes(filter: &str, cut: &Cut) -> String {
+fn page_in_two_passes(selection: &Selection, cut: &Cut) -> String {
     let (order, candidates) = (cut.order, cut.limit_entries.saturating_add(1));
+    let Selection {
+        source,
+        ordered,
+        filter,
+        ..
+    } = selection;
     format!(
         "SELECT {COLUMNS}, p.found FROM (
             SELECT seq, sum(size_bytes) OVER w AS running, row_number() OVER w AS place,
                 count(*) OVER () AS found
-            FROM (SELECT j.seq, j.born, j.size_bytes FROM journal AS j
-                WHERE j.room = $1 AND {filter} ORDER BY j.{order} LIMIT {candidates}) AS candidates
+            FROM (SELECT j.seq, j.born, j.size_bytes FROM {source}
+                WHERE j.room = $1 AND {filter} ORDER BY {ordered}.{order} LIMIT {candidates}) AS candidates
             WINDOW w AS (ORDER BY {order} ROWS UNBOUNDED PRECEDING)
         ) AS p JOIN journal AS j ON j.room = $1 AND j.seq = p.seq
         WHERE p.place = 1 OR (p.running <= $2 AND p.place < {candidates})
@@ -186,8 +205,7 @@ pub(super) async fn items(
     let mut entries = Vec::with_capacity(items.len());
     for items in items.chunks(LIST_MAX) {
         let mut text = format!(
-            "SELECT {COLUMNS} FROM journal AS j WHERE j.room = $1 AND {} AND j.item IN (",
-            is_newest(journal)
+            "SELECT {COLUMNS} FROM journal AS j WHERE j.room = $1 AND {NEWEST} AND j.item IN ("
         );
         for number in 0..items.len() {
             let comma = if number == 0 { "$" } else { ", $" };

@@ -8,16 +8,22 @@
 use super::{
     DEADLINE,
     append::{are_newest, refused_by},
+    find::{beyond, order, passes},
+    page::NEWEST_BY_INDEX,
+    row,
     row::COLUMNS,
     within_deadline,
 };
 use crate::store::{
-    journal::{Appended, Entry, Gate, JournalError, Result, Stop, encoding::signed, gate},
+    journal::{
+        Appended, Entry, FindQuery, FindRoom, Gate, JournalError, Page, Result, Stop,
+        encoding::signed, gate, share_bytes,
+    },
     postgres::STATEMENT_LONGEST,
     sql::{is_dead, on_living_connection},
 };
 use anyhow::anyhow;
-use roost_schema::{ItemId, OpId, RoomId, Seq, UserId};
+use roost_schema::{Direction, ItemId, OpId, RoomId, Seq, UserId};
 use sea_orm::{
     QueryResult,
     sqlx::{
@@ -27,28 +33,31 @@ use sea_orm::{
         query::Query,
     },
 };
+use std::collections::HashMap;
 use uuid::Uuid;
 
-/// Inserts a batch and clears what it supersedes; answers how many entries were inserted: all or 0.
+/// Inserts a batch, clears what it supersedes and keeps the rows of terms; answers how many entries were inserted: all
+/// or 0.
 ///
 /// It is one statement and commits by itself, so that no lock is held while the server waits for an
 /// instance. The slot before the first entry is looked up by what inserts. What is cleared is taken
 /// only from what was inserted: else a refused batch would make items vanish. What a later entry of
 /// the batch supersedes comes not current, because a statement does not see its own rows. Never
-/// ON CONFLICT: a duplicate must be told apart and must undo the whole batch.
+/// ON CONFLICT: a duplicate must be told apart and must undo the whole batch. A row of a term that is there already is
+/// written again, so that whoever trims and would remove it waits, or is waited for.
 const APPEND: &str = "\
     WITH written AS (
         INSERT INTO journal (room, seq, item, kind, op, actor, op_id, request_hash, at_ms, born,
-            is_current, size_bytes, body, asked_hash)
+            is_current, size_bytes, body, asked_hash, terms)
         SELECT $1, batch.* FROM unnest($3::bigint[], $4::uuid[], $5::text[], $6::text[],
             $7::uuid[], $8::text[], $9::bytea[], $10::bigint[], $11::bigint[], $12::boolean[],
-            $13::bigint[], $14::text[], $15::bytea[]) AS batch
+            $13::bigint[], $14::text[], $15::bytea[], $16::text[]) AS batch
         WHERE COALESCE((SELECT slot.seq FROM journal AS slot
             WHERE slot.room = $1 AND slot.seq <= $2 ORDER BY slot.seq DESC LIMIT 1), 0) = $2
-        RETURNING item, seq, born, op, is_current
+        RETURNING item, seq, kind, born, op, is_current, terms
     ), older AS (
-        SELECT found.place FROM written CROSS JOIN LATERAL (
-            SELECT j.ctid AS place FROM journal AS j
+        SELECT found.*, written.terms AS newer FROM written CROSS JOIN LATERAL (
+            SELECT j.ctid AS place, j.kind, j.born, j.terms FROM journal AS j
             WHERE j.room = $1 AND j.item >= written.item AND j.item <= written.item
                 AND j.is_current AND j.seq < written.seq
             ORDER BY j.item DESC, j.seq DESC
@@ -56,6 +65,23 @@ const APPEND: &str = "\
         WHERE written.is_current AND written.born < written.seq AND written.op IN ('put', 'delete')
     ), cleared AS (
         UPDATE journal SET is_current = FALSE FROM older WHERE journal.ctid = older.place
+    ), gone AS (
+        SELECT found.place FROM older
+        CROSS JOIN LATERAL jsonb_array_elements_text(older.terms::jsonb) AS old (term)
+        CROSS JOIN LATERAL (
+            SELECT t.ctid AS place FROM journal_terms AS t
+            WHERE t.term = old.term AND t.room = $1 AND t.kind = older.kind AND t.born = older.born
+            LIMIT 1
+        ) AS found
+        WHERE older.terms IS NOT NULL AND NOT COALESCE(older.newer::jsonb ? old.term, FALSE)
+    ), removed AS (
+        DELETE FROM journal_terms USING gone WHERE journal_terms.ctid = gone.place
+    ), added AS (
+        INSERT INTO journal_terms (term, room, kind, born, item)
+        SELECT new.term, $1, written.kind, written.born, written.item FROM written
+        CROSS JOIN LATERAL jsonb_array_elements_text(written.terms::jsonb) AS new (term)
+        WHERE written.terms IS NOT NULL AND written.is_current AND written.op = 'put'
+        ON CONFLICT (term, room, kind, born) DO UPDATE SET item = excluded.item
     )
     SELECT count(*) FROM written";
 
@@ -119,6 +145,7 @@ fn inserting(
     let op_id = |entry: &Entry| entry.op_id.as_ref().map(ToString::to_string);
     let hash = |entry: &Entry| entry.request_hash.0.to_vec();
     let asked = |entry: &Entry| entry.asked_hash.map(|hash| hash.0.to_vec());
+    let terms = |entry: &Entry| entry.terms.to_text();
     let size = |entry: &Entry| i64::try_from(entry.body.as_str().len()).unwrap_or(i64::MAX);
     sqlx::query_scalar(APPEND)
         .bind(room.as_uuid())
@@ -136,6 +163,7 @@ fn inserting(
         .bind(numbers(size))
         .bind(texts(|entry| entry.body.as_str().to_owned()))
         .bind(batch.iter().map(asked).collect::<Vec<_>>())
+        .bind(batch.iter().map(terms).collect::<Vec<_>>())
 }
 
 fn counted(inserted: i64, batch: &[Entry]) -> Result<Appended> {
@@ -193,6 +221,87 @@ pub(super) async fn items(
     items.dedup();
     let query = || sqlx::query(AssertSqlSafe(text.clone())).bind(room.as_uuid());
     fetch(pool, || query().bind(items.clone())).await
+}
+
+/// A page for each room, as `find.rs` says it of one. Without a term a range of the index by (room, kind, born) is read,
+/// else one of the rows of terms, and of each of those the item's newest entry.
+pub(super) async fn find(
+    pool: &PgPool,
+    rooms: &[FindRoom],
+    query: &FindQuery,
+) -> Result<Vec<Page>> {
+    let (order, passes) = (order(query.direction), passes(query.direction));
+    let candidates = match &query.term {
+        None => format!(
+            "SELECT j.* FROM journal AS j
+            WHERE j.room = asked.room AND j.kind = $5 AND {NEWEST_BY_INDEX} AND j.op = 'put'
+                AND j.born {passes} asked.beyond
+            ORDER BY j.{order} LIMIT $4 + 1"
+        ),
+        Some(_) => format!(
+            "SELECT j.* FROM journal_terms AS t CROSS JOIN LATERAL (
+                SELECT * FROM journal AS j WHERE j.room = asked.room AND j.item >= t.item
+                    AND j.item <= t.item AND j.is_current AND j.op IN ('put', 'delete')
+                ORDER BY j.item DESC, j.seq DESC LIMIT 1
+            ) AS j
+            WHERE t.term = $6 AND t.room = asked.room AND t.kind = $5 AND t.born {passes} asked.beyond
+                AND j.op = 'put' AND j.kind = $5 AND j.born = t.born AND j.terms::jsonb ? $6
+            ORDER BY t.{order} LIMIT $4 + 1"
+        ),
+    };
+    let text = format!(
+        "SELECT asked.room, found.* FROM unnest($1::uuid[], $2::bigint[]) AS asked (room, beyond)
+        CROSS JOIN LATERAL (
+            SELECT {COLUMNS}, j.found FROM (
+                SELECT c.*, sum(size_bytes) OVER w AS running, row_number() OVER w AS place,
+                    count(*) OVER () AS found
+                FROM ({candidates}) AS c
+                WINDOW w AS (ORDER BY {order} ROWS UNBOUNDED PRECEDING)
+            ) AS j
+            WHERE j.place = 1 OR (j.running <= $3 AND j.place <= $4)
+        ) AS found"
+    );
+    let ids: Vec<_> = rooms.iter().map(|asked| asked.room.as_uuid()).collect();
+    let beyonds = rooms
+        .iter()
+        .map(|asked| beyond(query.direction, asked.beyond));
+    let beyonds: Vec<_> = beyonds.map(|seq| signed(seq.0)).collect();
+    let limit_items = i64::try_from(query.limit_items).unwrap_or(i64::MAX - 1);
+    let limit_bytes = i64::try_from(share_bytes(rooms.len())).unwrap_or(i64::MAX);
+    let asking = || {
+        let asking = sqlx::query(AssertSqlSafe(text.clone()))
+            .bind(ids.clone())
+            .bind(beyonds.clone())
+            .bind(limit_bytes)
+            .bind(limit_items)
+            .bind(query.kind.as_str().to_owned());
+        match &query.term {
+            Some(term) => asking.bind(term.as_str().to_owned()),
+            None => asking,
+        }
+    };
+    pages(rooms, query.direction, &fetch(pool, asking).await?)
+}
+
+/// Sorts rows by their rooms. An order within a room is not promised by what joins rooms and their rows.
+fn pages(rooms: &[FindRoom], direction: Direction, rows: &[QueryResult]) -> Result<Vec<Page>> {
+    let mut found: HashMap<RoomId, (Vec<Entry>, i64)> = HashMap::with_capacity(rooms.len());
+    for row in rows {
+        let room = RoomId::from_uuid(row::get(row, "room")?);
+        let (entries, count) = found.entry(room).or_default();
+        entries.push(row::entry(room, row)?);
+        *count = row::get(row, "found")?;
+    }
+    let page = |asked: &FindRoom| {
+        let (mut entries, count) = found.remove(&asked.room).unwrap_or_default();
+        entries.sort_by_key(|entry| entry.born);
+        if direction == Direction::Older {
+            entries.reverse();
+        }
+        let more = usize::try_from(count).is_ok_and(|count| count > entries.len());
+        Page { entries, more }
+    };
+    Ok(rooms.iter().map(page).collect())
 }
 
 /// The entries operations made. Pairs are compared as rows, which start and end a search of the

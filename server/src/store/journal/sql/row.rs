@@ -1,7 +1,7 @@
 //! How an entry is written as a row and read back.
 
 use crate::store::journal::{
-    Entry, RequestHash, Result,
+    Entry, RequestHash, Result, Terms,
     encoding::{said, seq_from, signed, unreadable, unsound},
 };
 use chrono::DateTime;
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 /// The columns `entry` reads, qualified by the journal's alias `j`.
 pub(super) const COLUMNS: &str = "j.seq, j.item, j.kind, j.op, j.actor, j.op_id, j.request_hash, \
-                                  j.asked_hash, j.at_ms, j.born, j.is_current, j.body";
+                                  j.asked_hash, j.at_ms, j.born, j.is_current, j.body, j.terms";
 
 /// Reads a row of [`COLUMNS`]. A kind or an op of another release is carried.
 pub(super) fn entry(room: RoomId, row: &QueryResult) -> Result<Entry> {
@@ -25,6 +25,7 @@ fn read(room: RoomId, row: &QueryResult) -> Result<Entry> {
     let hash: Vec<u8> = get(row, "request_hash")?;
     let asked: Option<Vec<u8>> = get(row, "asked_hash")?;
     let body: Option<String> = get(row, "body")?;
+    let terms: Option<String> = get(row, "terms")?;
     let current: bool = get(row, "is_current")?;
     let (op, body) = said(&op, body, !current && op_id.is_none())?;
     Ok(Entry {
@@ -41,6 +42,10 @@ fn read(room: RoomId, row: &QueryResult) -> Result<Entry> {
         at: DateTime::from_timestamp_millis(get(row, "at_ms")?)
             .ok_or_else(|| unsound("a time is out of range"))?,
         born: seq_from(get(row, "born")?)?,
+        terms: match terms {
+            Some(text) => Terms::from_text(&text).map_err(unsound)?,
+            None => Terms::default(),
+        },
         current,
     })
 }
@@ -54,7 +59,7 @@ fn request_hash(bytes: Vec<u8>) -> Result<RequestHash> {
 
 /// The values of one entry, in the order `append::write` names the columns; `is_current` comes last
 /// there, and is not among them.
-pub(super) fn values(entry: &Entry) -> [Value; 12] {
+pub(super) fn values(entry: &Entry) -> [Value; 13] {
     let body = entry.body.as_str();
     [
         seq_value(entry.seq),
@@ -69,6 +74,7 @@ pub(super) fn values(entry: &Entry) -> [Value; 12] {
         seq_value(entry.born),
         size_value(body.len()),
         body.into(),
+        entry.terms.to_text().into(),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! Emptying old entries. Their rows stay for ever: a slot that was freed could be given twice.
 
-use super::{SqlJournal, append, commit, row, row::seq_value, within_deadline};
+use super::{SqlJournal, append, commit, row, row::seq_value, terms, within_deadline};
 use crate::store::journal::{JournalError, Result, Trim};
 use roost_schema::{ItemId, RoomId, Seq};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Statement, Value};
@@ -36,7 +36,7 @@ pub(super) async fn superseded(journal: &SqlJournal, bounds: Trim) -> Result<u64
         None => ("((room, seq) IN ", "room, seq"),
     };
     let text = format!(
-        "UPDATE journal SET body = NULL, op_id = NULL, size_bytes = 0 WHERE {rows}(
+        "UPDATE journal SET body = NULL, op_id = NULL, size_bytes = 0, terms = NULL WHERE {rows}(
             SELECT {found} FROM journal
             WHERE NOT is_current AND body IS NOT NULL AND at_ms < $1
             ORDER BY at_ms LIMIT {STEP_ROWS}))"
@@ -44,7 +44,14 @@ pub(super) async fn superseded(journal: &SqlJournal, bounds: Trim) -> Result<u64
     let mut emptied = 0;
     loop {
         let before_ms = bounds.superseded_before.timestamp_millis();
-        let changed = journal.execute(&text, vec![before_ms.into()]).await?;
+        let transaction = journal.begin().await?;
+        let step = async {
+            terms::sweep(&transaction, before_ms, STEP_ROWS).await?;
+            append::execute(&transaction, text.clone(), vec![before_ms.into()]).await
+        };
+        let changed = within_deadline(step).await;
+        let changed = changed.map_err(JournalError::Unavailable)?;
+        commit(transaction).await?;
         emptied += changed;
         if changed < STEP_ROWS as u64 {
             return Ok(emptied);
@@ -78,6 +85,7 @@ async fn expire_step(
     for (room, tombstones) in &found {
         raise_floor(transaction, *room, tombstones).await?;
         // Else an older entry that was left current would come back to life.
+        terms::remove(transaction, *room, tombstones).await?;
         append::clear(transaction, *room, tombstones).await?;
         emptied += empty(transaction, *room, tombstones).await?;
     }
@@ -104,7 +112,7 @@ async fn empty(
     tombstones: &[(ItemId, Seq)],
 ) -> Result<u64, DbErr> {
     let mut text = "UPDATE journal
-        SET body = NULL, op_id = NULL, size_bytes = 0, is_current = FALSE
+        SET body = NULL, op_id = NULL, size_bytes = 0, terms = NULL, is_current = FALSE
         FROM (VALUES "
         .to_owned();
     append::push_tuples(&mut text, 2, tombstones.len(), 1);

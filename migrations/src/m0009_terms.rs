@@ -1,0 +1,54 @@
+//! What items are found by: the terms of each entry, and a row for each term of an item. The release before writes none, and
+//! reads none.
+
+use crate::patient::patiently;
+use sea_orm_migration::{
+    DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait,
+    sea_orm::{ConnectionTrait, DbBackend},
+};
+
+pub(crate) struct Migration;
+
+impl MigrationName for Migration {
+    fn name(&self) -> &'static str {
+        "m0009_terms"
+    }
+}
+
+/// The table is its index: all that is asked is a range of it.
+const UP: [&str; 2] = [
+    "ALTER TABLE journal ADD COLUMN terms text",
+    "CREATE TABLE journal_terms (
+        term text {collation} NOT NULL,
+        room {uuid} NOT NULL,
+        kind text {collation} NOT NULL,
+        born bigint NOT NULL,
+        item {uuid} NOT NULL,
+        PRIMARY KEY (term, room, kind, born)
+    ) {options}",
+];
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let is_sqlite = manager.get_database_backend() == DbBackend::Sqlite;
+        // Compared byte for byte, as SQLite does.
+        let (uuid, collation, options) = match is_sqlite {
+            true => ("blob", "", "WITHOUT ROWID"),
+            false => ("uuid", "COLLATE \"C\"", ""),
+        };
+        let up = UP.map(|statement| {
+            let statement = statement.replace("{uuid}", uuid);
+            let statement = statement.replace("{collation}", collation);
+            statement.replace("{options}", options)
+        });
+        let connection = manager.get_connection();
+        if is_sqlite {
+            for statement in up {
+                connection.execute_unprepared(&statement).await?;
+            }
+            return Ok(());
+        }
+        patiently(connection, &up.each_ref().map(String::as_str)).await
+    }
+}
