@@ -81,7 +81,7 @@ class House:
 alice, bob = Person("Alice"), Person("Bob")
 shared_house = House(alice, bob)
 # These change the house so that the next case would find it another.
-CHANGING = {"changeRoom", "removeMember", "changeRole", "deleteMessage"}
+CHANGING = {"changeRoom", "removeMember", "changeRole", "deleteMessage", "deleteItem", "restoreItem"}
 
 
 @schemathesis.auth(refresh_interval=None)
@@ -110,7 +110,9 @@ def path_values(operation):
     if operation in {"nameSession", "revokeSession"}:
         return {"sessionId": alice.sign_in()["session"]["id"]}
     house = House(alice, bob) if operation in CHANGING else shared_house
-    return {"roomId": house.room, "messageId": house.message, "userId": house.member}
+    if operation == "restoreItem":
+        ask("DELETE", f"/rooms/{house.room}/messages/{house.message}", token=alice.sign_in()["accessToken"])
+    return {"roomId": house.room, "messageId": house.message, "itemId": house.message, "userId": house.member}
 
 
 def body_values(operation):

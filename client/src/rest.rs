@@ -3,10 +3,11 @@
 use crate::{Client, Result};
 use reqwest::{Method, RequestBuilder};
 use roost_schema::{
-    ChangePassword, ChangeRole, ChangeRoom, CreateBoard, DeleteMessage, Direction, EditMessage,
-    InviteMember, ItemId, Me, Member, MemberPage, Message, MessagePage, NameSession, OpId,
-    OpenConversation, PageQuery, Position, Presence, Room, RoomEvents, RoomId, RoomPage,
-    SendMessage, Seq, Session, SessionId, User, UserId,
+    BatchItems, BatchOutcome, ChangePassword, ChangeRole, ChangeRoom, CreateBoard, DeleteMessage,
+    Direction, EditMessage, FoundItems, InviteMember, Item, ItemId, ItemOps, ItemPage, Me, Member,
+    MemberPage, Message, MessagePage, NameSession, OpId, OpenConversation, PageQuery, Position,
+    Presence, Room, RoomEvents, RoomId, RoomPage, SendMessage, Seq, Session, SessionId, Term, User,
+    UserId,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -149,6 +150,44 @@ impl Client {
         self.send(Method::GET, &path, with).await
     }
 
+    pub async fn read_item(&self, room: RoomId, item: ItemId) -> Result<Item> {
+        self.read(&format!("rooms/{room}/items/{item}")).await
+    }
+
+    /// A page of a room's items of a kind, all of them or those with a term.
+    pub async fn list_items(
+        &self,
+        room: RoomId,
+        kind: &str,
+        term: Option<&Term>,
+        page: &PageQuery,
+    ) -> Result<ItemPage> {
+        let path = format!("/api/v1/rooms/{room}/items");
+        let with = |request| of_kind(request, kind, term).query(page);
+        self.send(Method::GET, &path, with).await
+    }
+
+    /// A page of the items of a kind in all rooms of the person.
+    pub async fn find_items(
+        &self,
+        kind: &str,
+        term: Option<&Term>,
+        page: &PageQuery,
+    ) -> Result<FoundItems> {
+        let with = |request| of_kind(request, kind, term).query(page);
+        self.send(Method::GET, "/api/v1/me/items", with).await
+    }
+
+    /// Makes changes of items, each by itself.
+    pub async fn change_items(&self, input: &BatchItems) -> Result<BatchOutcome> {
+        let path = format!("/api/v1/rooms/{}/items/batch", input.room);
+        let ops = ItemOps {
+            ops: input.ops.clone(),
+        };
+        let with = |request: RequestBuilder| named(request.json(&ops), input.op_id.as_ref());
+        self.send(Method::POST, &path, with).await
+    }
+
     /// What changed after a position, a page of it; without one, the room's full state.
     pub async fn list_events(&self, room: RoomId, after: Option<Position>) -> Result<RoomEvents> {
         let path = format!("/api/v1/rooms/{room}/events");
@@ -178,10 +217,7 @@ impl Client {
     }
 
     async fn remove(&self, path: &str, op_id: Option<&OpId>, if_match: Option<Seq>) -> Result<()> {
-        let with = |request: RequestBuilder| match op_id {
-            Some(op_id) => conditional(request, if_match).header("idempotency-key", op_id.as_str()),
-            None => conditional(request, if_match),
-        };
+        let with = |request: RequestBuilder| named(conditional(request, if_match), op_id);
         self.send(Method::DELETE, &format!("/api/v1/{path}"), with)
             .await
     }
@@ -194,6 +230,18 @@ struct List<T> {
 
 fn plain(request: RequestBuilder) -> RequestBuilder {
     request
+}
+
+fn of_kind(request: RequestBuilder, kind: &str, term: Option<&Term>) -> RequestBuilder {
+    let term = term.map(|term| ("term", term.as_str()));
+    request.query(&[("kind", kind)]).query(term.as_slice())
+}
+
+fn named(request: RequestBuilder, op_id: Option<&OpId>) -> RequestBuilder {
+    match op_id {
+        Some(op_id) => request.header("idempotency-key", op_id.as_str()),
+        None => request,
+    }
 }
 
 /// An item's entity tag is its seq in quotes.

@@ -3,8 +3,8 @@
 use crate::{Client, Error, Result, endpoint::WebSocket};
 use futures::{SinkExt, StreamExt};
 use roost_schema::{
-    DeleteItem, ErrorCode, Failure, InRoom, JoinRoom, JoinedRoom, Message, Position, PutItem,
-    RoomEvent, RoomId, SendMessageToRoom,
+    BatchItems, BatchOutcome, DeleteItem, ErrorCode, Failure, InRoom, JoinRoom, JoinedRoom,
+    Message, PatchItem, Position, PutItem, RestoreItem, RoomEvent, RoomId, SendMessageToRoom,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json, value::RawValue};
@@ -141,8 +141,20 @@ impl Socket {
         self.call("item:put", input).await
     }
 
+    pub async fn patch_item(&self, input: &PatchItem) -> Result<RoomEvent> {
+        self.call("item:patch", input).await
+    }
+
     pub async fn delete_item(&self, input: &DeleteItem) -> Result<RoomEvent> {
         self.call("item:delete", input).await
+    }
+
+    pub async fn restore_item(&self, input: &RestoreItem) -> Result<RoomEvent> {
+        self.call("item:restore", input).await
+    }
+
+    pub async fn change_items(&self, input: &BatchItems) -> Result<BatchOutcome> {
+        self.call("item:batch", input).await
     }
 }
 

@@ -33,9 +33,10 @@ impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let is_sqlite = manager.get_database_backend() == DbBackend::Sqlite;
         // Compared byte for byte, as SQLite does.
-        let (uuid, collation, options) = match is_sqlite {
-            true => ("blob", "", "WITHOUT ROWID"),
-            false => ("uuid", "COLLATE \"C\"", ""),
+        let (uuid, collation, options) = if is_sqlite {
+            ("blob", "", "WITHOUT ROWID")
+        } else {
+            ("uuid", "COLLATE \"C\"", "")
         };
         let up = UP.map(|statement| {
             let statement = statement.replace("{uuid}", uuid);

@@ -100,10 +100,15 @@ impl utoipa::PartialSchema for ErrorCode {
 #[cfg(feature = "openapi")]
 impl utoipa::ToSchema for ErrorCode {}
 
+#[cfg(feature = "graphql")]
+crate::word::graphql_string!(ErrorCode);
+
 /// The error of every transport: REST carries it in a problem document, GraphQL in `extensions`,
 /// Socket.IO in the acknowledgement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "graphql", derive(async_graphql::SimpleObject))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Failure {
     pub code: ErrorCode,
     /// A sentence for people.

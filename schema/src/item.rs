@@ -1,9 +1,9 @@
 //! Items: everything durable in a room is one, of some kind.
 
-use crate::{ItemId, OpId, RoomId, Seq, UserId, word::words};
+use crate::{Failure, ItemId, OpId, Position, RoomId, Seq, UserId, word::words};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use std::sync::Arc;
 
 words! {
@@ -112,6 +112,74 @@ pub struct RoomEvent {
     pub at: DateTime<Utc>,
 }
 
+/// An item as its newest entry says it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Item {
+    pub id: ItemId,
+    pub room_id: RoomId,
+    /// The version: the seq of the item's newest entry, and its `ETag`.
+    pub seq: Seq,
+    /// The seq of its first entry, in the order of which items are listed.
+    pub born: Seq,
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub kind: Kind,
+    /// Its full state, as its kind is kept.
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::AnyState))]
+    pub body: Body,
+    /// Who made its newest entry, and when.
+    pub actor: UserId,
+    pub at: DateTime<Utc>,
+}
+
+/// A page of a room's items.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ItemPage {
+    pub items: Vec<Item>,
+    /// Give it back as `cursor` for the next page; absent on the last one.
+    pub next: Option<String>,
+    /// The room's position before the first page was read: join the room after it to miss nothing.
+    pub position: Position,
+}
+
+/// A page of items of many rooms, by room and then in the order they were born.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FoundItems {
+    pub items: Vec<Item>,
+    /// Give it back as `cursor` for the next page; absent on the last one. A page may be empty and have a next.
+    pub next: Option<String>,
+}
+
+/// A new item, as REST takes it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewItem {
+    pub kind: String,
+    /// Absent: one of the server's making.
+    pub id: Option<ItemId>,
+    pub body: Value,
+}
+
+/// What is written of an item whose id is known, as REST takes it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ItemBody {
+    pub kind: String,
+    pub body: Value,
+}
+
+/// Several changes of items, as REST takes them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ItemOps {
+    pub ops: Vec<ItemOp>,
+}
+
 /// Asks for an item to be created, or changed when it exists. `item:put` on Socket.IO.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -120,9 +188,22 @@ pub struct PutItem {
     pub kind: String,
     /// Absent: a new item with an id of the server's making.
     pub item: Option<ItemId>,
-    pub body: serde_json::Value,
+    pub body: Value,
     pub op_id: Option<OpId>,
     /// Only when the item's newest entry has this seq.
+    pub if_match: Option<Seq>,
+}
+
+/// Asks for some fields of an item to be changed. `item:patch` on Socket.IO.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PatchItem {
+    pub room: RoomId,
+    pub kind: String,
+    pub item: ItemId,
+    /// What is absent stays, what is `null` goes.
+    pub body: Value,
+    pub op_id: Option<OpId>,
     pub if_match: Option<Seq>,
 }
 
@@ -134,4 +215,84 @@ pub struct DeleteItem {
     pub item: ItemId,
     pub op_id: Option<OpId>,
     pub if_match: Option<Seq>,
+}
+
+/// Asks for a deleted item to be there again, in its place. `item:restore` on Socket.IO.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RestoreItem {
+    pub room: RoomId,
+    pub kind: String,
+    pub item: ItemId,
+    /// As it was served before the item was deleted.
+    pub body: Value,
+    pub op_id: Option<OpId>,
+}
+
+/// Asks for up to 200 changes of items of one room. `item:batch` on Socket.IO.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BatchItems {
+    pub room: RoomId,
+    /// At most 60 characters. The change with number n, counted from 0, has the operation id `<opId>:<n>`.
+    pub op_id: Option<OpId>,
+    pub ops: Vec<ItemOp>,
+}
+
+/// How many changes a batch may have.
+pub const BATCH_OPS_MAX: usize = 200;
+
+/// One change of a batch.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(
+    tag = "op",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase",
+    deny_unknown_fields
+)]
+pub enum ItemOp {
+    Put {
+        kind: String,
+        item: Option<ItemId>,
+        body: Value,
+        if_match: Option<Seq>,
+    },
+    Patch {
+        kind: String,
+        item: ItemId,
+        body: Value,
+        if_match: Option<Seq>,
+    },
+    Delete {
+        item: ItemId,
+        if_match: Option<Seq>,
+    },
+    Restore {
+        kind: String,
+        item: ItemId,
+        body: Value,
+    },
+}
+
+/// What became of each change of a batch, in their order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "graphql", derive(async_graphql::SimpleObject))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BatchOutcome {
+    pub outcomes: Vec<ItemOutcome>,
+}
+
+/// What became of one change: one of the two.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "graphql", derive(async_graphql::SimpleObject))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ItemOutcome {
+    /// It was done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<RoomEvent>,
+    /// It was not, and the others stand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Failure>,
 }

@@ -7,10 +7,13 @@ mod error;
 mod event;
 mod id;
 mod item;
+mod kind;
 mod member;
 mod message;
 #[cfg(feature = "openapi")]
 mod openapi;
+#[cfg(feature = "openapi")]
+mod openapi_items;
 mod page;
 mod position;
 mod room;
@@ -26,12 +29,18 @@ pub use event::{
     Presence, PresenceChanged, PresenceState, RenewSocket, RoomClosed, RoomEvents, ServerClosing,
 };
 pub use id::{InstanceId, ItemId, RoomId, SessionId, UserId};
-pub use item::{Body, DeleteItem, Kind, Op, PutItem, RoomEvent};
+pub use item::{
+    BATCH_OPS_MAX, BatchItems, BatchOutcome, Body, DeleteItem, FoundItems, Item, ItemBody, ItemOp,
+    ItemOps, ItemOutcome, ItemPage, Kind, NewItem, Op, PatchItem, PutItem, RestoreItem, RoomEvent,
+};
+pub use kind::{ItemDraft, ItemPatch, ItemState, Patched, Rest};
 pub use member::{ChangeRole, InviteMember, Member, MemberState, Role};
 pub use message::{
-    DeleteMessage, Direction, EditMessage, Message, MessagePage, MessageState, SendMessage,
-    SendMessageToRoom,
+    DeleteMessage, Direction, EditMessage, Message, MessageDraft, MessagePage, MessagePatch,
+    MessageState, SendMessage, SendMessageToRoom,
 };
+#[cfg(feature = "openapi")]
+pub use openapi_items::{AnyState, PatchedItem, RestoredItem, WrittenItem};
 pub use page::{MemberPage, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, PageQuery, RoomPage};
 pub use position::{Epoch, InvalidPosition, Position, Seq};
 pub use room::{ChangeRoom, CreateBoard, OpenConversation, Room, RoomState, RoomType};

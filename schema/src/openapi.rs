@@ -131,7 +131,7 @@ impl PartialSchema for OpenConversation {
 
 impl ToSchema for OpenConversation {}
 
-fn closed() -> ObjectBuilder {
+pub(crate) fn closed() -> ObjectBuilder {
     ObjectBuilder::new()
         .schema_type(Type::Object)
         .additional_properties(Some(AdditionalProperties::FreeForm(false)))

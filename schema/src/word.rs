@@ -84,8 +84,16 @@ macro_rules! words {
             }
         }
 
-        /// A `String`, so that the schema stays as it is when another word comes.
         #[cfg(feature = "graphql")]
+        crate::word::graphql_string!($name);
+    };
+}
+pub(crate) use words;
+
+/// Shows a word as a `String`, so that the schema stays as it is when another one comes.
+#[cfg(feature = "graphql")]
+macro_rules! graphql_string {
+    ($name:ident) => {
         impl async_graphql::OutputType for $name {
             fn type_name() -> std::borrow::Cow<'static, str> {
                 <String as async_graphql::OutputType>::type_name()
@@ -105,7 +113,8 @@ macro_rules! words {
         }
     };
 }
-pub(crate) use words;
+#[cfg(feature = "graphql")]
+pub(crate) use graphql_string;
 
 #[cfg(test)]
 mod tests {

@@ -23,6 +23,9 @@ pub enum Error {
         field: &'static str,
         problem: &'static str,
     },
+    /// What a client wrote of an item is not what its kind takes.
+    #[error("body: {0}")]
+    InvalidBody(String),
     /// Come back later; nothing was written.
     #[error("{sentence}")]
     Later {
@@ -43,7 +46,7 @@ impl Error {
         match self {
             Self::Refused(refusal) => refusal.code,
             Self::Later { code, .. } => *code,
-            Self::Invalid { .. } => ErrorCode::Invalid,
+            Self::Invalid { .. } | Self::InvalidBody(_) => ErrorCode::Invalid,
             Self::OutcomeUnknown(_) => ErrorCode::OutcomeUnknown,
             Self::Unavailable(_) => ErrorCode::Unavailable,
             Self::Internal(_) => ErrorCode::Internal,

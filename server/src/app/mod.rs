@@ -27,6 +27,7 @@ pub use counts::Api;
 pub use error::{Error, Result};
 pub use events::BAD_TICKET;
 pub use instances::NotAdmitted;
+pub use items::ItemQuery;
 pub use operations::Queued;
 pub use passwords::Passwords;
 pub use presence::Joined;

@@ -1,8 +1,9 @@
 //! Pages: how many items, and where the next one begins.
 
 use super::{Error, Result};
-use roost_schema::{PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, PageQuery, Position, Seq};
+use roost_schema::{PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, PageQuery, Position, RoomId, Seq};
 use std::{fmt, str::FromStr};
+use uuid::Uuid;
 
 /// How many items a page may have.
 pub(super) fn page_limit(page: &PageQuery) -> Result<usize> {
@@ -38,16 +39,61 @@ impl fmt::Display for Cursor {
     }
 }
 
+/// Where a page of what was found in many rooms ended.
+#[derive(Clone, Copy)]
+pub(super) struct FoundCursor {
+    pub(super) room: RoomId,
+    pub(super) born: Seq,
+}
+
+impl FoundCursor {
+    /// In a room, after the item that was born then; absent: at the room's beginning.
+    pub(super) fn new(room: RoomId, born: Option<Seq>) -> Self {
+        let born = born.unwrap_or_default();
+        Self { room, born }
+    }
+
+    /// After everything in a room: where the next id begins.
+    pub(super) fn after(room: RoomId) -> Self {
+        let next = room.as_uuid().as_u128().saturating_add(1);
+        Self {
+            room: RoomId::from_uuid(Uuid::from_u128(next)),
+            born: Seq::ZERO,
+        }
+    }
+}
+
+impl fmt::Display for FoundCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.room, self.born)
+    }
+}
+
+impl FromStr for FoundCursor {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (room, born) = text.split_once('.').ok_or(BROKEN_CURSOR)?;
+        let room = room.parse().map_err(|_| BROKEN_CURSOR)?;
+        let born = parse_seq(born)?;
+        Ok(Self { room, born })
+    }
+}
+
+/// Seqs are kept as signed 64-bit integers.
+fn parse_seq(text: &str) -> Result<Seq> {
+    let seq: u64 = text.parse().map_err(|_| BROKEN_CURSOR)?;
+    i64::try_from(seq).map_err(|_| BROKEN_CURSOR)?;
+    Ok(Seq(seq))
+}
+
 impl FromStr for Cursor {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
         let (born, position) = text.split_once('.').ok_or(BROKEN_CURSOR)?;
-        let born: u64 = born.parse().map_err(|_| BROKEN_CURSOR)?;
-        // Seqs are kept as signed 64-bit integers.
-        i64::try_from(born).map_err(|_| BROKEN_CURSOR)?;
         Ok(Self {
-            born: Seq(born),
+            born: parse_seq(born)?,
             position: position.parse().map_err(|_| BROKEN_CURSOR)?,
         })
     }

@@ -141,6 +141,26 @@ impl Rooms {
         rows.iter().map(room).collect()
     }
 
+    /// The rooms in which a person has rights, their own included, by id from one on.
+    pub async fn list_ids(
+        &self,
+        user: UserId,
+        first: Option<RoomId>,
+        limit: usize,
+    ) -> Result<Vec<RoomId>, StoreError> {
+        let sql = format!(
+            "SELECT m.room_id FROM members AS m WHERE m.user_id = $1 AND m.room_id >= $2
+             AND {HAS_RIGHTS} ORDER BY m.room_id LIMIT $3"
+        );
+        let first = first.map_or(Uuid::nil(), |room| room.as_uuid());
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let values = [user.as_uuid().into(), first.into(), limit.into()];
+        let query = statement(&self.sql.read, &sql, values);
+        let rows = self.sql.read_all(query).await?;
+        let id = |row: &QueryResult| Ok(RoomId::from_uuid(row.try_get("", "room_id")?));
+        rows.iter().map(id).collect()
+    }
+
     /// Gives a room another title, or archives it, or takes it out of the archive. An archived
     /// room takes no other title.
     pub async fn change(

@@ -3,7 +3,9 @@
 
 use crate::support::{Person, Via, Watch, World, in_time, message, on_clusters};
 use roost_client::Client;
-use roost_schema::{Body, ItemId, Kind, MessageState, Op, OpId, Role, RoomEvent, RoomId, Seq};
+use roost_schema::{
+    Body, ItemId, Kind, MessageState, Op, OpId, Rest, Role, RoomEvent, RoomId, Seq,
+};
 use roost_server::store::journal::{Entry, Gate, Journal, OpenGate, RequestHash, Terms};
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -87,6 +89,7 @@ async fn commit_untold(
         text: text.to_owned(),
         created_at: at,
         edited_at: None,
+        rest: Rest::default(),
     };
     let op_id: OpId = format!("untold-{}", head.next()).parse().unwrap();
     let entry = Entry {

@@ -24,6 +24,7 @@ mod feed;
 mod graphql;
 mod health;
 mod instances;
+mod items;
 mod journal;
 mod kinds;
 mod limits;

@@ -1,81 +1,129 @@
-//! What every kind of item shares: how one is written, deleted and read.
+//! What every kind of item shares: how one is written, deleted and restored.
 
 use super::kind::ItemKind;
 use crate::{
     app::{
-        Actor, App, Error, Permission, Result,
-        access::permit_writing,
-        operations::{Asked, Operation},
-        page::{Cursor, page_limit},
+        Actor, Error, Permission, Result,
+        access::{Writing, permit_writing},
+        operations::{Asked, Operation, request_hash},
     },
     live::{Change, Refusal, RoomView},
-    store::journal::{Entry, FindQuery, FindRoom, RequestHash, Terms},
+    store::journal::{Entry, RequestHash, Terms},
 };
 use chrono::{DateTime, SubsecRound, Utc};
 use roost_schema::{
-    Body, Direction, ErrorCode, ItemId, Op, OpId, PageQuery, Position, RoomId, Seq,
+    Body, ErrorCode, ItemId, Op, OpId, PatchItem, PutItem, RestoreItem, RoomId, Seq,
 };
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// Largest body that a client may write, in bytes of JSON.
+const ITEM_BODY_BYTES_MAX: usize = 256 * 1_024;
+
+/// What the engine does with a kind that it learns from a request or an entry.
+pub(super) struct Rules {
+    pub(super) put: fn(&Actor, PutItem) -> Result<Operation>,
+    pub(super) patch: fn(&Actor, PatchItem) -> Result<Operation>,
+    pub(super) restore: fn(&Actor, RestoreItem) -> Result<Operation>,
+    pub(super) delete: DeletionRule,
+}
+
+/// Judges the deletion of an item as it stands in the room.
+pub(super) type DeletionRule =
+    fn(&RoomView, &Actor, Option<&Entry>, Option<Seq>) -> Result<Change, Refusal>;
+
+impl Rules {
+    pub(super) const fn of<K: ItemKind>() -> Self {
+        Self {
+            put: put::<K>,
+            patch: patch::<K>,
+            restore: restore::<K>,
+            delete: delete::<K>,
+        }
+    }
+}
+
+/// Makes an item, or changes the one that is there.
+fn put<K: ItemKind>(actor: &Actor, input: PutItem) -> Result<Operation> {
+    let draft = K::check(parse(&input.body)?)?;
+    let route = ("put", input.room, input.item, &draft, input.if_match);
+    let route = request_hash("item", &route);
+    let asked = Ask::Put(draft.clone().into(), draft);
+    let write = Write::<K>::new(actor, input.item, asked, input.if_match)?;
+    Ok(write.into_operation(input.room, input.op_id, route))
+}
+
+fn patch<K: ItemKind>(actor: &Actor, input: PatchItem) -> Result<Operation> {
+    let patch = K::check_patch(parse(&input.body)?)?;
+    let route = ("patch", input.room, input.item, &patch, input.if_match);
+    let route = request_hash("item", &route);
+    let write = Write::<K>::new(actor, Some(input.item), Ask::Patch(patch), input.if_match)?;
+    Ok(write.into_operation(input.room, input.op_id, route))
+}
+
+fn restore<K: ItemKind>(actor: &Actor, input: RestoreItem) -> Result<Operation> {
+    let draft = K::check(parse::<K>(&input.body)?.draft())?;
+    let route = ("restore", input.room, input.item, &draft);
+    let route = request_hash("item", &route);
+    let write = Write::<K>::new(actor, Some(input.item), Ask::Restore(draft), None)?;
+    Ok(write.into_operation(input.room, input.op_id, route))
+}
+
+/// Reads what a client wrote.
+fn parse<T: DeserializeOwned>(body: &Value) -> Result<T> {
+    if body.to_string().len() > ITEM_BODY_BYTES_MAX {
+        return Err(Error::refused(
+            ErrorCode::TooLarge,
+            "an item's body is at most 256 KiB",
+        ));
+    }
+    T::deserialize(body).map_err(|error| Error::InvalidBody(error.to_string()))
+}
 
 /// A write of one item, judged by the room's state at the head it would follow.
-pub(super) struct Put<K: ItemKind> {
+pub(super) struct Write<K: ItemKind> {
     actor: Actor,
     item: ItemId,
     /// The item's id was made for this write.
     is_new: bool,
-    /// Absent: the item has to be there.
-    draft: Option<K::Draft>,
-    /// Absent: the item must not be there.
-    patch: Option<K::Patch>,
+    asked: Ask<K>,
     if_match: Option<Seq>,
     at: DateTime<Utc>,
 }
 
-impl<K: ItemKind> Put<K> {
-    /// Makes an item, with an id of the client's choice or of the server's. Errors: `invalid` for an id that is no
-    /// `UUIDv7`.
-    pub(super) fn create(actor: &Actor, item: Option<ItemId>, draft: K::Draft) -> Result<Self> {
-        check_choice(item)?;
-        Ok(Self::new(actor, item, Some(draft), None, None))
-    }
+pub(super) enum Ask<K: ItemKind> {
+    /// A new item.
+    Create(K::Draft),
+    /// A new item, or this change of the one that is there.
+    Put(K::Patch, K::Draft),
+    Patch(K::Patch),
+    /// An item that was deleted, in its place.
+    Restore(K::Draft),
+}
 
-    /// Changes an item.
-    pub(super) fn change(
-        actor: &Actor,
-        item: ItemId,
-        patch: K::Patch,
-        if_match: Option<Seq>,
-    ) -> Self {
-        Self::new(actor, Some(item), None, Some(patch), if_match)
-    }
-
-    /// Makes an item, or changes the one that is there. Errors: as [`Put::create`].
-    pub(super) fn either(
+impl<K: ItemKind> Write<K> {
+    /// Without an id the server makes one. Errors: `invalid` for an id that no client may choose.
+    pub(super) fn new(
         actor: &Actor,
         item: Option<ItemId>,
-        draft: K::Draft,
+        asked: Ask<K>,
         if_match: Option<Seq>,
     ) -> Result<Self> {
-        check_choice(item)?;
-        let patch = K::Patch::from(&draft);
-        Ok(Self::new(actor, item, Some(draft), Some(patch), if_match))
-    }
-
-    fn new(
-        actor: &Actor,
-        item: Option<ItemId>,
-        draft: Option<K::Draft>,
-        patch: Option<K::Patch>,
-        if_match: Option<Seq>,
-    ) -> Self {
-        Self {
+        let may_make = matches!(asked, Ask::Create(_) | Ask::Put(..));
+        if may_make && item.is_some_and(|item| !item.is_choosable()) {
+            return Err(Error::Invalid {
+                field: "id",
+                problem: "must be a UUIDv7",
+            });
+        }
+        Ok(Self {
             actor: *actor,
             item: item.unwrap_or_else(ItemId::generate),
             is_new: item.is_none(),
-            draft,
-            patch,
+            asked,
             if_match,
             at: Utc::now().trunc_subsecs(3),
-        }
+        })
     }
 
     /// `request_hash`: by the route, as earlier releases compare it.
@@ -85,13 +133,13 @@ impl<K: ItemKind> Put<K> {
         op_id: Option<OpId>,
         request_hash: RequestHash,
     ) -> Operation {
-        let body = match &self.draft {
-            Some(draft) => Body::encode(draft).ok(),
-            None => Body::encode(&self.patch).ok(),
+        let (body, copies) = match &self.asked {
+            Ask::Create(draft) | Ask::Restore(draft) => (Body::encode(draft).ok(), 1),
+            // A patch that is made of a draft holds as much again.
+            Ask::Put(_, draft) => (Body::encode(draft).ok(), 2),
+            Ask::Patch(patch) => (Body::encode(patch).ok(), 1),
         };
         let body_bytes = body.as_ref().map_or(0, |body| body.as_str().len());
-        // A patch made of a draft holds as much again.
-        let copies = usize::from(self.draft.is_some()) + usize::from(self.patch.is_some());
         let asked = Asked {
             room,
             item: (!self.is_new).then_some(self.item),
@@ -114,29 +162,68 @@ impl<K: ItemKind> Put<K> {
     fn judge(&self, room: &RoomView) -> Result<Change, Refusal> {
         let by = permit_writing(room, &self.actor, K::WRITE, self.at)?;
         let known = room.item(self.item);
-        let state = match (living::<K>(known), &self.draft, &self.patch) {
-            (Some(_), _, None) => return Err(ID_TAKEN),
-            (Some((entry, state)), _, Some(patch)) => {
+        let state = match (living::<K>(known), &self.asked) {
+            (Some((entry, state)), Ask::Put(patch, _) | Ask::Patch(patch)) => {
+                permit_change(&state, &by)?;
                 refuse_stale(self.if_match, entry)?;
-                state.patch(patch, &by)?
+                state.patch(patch, &by)
             }
-            (None, None, _) => return Err(K::MISSING),
-            (None, Some(_), _) if known.is_some() => return Err(ID_TAKEN),
-            (None, Some(_), _) if self.if_match.is_some() => return Err(STALE),
-            (None, Some(draft), _) => K::create(draft, &by)?,
+            (Some(_), Ask::Create(_)) => return Err(ID_TAKEN),
+            (Some(_), Ask::Restore(_)) => return Err(NOT_DELETED),
+            (None, Ask::Patch(_)) => return Err(K::MISSING),
+            (None, Ask::Restore(draft)) => {
+                permit_restoring::<K>(known, &by)?;
+                K::create(draft, &by)
+            }
+            (None, Ask::Create(_) | Ask::Put(..)) if known.is_some() => return Err(ID_TAKEN),
+            (None, Ask::Put(..)) if self.if_match.is_some() => return Err(STALE),
+            (None, Ask::Create(draft) | Ask::Put(_, draft)) => K::create(draft, &by),
         };
-        let body = Body::encode(&state).map_err(|_| UNREADABLE)?;
-        Ok(Change {
-            item: self.item,
-            kind: K::KIND,
-            op: Op::Put,
-            body,
-            terms: Terms::default(),
-        })
+        change(self.item, Op::Put, &state, known)
     }
 }
 
-/// Deletes an item of this kind as of a head: one's own, or anyone's by those who may moderate.
+/// What makes the state an item's own. Terms of a later release go on with it.
+fn change<K: ItemKind>(
+    item: ItemId,
+    op: Op,
+    state: &K,
+    known: Option<&Entry>,
+) -> Result<Change, Refusal> {
+    let mut terms = state.terms();
+    terms.truncate(Terms::NAMED_MAX);
+    let terms = Terms::new(terms);
+    Ok(Change {
+        item,
+        kind: K::KIND,
+        op,
+        body: Body::encode(state).map_err(|_| UNREADABLE)?,
+        terms: match known {
+            Some(known) => terms.carrying(&known.terms, K::TERMS),
+            None => terms,
+        },
+    })
+}
+
+fn permit_change<K: ItemKind>(state: &K, by: &Writing) -> Result<(), Refusal> {
+    match K::NOT_YOURS {
+        Some(refusal) if state.author() != by.access.user_id => Err(refusal),
+        _ => Ok(()),
+    }
+}
+
+/// What one person deleted is not another's to bring back, if it is anyone's own; what a moderator deleted stays so.
+fn permit_restoring<K: ItemKind>(known: Option<&Entry>, by: &Writing) -> Result<(), Refusal> {
+    let deleted = known
+        .filter(|entry| entry.kind == K::KIND)
+        .ok_or(K::MISSING)?;
+    match K::NOT_YOURS {
+        Some(refusal) if deleted.actor != by.access.user_id => Err(refusal),
+        _ => Ok(()),
+    }
+}
+
+/// Deletes an item of this kind as of a head: what one may change, or anyone's by those who may moderate.
 pub(super) fn delete<K: ItemKind>(
     room: &RoomView,
     actor: &Actor,
@@ -144,10 +231,9 @@ pub(super) fn delete<K: ItemKind>(
     if_match: Option<Seq>,
 ) -> Result<Change, Refusal> {
     let (entry, state) = living::<K>(known).ok_or(K::MISSING)?;
-    let needed = if state.author() == actor.user_id {
-        K::WRITE
-    } else {
-        Permission::Moderate
+    let needed = match K::NOT_YOURS {
+        Some(_) if state.author() != actor.user_id => Permission::Moderate,
+        _ => K::WRITE,
     };
     permit_writing(room, actor, needed, Utc::now())?;
     refuse_stale(if_match, entry)?;
@@ -160,78 +246,10 @@ pub(super) fn delete<K: ItemKind>(
     })
 }
 
-/// A page of a room's items of one kind.
-pub(super) struct EntryPage {
-    pub(super) entries: Vec<Entry>,
-    /// Where the next page begins; absent on the last one.
-    pub(super) next: Option<String>,
-    /// The room's position before the first page was read.
-    pub(super) position: Position,
-}
-
-impl App {
-    /// The newest entry of an item of this kind.
-    pub(super) async fn read_item<K: ItemKind>(
-        &self,
-        actor: &Actor,
-        room: RoomId,
-        item: ItemId,
-    ) -> Result<Entry> {
-        let room = self.enter_room(actor, room, Permission::Read).await?;
-        let found = self.store.journal.items(room.room_id, &[item]).await?;
-        let is_one = |entry: &Entry| entry.kind == K::KIND && entry.op == Op::Put;
-        found
-            .into_iter()
-            .find(is_one)
-            .ok_or_else(|| K::MISSING.into())
-    }
-
-    /// A page of the room's items of this kind by birth, with the head that was read before the first page.
-    pub(super) async fn list_items<K: ItemKind>(
-        &self,
-        actor: &Actor,
-        room: RoomId,
-        direction: Direction,
-        page: PageQuery,
-    ) -> Result<EntryPage> {
-        let room = self.enter_room(actor, room, Permission::Read).await?;
-        let limit_items = page_limit(&page)?;
-        let (beyond, position) = match page.cursor.as_deref() {
-            Some(cursor) => {
-                let cursor: Cursor = cursor.parse()?;
-                (Some(cursor.born), cursor.position)
-            }
-            None => (None, self.live.room(room.room_id).position().await?),
-        };
-        let query = FindQuery::all(K::KIND, direction, limit_items);
-        let asked = FindRoom {
-            room: room.room_id,
-            beyond,
-        };
-        let found = self.store.journal.find_in(asked, query).await?;
-        let last = found.entries.last().filter(|_| found.more);
-        Ok(EntryPage {
-            next: last.map(|entry| Cursor::new(entry.born, position).to_string()),
-            entries: found.entries,
-            position,
-        })
-    }
-}
-
 /// The item an entry holds, unless it is deleted or of another kind.
 fn living<K: ItemKind>(entry: Option<&Entry>) -> Option<(&Entry, K)> {
     let entry = entry.filter(|entry| entry.kind == K::KIND && entry.op == Op::Put)?;
     Some((entry, entry.body.decode().ok()?))
-}
-
-fn check_choice(item: Option<ItemId>) -> Result<()> {
-    match item {
-        Some(item) if !item.is_choosable() => Err(Error::Invalid {
-            field: "id",
-            problem: "must be a UUIDv7",
-        }),
-        _ => Ok(()),
-    }
 }
 
 fn refuse_stale(if_match: Option<Seq>, entry: &Entry) -> Result<(), Refusal> {
@@ -249,6 +267,7 @@ const ID_TAKEN: Refusal = refusal(
     ErrorCode::Conflict,
     "an item with this id exists or existed",
 );
+const NOT_DELETED: Refusal = refusal(ErrorCode::Conflict, "the item is not deleted");
 const STALE: Refusal = refusal(
     ErrorCode::Stale,
     "the item has changed since that version; read it again",

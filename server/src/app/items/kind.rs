@@ -4,33 +4,47 @@ use crate::{
     app::{Permission, Result, access::Writing},
     live::Refusal,
 };
-use roost_schema::{Kind, UserId};
+use roost_schema::{ItemState, Term};
 use serde::{Serialize, de::DeserializeOwned};
 
-/// A kind that clients write: the state that its entries hold.
+/// A kind that clients write, by the state that its entries hold.
 ///
 /// Who may write in the room at all, ids, `If-Match`, retries, moderation and paging are the same for every kind, and the
-/// engine's. States are kept: fields are only ever added to them, with defaults.
-pub(super) trait ItemKind: Serialize + DeserializeOwned + Send + Sync + 'static {
-    const KIND: Kind;
-    /// What it takes to write one's own.
+/// engine's. States are kept: fields are only ever added to them, with defaults, and those of a later release are written
+/// back ([`roost_schema::Rest`]).
+pub(super) trait ItemKind:
+    ItemState + Serialize + DeserializeOwned + Send + Sync + 'static
+{
+    /// What it takes to write one.
     const WRITE: Permission;
+    /// What everybody but its author hears who would change or restore one; they delete it with
+    /// [`Permission::Moderate`]. None: one is everybody's, as a todo is.
+    const NOT_YOURS: Option<Refusal>;
     /// What is answered where there is none.
     const MISSING: Refusal;
+    /// What stands before the colon of the terms that this kind names; others are a later release's, and carried.
+    const TERMS: &'static [&'static str] = &[];
 
-    /// What clients write of a new one, checked. Its JSON is part of a hash that is kept (`operations::Asked`): a field that a later
+    /// What clients write of a new one. Its JSON is part of a hash that is kept (`operations::Asked`): a field that a later
     /// release adds is left out while it is absent, or every retry across the upgrade is refused.
-    type Draft: Serialize + Send + Sync + 'static;
-    /// What clients write of one that is there, checked; as JSON, the same holds. A draft for one that is there changes all that it names.
-    type Patch: Serialize + for<'a> From<&'a Self::Draft> + Send + Sync + 'static;
+    type Draft: Clone + Serialize + DeserializeOwned + Send + Sync + 'static;
+    /// What clients change of one that is there; as JSON, the same holds. A draft for one that is there changes all that
+    /// it names.
+    type Patch: From<Self::Draft> + Serialize + DeserializeOwned + Send + Sync + 'static;
 
-    /// Reads what a client wrote of a new one. Errors: `invalid`, `too_large`.
-    fn parse(body: &serde_json::Value) -> Result<Self::Draft>;
+    /// Checks what a client wrote, each by itself. Errors: `invalid`, `too_large`.
+    fn check(draft: Self::Draft) -> Result<Self::Draft>;
+    fn check_patch(patch: Self::Patch) -> Result<Self::Patch>;
 
-    fn create(draft: &Self::Draft, by: &Writing) -> Result<Self, Refusal>;
+    fn create(draft: &Self::Draft, by: &Writing) -> Self;
 
-    fn patch(self, patch: &Self::Patch, by: &Writing) -> Result<Self, Refusal>;
+    fn patch(self, patch: &Self::Patch, by: &Writing) -> Self;
 
-    /// Who may delete it; of others' it takes [`Permission::Moderate`].
-    fn author(&self) -> UserId;
+    /// What a client would write to make it anew.
+    fn draft(self) -> Self::Draft;
+
+    /// What it is found by: at most [`Terms::NAMED_MAX`](crate::store::journal::Terms::NAMED_MAX).
+    fn terms(&self) -> Vec<Term> {
+        Vec::new()
+    }
 }

@@ -1,7 +1,12 @@
 //! Chat messages: the kind, and what goes by its own name: send, edit, delete, read.
 
 use super::{
-    engine::{self, Put},
+    ItemQuery,
+    engine::{
+        self,
+        Ask::{Create, Patch},
+        Write,
+    },
     kind::ItemKind,
 };
 use crate::{
@@ -13,79 +18,62 @@ use crate::{
 };
 use roost_schema::{
     DeleteItem, DeleteMessage, Direction, EditMessage, ErrorCode, ItemId, Kind, Message,
-    MessagePage, MessageState, MessageText, PageQuery, RoomId, SendMessage, UserId,
+    MessageDraft, MessagePage, MessagePatch, MessageState, MessageText, PageQuery, Rest, RoomId,
+    SendMessage,
 };
-use serde::{Deserialize, Serialize};
-
-/// What clients write of a message.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct MessageBody {
-    text: String,
-}
-
-impl From<&Self> for MessageBody {
-    fn from(draft: &Self) -> Self {
-        draft.clone()
-    }
-}
 
 impl ItemKind for MessageState {
-    const KIND: Kind = Kind::Message;
     const WRITE: Permission = Permission::SendMessages;
+    const NOT_YOURS: Option<Refusal> = Some(Refusal {
+        code: ErrorCode::Forbidden,
+        sentence: "only its author may edit a message",
+    });
     const MISSING: Refusal = Refusal {
         code: ErrorCode::NotFound,
         sentence: "there is no such message here",
     };
 
-    type Draft = MessageBody;
-    type Patch = MessageBody;
+    type Draft = MessageDraft;
+    type Patch = MessagePatch;
 
-    fn parse(body: &serde_json::Value) -> Result<MessageBody> {
-        let body = MessageBody::deserialize(body).map_err(|_| Error::Invalid {
-            field: "body",
-            problem: "must be {\"text\": …} for a message",
-        })?;
-        parse_text(&body.text)
+    fn check(draft: MessageDraft) -> Result<MessageDraft> {
+        parse_text(&draft.text)
     }
 
-    fn create(draft: &MessageBody, by: &Writing) -> Result<Self, Refusal> {
-        Ok(Self {
+    fn check_patch(patch: MessagePatch) -> Result<MessagePatch> {
+        Self::check(patch)
+    }
+
+    fn create(draft: &MessageDraft, by: &Writing) -> Self {
+        Self {
             author_id: by.access.user_id,
             text: draft.text.clone(),
             created_at: by.at,
             edited_at: None,
-        })
+            rest: Rest::default(),
+        }
     }
 
-    fn patch(self, patch: &MessageBody, by: &Writing) -> Result<Self, Refusal> {
-        if self.author_id != by.access.user_id {
-            return Err(NOT_YOURS);
-        }
-        Ok(Self {
+    fn patch(self, patch: &MessagePatch, by: &Writing) -> Self {
+        Self {
             text: patch.text.clone(),
             edited_at: Some(by.at),
             ..self
-        })
+        }
     }
 
-    fn author(&self) -> UserId {
-        self.author_id
+    fn draft(self) -> MessageDraft {
+        MessageDraft { text: self.text }
     }
 }
-
-const NOT_YOURS: Refusal = Refusal {
-    code: ErrorCode::Forbidden,
-    sentence: "only its author may edit a message",
-};
 
 impl App {
     /// Posts a message.
     pub fn send_message(&self, actor: &Actor, room: RoomId, input: SendMessage) -> Queued<Message> {
         let request_hash = request_hash("send", &(room, &input.text, input.id));
         let operation = parse_text(&input.text)
-            .and_then(|draft| Put::<MessageState>::create(actor, input.id, draft))
-            .map(|put| put.into_operation(room, input.op_id, request_hash));
+            .and_then(|draft| Write::new(actor, input.id, Create::<MessageState>(draft), None))
+            .map(|write| write.into_operation(room, input.op_id, request_hash));
         self.write(actor, room, operation, |entry| message_of(&entry))
     }
 
@@ -99,8 +87,9 @@ impl App {
     ) -> Queued<Message> {
         let request_hash = request_hash("edit", &(room, message, &input.text, input.if_match));
         let operation = parse_text(&input.text)
-            .map(|patch| Put::<MessageState>::change(actor, message, patch, input.if_match))
-            .map(|put| put.into_operation(room, input.op_id, request_hash));
+            .map(Patch::<MessageState>)
+            .and_then(|patch| Write::new(actor, Some(message), patch, input.if_match))
+            .map(|write| write.into_operation(room, input.op_id, request_hash));
         self.write(actor, room, operation, |entry| message_of(&entry))
     }
 
@@ -127,7 +116,9 @@ impl App {
         room: RoomId,
         message: ItemId,
     ) -> Result<Message> {
-        let entry = self.read_item::<MessageState>(actor, room, message).await?;
+        let entry = self
+            .read_entry::<MessageState>(actor, room, message)
+            .await?;
         message_of(&entry)
     }
 
@@ -139,9 +130,12 @@ impl App {
         direction: Direction,
         page: PageQuery,
     ) -> Result<MessagePage> {
-        let page = self
-            .list_items::<MessageState>(actor, room, direction, page)
-            .await?;
+        let query = ItemQuery {
+            kind: Kind::Message,
+            term: None,
+            direction,
+        };
+        let page = self.list_entries(actor, room, query, page).await?;
         Ok(MessagePage {
             items: page.entries.iter().map(message_of).collect::<Result<_>>()?,
             next: page.next,
@@ -150,7 +144,7 @@ impl App {
     }
 }
 
-fn parse_text(text: &str) -> Result<MessageBody> {
+fn parse_text(text: &str) -> Result<MessageDraft> {
     if text.len() > roost_schema::MESSAGE_BYTES_MAX {
         return Err(Error::refused(
             ErrorCode::TooLarge,
@@ -163,7 +157,7 @@ fn parse_text(text: &str) -> Result<MessageBody> {
                 field: "text",
                 problem: problem.0,
             })?;
-    Ok(MessageBody {
+    Ok(MessageDraft {
         text: text.into_string(),
     })
 }

@@ -1,11 +1,15 @@
 //! Items of every kind that clients write. What all kinds share is the engine's; a kind is one file.
 
+mod batch;
 mod engine;
 mod kind;
 mod messages;
+mod reading;
+
+pub use reading::ItemQuery;
 
 use super::{
-    Actor, App, Error, Permission, Queued, Result,
+    Actor, App, Permission, Queued, Result,
     access::permit,
     operations::{Asked, Operation, request_hash},
 };
@@ -13,20 +17,63 @@ use crate::{
     live::{Change, Refusal, RoomView},
     store::journal::Entry,
 };
-use engine::Put;
-use kind::ItemKind;
-use roost_schema::{DeleteItem, ErrorCode, Kind, MessageState, Op, PutItem, RoomEvent, Seq};
+use engine::{DeletionRule, Rules};
+use roost_schema::{
+    DeleteItem, ErrorCode, Item, Kind, Op, PatchItem, PutItem, RestoreItem, RoomEvent, Seq,
+};
 
-/// Largest body of an item, in bytes of JSON.
-const ITEM_BODY_BYTES_MAX: usize = 256 * 1_024;
+/// One arm for each kind that clients write.
+macro_rules! rules {
+    ($($kind:ident: $state:ident, $draft:ident, $patch:ident;)+) => {
+        const fn rules_of(kind: &Kind) -> Option<Rules> {
+            match kind {
+                $(Kind::$kind => Some(Rules::of::<roost_schema::$state>()),)+
+                Kind::Room | Kind::Member | Kind::Session | Kind::Other(_) => None,
+            }
+        }
+    };
+}
+roost_schema::with_kinds!(rules);
+
+impl From<Entry> for Item {
+    fn from(entry: Entry) -> Self {
+        Self {
+            id: entry.item,
+            room_id: entry.room,
+            seq: entry.seq,
+            born: entry.born,
+            kind: entry.kind,
+            body: entry.body,
+            actor: entry.actor,
+            at: entry.at,
+        }
+    }
+}
 
 impl App {
     /// Creates or changes an item of any kind clients may write; else `unsupported_kind`.
-    pub fn put_item(&self, actor: &Actor, input: PutItem) -> Queued<RoomEvent> {
+    pub fn put_item<View: From<Entry>>(&self, actor: &Actor, input: PutItem) -> Queued<View> {
         let room = input.room;
-        self.write(actor, room, put_operation(actor, input), |entry| {
-            Ok(entry.into())
-        })
+        let operation = rules(&input.kind).and_then(|rules| (rules.put)(actor, input));
+        self.write(actor, room, operation, |entry| Ok(entry.into()))
+    }
+
+    /// Changes some fields of an item of any kind clients may write.
+    pub fn patch_item<View: From<Entry>>(&self, actor: &Actor, input: PatchItem) -> Queued<View> {
+        let room = input.room;
+        let operation = rules(&input.kind).and_then(|rules| (rules.patch)(actor, input));
+        self.write(actor, room, operation, |entry| Ok(entry.into()))
+    }
+
+    /// Puts an item again that was deleted, in its place: as if who restores it had written it now.
+    pub fn restore_item<View: From<Entry>>(
+        &self,
+        actor: &Actor,
+        input: RestoreItem,
+    ) -> Queued<View> {
+        let room = input.room;
+        let operation = rules(&input.kind).and_then(|rules| (rules.restore)(actor, input));
+        self.write(actor, room, operation, |entry| Ok(entry.into()))
     }
 
     /// Deletes an item of any kind clients may write.
@@ -66,32 +113,8 @@ impl App {
     }
 }
 
-/// Judges the deletion of an item as it stands in the room.
-type DeletionRule = fn(&RoomView, &Actor, Option<&Entry>, Option<Seq>) -> Result<Change, Refusal>;
-
-fn put_operation(actor: &Actor, input: PutItem) -> Result<Operation> {
-    let kind = Kind::from(input.kind.as_str());
-    if let Kind::Other(_) = kind {
-        return Err(UNSUPPORTED_KIND.into());
-    }
-    if input.body.to_string().len() > ITEM_BODY_BYTES_MAX {
-        return Err(Error::refused(
-            ErrorCode::TooLarge,
-            "an item's body is at most 256 KiB",
-        ));
-    }
-    match kind {
-        Kind::Message => put_as::<MessageState>(actor, input),
-        Kind::Room | Kind::Member | Kind::Session | Kind::Other(_) => Err(UNSUPPORTED_KIND.into()),
-    }
-}
-
-fn put_as<K: ItemKind>(actor: &Actor, input: PutItem) -> Result<Operation> {
-    let draft = K::parse(&input.body)?;
-    let request = ("put", input.room, input.item, &draft, input.if_match);
-    let request_hash = request_hash("item", &request);
-    let put = Put::<K>::either(actor, input.item, draft, input.if_match)?;
-    Ok(put.into_operation(input.room, input.op_id, request_hash))
+fn rules(kind: &str) -> Result<Rules> {
+    rules_of(&Kind::from(kind)).ok_or_else(|| UNSUPPORTED_KIND.into())
 }
 
 fn delete_any(
@@ -101,13 +124,15 @@ fn delete_any(
     if_match: Option<Seq>,
 ) -> Result<Change, Refusal> {
     let living = known.filter(|entry| entry.op == Op::Put);
-    let delete = match living.map(|entry| &entry.kind) {
+    let rules = match living.map(|entry| &entry.kind) {
         Some(Kind::Other(_)) => return Err(UNSUPPORTED_KIND),
-        // Where there is nothing to tell a kind by, it is a message that is missing.
-        None | Some(Kind::Room | Kind::Member | Kind::Session | Kind::Message) => {
-            engine::delete::<MessageState>
-        }
+        living => living.and_then(rules_of),
     };
+    // Where there is nothing to tell a kind by, it is a message that is missing.
+    let delete = rules.map_or(
+        engine::delete::<roost_schema::MessageState> as DeletionRule,
+        |rules| rules.delete,
+    );
     delete(room, actor, known, if_match)
 }
 

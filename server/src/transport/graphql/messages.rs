@@ -1,14 +1,17 @@
 //! Chat messages: send, edit, delete, read.
 
-use super::{auth::caller, loaders, rooms::page_cost};
-use crate::app::{Error, Result};
-use async_graphql::{ComplexObject, Context, Object, SimpleObject};
-use chrono::{DateTime, Utc};
-use roost_schema::{
-    DeleteMessage, Direction, EditMessage, ItemId, Message, MessagePage, PageQuery, Position,
-    RoomId, SendMessage, Seq, User, UserId,
+use super::{
+    auth::caller,
+    items::{ItemFields, MessageNode},
+    loaders,
+    rooms::page_cost,
 };
-use std::sync::Arc;
+use crate::app::Result;
+use async_graphql::{Context, Object, SimpleObject};
+use roost_schema::{
+    DeleteMessage, Direction, EditMessage, ItemId, Kind, Message, MessagePage, MessageState,
+    PageQuery, Position, Rest, RoomId, SendMessage,
+};
 
 #[derive(Default)]
 pub(super) struct MessageQuery;
@@ -91,39 +94,23 @@ impl MessageMutation {
     }
 }
 
-/// A chat message as every member sees it.
-#[derive(SimpleObject)]
-#[graphql(name = "Message", complex)]
-pub(super) struct MessageNode {
-    id: ItemId,
-    room_id: RoomId,
-    /// The version: the seq of the message's newest entry. Give it as `ifMatch` to change it.
-    seq: Seq,
-    author_id: UserId,
-    text: String,
-    created_at: DateTime<Utc>,
-    /// When it was last edited; absent if never.
-    edited_at: Option<DateTime<Utc>>,
-}
-
-#[ComplexObject]
-impl MessageNode {
-    /// Absent when the account is gone.
-    async fn author(&self, ctx: &Context<'_>) -> Result<Option<User>, Arc<Error>> {
-        loaders::person(ctx, self.author_id).await
-    }
-}
-
 impl From<Message> for MessageNode {
     fn from(message: Message) -> Self {
         Self {
-            id: message.id,
-            room_id: message.room_id,
-            seq: message.seq,
-            author_id: message.author_id,
-            text: message.text,
-            created_at: message.created_at,
-            edited_at: message.edited_at,
+            item: ItemFields {
+                id: message.id,
+                room_id: message.room_id,
+                seq: message.seq,
+                kind: Kind::Message,
+                author: Some(message.author_id),
+            },
+            state: MessageState {
+                author_id: message.author_id,
+                text: message.text,
+                created_at: message.created_at,
+                edited_at: message.edited_at,
+                rest: Rest::default(),
+            },
         }
     }
 }

@@ -6,6 +6,7 @@ mod error_codes;
 mod events;
 mod guard;
 mod http;
+mod items;
 mod loaders;
 mod members;
 mod messages;
@@ -32,6 +33,7 @@ struct Query(
     users::UserQuery,
     rooms::RoomQuery,
     members::MemberQuery,
+    items::ItemsQuery,
     messages::MessageQuery,
     events::EventQuery,
     presence::PresenceQuery,
@@ -43,6 +45,7 @@ struct Mutation(
     sessions::SessionMutation,
     rooms::RoomMutation,
     members::MemberMutation,
+    items::ItemsMutation,
     messages::MessageMutation,
 );
 

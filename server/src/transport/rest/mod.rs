@@ -5,6 +5,7 @@ mod auth;
 mod events;
 mod extract;
 mod headers;
+mod items;
 mod members;
 mod messages;
 mod openapi;
@@ -91,6 +92,7 @@ fn described_routes() -> OpenApiRouter<Rest> {
         .merge(users::routes())
         .merge(rooms::routes())
         .merge(members::routes())
+        .merge(items::routes())
         .merge(messages::routes())
         .merge(events::routes())
         .merge(presence::routes());

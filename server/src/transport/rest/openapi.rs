@@ -25,6 +25,7 @@ use utoipa::{
         (name = "users", description = "Finding people."),
         (name = "rooms", description = "Boards and conversations."),
         (name = "members", description = "Who belongs to a room, and as what."),
+        (name = "items", description = "Everything durable in a room, of every kind."),
         (name = "messages", description = "Chat messages."),
         (name = "events", description = "What changed in a room, read or followed."),
         (name = "presence", description = "Who is in a room now."),
@@ -81,6 +82,7 @@ pub(super) fn complete(document: &mut Document) {
         let operations = [
             &mut item.get,
             &mut item.post,
+            &mut item.put,
             &mut item.patch,
             &mut item.delete,
         ];

@@ -139,17 +139,33 @@ impl Connection {
 
     /// Counts one event against the budget, and checks that the person may still act.
     pub(super) fn admit(&self) -> Result<Actor, Failure> {
-        let actor = self.check_open().map_err(|error| error.report())?;
-        self.budget.check().map_err(|not_until| {
-            let retry_after = not_until.wait_time_from(self.budget.clock().now());
-            Error::Later {
-                code: ErrorCode::RateLimited,
-                sentence: "too many events on this socket",
-                retry_after: retry_after.max(Duration::from_millis(1)),
-            }
-            .report()
-        })?;
-        Ok(actor)
+        let admitted = self.check_open().and_then(|actor| {
+            self.count(NonZeroU32::MIN)?;
+            Ok(actor)
+        });
+        admitted.map_err(|error| error.report())
+    }
+
+    /// Counts what an event holds, the first of which was counted with it.
+    pub(super) fn charge(&self, parts: usize) -> Result<()> {
+        let more = u32::try_from(parts.saturating_sub(1)).unwrap_or(u32::MAX);
+        match NonZeroU32::new(more) {
+            Some(more) => self.count(more.min(EVENTS_AT_ONCE)),
+            None => Ok(()),
+        }
+    }
+
+    fn count(&self, events: NonZeroU32) -> Result<()> {
+        // More than may come at once was cut to that.
+        let Ok(Err(not_until)) = self.budget.check_n(events) else {
+            return Ok(());
+        };
+        let retry_after = not_until.wait_time_from(self.budget.clock().now());
+        Err(Error::Later {
+            code: ErrorCode::RateLimited,
+            sentence: "too many events on this socket",
+            retry_after: retry_after.max(Duration::from_millis(1)),
+        })
     }
 
     /// Counts an event until its answer is given. To be called before the event is admitted: so either it sees that the

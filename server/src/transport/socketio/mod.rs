@@ -153,7 +153,10 @@ async fn register(socket: SocketRef) -> Result<(), Infallible> {
     reply::converse(&socket, "room:join", rooms::join);
     reply::answer(&socket, "room:leave", rooms::leave);
     reply::answer(&socket, "item:put", items::put);
+    reply::answer(&socket, "item:patch", items::patch);
     reply::answer(&socket, "item:delete", items::delete);
+    reply::answer(&socket, "item:restore", items::restore);
+    reply::answer(&socket, "item:batch", items::batch);
     reply::answer(&socket, "message:send", messages::send);
     reply::answer(&socket, "cursor:move", presence::move_cursor);
     reply::answer(&socket, "typing:start", presence::start_typing);

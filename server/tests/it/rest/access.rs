@@ -17,8 +17,10 @@ enum Access {
     Owner,
     /// Members of the room, and with which status a viewer is answered. To others it does not exist.
     Member { viewer: u16 },
+    /// Everybody, and each part of it is refused by itself: to a viewer, and to others the room does not exist.
+    EachPart,
 }
-use Access::{Member, Oneself, Owner, Public};
+use Access::{EachPart, Member, Oneself, Owner, Public};
 
 const OPERATIONS: &[(&str, Access)] = &[
     ("readKeys", Public),
@@ -44,6 +46,15 @@ const OPERATIONS: &[(&str, Access)] = &[
     ("inviteMember", Member { viewer: 403 }),
     ("changeRole", Member { viewer: 403 }),
     ("removeMember", Member { viewer: 403 }),
+    ("listItems", Member { viewer: 200 }),
+    ("findItems", Oneself),
+    ("readItem", Member { viewer: 200 }),
+    ("createItem", Member { viewer: 403 }),
+    ("putItem", Member { viewer: 403 }),
+    ("patchItem", Member { viewer: 403 }),
+    ("deleteItem", Member { viewer: 403 }),
+    ("restoreItem", Member { viewer: 403 }),
+    ("changeItems", EachPart),
     ("listMessages", Member { viewer: 200 }),
     ("sendMessage", Member { viewer: 403 }),
     ("readMessage", Member { viewer: 200 }),
@@ -115,6 +126,11 @@ async fn an_outsider_learns_nothing_and_changes_nothing() {
         let request = operation.of(&stranger, &places).await;
         match access(&operation.id) {
             Public | Oneself => {}
+            EachPart => {
+                let answer = answered(request, 200).await;
+                let answer: Value = answer.json().await.unwrap();
+                assert_eq!(answer["outcomes"][0]["error"]["code"], "not_found");
+            }
             Owner | Member { .. } => {
                 assert_eq!(
                     refused(request).await,
@@ -137,11 +153,19 @@ async fn a_viewer_reads_and_changes_nothing() {
     alice.invite(places.room, &bob, Role::Viewer).await;
     let before = alice.list_events(places.room, None).await.unwrap();
     for operation in operations() {
-        let Member { viewer } = access(&operation.id) else {
-            continue;
+        let viewer = match access(&operation.id) {
+            Member { viewer } => *viewer,
+            EachPart => {
+                let request = operation.of(&bob, &places).await;
+                let answer = answered(request, 200).await;
+                let answer: Value = answer.json().await.unwrap();
+                assert_eq!(answer["outcomes"][0]["error"]["code"], "forbidden");
+                continue;
+            }
+            _ => continue,
         };
         let request = operation.of(&bob, &places).await;
-        if *viewer == 403 {
+        if viewer == 403 {
             assert_eq!(
                 refused(request).await,
                 ErrorCode::Forbidden,
@@ -149,7 +173,7 @@ async fn a_viewer_reads_and_changes_nothing() {
                 operation.id
             );
         } else {
-            answered(request, *viewer).await;
+            answered(request, viewer).await;
         }
     }
     let after = alice.list_events(places.room, None).await.unwrap();
@@ -195,6 +219,7 @@ impl Operation {
             .path
             .replace("{roomId}", &places.room.to_string())
             .replace("{messageId}", &places.message.to_string())
+            .replace("{itemId}", &places.message.to_string())
             .replace("{userId}", &places.user.to_string())
             .replace("{sessionId}", &places.session.to_string());
         assert!(
@@ -203,6 +228,7 @@ impl Operation {
         );
         match self.id.as_str() {
             "searchUsers" => format!("{path}?query=al"),
+            "listItems" | "findItems" => format!("{path}?kind=message"),
             _ => path,
         }
     }
@@ -225,6 +251,19 @@ impl Operation {
             "inviteMember" => json!({ "email": "stranger@example.org", "role": "owner" }),
             "changeRole" => json!({ "role": "viewer" }),
             "sendMessage" | "editMessage" => json!({ "text": "changed" }),
+            "createItem" | "putItem" | "patchItem" => {
+                json!({ "kind": "message", "body": { "text": "changed" } })
+            }
+            "restoreItem" => {
+                let now = chrono::Utc::now();
+                let nobody = UserId::generate();
+                let state = json!({ "authorId": nobody, "text": "changed", "createdAt": now });
+                json!({ "kind": "message", "body": state })
+            }
+            "changeItems" => {
+                let put = json!({ "op": "put", "kind": "message", "body": { "text": "changed" } });
+                json!({ "ops": [put] })
+            }
             "nameSession" => json!({ "name": "changed" }),
             "changePassword" => json!({
                 "currentPassword": crate::support::PASSWORD,

@@ -1,0 +1,175 @@
+//! How items of each kind appear in the `OpenAPI` document: what is written of one, what is changed, what is read.
+
+use crate::{
+    BATCH_OPS_MAX, ItemId, ItemOps, NewItem, Seq,
+    kind::described::{Described, Named, kinds},
+    openapi::closed,
+};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        KnownFormat, ObjectBuilder, Ref, RefOr, SchemaFormat,
+        schema::{AnyOfBuilder, ArrayBuilder, OneOfBuilder, Schema, Type},
+    },
+};
+
+/// What `PUT` takes of an item.
+pub struct WrittenItem;
+/// What `PATCH` takes.
+pub struct PatchedItem;
+/// What brings an item back.
+pub struct RestoredItem;
+/// What is read of an item: the states of the kinds named here. Those of a later release are objects, too.
+pub struct AnyState;
+
+/// One of the three shapes that a kind has.
+type Shape = fn(Described) -> Named;
+
+const STATE: Shape = |kind| kind.state;
+const DRAFT: Shape = |kind| kind.draft;
+const PATCH: Shape = |kind| kind.patch;
+
+impl PartialSchema for NewItem {
+    fn schema() -> RefOr<Schema> {
+        let with_id = |object: ObjectBuilder| object.property("id", chosen_id());
+        of_each_kind("A new item.", DRAFT, with_id).into()
+    }
+}
+
+impl PartialSchema for WrittenItem {
+    fn schema() -> RefOr<Schema> {
+        of_each_kind("Makes an item, or changes all that it names.", DRAFT, same).into()
+    }
+}
+
+impl PartialSchema for PatchedItem {
+    fn schema() -> RefOr<Schema> {
+        let sentence = "Changes an item: what is absent stays, what is null goes.";
+        of_each_kind(sentence, PATCH, same).into()
+    }
+}
+
+impl PartialSchema for RestoredItem {
+    fn schema() -> RefOr<Schema> {
+        of_each_kind("An item as it was before it was deleted.", STATE, same).into()
+    }
+}
+
+impl PartialSchema for AnyState {
+    fn schema() -> RefOr<Schema> {
+        let states = kinds().into_iter().map(|kind| reference(STATE(kind)));
+        let mut any = AnyOfBuilder::new();
+        for state in states {
+            any = any.item(state);
+        }
+        any.item(ObjectBuilder::new().schema_type(Type::Object))
+            .into()
+    }
+}
+
+impl PartialSchema for ItemOps {
+    fn schema() -> RefOr<Schema> {
+        let mut op = OneOfBuilder::new();
+        for kind in kinds() {
+            let name = kind.kind.as_str().to_owned();
+            let Described {
+                state,
+                draft,
+                patch,
+                ..
+            } = kind;
+            let put = of_kind(&name, reference(draft))
+                .property("op", constant("put"))
+                .property("item", chosen_id())
+                .property("ifMatch", Seq::schema())
+                .required("op");
+            let patch = of_kind(&name, reference(patch))
+                .property("op", constant("patch"))
+                .property("item", ItemId::schema())
+                .property("ifMatch", Seq::schema())
+                .required("op")
+                .required("item");
+            let restore = of_kind(&name, reference(state))
+                .property("op", constant("restore"))
+                .property("item", ItemId::schema())
+                .required("op")
+                .required("item");
+            op = op.item(put).item(patch).item(restore);
+        }
+        let delete = closed()
+            .property("op", constant("delete"))
+            .property("item", ItemId::schema())
+            .property("ifMatch", Seq::schema())
+            .required("op")
+            .required("item");
+        let ops = ArrayBuilder::new()
+            .items(op.item(delete))
+            .min_items(Some(1))
+            .max_items(Some(BATCH_OPS_MAX));
+        closed().property("ops", ops).required("ops").into()
+    }
+}
+
+/// Names what a schema refers to, so that it stands in the document, too.
+macro_rules! referring {
+    ($($name:ident: $($shape:expr),+;)+) => {
+        $(impl ToSchema for $name {
+            fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+                $(schemas.extend(kinds().into_iter().map($shape));)+
+            }
+        })+
+    };
+}
+referring! {
+    NewItem: DRAFT;
+    WrittenItem: DRAFT;
+    PatchedItem: PATCH;
+    RestoredItem: STATE;
+    AnyState: STATE;
+    ItemOps: STATE, DRAFT, PATCH;
+}
+
+fn of_each_kind(
+    sentence: &str,
+    shape: Shape,
+    more: impl Fn(ObjectBuilder) -> ObjectBuilder,
+) -> OneOfBuilder {
+    let mut one_of = OneOfBuilder::new().description(Some(sentence));
+    for kind in kinds() {
+        let name = kind.kind.as_str().to_owned();
+        let object = of_kind(&name, reference(shape(kind)));
+        one_of = one_of.item(more(object));
+    }
+    one_of
+}
+
+fn of_kind(kind: &str, body: RefOr<Schema>) -> ObjectBuilder {
+    closed()
+        .property("kind", constant(kind))
+        .property("body", body)
+        .required("kind")
+        .required("body")
+}
+
+const fn same(object: ObjectBuilder) -> ObjectBuilder {
+    object
+}
+
+fn reference((name, _): Named) -> RefOr<Schema> {
+    Ref::from_schema_name(name).into()
+}
+
+fn constant(text: &str) -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some([text]))
+}
+
+/// A `UUIDv7`.
+fn chosen_id() -> ObjectBuilder {
+    const VERSION_7: &str = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$";
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)))
+        .pattern(Some(VERSION_7))
+}

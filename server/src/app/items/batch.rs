@@ -1,0 +1,134 @@
+//! Several changes of items of one room, queued together: judged in their order, answered one by one.
+
+use crate::app::{Actor, App, Error, Queued, Result};
+use futures::future::{JoinAll, join_all};
+use roost_schema::{
+    BATCH_OPS_MAX, BatchItems, BatchOutcome, DeleteItem, ItemOp, ItemOutcome, OpId, PatchItem,
+    PutItem, RestoreItem, RoomEvent, RoomId,
+};
+
+/// A batch that has its place in the room's queue; see [`Queued`].
+#[must_use = "nothing else tells what became of the changes"]
+pub struct QueuedBatch(Result<JoinAll<Queued<RoomEvent>>>);
+
+impl App {
+    /// Queues the changes in their order. They are not one: each is done or refused by itself.
+    pub fn batch_items(&self, actor: &Actor, input: BatchItems) -> QueuedBatch {
+        QueuedBatch(parts(input).map(|parts| {
+            let queued = parts.into_iter().map(|part| self.change_item(actor, part));
+            join_all(queued)
+        }))
+    }
+
+    fn change_item(&self, actor: &Actor, (room, op_id, op): Part) -> Queued<RoomEvent> {
+        match op {
+            ItemOp::Put {
+                kind,
+                item,
+                body,
+                if_match,
+            } => self.put_item(
+                actor,
+                PutItem {
+                    room,
+                    kind,
+                    item,
+                    body,
+                    op_id,
+                    if_match,
+                },
+            ),
+            ItemOp::Patch {
+                kind,
+                item,
+                body,
+                if_match,
+            } => self.patch_item(
+                actor,
+                PatchItem {
+                    room,
+                    kind,
+                    item,
+                    body,
+                    op_id,
+                    if_match,
+                },
+            ),
+            ItemOp::Delete { item, if_match } => self.delete_item(
+                actor,
+                DeleteItem {
+                    room,
+                    item,
+                    op_id,
+                    if_match,
+                },
+            ),
+            ItemOp::Restore { kind, item, body } => self.restore_item(
+                actor,
+                RestoreItem {
+                    room,
+                    kind,
+                    item,
+                    body,
+                    op_id,
+                },
+            ),
+        }
+    }
+}
+
+impl QueuedBatch {
+    /// What became of each. Errors: nothing was queued.
+    pub async fn outcome(self) -> Result<BatchOutcome> {
+        let outcome = |done: Result<RoomEvent>| match done {
+            Ok(event) => ItemOutcome {
+                event: Some(event),
+                error: None,
+            },
+            Err(error) => ItemOutcome {
+                event: None,
+                error: Some(error.report()),
+            },
+        };
+        let done = self.0?.await;
+        Ok(BatchOutcome {
+            outcomes: done.into_iter().map(outcome).collect(),
+        })
+    }
+}
+
+/// One change, with the operation id that is its own.
+type Part = (RoomId, Option<OpId>, ItemOp);
+
+fn parts(input: BatchItems) -> Result<Vec<Part>> {
+    if input.ops.is_empty() || input.ops.len() > BATCH_OPS_MAX {
+        return Err(Error::Invalid {
+            field: "ops",
+            problem: "must be 1 to 200 changes",
+        });
+    }
+    if input
+        .op_id
+        .as_ref()
+        .is_some_and(|op_id| op_id.as_str().len() > OP_ID_CHARS_MAX)
+    {
+        return Err(LONG_OP_ID);
+    }
+    let part = |(number, op)| {
+        let op_id = input.op_id.as_ref().map(|op_id| numbered(op_id, number));
+        Ok((input.room, op_id.transpose()?, op))
+    };
+    input.ops.into_iter().enumerate().map(part).collect()
+}
+
+fn numbered(op_id: &OpId, number: usize) -> Result<OpId> {
+    format!("{op_id}:{number}").parse().map_err(|_| LONG_OP_ID)
+}
+
+/// With the number of a change it is still one.
+const OP_ID_CHARS_MAX: usize = 60;
+
+const LONG_OP_ID: Error = Error::Invalid {
+    field: "opId",
+    problem: "is at most 60 characters for a batch",
+};

@@ -1,0 +1,199 @@
+//! Reading items: one, a room's, and those of all rooms of a person.
+
+use super::kind::ItemKind;
+use crate::{
+    app::{
+        Actor, App, Error, Permission, Result,
+        page::{Cursor, FoundCursor, page_limit},
+    },
+    store::journal::{Entry, FIND_ROOMS_MAX, FindQuery, FindRoom},
+};
+use roost_schema::{
+    Direction, FoundItems, Item, ItemId, ItemPage, Kind, Op, PageQuery, Position, RoomId, Term,
+};
+
+/// Searches for one page of a person's items: whoever has more rooms than these look into goes on with the next page.
+const SEARCHES_MAX: usize = 10;
+
+/// A page of a room's items of one kind.
+pub(super) struct EntryPage {
+    pub(super) entries: Vec<Entry>,
+    /// Where the next page begins; absent on the last one.
+    pub(super) next: Option<String>,
+    /// The room's position before the first page was read.
+    pub(super) position: Position,
+}
+
+/// Which items of a room.
+#[derive(Clone, Debug)]
+pub struct ItemQuery {
+    pub kind: Kind,
+    pub term: Option<Term>,
+    pub direction: Direction,
+}
+
+impl ItemQuery {
+    /// Errors: `invalid` for what can be no kind.
+    pub fn parse(kind: &str, term: Option<Term>, direction: Direction) -> Result<Self> {
+        const KIND_CHARS_MAX: usize = 32;
+        let is_word = |byte: u8| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_'
+        };
+        let begins = kind.starts_with(|first: char| first.is_ascii_lowercase());
+        if !begins || kind.len() > KIND_CHARS_MAX || !kind.bytes().all(is_word) {
+            return Err(Error::Invalid {
+                field: "kind",
+                problem: "must be a word of at most 32 characters of a-z 0-9 _ -",
+            });
+        }
+        Ok(Self {
+            kind: kind.into(),
+            term,
+            direction,
+        })
+    }
+
+    fn find(&self, limit_items: usize) -> FindQuery {
+        FindQuery {
+            kind: self.kind.clone(),
+            term: self.term.clone(),
+            direction: self.direction,
+            limit_items,
+        }
+    }
+}
+
+impl App {
+    /// An item of any kind, those of later releases included.
+    pub async fn read_item(&self, actor: &Actor, room: RoomId, item: ItemId) -> Result<Item> {
+        let entry = self.newest_entry(actor, room, item).await?;
+        entry.map(Item::from).ok_or(NO_SUCH_ITEM)
+    }
+
+    /// A page of a room's items of a kind, whichever it is, in the order they were born.
+    pub async fn list_items(
+        &self,
+        actor: &Actor,
+        room: RoomId,
+        query: ItemQuery,
+        page: PageQuery,
+    ) -> Result<ItemPage> {
+        let page = self.list_entries(actor, room, query, page).await?;
+        Ok(ItemPage {
+            items: page.entries.into_iter().map(Item::from).collect(),
+            next: page.next,
+            position: page.position,
+        })
+    }
+
+    /// A page of the items of a kind in all rooms of the actor: room by room in the order of their ids, in each in the order
+    /// they were born. It ends early after many rooms in which there is none.
+    pub async fn find_items(
+        &self,
+        actor: &Actor,
+        query: ItemQuery,
+        page: PageQuery,
+    ) -> Result<FoundItems> {
+        let limit_items = page_limit(&page)?;
+        let cursor = page.cursor.as_deref().map(str::parse).transpose()?;
+        let mut from: Option<FoundCursor> = cursor;
+        let mut items = Vec::new();
+        for _ in 0..SEARCHES_MAX {
+            let rooms = self.rooms_from(actor, from).await?;
+            let asked = query.find(limit_items - items.len());
+            let pages = self.store.journal.find(&rooms, asked).await?;
+            for (asked, found) in rooms.iter().zip(pages) {
+                let room_left = limit_items - items.len();
+                let is_cut = found.more || found.entries.len() > room_left;
+                items.extend(found.entries.into_iter().take(room_left).map(Item::from));
+                if is_cut || items.len() == limit_items {
+                    let seen = items.last().filter(|item| item.room_id == asked.room);
+                    let born = seen.map(|item| item.born).or(asked.beyond);
+                    let next = FoundCursor::new(asked.room, born).to_string();
+                    let next = Some(next);
+                    return Ok(FoundItems { items, next });
+                }
+            }
+            match rooms.last() {
+                Some(last) if rooms.len() == FIND_ROOMS_MAX => {
+                    from = Some(FoundCursor::after(last.room));
+                }
+                _ => return Ok(FoundItems { items, next: None }),
+            }
+        }
+        let next = from.map(|from| from.to_string());
+        Ok(FoundItems { items, next })
+    }
+
+    /// The next rooms of the actor to look into, the one in which a page ended first. Who is a member is asked where that is
+    /// decided: looking into a room must not load it.
+    async fn rooms_from(&self, actor: &Actor, from: Option<FoundCursor>) -> Result<Vec<FindRoom>> {
+        let first = from.map(|cursor| cursor.room);
+        let rooms = self
+            .store
+            .rooms
+            .list_ids(actor.user_id, first, FIND_ROOMS_MAX)
+            .await?;
+        let beyond = |room| from.filter(|from| from.room == room).map(|from| from.born);
+        let rooms = rooms.into_iter().map(|room| FindRoom {
+            room,
+            beyond: beyond(room),
+        });
+        Ok(rooms.collect())
+    }
+
+    /// The newest entry of an item of this kind.
+    pub(super) async fn read_entry<K: ItemKind>(
+        &self,
+        actor: &Actor,
+        room: RoomId,
+        item: ItemId,
+    ) -> Result<Entry> {
+        let entry = self.newest_entry(actor, room, item).await?;
+        let is_one = |entry: &Entry| entry.kind == K::KIND;
+        entry.filter(is_one).ok_or_else(|| K::MISSING.into())
+    }
+
+    /// The newest entry of an item that is not deleted.
+    async fn newest_entry(
+        &self,
+        actor: &Actor,
+        room: RoomId,
+        item: ItemId,
+    ) -> Result<Option<Entry>> {
+        let room = self.enter_room(actor, room, Permission::Read).await?;
+        let found = self.store.journal.items(room.room_id, &[item]).await?;
+        Ok(found.into_iter().find(|entry| entry.op == Op::Put))
+    }
+
+    /// A page of the room's items, with the head that was read before the first page.
+    pub(super) async fn list_entries(
+        &self,
+        actor: &Actor,
+        room: RoomId,
+        query: ItemQuery,
+        page: PageQuery,
+    ) -> Result<EntryPage> {
+        let room = self.enter_room(actor, room, Permission::Read).await?;
+        let limit_items = page_limit(&page)?;
+        let (beyond, position) = match page.cursor.as_deref() {
+            Some(cursor) => {
+                let cursor: Cursor = cursor.parse()?;
+                (Some(cursor.born), cursor.position)
+            }
+            None => (None, self.live.room(room.room_id).position().await?),
+        };
+        let query = query.find(limit_items);
+        let room = room.room_id;
+        let asked = FindRoom { room, beyond };
+        let found = self.store.journal.find_in(asked, query).await?;
+        let last = found.entries.last().filter(|_| found.more);
+        Ok(EntryPage {
+            next: last.map(|entry| Cursor::new(entry.born, position).to_string()),
+            entries: found.entries,
+            position,
+        })
+    }
+}
+
+const NO_SUCH_ITEM: Error = Error::not_found("there is no such item here");
