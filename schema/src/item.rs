@@ -1,25 +1,10 @@
 //! Items: everything durable in a room is one, of some kind.
 
-use crate::{Failure, ItemId, OpId, Position, RoomId, Seq, UserId, word::words};
+use crate::{Failure, ItemId, Kind, OpId, Position, RoomId, Seq, UserId, word::words};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 use std::sync::Arc;
-
-words! {
-    /// What an item is. Only `message` is written by clients; a kind that this release does not know is
-    /// carried like any other, and refused only when a client writes it.
-    Kind {
-        /// The room's own title and state; written by the server.
-        Room = "room",
-        /// A person's membership; written by the server.
-        Member = "member",
-        /// A session, in its person's own room; written by the server.
-        Session = "session",
-        /// A chat message.
-        Message = "message",
-    }
-}
 
 words! {
     /// What an entry does to its item. One that this release does not know changes no state.

@@ -1,8 +1,23 @@
 //! The kinds that clients write, and what all of them are made of.
 
-use crate::{Kind, UserId};
+use crate::{UserId, word::words};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
+
+words! {
+    /// What an item is. A kind that this release does not know is carried like any other, and refused only when a client
+    /// writes it.
+    Kind {
+        /// The room's own title and state; written by the server.
+        Room = "room",
+        /// A person's membership; written by the server.
+        Member = "member",
+        /// A session, in its person's own room; written by the server.
+        Session = "session",
+        /// A chat message.
+        Message = "message",
+    }
+}
 
 /// The kinds that clients write, each once: its state, what is written of a new one, and what is changed of one.
 #[macro_export]
@@ -98,6 +113,87 @@ macro_rules! inputs {
 }
 with_kinds!(inputs);
 
+/// Makes the state of a kind: what every item has, and the fields in the braces. Each with its type, and in brackets how it
+/// appears in the `OpenAPI` document.
+macro_rules! kept {
+    (
+        $(#[$doc:meta])* $state:ident
+        { $($(#[$field_doc:meta])* $field:ident: $type:ty [$($schema:tt)+],)* }
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        #[cfg_attr(feature = "graphql", derive(async_graphql::SimpleObject))]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+        pub struct $state {
+            pub author_id: crate::UserId,
+            pub created_at: chrono::DateTime<chrono::Utc>,
+            $(
+                $(#[$field_doc])*
+                #[cfg_attr(feature = "openapi", schema($($schema)+))]
+                pub $field: $type,
+            )*
+            #[serde(flatten)]
+            #[cfg_attr(feature = "graphql", graphql(skip))]
+            #[cfg_attr(feature = "openapi", schema(ignore))]
+            pub rest: crate::Rest,
+        }
+    };
+}
+pub(crate) use kept;
+
+/// Makes the two that clients write of a kind: a draft, which has the fields in the first braces and may have the others,
+/// and a patch, which may have any. Each field with its type, and in brackets how it appears in the `OpenAPI` document.
+macro_rules! written {
+    (
+        $(#[$draft_doc:meta])* $draft:ident, $(#[$patch_doc:meta])* $patch:ident
+        { $($field:ident: $type:ty [$($schema:tt)+],)* }
+        { $($option:ident: $option_type:ty [$($option_schema:tt)+],)* }
+    ) => {
+        $(#[$draft_doc])*
+        #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields)]
+        #[cfg_attr(feature = "graphql", derive(async_graphql::InputObject))]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+        pub struct $draft {
+            $(#[cfg_attr(feature = "openapi", schema($($schema)+))] pub $field: $type,)*
+            $(
+                #[serde(skip_serializing_if = "Option::is_none")]
+                #[cfg_attr(feature = "openapi", schema($($option_schema)+))]
+                pub $option: Option<$option_type>,
+            )*
+        }
+
+        $(#[$patch_doc])*
+        #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+        #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+        #[cfg_attr(feature = "graphql", derive(async_graphql::InputObject))]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+        pub struct $patch {
+            $(
+                #[serde(skip_serializing_if = "crate::Patched::stays")]
+                #[cfg_attr(feature = "openapi", schema($($schema)+, required = false))]
+                pub $field: crate::Patched<$type>,
+            )*
+            $(
+                #[serde(skip_serializing_if = "crate::Patched::stays")]
+                #[cfg_attr(feature = "openapi", schema($($option_schema)+))]
+                pub $option: crate::Patched<$option_type>,
+            )*
+        }
+
+        impl From<$draft> for $patch {
+            fn from(draft: $draft) -> Self {
+                Self {
+                    $($field: crate::Patched::Is(draft.$field),)*
+                    $($option: draft.$option.into(),)*
+                }
+            }
+        }
+    };
+}
+pub(crate) use written;
+
 /// A field of a change: what is absent stays, and `null` takes it away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Patched<T> {
@@ -111,6 +207,14 @@ impl<T> Patched<T> {
     /// Leaves it out of what is written.
     pub const fn stays(&self) -> bool {
         matches!(self, Self::Stays)
+    }
+
+    /// The value, if there is one.
+    pub const fn value(&self) -> Option<&T> {
+        match self {
+            Self::Is(value) => Some(value),
+            Self::Stays | Self::Goes => None,
+        }
     }
 
     /// What the field is afterwards.

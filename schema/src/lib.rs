@@ -31,9 +31,9 @@ pub use event::{
 pub use id::{InstanceId, ItemId, RoomId, SessionId, UserId};
 pub use item::{
     BATCH_OPS_MAX, BatchItems, BatchOutcome, Body, DeleteItem, FoundItems, Item, ItemBody, ItemOp,
-    ItemOps, ItemOutcome, ItemPage, Kind, NewItem, Op, PatchItem, PutItem, RestoreItem, RoomEvent,
+    ItemOps, ItemOutcome, ItemPage, NewItem, Op, PatchItem, PutItem, RestoreItem, RoomEvent,
 };
-pub use kind::{ItemDraft, ItemPatch, ItemState, Patched, Rest};
+pub use kind::{ItemDraft, ItemPatch, ItemState, Kind, Patched, Rest};
 pub use member::{ChangeRole, InviteMember, Member, MemberState, Role};
 pub use message::{
     DeleteMessage, Direction, EditMessage, Message, MessageDraft, MessagePage, MessagePatch,
@@ -50,6 +50,6 @@ pub use user::{ChangePassword, Login, Me, Refresh, Register, SignedIn, User};
 pub use value::{
     EMAIL_CHARS_MAX, Email, Invalid, MESSAGE_BYTES_MAX, MessageText, NAME_CHARS_MAX, Name,
     OP_ID_CHARS_MAX, OP_ID_RESERVED_PREFIX, OpId, PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN,
-    RoomTitle, TERM_CHARS_MAX, TITLE_CHARS_MAX, Term,
+    SORT_KEY_CHARS_MAX, SortKey, TERM_CHARS_MAX, TITLE_CHARS_MAX, Term, Title,
 };
 pub use word::OtherWord;

@@ -1,6 +1,9 @@
 //! Chat messages.
 
-use crate::{ItemId, OpId, Rest, RoomId, Seq, UserId};
+use crate::{
+    ItemId, OpId, RoomId, Seq, UserId,
+    kind::{kept, written},
+};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -75,37 +78,26 @@ pub struct SendMessageToRoom {
     pub op_id: Option<OpId>,
 }
 
-/// What is kept of a message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[cfg_attr(feature = "graphql", derive(async_graphql::SimpleObject))]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct MessageState {
-    pub author_id: UserId,
-    #[cfg_attr(feature = "openapi", schema(value_type = crate::MessageText))]
-    pub text: String,
-    pub created_at: DateTime<Utc>,
-    /// When it was last edited; absent if never.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub edited_at: Option<DateTime<Utc>>,
-    #[serde(flatten)]
-    #[cfg_attr(feature = "graphql", graphql(skip))]
-    #[cfg_attr(feature = "openapi", schema(ignore))]
-    pub rest: Rest,
+kept! {
+    /// What is kept of a message.
+    MessageState {
+        text: String [value_type = crate::MessageText],
+        /// When it was last edited; absent if never.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        edited_at: Option<DateTime<Utc>> [value_type = Option<DateTime<Utc>>],
+    }
 }
 
-/// What is written of a message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[cfg_attr(feature = "graphql", derive(async_graphql::InputObject))]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct MessageDraft {
-    #[cfg_attr(feature = "openapi", schema(value_type = crate::MessageText))]
-    pub text: String,
+written! {
+    /// What is written of a message.
+    MessageDraft,
+    /// What is changed of a message.
+    MessagePatch
+    {
+        text: String [value_type = crate::MessageText],
+    }
+    {}
 }
-
-/// What is changed of a message.
-pub type MessagePatch = MessageDraft;
 
 /// A page of a room's messages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! How values and inputs with rules of their own appear in the `OpenAPI` document. The patterns are
 //! exact: what they let through is not refused for its shape, and what they stop is.
 
-use crate::{Email, InviteMember, OpenConversation, Role, RoomTitle, UserId};
+use crate::{Email, InviteMember, OpenConversation, Role, Title, UserId};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
@@ -112,7 +112,7 @@ impl PartialSchema for OpenConversation {
         };
         let group = closed()
             .property("userIds", people(crate::room::OTHERS_MAX))
-            .property("title", RoomTitle::schema())
+            .property("title", Title::schema())
             .required("userIds")
             .required("title");
         let direct = closed()

@@ -9,7 +9,7 @@ use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
         KnownFormat, ObjectBuilder, Ref, RefOr, SchemaFormat,
-        schema::{AnyOfBuilder, ArrayBuilder, OneOfBuilder, Schema, Type},
+        schema::{AnyOfBuilder, ArrayBuilder, OneOfBuilder, Schema, SchemaType, Type},
     },
 };
 
@@ -51,7 +51,7 @@ impl PartialSchema for PatchedItem {
 
 impl PartialSchema for RestoredItem {
     fn schema() -> RefOr<Schema> {
-        of_each_kind("An item as it was before it was deleted.", STATE, same).into()
+        of_kind(None, served()).into()
     }
 }
 
@@ -72,38 +72,33 @@ impl PartialSchema for ItemOps {
         let mut op = OneOfBuilder::new();
         for kind in kinds() {
             let name = kind.kind.as_str().to_owned();
-            let Described {
-                state,
-                draft,
-                patch,
-                ..
-            } = kind;
-            let put = of_kind(&name, reference(draft))
+            let Described { draft, patch, .. } = kind;
+            let put = of_kind(Some(&name), reference(draft))
                 .property("op", constant("put"))
                 .property("item", chosen_id())
-                .property("ifMatch", Seq::schema())
+                .property("ifMatch", Option::<Seq>::schema())
                 .required("op");
-            let patch = of_kind(&name, reference(patch))
+            let patch = of_kind(Some(&name), reference(patch))
                 .property("op", constant("patch"))
                 .property("item", ItemId::schema())
-                .property("ifMatch", Seq::schema())
+                .property("ifMatch", Option::<Seq>::schema())
                 .required("op")
                 .required("item");
-            let restore = of_kind(&name, reference(state))
-                .property("op", constant("restore"))
-                .property("item", ItemId::schema())
-                .required("op")
-                .required("item");
-            op = op.item(put).item(patch).item(restore);
+            op = op.item(put).item(patch);
         }
         let delete = closed()
             .property("op", constant("delete"))
             .property("item", ItemId::schema())
-            .property("ifMatch", Seq::schema())
+            .property("ifMatch", Option::<Seq>::schema())
+            .required("op")
+            .required("item");
+        let restore = of_kind(None, served())
+            .property("op", constant("restore"))
+            .property("item", ItemId::schema())
             .required("op")
             .required("item");
         let ops = ArrayBuilder::new()
-            .items(op.item(delete))
+            .items(op.item(delete).item(restore))
             .min_items(Some(1))
             .max_items(Some(BATCH_OPS_MAX));
         closed().property("ops", ops).required("ops").into()
@@ -124,10 +119,11 @@ referring! {
     NewItem: DRAFT;
     WrittenItem: DRAFT;
     PatchedItem: PATCH;
-    RestoredItem: STATE;
     AnyState: STATE;
-    ItemOps: STATE, DRAFT, PATCH;
+    ItemOps: DRAFT, PATCH;
 }
+
+impl ToSchema for RestoredItem {}
 
 fn of_each_kind(
     sentence: &str,
@@ -137,18 +133,28 @@ fn of_each_kind(
     let mut one_of = OneOfBuilder::new().description(Some(sentence));
     for kind in kinds() {
         let name = kind.kind.as_str().to_owned();
-        let object = of_kind(&name, reference(shape(kind)));
+        let object = of_kind(Some(&name), reference(shape(kind)));
         one_of = one_of.item(more(object));
     }
     one_of
 }
 
-fn of_kind(kind: &str, body: RefOr<Schema>) -> ObjectBuilder {
+/// None: of any kind.
+fn of_kind(kind: Option<&str>, body: RefOr<Schema>) -> ObjectBuilder {
+    let any = ObjectBuilder::new().schema_type(Type::String);
     closed()
-        .property("kind", constant(kind))
+        .property("kind", kind.map_or(any, constant))
         .property("body", body)
         .required("kind")
         .required("body")
+}
+
+/// The body of an item as it was read.
+fn served() -> RefOr<Schema> {
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .description(Some("As it was served before the item was deleted."))
+        .into()
 }
 
 const fn same(object: ObjectBuilder) -> ObjectBuilder {
@@ -165,11 +171,11 @@ fn constant(text: &str) -> ObjectBuilder {
         .enum_values(Some([text]))
 }
 
-/// A `UUIDv7`.
+/// A `UUIDv7`, or none.
 fn chosen_id() -> ObjectBuilder {
     const VERSION_7: &str = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$";
     ObjectBuilder::new()
-        .schema_type(Type::String)
+        .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)))
         .pattern(Some(VERSION_7))
 }

@@ -1,16 +1,54 @@
 //! Where a reader stands in a room's journal: an epoch and a sequence number.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, Unexpected, Visitor},
+};
 use std::{fmt, str::FromStr};
 
 /// The place of an entry in its room: 1, 2, 3, … without holes. 0 is before the first.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(value_type = i64, minimum = 0))]
 pub struct Seq(pub u64);
+
+/// A whole number that a signed 64-bit integer holds, as it is kept. JSON knows no integers: 7.0 is 7.
+impl<'de> Deserialize<'de> for Seq {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Whole;
+
+        impl Visitor<'_> for Whole {
+            type Value = Seq;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number below 2^63")
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Seq, E> {
+                let is_kept = i64::try_from(number).is_ok();
+                let seq = is_kept.then_some(Seq(number));
+                seq.ok_or_else(|| E::invalid_value(Unexpected::Unsigned(number), &self))
+            }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Seq, E> {
+                // Larger ones are not exact.
+                const EXACT_MAX: f64 = 9_007_199_254_740_991.0;
+                if number.fract() != 0.0 || !(0.0..=EXACT_MAX).contains(&number) {
+                    return Err(E::invalid_value(Unexpected::Float(number), &self));
+                }
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "it is whole and between 0 and 2^53"
+                )]
+                Ok(Seq(number as u64))
+            }
+        }
+
+        deserializer.deserialize_u64(Whole)
+    }
+}
 
 impl Seq {
     pub const ZERO: Self = Self(0);
@@ -138,6 +176,17 @@ async_graphql::scalar!(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_seq_is_a_whole_number_that_can_be_kept() {
+        let read = |text: &str| serde_json::from_str::<Seq>(text).ok();
+        assert_eq!(read("7"), Some(Seq(7)));
+        assert_eq!(read("7.0"), Some(Seq(7)));
+        assert_eq!(read("9223372036854775807"), Some(Seq(u64::MAX >> 1)));
+        for other in ["9223372036854775808", "7.5", "-1", "1e30", "\"7\"", "null"] {
+            assert_eq!(read(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn a_position_reads_back_what_it_wrote() {

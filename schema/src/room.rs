@@ -57,7 +57,7 @@ pub struct Room {
 #[cfg_attr(feature = "graphql", derive(async_graphql::InputObject))]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CreateBoard {
-    #[cfg_attr(feature = "openapi", schema(value_type = crate::RoomTitle))]
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::Title))]
     pub title: String,
     /// On REST, the `Idempotency-Key` header.
     #[cfg_attr(feature = "openapi", schema(ignore))]
@@ -86,7 +86,7 @@ pub struct OpenConversation {
 #[cfg_attr(feature = "graphql", derive(async_graphql::InputObject))]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChangeRoom {
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::RoomTitle>))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::Title>))]
     pub title: Option<String>,
     pub archived: Option<bool>,
     /// On REST, the `Idempotency-Key` header.

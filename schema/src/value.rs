@@ -11,6 +11,7 @@ pub const PASSWORD_CHARS_MAX: usize = 128;
 pub const MESSAGE_BYTES_MAX: usize = 32 * 1_024;
 pub const OP_ID_CHARS_MAX: usize = 64;
 pub const TERM_CHARS_MAX: usize = 96;
+pub const SORT_KEY_CHARS_MAX: usize = 64;
 
 /// Operation ids of the server's own making begin so; clients may not choose one that does.
 pub const OP_ID_RESERVED_PREFIX: &str = "roost.";
@@ -54,13 +55,20 @@ macro_rules! value {
     };
 }
 
-value!(/** A room's title: 1 to 200 characters, at least one of them visible. */ RoomTitle, |text| line(text, TITLE_CHARS_MAX));
+value!(/** A title of a room or of something in it: 1 to 200 characters, at least one of them visible. */ Title, |text| line(text, TITLE_CHARS_MAX));
 value!(/** A person's or a session's name: 1 to 100 characters, at least one of them visible. */ Name, |text| line(text, NAME_CHARS_MAX));
 value!(/** An e-mail address, lowercased: people do not remember how they typed it. */ Email, email);
 value!(/** The text of a message: 1 byte to 32 KiB, at least one visible character. */ MessageText, message);
 value!(/** Names one operation of one person, so that repeating it has one effect: 1 to 64 characters of `A-Z a-z 0-9 . _ : -`. */ OpId, op_id);
 
 value!(/** What an item can be found by: a word that its kind names, a colon and a value, such as `to:<user id>`. At most 96 characters, none of them white space. */ Term, term);
+
+value!(/** A place in a list: keys are compared as text, and between two of them there is always another. 1 to 64 characters of `0-9 A-Z a-z`, not a `0` at the end. */ SortKey, sort_key);
+
+impl SortKey {
+    /// In the middle of all of them: for what says nothing of its place.
+    pub const MIDDLE: &str = "V";
+}
 
 /// Types that clients send as checked strings, and that may have to be read back as they were kept.
 macro_rules! checked {
@@ -124,7 +132,7 @@ impl OpId {
 }
 
 #[cfg(feature = "openapi")]
-crate::openapi::string!(RoomTitle, 1, TITLE_CHARS_MAX, crate::openapi::LINE);
+crate::openapi::string!(Title, 1, TITLE_CHARS_MAX, crate::openapi::LINE);
 #[cfg(feature = "openapi")]
 crate::openapi::string!(Name, 1, NAME_CHARS_MAX, crate::openapi::LINE);
 #[cfg(feature = "openapi")]
@@ -135,6 +143,13 @@ crate::openapi::string!(
     1,
     OP_ID_CHARS_MAX,
     r"^(?!roost\.)[A-Za-z0-9._:-]{1,64}$"
+);
+#[cfg(feature = "openapi")]
+crate::openapi::string!(
+    SortKey,
+    1,
+    SORT_KEY_CHARS_MAX,
+    r"^[0-9A-Za-z]{0,63}[1-9A-Za-z]$"
 );
 #[cfg(feature = "openapi")]
 crate::openapi::string!(Term, 3, TERM_CHARS_MAX, r"^[a-z]{1,16}:[!-~]{1,79}$");
@@ -192,6 +207,18 @@ fn op_id(text: &str) -> Result<String, Invalid> {
     Ok(text.to_owned())
 }
 
+fn sort_key(text: &str) -> Result<String, Invalid> {
+    let is_good = (1..=SORT_KEY_CHARS_MAX).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    // Before one that ends in the lowest digit, there may be no other.
+    if !is_good || text.ends_with('0') {
+        return Err(Invalid(
+            "must be 1 to 64 of 0-9 A-Z a-z, without a 0 at the end",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
 fn term(text: &str) -> Result<String, Invalid> {
     const PREFIX_CHARS_MAX: usize = 16;
     let is_prefix = |prefix: &str| {
@@ -216,10 +243,10 @@ mod tests {
 
     #[test]
     fn values_are_trimmed_and_bounded() {
-        assert_eq!(" Plan ".parse::<RoomTitle>().unwrap().as_str(), "Plan");
-        assert!("x".repeat(200).parse::<RoomTitle>().is_ok());
-        assert!("x".repeat(201).parse::<RoomTitle>().is_err());
-        assert!(" \n".parse::<RoomTitle>().is_err());
+        assert_eq!(" Plan ".parse::<Title>().unwrap().as_str(), "Plan");
+        assert!("x".repeat(200).parse::<Title>().is_ok());
+        assert!("x".repeat(201).parse::<Title>().is_err());
+        assert!(" \n".parse::<Title>().is_err());
         assert_eq!(
             "Ann@Example.COM".parse::<Email>().unwrap().as_str(),
             "ann@example.com"
@@ -246,6 +273,16 @@ mod tests {
         let longest = format!("{}:{}", "a".repeat(16), "x".repeat(TERM_CHARS_MAX - 17));
         assert!(longest.parse::<Term>().is_ok());
         assert!(format!("{longest}x").parse::<Term>().is_err());
+    }
+
+    #[test]
+    fn there_is_a_sort_key_before_and_after_each() {
+        for good in [SortKey::MIDDLE, "a0V", "1", "z"] {
+            assert!(good.parse::<SortKey>().is_ok(), "{good}");
+        }
+        for bad in ["", "a0", "a b", "é", &"x".repeat(SORT_KEY_CHARS_MAX + 1)] {
+            assert!(bad.parse::<SortKey>().is_err(), "{bad}");
+        }
     }
 
     #[test]

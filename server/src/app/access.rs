@@ -56,9 +56,9 @@ pub fn network(address: IpAddr) -> IpAddr {
 pub enum Permission {
     /// See the room, its members, items and events.
     Read,
-    /// Send messages; edit and delete one's own.
-    SendMessages,
-    /// Delete other people's messages.
+    /// Write items, and change one's own or what is everybody's.
+    WriteItems,
+    /// Delete what is other people's.
     Moderate,
     /// Give the room another title.
     Rename,
@@ -71,7 +71,7 @@ pub enum Permission {
 impl Permission {
     pub const ALL: [Self; 6] = [
         Self::Read,
-        Self::SendMessages,
+        Self::WriteItems,
         Self::Moderate,
         Self::Rename,
         Self::Archive,
@@ -83,7 +83,7 @@ impl Permission {
 pub const fn allows(role: Role, permission: Permission) -> bool {
     match permission {
         Permission::Read => true,
-        Permission::SendMessages => !matches!(role, Role::Viewer),
+        Permission::WriteItems => !matches!(role, Role::Viewer),
         Permission::Rename => matches!(role, Role::Owner | Role::Editor),
         Permission::Moderate | Permission::Archive | Permission::ManageMembers => {
             matches!(role, Role::Owner)

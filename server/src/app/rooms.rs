@@ -10,7 +10,7 @@ use crate::store::{ActingMember, NewRoom, Operation, Owner, RoomError};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use roost_schema::{
     ChangeRoom, CreateBoard, ErrorCode, OpId, OpenConversation, PageQuery, Room, RoomId, RoomPage,
-    RoomTitle, RoomType, UserId,
+    RoomType, Title, UserId,
 };
 use serde::Serialize;
 use std::collections::HashSet;
@@ -204,7 +204,7 @@ pub(super) fn decode_cursor<const N: usize>(cursor: &str) -> Result<[u8; N]> {
     key.try_into().map_err(|_| BROKEN_CURSOR)
 }
 
-fn parse_title(text: &str) -> Result<RoomTitle> {
+fn parse_title(text: &str) -> Result<Title> {
     text.parse()
         .map_err(|problem: roost_schema::Invalid| Error::Invalid {
             field: "title",

@@ -117,7 +117,7 @@ impl RoomView {
                 self.state = (entry.seq, state);
             }
             Kind::Room => {}
-            Kind::Session | Kind::Message | Kind::Other(_) => self.learn_of_another(entry),
+            _ => self.learn_of_another(entry),
         }
     }
 

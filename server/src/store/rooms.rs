@@ -10,7 +10,7 @@ use super::{
 };
 use chrono::{DateTime, Utc};
 use roost_schema::{
-    Body, ItemId, Kind, Op, Role, Room, RoomId, RoomState, RoomTitle, RoomType, UserId,
+    Body, ItemId, Kind, Op, Role, Room, RoomId, RoomState, RoomType, Title, UserId,
 };
 use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult};
 use serde::de::DeserializeOwned;
@@ -20,7 +20,7 @@ use uuid::Uuid;
 #[derive(Clone, Debug)]
 pub struct NewRoom {
     pub room_type: RoomType,
-    pub title: RoomTitle,
+    pub title: Title,
     /// Becomes the owner.
     pub creator: UserId,
     /// Become editors.
@@ -167,7 +167,7 @@ impl Rooms {
         &self,
         acting: ActingMember,
         operation: Option<&Operation>,
-        title: Option<&RoomTitle>,
+        title: Option<&Title>,
         archived: Option<bool>,
     ) -> Result<Room, RoomError> {
         let now = self.clock.now();

@@ -1,11 +1,12 @@
 //! What a kind of item decides for itself.
 
 use crate::{
-    app::{Permission, Result, access::Writing},
+    app::{Error, Permission, Result, access::Writing},
     live::Refusal,
 };
-use roost_schema::{ItemState, Term};
+use roost_schema::{Invalid, ItemState, Patched, Term};
 use serde::{Serialize, de::DeserializeOwned};
+use std::str::FromStr;
 
 /// A kind that clients write, by the state that its entries hold.
 ///
@@ -46,5 +47,28 @@ pub(super) trait ItemKind:
     /// What it is found by: at most [`Terms::NAMED_MAX`](crate::store::journal::Terms::NAMED_MAX).
     fn terms(&self) -> Vec<Term> {
         Vec::new()
+    }
+}
+
+/// Checks the texts of a field.
+pub(super) fn check<'a, Value: FromStr<Err = Invalid>>(
+    field: &'static str,
+    texts: impl IntoIterator<Item = &'a String>,
+) -> Result<()> {
+    for text in texts {
+        let value: Result<Value, _> = text.parse();
+        value.map_err(|Invalid(problem)| Error::Invalid { field, problem })?;
+    }
+    Ok(())
+}
+
+/// Refuses to take away a field that every item of the kind has.
+pub(super) fn check_stays<T>(field: &'static str, patch: &Patched<T>) -> Result<()> {
+    match patch {
+        Patched::Goes => Err(Error::Invalid {
+            field,
+            problem: "cannot be taken away",
+        }),
+        Patched::Stays | Patched::Is(_) => Ok(()),
     }
 }

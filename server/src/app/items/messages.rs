@@ -7,7 +7,7 @@ use super::{
         Ask::{Create, Patch},
         Write,
     },
-    kind::ItemKind,
+    kind::{ItemKind, check, check_stays},
 };
 use crate::{
     app::{
@@ -17,13 +17,13 @@ use crate::{
     store::journal::Entry,
 };
 use roost_schema::{
-    DeleteItem, DeleteMessage, Direction, EditMessage, ErrorCode, ItemId, Kind, Message,
-    MessageDraft, MessagePage, MessagePatch, MessageState, MessageText, PageQuery, Rest, RoomId,
-    SendMessage,
+    DeleteItem, DeleteMessage, Direction, EditMessage, ErrorCode, ItemId, Kind, MESSAGE_BYTES_MAX,
+    Message, MessageDraft, MessagePage, MessagePatch, MessageState, MessageText, PageQuery,
+    Patched, Rest, RoomId, SendMessage,
 };
 
 impl ItemKind for MessageState {
-    const WRITE: Permission = Permission::SendMessages;
+    const WRITE: Permission = Permission::WriteItems;
     const NOT_YOURS: Option<Refusal> = Some(Refusal {
         code: ErrorCode::Forbidden,
         sentence: "only its author may edit a message",
@@ -37,11 +37,17 @@ impl ItemKind for MessageState {
     type Patch = MessagePatch;
 
     fn check(draft: MessageDraft) -> Result<MessageDraft> {
-        parse_text(&draft.text)
+        Self::check_patch(draft.clone().into()).map(|_| draft)
     }
 
     fn check_patch(patch: MessagePatch) -> Result<MessagePatch> {
-        Self::check(patch)
+        let text = patch.text.value();
+        if text.is_some_and(|text| text.len() > MESSAGE_BYTES_MAX) {
+            return Err(TOO_LARGE);
+        }
+        check::<MessageText>("text", text)?;
+        check_stays("text", &patch.text)?;
+        Ok(patch)
     }
 
     fn create(draft: &MessageDraft, by: &Writing) -> Self {
@@ -56,7 +62,7 @@ impl ItemKind for MessageState {
 
     fn patch(self, patch: &MessagePatch, by: &Writing) -> Self {
         Self {
-            text: patch.text.clone(),
+            text: patch.text.clone().or(Some(self.text)).unwrap_or_default(),
             edited_at: Some(by.at),
             ..self
         }
@@ -71,7 +77,7 @@ impl App {
     /// Posts a message.
     pub fn send_message(&self, actor: &Actor, room: RoomId, input: SendMessage) -> Queued<Message> {
         let request_hash = request_hash("send", &(room, &input.text, input.id));
-        let operation = parse_text(&input.text)
+        let operation = MessageState::check(MessageDraft { text: input.text })
             .and_then(|draft| Write::new(actor, input.id, Create::<MessageState>(draft), None))
             .map(|write| write.into_operation(room, input.op_id, request_hash));
         self.write(actor, room, operation, |entry| message_of(&entry))
@@ -86,7 +92,8 @@ impl App {
         input: EditMessage,
     ) -> Queued<Message> {
         let request_hash = request_hash("edit", &(room, message, &input.text, input.if_match));
-        let operation = parse_text(&input.text)
+        let text = Patched::Is(input.text);
+        let operation = MessageState::check_patch(MessagePatch { text })
             .map(Patch::<MessageState>)
             .and_then(|patch| Write::new(actor, Some(message), patch, input.if_match))
             .map(|write| write.into_operation(room, input.op_id, request_hash));
@@ -144,23 +151,7 @@ impl App {
     }
 }
 
-fn parse_text(text: &str) -> Result<MessageDraft> {
-    if text.len() > roost_schema::MESSAGE_BYTES_MAX {
-        return Err(Error::refused(
-            ErrorCode::TooLarge,
-            "a message is at most 32 KiB",
-        ));
-    }
-    let text: MessageText =
-        text.parse()
-            .map_err(|problem: roost_schema::Invalid| Error::Invalid {
-                field: "text",
-                problem: problem.0,
-            })?;
-    Ok(MessageDraft {
-        text: text.into_string(),
-    })
-}
+const TOO_LARGE: Error = Error::refused(ErrorCode::TooLarge, "a message is at most 32 KiB");
 
 fn message_of(entry: &Entry) -> Result<Message> {
     let state: MessageState = entry

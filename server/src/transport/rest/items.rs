@@ -167,7 +167,7 @@ async fn read_item(
 
 /// Make an item with this id, or change all that the body names.
 #[utoipa::path(put, path = "/rooms/{roomId}/items/{itemId}", operation_id = "putItem", tag = "items",
-    params(("roomId" = RoomId, Path, description = "A board or a conversation."), ("itemId" = ItemId, Path, description = "A `UUIDv7`."), IdempotencyKey, IfMatch),
+    params(("roomId" = RoomId, Path, description = "A board or a conversation."), ("itemId" = String, Path, description = "A `UUIDv7`.", format = Uuid, pattern = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"), IdempotencyKey, IfMatch),
     request_body = WrittenItem,
     responses((status = OK, description = "The item.", body = Item, headers(("ETag" = String, description = "The item's new version."))),
         (status = FORBIDDEN, response = Problem), (status = CONFLICT, response = Problem), (status = PRECONDITION_FAILED, response = Problem)))]
