@@ -96,6 +96,17 @@ macro_rules! inputs {
                 pub(crate) patch: Named,
             }
 
+            /// Everything that the types of all kinds refer to.
+            pub(crate) fn referred() -> Vec<Named> {
+                let mut schemas = Vec::new();
+                $(
+                    $state::schemas(&mut schemas);
+                    $draft::schemas(&mut schemas);
+                    $patch::schemas(&mut schemas);
+                )+
+                schemas
+            }
+
             fn named<T: ToSchema>() -> Named {
                 (T::name().into_owned(), <T as PartialSchema>::schema())
             }

@@ -2,7 +2,7 @@
 
 use crate::{
     BATCH_OPS_MAX, ItemId, ItemOps, NewItem, Seq,
-    kind::described::{Described, Named, kinds},
+    kind::described::{Described, Named, kinds, referred},
     openapi::closed,
 };
 use utoipa::{
@@ -111,6 +111,7 @@ macro_rules! referring {
         $(impl ToSchema for $name {
             fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
                 $(schemas.extend(kinds().into_iter().map($shape));)+
+                schemas.extend(referred());
             }
         })+
     };
