@@ -16,6 +16,8 @@ words! {
         Session = "session",
         /// A chat message.
         Message = "message",
+        /// Something to be done.
+        Todo = "todo",
     }
 }
 
@@ -25,6 +27,7 @@ macro_rules! with_kinds {
     ($then:ident) => {
         $then! {
             Message: MessageState, MessageDraft, MessagePatch;
+            Todo: TodoState, TodoDraft, TodoPatch;
         }
     };
 }

@@ -19,6 +19,7 @@ mod position;
 mod room;
 mod secret;
 mod session;
+mod todo;
 mod user;
 mod value;
 mod word;
@@ -46,6 +47,7 @@ pub use position::{Epoch, InvalidPosition, Position, Seq};
 pub use room::{ChangeRoom, CreateBoard, OpenConversation, Room, RoomState, RoomType};
 pub use secret::Secret;
 pub use session::{NameSession, Session, SessionState};
+pub use todo::{TodoDone, TodoDraft, TodoPatch, TodoState};
 pub use user::{ChangePassword, Login, Me, Refresh, Register, SignedIn, User};
 pub use value::{
     EMAIL_CHARS_MAX, Email, Invalid, MESSAGE_BYTES_MAX, MessageText, NAME_CHARS_MAX, Name,

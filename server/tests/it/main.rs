@@ -42,5 +42,6 @@ mod socketio;
 mod status;
 mod superseded;
 mod support;
+mod todos;
 mod transports;
 mod unanswered;

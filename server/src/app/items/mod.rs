@@ -5,6 +5,7 @@ mod engine;
 mod kind;
 mod messages;
 mod reading;
+mod todos;
 
 pub use reading::ItemQuery;
 

@@ -1,0 +1,102 @@
+//! Todos: what is to be done in a room, by whom and until when, and who did it.
+
+use super::kind::{ItemKind, check, check_stays};
+use crate::{
+    app::{Error, Permission, Result, access::Writing},
+    live::Refusal,
+};
+use roost_schema::{
+    ErrorCode, MessageText, Name, Patched, Rest, SortKey, Term, Title, TodoDone, TodoDraft,
+    TodoPatch, TodoState,
+};
+
+/// Of one todo.
+const LABELS_MAX: usize = 20;
+const TOO_MANY_LABELS: Error = Error::Invalid {
+    field: "labels",
+    problem: "has more than 20",
+};
+
+impl ItemKind for TodoState {
+    const WRITE: Permission = Permission::WriteItems;
+    const NOT_YOURS: Option<Refusal> = None;
+    const MISSING: Refusal = Refusal {
+        code: ErrorCode::NotFound,
+        sentence: "there is no such todo here",
+    };
+    const TERMS: &'static [&'static str] = &["to", "due"];
+
+    type Draft = TodoDraft;
+    type Patch = TodoPatch;
+
+    fn check(draft: TodoDraft) -> Result<TodoDraft> {
+        Self::check_patch(draft.clone().into()).map(|_| draft)
+    }
+
+    fn check_patch(patch: TodoPatch) -> Result<TodoPatch> {
+        let labels = patch.labels.value();
+        check::<Title>("title", patch.title.value())?;
+        check_stays("title", &patch.title)?;
+        check::<MessageText>("notes", patch.notes.value())?;
+        check::<SortKey>("order", patch.order.value())?;
+        check::<Name>("labels", labels.into_iter().flatten())?;
+        if labels.is_some_and(|labels| labels.len() > LABELS_MAX) {
+            return Err(TOO_MANY_LABELS);
+        }
+        Ok(patch)
+    }
+
+    fn create(draft: &TodoDraft, by: &Writing) -> Self {
+        let blank = Self {
+            author_id: by.access.user_id,
+            created_at: by.at,
+            title: String::new(),
+            notes: None,
+            done: None,
+            assignee_id: None,
+            due: None,
+            labels: Vec::new(),
+            order: SortKey::MIDDLE.to_owned(),
+            rest: Rest::default(),
+        };
+        blank.patch(&draft.clone().into(), by)
+    }
+
+    fn patch(self, patch: &TodoPatch, by: &Writing) -> Self {
+        let patch = patch.clone();
+        let (by_id, at) = (by.access.user_id, by.at);
+        let middle = SortKey::MIDDLE.to_owned();
+        Self {
+            title: patch.title.or(Some(self.title)).unwrap_or_default(),
+            notes: patch.notes.or(self.notes),
+            done: match patch.done {
+                Patched::Stays => self.done,
+                Patched::Is(true) => self.done.or(Some(TodoDone { by_id, at })),
+                Patched::Is(false) | Patched::Goes => None,
+            },
+            assignee_id: patch.assignee_id.or(self.assignee_id),
+            due: patch.due.or(self.due),
+            labels: patch.labels.or(Some(self.labels)).unwrap_or_default(),
+            order: patch.order.or(Some(self.order)).unwrap_or(middle),
+            ..self
+        }
+    }
+
+    fn draft(self) -> TodoDraft {
+        TodoDraft {
+            title: self.title,
+            notes: self.notes,
+            done: Some(self.done.is_some()),
+            assignee_id: self.assignee_id,
+            due: self.due,
+            labels: Some(self.labels),
+            order: Some(self.order),
+        }
+    }
+
+    fn terms(&self) -> Vec<Term> {
+        let to = self.assignee_id.map(|user| Term::new("to", user));
+        let due = self.due.map(|day| Term::new("due", day));
+        to.into_iter().chain(due).collect()
+    }
+}
