@@ -157,13 +157,17 @@ turns = Counter()
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    if case.meta is None or not case.meta.generation.mode.is_positive or case.meta.phase.name.value == "stateful":
+    if case.meta is None or not case.meta.generation.mode.is_positive:
+        return
+    operation = case.operation.definition.raw.get("operationId")
+    if case.meta.phase.name.value == "stateful":
+        if operation in AS_READ:
+            case.body.update(body_values(operation))
         return
     # An operation id that was used for something else is refused; some are generated more than once.
     if case.headers and "Idempotency-Key" in case.headers:
         case.headers["Idempotency-Key"] = uuid.uuid4().hex
     drop_mislabelled_headers(case)
-    operation = case.operation.definition.raw.get("operationId")
     turns[operation] += 1
     if turns[operation] % LEFT_AS_GENERATED == 0 and operation not in AS_READ:
         return

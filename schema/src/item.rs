@@ -2,8 +2,8 @@
 
 use crate::{Failure, ItemId, Kind, OpId, Position, RoomId, Seq, UserId, word::words};
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, value::RawValue};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value, value::RawValue};
 use std::sync::Arc;
 
 words! {
@@ -147,6 +147,7 @@ pub struct NewItem {
     pub kind: String,
     /// Absent: one of the server's making.
     pub id: Option<ItemId>,
+    #[serde(deserialize_with = "object")]
     pub body: Value,
 }
 
@@ -155,6 +156,7 @@ pub struct NewItem {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ItemBody {
     pub kind: String,
+    #[serde(deserialize_with = "object")]
     pub body: Value,
 }
 
@@ -173,6 +175,7 @@ pub struct PutItem {
     pub kind: String,
     /// Absent: a new item with an id of the server's making.
     pub item: Option<ItemId>,
+    #[serde(deserialize_with = "object")]
     pub body: Value,
     pub op_id: Option<OpId>,
     /// Only when the item's newest entry has this seq.
@@ -187,6 +190,7 @@ pub struct PatchItem {
     pub kind: String,
     pub item: ItemId,
     /// What is absent stays, what is `null` goes.
+    #[serde(deserialize_with = "object")]
     pub body: Value,
     pub op_id: Option<OpId>,
     pub if_match: Option<Seq>,
@@ -210,6 +214,7 @@ pub struct RestoreItem {
     pub kind: String,
     pub item: ItemId,
     /// As it was served before the item was deleted.
+    #[serde(deserialize_with = "object")]
     pub body: Value,
     pub op_id: Option<OpId>,
 }
@@ -239,12 +244,14 @@ pub enum ItemOp {
     Put {
         kind: String,
         item: Option<ItemId>,
+        #[serde(deserialize_with = "object")]
         body: Value,
         if_match: Option<Seq>,
     },
     Patch {
         kind: String,
         item: ItemId,
+        #[serde(deserialize_with = "object")]
         body: Value,
         if_match: Option<Seq>,
     },
@@ -255,8 +262,14 @@ pub enum ItemOp {
     Restore {
         kind: String,
         item: ItemId,
+        #[serde(deserialize_with = "object")]
         body: Value,
     },
+}
+
+/// What a client writes of an item is an object, whatever its kind.
+fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+    Map::deserialize(deserializer).map(Value::Object)
 }
 
 /// What became of each change of a batch, in their order.

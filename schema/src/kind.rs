@@ -224,7 +224,7 @@ impl<T> Patched<T> {
     }
 
     /// The value, if there is one.
-    pub const fn value(&self) -> Option<&T> {
+    pub const fn value_mut(&mut self) -> Option<&mut T> {
         match self {
             Self::Is(value) => Some(value),
             Self::Stays | Self::Goes => None,

@@ -46,7 +46,8 @@ impl<'de> Deserialize<'de> for Seq {
             }
         }
 
-        deserializer.deserialize_u64(Whole)
+        // Also as part of what is buffered to find out which of several it is.
+        deserializer.deserialize_any(Whole)
     }
 }
 

@@ -45,32 +45,31 @@ impl Rules {
 
 /// Makes an item, or changes the one that is there.
 fn put<K: ItemKind>(actor: &Actor, input: PutItem) -> Result<Operation> {
-    let draft = K::check(parse(&input.body)?)?;
-    let route = ("put", input.room, input.item, &draft, input.if_match);
+    let patch = K::check(parse::<K::Draft>(input.body)?.into())?;
+    let route = ("put", input.room, input.item, &patch, input.if_match);
     let route = request_hash("item", &route);
-    let asked = Ask::Put(draft.clone().into(), draft);
-    let write = Write::<K>::new(actor, input.item, asked, input.if_match)?;
+    let write = Write::<K>::new(actor, input.item, (Ask::Put, patch), input.if_match)?;
     Ok(write.into_operation(input.room, input.op_id, route))
 }
 
 fn patch<K: ItemKind>(actor: &Actor, input: PatchItem) -> Result<Operation> {
-    let patch = K::check_patch(parse(&input.body)?)?;
+    let patch = K::check(parse(input.body)?)?;
     let route = ("patch", input.room, input.item, &patch, input.if_match);
     let route = request_hash("item", &route);
-    let write = Write::<K>::new(actor, Some(input.item), Ask::Patch(patch), input.if_match)?;
+    let write = Write::<K>::new(actor, Some(input.item), (Ask::Patch, patch), input.if_match)?;
     Ok(write.into_operation(input.room, input.op_id, route))
 }
 
 fn restore<K: ItemKind>(actor: &Actor, input: RestoreItem) -> Result<Operation> {
-    let draft = K::check(parse::<K>(&input.body)?.draft())?;
-    let route = ("restore", input.room, input.item, &draft);
+    let patch = K::check(parse::<K>(input.body)?.draft().into())?;
+    let route = ("restore", input.room, input.item, &patch);
     let route = request_hash("item", &route);
-    let write = Write::<K>::new(actor, Some(input.item), Ask::Restore(draft), None)?;
+    let write = Write::<K>::new(actor, Some(input.item), (Ask::Restore, patch), None)?;
     Ok(write.into_operation(input.room, input.op_id, route))
 }
 
 /// Reads what a client wrote.
-fn parse<T: DeserializeOwned>(body: &Value) -> Result<T> {
+fn parse<T: DeserializeOwned>(body: Value) -> Result<T> {
     if body.to_string().len() > ITEM_BODY_BYTES_MAX {
         return Err(Error::refused(
             ErrorCode::TooLarge,
@@ -86,19 +85,23 @@ pub(super) struct Write<K: ItemKind> {
     item: ItemId,
     /// The item's id was made for this write.
     is_new: bool,
-    asked: Ask<K>,
+    ask: Ask,
+    patch: K::Patch,
     if_match: Option<Seq>,
     at: DateTime<Utc>,
 }
 
-pub(super) enum Ask<K: ItemKind> {
-    /// A new item.
-    Create(K::Draft),
-    /// A new item, or this change of the one that is there.
-    Put(K::Patch, K::Draft),
-    Patch(K::Patch),
-    /// An item that was deleted, in its place.
-    Restore(K::Draft),
+/// What a write does with its patch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// It makes a new item.
+    Create,
+    /// It makes a new item, or changes the one that is there.
+    Put,
+    /// It changes the item.
+    Patch,
+    /// It brings back an item that was deleted, in its place.
+    Restore,
 }
 
 impl<K: ItemKind> Write<K> {
@@ -106,10 +109,10 @@ impl<K: ItemKind> Write<K> {
     pub(super) fn new(
         actor: &Actor,
         item: Option<ItemId>,
-        asked: Ask<K>,
+        (ask, patch): (Ask, K::Patch),
         if_match: Option<Seq>,
     ) -> Result<Self> {
-        let may_make = matches!(asked, Ask::Create(_) | Ask::Put(..));
+        let may_make = matches!(ask, Ask::Create | Ask::Put);
         if may_make && item.is_some_and(|item| !item.is_choosable()) {
             return Err(Error::Invalid {
                 field: "id",
@@ -120,7 +123,8 @@ impl<K: ItemKind> Write<K> {
             actor: *actor,
             item: item.unwrap_or_else(ItemId::generate),
             is_new: item.is_none(),
-            asked,
+            ask,
+            patch,
             if_match,
             at: Utc::now().trunc_subsecs(3),
         })
@@ -133,13 +137,8 @@ impl<K: ItemKind> Write<K> {
         op_id: Option<OpId>,
         request_hash: RequestHash,
     ) -> Operation {
-        let (body, copies) = match &self.asked {
-            Ask::Create(draft) | Ask::Restore(draft) => (Body::encode(draft).ok(), 1),
-            // A patch that is made of a draft holds as much again.
-            Ask::Put(_, draft) => (Body::encode(draft).ok(), 2),
-            Ask::Patch(patch) => (Body::encode(patch).ok(), 1),
-        };
-        let body_bytes = body.as_ref().map_or(0, |body| body.as_str().len());
+        let body = Body::encode(&self.patch).ok();
+        let bytes = body.as_ref().map_or(0, |body| body.as_str().len());
         let asked = Asked {
             room,
             item: (!self.is_new).then_some(self.item),
@@ -154,7 +153,7 @@ impl<K: ItemKind> Write<K> {
             asked_hash: asked.hash(),
             item: self.item,
             is_new: self.is_new,
-            bytes: copies * body_bytes,
+            bytes,
             judge: Box::new(move |room| self.judge(room)),
         }
     }
@@ -162,22 +161,22 @@ impl<K: ItemKind> Write<K> {
     fn judge(&self, room: &RoomView) -> Result<Change, Refusal> {
         let by = permit_writing(room, &self.actor, K::WRITE, self.at)?;
         let known = room.item(self.item);
-        let state = match (living::<K>(known), &self.asked) {
-            (Some((entry, state)), Ask::Put(patch, _) | Ask::Patch(patch)) => {
+        let state = match (living::<K>(known), self.ask) {
+            (Some((entry, state)), Ask::Put | Ask::Patch) => {
                 permit_change(&state, &by)?;
                 refuse_stale(self.if_match, entry)?;
-                state.patch(patch, &by)
+                state.patch(&self.patch, &by)
             }
-            (Some(_), Ask::Create(_)) => return Err(ID_TAKEN),
-            (Some(_), Ask::Restore(_)) => return Err(NOT_DELETED),
-            (None, Ask::Patch(_)) => return Err(K::MISSING),
-            (None, Ask::Restore(draft)) => {
+            (Some(_), Ask::Create) => return Err(ID_TAKEN),
+            (Some(_), Ask::Restore) => return Err(NOT_DELETED),
+            (None, Ask::Patch) => return Err(K::MISSING),
+            (None, Ask::Restore) => {
                 permit_restoring::<K>(known, &by)?;
-                K::create(draft, &by)
+                K::create(&self.patch, &by)
             }
-            (None, Ask::Create(_) | Ask::Put(..)) if known.is_some() => return Err(ID_TAKEN),
-            (None, Ask::Put(..)) if self.if_match.is_some() => return Err(STALE),
-            (None, Ask::Create(draft) | Ask::Put(_, draft)) => K::create(draft, &by),
+            (None, Ask::Create | Ask::Put) if known.is_some() => return Err(ID_TAKEN),
+            (None, Ask::Put) if self.if_match.is_some() => return Err(STALE),
+            (None, Ask::Create | Ask::Put) => K::create(&self.patch, &by),
         };
         change(self.item, Op::Put, &state, known)
     }
@@ -192,6 +191,8 @@ fn change<K: ItemKind>(
 ) -> Result<Change, Refusal> {
     let mut terms = state.terms();
     terms.truncate(Terms::NAMED_MAX);
+    // Else a term that no longer holds would be carried like one of a later release.
+    debug_assert!(terms.iter().all(|term| K::TERMS.contains(&term.prefix())));
     let terms = Terms::new(terms);
     Ok(Change {
         item,

@@ -26,18 +26,18 @@ pub(super) trait ItemKind:
     /// What stands before the colon of the terms that this kind names; others are a later release's, and carried.
     const TERMS: &'static [&'static str] = &[];
 
-    /// What clients write of a new one. Its JSON is part of a hash that is kept (`operations::Asked`): a field that a later
+    /// What clients write of a new one: a patch in which nothing is missing that one must have.
+    type Draft: DeserializeOwned + Into<Self::Patch> + Send + Sync + 'static;
+    /// What clients change of one. Its JSON is part of a hash that is kept (`operations::Asked`): a field that a later
     /// release adds is left out while it is absent, or every retry across the upgrade is refused.
-    type Draft: Clone + Serialize + DeserializeOwned + Send + Sync + 'static;
-    /// What clients change of one that is there; as JSON, the same holds. A draft for one that is there changes all that
-    /// it names.
-    type Patch: From<Self::Draft> + Serialize + DeserializeOwned + Send + Sync + 'static;
+    type Patch: Serialize + DeserializeOwned + Send + Sync + 'static;
 
-    /// Checks what a client wrote, each by itself. Errors: `invalid`, `too_large`.
-    fn check(draft: Self::Draft) -> Result<Self::Draft>;
-    fn check_patch(patch: Self::Patch) -> Result<Self::Patch>;
+    /// Checks what a client wrote, by itself, and brings it into the form in which it is kept. Errors: `invalid`,
+    /// `too_large`.
+    fn check(patch: Self::Patch) -> Result<Self::Patch>;
 
-    fn create(draft: &Self::Draft, by: &Writing) -> Self;
+    /// A new one, of the patch that a draft is.
+    fn create(patch: &Self::Patch, by: &Writing) -> Self;
 
     fn patch(self, patch: &Self::Patch, by: &Writing) -> Self;
 
@@ -50,14 +50,15 @@ pub(super) trait ItemKind:
     }
 }
 
-/// Checks the texts of a field.
-pub(super) fn check<'a, Value: FromStr<Err = Invalid>>(
+/// Checks the texts of a field, and keeps them in the form that their type gives them.
+pub(super) fn check_texts<'a, Value: FromStr<Err = Invalid> + Into<String>>(
     field: &'static str,
-    texts: impl IntoIterator<Item = &'a String>,
+    texts: impl IntoIterator<Item = &'a mut String>,
 ) -> Result<()> {
     for text in texts {
         let value: Result<Value, _> = text.parse();
-        value.map_err(|Invalid(problem)| Error::Invalid { field, problem })?;
+        let value = value.map_err(|Invalid(problem)| Error::Invalid { field, problem })?;
+        *text = value.into();
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::{
         Ask::{Create, Patch},
         Write,
     },
-    kind::{ItemKind, check, check_stays},
+    kind::{ItemKind, check_stays, check_texts},
 };
 use crate::{
     app::{
@@ -36,24 +36,23 @@ impl ItemKind for MessageState {
     type Draft = MessageDraft;
     type Patch = MessagePatch;
 
-    fn check(draft: MessageDraft) -> Result<MessageDraft> {
-        Self::check_patch(draft.clone().into()).map(|_| draft)
-    }
-
-    fn check_patch(patch: MessagePatch) -> Result<MessagePatch> {
-        let text = patch.text.value();
-        if text.is_some_and(|text| text.len() > MESSAGE_BYTES_MAX) {
+    fn check(mut patch: MessagePatch) -> Result<MessagePatch> {
+        let text = patch.text.value_mut();
+        if text
+            .as_ref()
+            .is_some_and(|text| text.len() > MESSAGE_BYTES_MAX)
+        {
             return Err(TOO_LARGE);
         }
-        check::<MessageText>("text", text)?;
+        check_texts::<MessageText>("text", text)?;
         check_stays("text", &patch.text)?;
         Ok(patch)
     }
 
-    fn create(draft: &MessageDraft, by: &Writing) -> Self {
+    fn create(patch: &MessagePatch, by: &Writing) -> Self {
         Self {
             author_id: by.access.user_id,
-            text: draft.text.clone(),
+            text: patch.text.clone().or(None).unwrap_or_default(),
             created_at: by.at,
             edited_at: None,
             rest: Rest::default(),
@@ -77,8 +76,8 @@ impl App {
     /// Posts a message.
     pub fn send_message(&self, actor: &Actor, room: RoomId, input: SendMessage) -> Queued<Message> {
         let request_hash = request_hash("send", &(room, &input.text, input.id));
-        let operation = MessageState::check(MessageDraft { text: input.text })
-            .and_then(|draft| Write::new(actor, input.id, Create::<MessageState>(draft), None))
+        let operation = text_of(input.text)
+            .and_then(|text| Write::<MessageState>::new(actor, input.id, (Create, text), None))
             .map(|write| write.into_operation(room, input.op_id, request_hash));
         self.write(actor, room, operation, |entry| message_of(&entry))
     }
@@ -92,10 +91,9 @@ impl App {
         input: EditMessage,
     ) -> Queued<Message> {
         let request_hash = request_hash("edit", &(room, message, &input.text, input.if_match));
-        let text = Patched::Is(input.text);
-        let operation = MessageState::check_patch(MessagePatch { text })
-            .map(Patch::<MessageState>)
-            .and_then(|patch| Write::new(actor, Some(message), patch, input.if_match))
+        let (item, if_match) = (Some(message), input.if_match);
+        let operation = text_of(input.text)
+            .and_then(|text| Write::<MessageState>::new(actor, item, (Patch, text), if_match))
             .map(|write| write.into_operation(room, input.op_id, request_hash));
         self.write(actor, room, operation, |entry| message_of(&entry))
     }
@@ -149,6 +147,12 @@ impl App {
             position: page.position,
         })
     }
+}
+
+/// A message's text, checked.
+fn text_of(text: String) -> Result<MessagePatch> {
+    let text = Patched::Is(text);
+    MessageState::check(MessagePatch { text })
 }
 
 const TOO_LARGE: Error = Error::refused(ErrorCode::TooLarge, "a message is at most 32 KiB");

@@ -1,6 +1,6 @@
 //! Todos: what is to be done in a room, by whom and until when, and who did it.
 
-use super::kind::{ItemKind, check, check_stays};
+use super::kind::{ItemKind, check_stays, check_texts};
 use crate::{
     app::{Error, Permission, Result, access::Writing},
     live::Refusal,
@@ -29,24 +29,23 @@ impl ItemKind for TodoState {
     type Draft = TodoDraft;
     type Patch = TodoPatch;
 
-    fn check(draft: TodoDraft) -> Result<TodoDraft> {
-        Self::check_patch(draft.clone().into()).map(|_| draft)
-    }
-
-    fn check_patch(patch: TodoPatch) -> Result<TodoPatch> {
-        let labels = patch.labels.value();
-        check::<Title>("title", patch.title.value())?;
+    fn check(mut patch: TodoPatch) -> Result<TodoPatch> {
+        check_texts::<Title>("title", patch.title.value_mut())?;
         check_stays("title", &patch.title)?;
-        check::<MessageText>("notes", patch.notes.value())?;
-        check::<SortKey>("order", patch.order.value())?;
-        check::<Name>("labels", labels.into_iter().flatten())?;
-        if labels.is_some_and(|labels| labels.len() > LABELS_MAX) {
+        check_texts::<MessageText>("notes", patch.notes.value_mut())?;
+        check_texts::<SortKey>("order", patch.order.value_mut())?;
+        let labels = patch
+            .labels
+            .value_mut()
+            .map_or(&mut [][..], Vec::as_mut_slice);
+        if labels.len() > LABELS_MAX {
             return Err(TOO_MANY_LABELS);
         }
+        check_texts::<Name>("labels", labels)?;
         Ok(patch)
     }
 
-    fn create(draft: &TodoDraft, by: &Writing) -> Self {
+    fn create(patch: &TodoPatch, by: &Writing) -> Self {
         let blank = Self {
             author_id: by.access.user_id,
             created_at: by.at,
@@ -59,7 +58,7 @@ impl ItemKind for TodoState {
             order: SortKey::MIDDLE.to_owned(),
             rest: Rest::default(),
         };
-        blank.patch(&draft.clone().into(), by)
+        blank.patch(patch, by)
     }
 
     fn patch(self, patch: &TodoPatch, by: &Writing) -> Self {

@@ -3,8 +3,9 @@
 use super::{DEADLINE, Person};
 use roost_client::{Error, EventStream, Result, Socket, Subscription};
 use roost_schema::{
-    DeleteItem, DeleteMessage, EditMessage, ItemId, Message, MessageState, Position, PutItem,
-    RoomEvent, RoomEvents, RoomId, SendMessage, SendMessageToRoom,
+    DeleteItem, DeleteMessage, EditMessage, Item, ItemId, Message, MessageState, PageQuery,
+    PatchItem, Position, PutItem, RoomEvent, RoomEvents, RoomId, SendMessage, SendMessageToRoom,
+    Term,
 };
 use serde_json::{Value, json};
 use std::future::Future;
@@ -116,6 +117,47 @@ impl Person {
                 self.socket().await.delete_item(&input).await.map(drop)
             }
         }
+    }
+
+    /// Makes an item of a kind, by a socket.
+    pub(crate) async fn put(&self, kind: &str, room: RoomId, body: Value) -> Result<RoomEvent> {
+        let put = PutItem {
+            room,
+            kind: kind.into(),
+            item: None,
+            body,
+            op_id: None,
+            if_match: None,
+        };
+        self.socket().await.put_item(&put).await
+    }
+
+    /// Changes fields of an item, by a socket.
+    pub(crate) async fn patch(
+        &self,
+        kind: &str,
+        room: RoomId,
+        item: ItemId,
+        body: Value,
+    ) -> Result<RoomEvent> {
+        let patch = PatchItem {
+            room,
+            kind: kind.into(),
+            item,
+            body,
+            op_id: None,
+            if_match: None,
+        };
+        self.socket().await.patch_item(&patch).await
+    }
+
+    /// The items of a kind in all rooms that have a term.
+    pub(crate) async fn found(&self, kind: &str, term: &str) -> Vec<Item> {
+        let term: Term = term.parse().unwrap();
+        let page = PageQuery::default();
+        let found = self.find_items(kind, Some(&term), &page).await.unwrap();
+        assert_eq!(found.next, None);
+        found.items
     }
 
     /// Watches a room after a position; without one, from now on. REST: by server-sent events.
