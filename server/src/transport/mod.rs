@@ -17,6 +17,7 @@ mod rest;
 pub mod serve;
 mod shares;
 pub mod socketio;
+mod sockets;
 mod status;
 
 pub use arrivals::Arrivals;

@@ -1,18 +1,12 @@
-//! Who a socket belongs to: the token of its handshake, `auth:refresh`, `auth:expiring`, and its end
+//! Who a socket belongs to: the token of its handshake, `auth:expiring`, and its end
 //! when the token expires or the session is revoked.
 
-use super::{
-    Sockets,
-    connection::{Caller, Connection},
-    outbox::Outbox,
-    reply::Refused,
-    wire::Wire,
-};
+use super::{Sockets, connection::Connection, outbox::Outbox, reply::Refused, wire::Wire};
 use crate::{
     app::{Api, Error, RETRY_FENCED, Result},
-    transport::inflow::Overrun,
+    transport::{inflow::Overrun, sockets::Sender},
 };
-use roost_schema::{AuthExpiring, ErrorCode, RenewSocket, Secret};
+use roost_schema::{AuthExpiring, ErrorCode, Secret};
 use serde::Deserialize;
 use socketioxide::extract::{SocketRef, State, TryData};
 use std::{fmt, sync::Arc, time::Duration};
@@ -89,32 +83,6 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let json = serde_json::to_string(&self.0).map_err(|_| fmt::Error)?;
         f.write_str(&json)
-    }
-}
-
-/// `auth:refresh`: goes on under a newer token of the same session.
-pub(super) fn refresh(
-    caller: &Caller,
-    input: RenewSocket,
-) -> impl Future<Output = Result<AuthExpiring>> + use<> {
-    let Caller {
-        app,
-        actor,
-        connection,
-    } = caller.clone();
-    async move {
-        let renewed = app.authenticate(input.token.as_str(), Api::SocketIo)?;
-        if renewed.session_id != actor.session_id {
-            return Err(Error::refused(
-                ErrorCode::Invalid,
-                "the token belongs to another session",
-            ));
-        }
-        connection.renew(renewed);
-        Ok(AuthExpiring {
-            session_id: renewed.session_id,
-            expires_at: renewed.expires_at,
-        })
     }
 }
 

@@ -1,36 +1,29 @@
-//! A socket connected to the namespace: the person behind it, what it may still ask, and its end.
+//! A socket on this carrier: its way out, the answers it waits for, and its end.
 
-use super::{outbox::Outbox, rooms::Places, wire::Wire};
+use super::{outbox::Outbox, wire::Wire};
 use crate::{
-    app::{Actor, App, Error, FENCED, Result},
-    transport::{ANSWERS_PATIENCE, FAREWELL_PATIENCE, STOPPING, answers_patience},
+    app::{Actor, App},
+    transport::{
+        ANSWERS_PATIENCE, FAREWELL_PATIENCE, answers_patience,
+        sockets::{Sender, Socket},
+    },
 };
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock};
-use parking_lot::Mutex;
-use roost_schema::{ErrorCode, Failure, ServerClosing};
+use roost_schema::{ErrorCode, ServerClosing};
 use socketioxide::extract::SocketRef;
 use std::{
-    num::NonZeroU32,
+    ops::Deref,
     sync::{
         Arc,
-        atomic::{self, AtomicBool, Ordering},
+        atomic::{self, Ordering},
     },
     time::Duration,
 };
-use tokio::{
-    sync::Notify,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 use tokio_util::{
     future::FutureExt,
     sync::CancellationToken,
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
-
-/// What one socket may ask: steadily, and at once, when it comes back with work that waited. Beyond
-/// it: `rate_limited`.
-const EVENTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(200).expect("not zero");
-const EVENTS_AT_ONCE: NonZeroU32 = NonZeroU32::new(2_500).expect("not zero");
 
 /// Events of one socket that wait for their answers. Whoever sends more and does not read is closed.
 const ANSWERS_PENDING_MAX: usize = 4_096;
@@ -48,25 +41,14 @@ pub(super) const CLOSE_TIME_MAX: Duration = FAREWELL_PATIENCE
 
 /// Lives as long as the socket is connected.
 pub(super) struct Connection {
-    pub(super) app: App,
+    pub(super) socket: Arc<Socket>,
     /// This run of this instance, for errors.
     pub(super) instance: Arc<str>,
     pub(super) wire: Arc<Wire>,
-    pub(super) places: Places,
-    /// Notified when the socket renewed its access.
-    pub(super) renewed: Notify,
-    /// Cancelled when the session is revoked.
-    pub(super) session_end: CancellationToken,
-    actor: Mutex<Actor>,
-    budget: DefaultDirectRateLimiter,
     /// One token for each event that waits for its answer.
     answers_pending: TaskTracker,
-    /// Nothing new is begun for the socket.
-    is_closing: AtomicBool,
     /// Cancelled when what is not answered yet is answered without its outcome.
     cut_short: CancellationToken,
-    closed: CancellationToken,
-    is_leaving: AtomicBool,
     /// Whoever waits for all sockets waits for this one.
     _token: TaskTrackerToken,
 }
@@ -79,93 +61,20 @@ impl Connection {
         token: TaskTrackerToken,
     ) -> Arc<Self> {
         metrics::gauge!("roost_sockets").increment(1);
-        let closed = wire.ended().child_token();
-        let session_end = app.session_end(actor.session_id);
-        wire.serve(session_end.clone());
+        let socket = Socket::new(app, actor, wire.ended().child_token());
+        wire.serve(socket.session_end.clone());
         Arc::new(Self {
-            session_end,
-            app,
+            socket: Arc::new(socket),
             instance,
             wire,
-            places: Places::new(closed.clone()),
-            renewed: Notify::new(),
-            actor: Mutex::new(actor),
-            budget: RateLimiter::direct(
-                Quota::per_second(EVENTS_PER_SECOND).allow_burst(EVENTS_AT_ONCE),
-            ),
             answers_pending: closed_tracker(),
-            is_closing: AtomicBool::new(false),
             cut_short: CancellationToken::new(),
-            closed,
-            is_leaving: AtomicBool::new(false),
             _token: token,
         })
     }
 
     pub(super) fn of(socket: &SocketRef) -> Option<Arc<Self>> {
         socket.extensions.get()
-    }
-
-    pub(super) fn actor(&self) -> Actor {
-        *self.actor.lock()
-    }
-
-    /// Goes on under a newer token of the same session.
-    pub(super) fn renew(&self, actor: Actor) {
-        *self.actor.lock() = actor;
-        self.renewed.notify_one();
-    }
-
-    /// Checks that the person may still act, and by this socket.
-    pub(super) fn check_open(&self) -> Result<Actor> {
-        let actor = self.actor();
-        if self.session_end.is_cancelled() {
-            return Err(Error::refused(
-                ErrorCode::SessionRevoked,
-                "the session was ended",
-            ));
-        }
-        if self.app.fence().is_shut() {
-            return Err(FENCED);
-        }
-        if self.app.time_left(&actor).is_zero() {
-            return Err(Error::unauthenticated());
-        }
-        if self.is_closing.load(Ordering::SeqCst) {
-            return Err(STOPPING);
-        }
-        Ok(actor)
-    }
-
-    /// Counts one event against the budget, and checks that the person may still act.
-    pub(super) fn admit(&self) -> Result<Actor, Failure> {
-        let admitted = self.check_open().and_then(|actor| {
-            self.count(NonZeroU32::MIN)?;
-            Ok(actor)
-        });
-        admitted.map_err(|error| error.report())
-    }
-
-    /// Counts what an event holds, the first of which was counted with it.
-    pub(super) fn charge(&self, parts: usize) -> Result<()> {
-        let more = u32::try_from(parts.saturating_sub(1)).unwrap_or(u32::MAX);
-        match NonZeroU32::new(more) {
-            Some(more) => self.count(more.min(EVENTS_AT_ONCE)),
-            None => Ok(()),
-        }
-    }
-
-    fn count(&self, events: NonZeroU32) -> Result<()> {
-        // More than may come at once was cut to that.
-        let Ok(Err(not_until)) = self.budget.check_n(events) else {
-            return Ok(());
-        };
-        let retry_after = not_until.wait_time_from(self.budget.clock().now());
-        Err(Error::Later {
-            code: ErrorCode::RateLimited,
-            sentence: "too many events on this socket",
-            retry_after: retry_after.max(Duration::from_millis(1)),
-        })
     }
 
     /// Counts an event until its answer is given. To be called before the event is admitted: so either it sees that the
@@ -184,27 +93,10 @@ impl Connection {
         &self.cut_short
     }
 
-    /// Cancelled when the socket is no longer connected.
-    pub(super) fn closed(&self) -> &CancellationToken {
-        &self.closed
-    }
-
-    /// Whether the person left on purpose, rather than lost the connection.
-    pub(super) fn is_leaving(&self) -> bool {
-        self.is_leaving.load(Ordering::Acquire)
-    }
-
-    /// Ends everything that runs for the socket. `on_purpose`: the person is gone at once, not
-    /// moving to another connection.
-    pub(super) fn end(&self, on_purpose: bool) {
-        self.is_leaving.fetch_or(on_purpose, Ordering::AcqRel);
-        self.closed.cancel();
-    }
-
     /// Closes what a retry can cure: nothing new is begun, the server's word, the answers to what was begun, then the
     /// transport, so that a stock client comes back by itself. A session that ends meanwhile ends at once.
     pub(super) async fn close(&self, socket: SocketRef, code: ErrorCode, retry_after: Duration) {
-        if self.is_closing.swap(true, Ordering::SeqCst) {
+        if !self.begin_closing() {
             return;
         }
         let closing = ServerClosing {
@@ -219,7 +111,7 @@ impl Connection {
             self.end(false);
             self.give_answers().await;
             // An instance that is fenced has no time to give.
-            if !self.app.fence().is_shut() {
+            if !self.socket.app.fence().is_shut() {
                 sleep(HEARD_WITHIN).await;
             }
         };
@@ -232,7 +124,7 @@ impl Connection {
 
     async fn give_answers(&self) {
         atomic::fence(Ordering::SeqCst);
-        let patience = answers_patience(self.app.fence());
+        let patience = answers_patience(self.socket.app.fence());
         if timeout(patience, self.answers_pending.wait())
             .await
             .is_err()
@@ -251,6 +143,14 @@ impl Connection {
     }
 }
 
+impl Deref for Connection {
+    type Target = Socket;
+
+    fn deref(&self) -> &Socket {
+        &self.socket
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
         metrics::gauge!("roost_sockets").decrement(1);
@@ -262,12 +162,4 @@ fn closed_tracker() -> TaskTracker {
     let tracker = TaskTracker::new();
     tracker.close();
     tracker
-}
-
-/// Who sends a command, and from which socket.
-#[derive(Clone)]
-pub(super) struct Caller {
-    pub(super) app: App,
-    pub(super) actor: Actor,
-    pub(super) connection: Arc<Connection>,
 }

@@ -1,27 +1,23 @@
 //! Socket.IO at `/socket.io`: WebSocket and long-polling, one namespace, rooms inside it.
 //!
 //! A command's way: [`door`] lets the HTTP request in, the engine parses it, `reply` reads the
-//! event and admits its sender, one function per command in the file of its noun calls one use case,
-//! and `reply` acknowledges. What a room tells goes out through `outbox`.
+//! event and admits its sender, the command's row in `sockets` calls one use case, and `reply`
+//! acknowledges. What a room tells goes out through `outbox`.
 
 mod auth;
 mod census;
 mod connection;
 mod door;
-mod items;
 pub mod listener;
-mod messages;
 mod outbox;
-mod presence;
 mod reply;
-mod rooms;
-mod sessions;
 mod wire;
 
 pub use wire::Wires;
 
 use super::{
-    Limits, Shared, WEBSOCKET_READ_BYTES, arrivals::ACCOUNT_BYTES_MAX, body::Bodies, shares::Shares,
+    Limits, Shared, WEBSOCKET_READ_BYTES, arrivals::ACCOUNT_BYTES_MAX, body::Bodies,
+    shares::Shares, sockets,
 };
 use crate::app::App;
 use axum::{Router, middleware};
@@ -150,39 +146,28 @@ pub(super) fn is_path(path: &str) -> bool {
 
 /// Listens before the client learns that it is connected: an event that follows at once is heard.
 async fn register(socket: SocketRef) -> Result<(), Infallible> {
-    reply::converse(&socket, "room:join", rooms::join);
-    reply::answer(&socket, "room:leave", rooms::leave);
-    reply::answer(&socket, "item:put", items::put);
-    reply::answer(&socket, "item:patch", items::patch);
-    reply::answer(&socket, "item:delete", items::delete);
-    reply::answer(&socket, "item:restore", items::restore);
-    reply::answer(&socket, "item:batch", items::batch);
-    reply::answer(&socket, "message:send", messages::send);
-    reply::answer(&socket, "cursor:move", presence::move_cursor);
-    reply::answer(&socket, "typing:start", presence::start_typing);
-    reply::answer(&socket, "auth:refresh", auth::refresh);
+    sockets::table(&socket);
     reply::answer_unknown(&socket);
     socket.on_disconnect(end);
     Ok(())
 }
 
 /// Starts what runs for a connected socket by itself.
-async fn begin(socket: SocketRef, State(sockets): State<Arc<Sockets>>) {
+async fn begin(socket: SocketRef, State(all): State<Arc<Sockets>>) {
     let Some(connection) = Connection::of(&socket) else {
         return;
     };
     // Connected before it is asked: who drains has seen the socket, or it sees who drains.
-    if sockets.is_draining.load(Ordering::SeqCst) {
+    if all.is_draining.load(Ordering::SeqCst) {
         let (connection, socket) = (Arc::clone(&connection), socket.clone());
-        sockets
-            .connected
+        all.connected
             .spawn(async move { send_elsewhere(&connection, socket).await });
     }
     let outbox = Outbox::new(socket.clone(), Arc::clone(&connection.wire));
-    sockets.connected.spawn(async move {
+    all.connected.spawn(async move {
         tokio::join!(
             auth::watch(&connection, socket),
-            sessions::follow(&connection, &outbox),
+            sockets::follow_sessions(&connection.socket, &outbox),
         );
     });
 }

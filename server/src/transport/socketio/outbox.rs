@@ -4,7 +4,10 @@
 //! When too much is in flight its feeds wait, and find more to send at once later.
 
 use super::wire::{Class, NotSent, Wire};
-use crate::transport::FAREWELL_PATIENCE;
+use crate::transport::{
+    FAREWELL_PATIENCE,
+    sockets::{Gone, Sender},
+};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use socketioxide::{
@@ -33,13 +36,9 @@ const ACK_BYTES: usize = 3;
 /// `1`.
 const DISCONNECT_BYTES: usize = 1;
 
-/// The socket has ended; whoever serves it stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Gone;
-
 /// Sends to one socket.
 #[derive(Clone)]
-pub(super) struct Outbox {
+pub(in crate::transport) struct Outbox {
     socket: SocketRef,
     wire: Arc<Wire>,
 }
@@ -47,35 +46,6 @@ pub(super) struct Outbox {
 impl Outbox {
     pub(super) fn new(socket: SocketRef, wire: Arc<Wire>) -> Self {
         Self { socket, wire }
-    }
-
-    /// Waits until the socket takes frames.
-    pub(super) async fn clear(&self) -> Result<(), Gone> {
-        self.wait(|wire| wire.admits(Class::Frame)).await
-    }
-
-    /// Sends what the journal still has, once the socket takes frames.
-    pub(super) async fn frame(&self, event: &str, body: &RawValue) -> Result<(), Gone> {
-        self.emit(Class::Frame, event, body).await
-    }
-
-    /// Sends the server's word about this socket, also while it lags.
-    pub(super) async fn tell(&self, event: &str, body: &impl Serialize) -> Result<(), Gone> {
-        match to_raw_value(body) {
-            Ok(body) => self.emit(Class::Reply, event, &body).await,
-            Err(error) => {
-                tracing::error!(%error, event, "an event cannot be encoded");
-                Ok(())
-            }
-        }
-    }
-
-    /// Sends what nobody misses, unless the socket lags.
-    pub(super) fn mention(&self, event: &str, body: &impl Serialize) {
-        if let Ok(body) = to_raw_value(body) {
-            // Not sent means lagging or gone, and the next mention says more than this one.
-            let _ = self.try_emit(Class::Frame, event, &body);
-        }
     }
 
     /// Answers a command.
@@ -169,6 +139,33 @@ impl Outbox {
                     return Err(Gone);
                 }
             }
+        }
+    }
+}
+
+impl Sender for Outbox {
+    async fn clear(&self) -> Result<(), Gone> {
+        self.wait(|wire| wire.admits(Class::Frame)).await
+    }
+
+    async fn frame(&self, event: &str, body: &RawValue) -> Result<(), Gone> {
+        self.emit(Class::Frame, event, body).await
+    }
+
+    async fn tell(&self, event: &str, body: &(impl Serialize + Sync)) -> Result<(), Gone> {
+        match to_raw_value(body) {
+            Ok(body) => self.emit(Class::Reply, event, &body).await,
+            Err(error) => {
+                tracing::error!(%error, event, "an event cannot be encoded");
+                Ok(())
+            }
+        }
+    }
+
+    fn mention(&self, event: &str, body: &impl Serialize) {
+        if let Ok(body) = to_raw_value(body) {
+            // Not sent means lagging or gone, and the next mention says more than this one.
+            let _ = self.try_emit(Class::Frame, event, &body);
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Commands and their acknowledgements. No reply is ever missing: whatever a client sends, an event
 //! that asks for an acknowledgement gets one, the view or `{"error": {…}}`.
 
-use super::{
-    connection::{Caller, Connection},
-    outbox::Outbox,
-};
+use super::{connection::Connection, outbox::Outbox};
 use crate::{
     app::{Api, Result},
-    transport::{counts, cut_short},
+    transport::{
+        counts, cut_short,
+        sockets::{Caller, Commands, Reply, Socket},
+    },
 };
 use futures::future::BoxFuture;
 use roost_schema::{ErrorCode, Failure};
@@ -17,68 +17,71 @@ use socketioxide::{
     adapter::LocalAdapter,
     extract::{AckSender, SocketRef},
     handler::FromMessageParts,
-    socket::Socket,
+    socket,
 };
 use socketioxide_core::Value;
 use std::{convert::Infallible, sync::Arc};
-use tokio_util::{future::FutureExt, task::task_tracker::TaskTrackerToken};
+use tokio_util::{
+    future::FutureExt, sync::CancellationToken, task::task_tracker::TaskTrackerToken,
+};
 
 /// The sentence about a payload that cannot be read.
 const MESSAGE_CHARS_MAX: usize = 300;
 
-/// Runs a command for each event of this name. What the command does before its first await happens
-/// in the order of the events; what it awaits happens side by side with later ones.
-pub(super) fn answer<Input, View, Answer>(
-    socket: &SocketRef,
-    event: &'static str,
-    command: fn(&Caller, Input) -> Answer,
-) where
-    Input: DeserializeOwned + Send + Sync + 'static,
-    View: Serialize + Send + Sync + 'static,
-    Answer: Future<Output = Result<View>> + Send + 'static,
-{
-    socket.on(event, move |call: Call, ack: AckSender| {
-        let (accepted, reply) = call.accept(ack);
-        let answer = accepted.map(|(caller, input)| {
-            let until = caller.connection.cut_short().clone();
-            Box::pin(command(&caller, input).with_cancellation_token_owned(until))
-        });
-        async move {
-            match answer {
-                Ok(answer) => {
-                    let answer = answer.await.unwrap_or_else(|| Err(cut_short()));
-                    reply.send(answer).await;
-                }
-                Err(failure) => reply.fail(failure).await,
-            }
-        }
-    });
-}
+impl Commands for SocketRef {
+    type Reply = Acknowledgement;
 
-/// As [`answer`], for a command that goes on after its reply.
-pub(super) fn converse<Input, Going>(
-    socket: &SocketRef,
-    event: &'static str,
-    command: fn(&Caller, Input, Reply) -> Going,
-) where
-    Input: DeserializeOwned + Send + Sync + 'static,
-    Going: Future<Output = ()> + Send + 'static,
-{
-    socket.on(event, move |call: Call, ack: AckSender| {
-        let (accepted, reply) = call.accept(ack);
-        // In one piece: what holds a future and awaits it holds room for it twice.
-        let going: BoxFuture<'static, ()> = match accepted {
-            Ok((caller, input)) => Box::pin(command(&caller, input, reply)),
-            Err(failure) => Box::pin(reply.fail(failure)),
-        };
-        going
-    });
+    fn answer<Input, View, Answer>(
+        &self,
+        name: &'static str,
+        cost: fn(&Input) -> usize,
+        run: fn(&Caller, Input) -> Answer,
+    ) where
+        Input: DeserializeOwned + Send + Sync + 'static,
+        View: Serialize + Send + Sync + 'static,
+        Answer: Future<Output = Result<View>> + Send + 'static,
+    {
+        self.on(name, move |call: Call, ack: AckSender| {
+            let (accepted, reply, until) = call.accept(ack, cost);
+            let answer = accepted.map(|(caller, input)| {
+                Box::pin(run(&caller, input).with_cancellation_token_owned(until))
+            });
+            async move {
+                match answer {
+                    Ok(answer) => {
+                        let answer = answer.await.unwrap_or_else(|| Err(cut_short()));
+                        reply.send(answer).await;
+                    }
+                    Err(failure) => reply.fail(failure).await,
+                }
+            }
+        });
+    }
+
+    fn converse<Input, Going>(
+        &self,
+        name: &'static str,
+        run: fn(&Caller, Input, Acknowledgement) -> Going,
+    ) where
+        Input: DeserializeOwned + Send + Sync + 'static,
+        Going: Future<Output = ()> + Send + 'static,
+    {
+        self.on(name, move |call: Call, ack: AckSender| {
+            let (accepted, reply, _) = call.accept(ack, |_| 1);
+            // In one piece: what holds a future and awaits it holds room for it twice.
+            let going: BoxFuture<'static, ()> = match accepted {
+                Ok((caller, input)) => Box::pin(run(&caller, input, reply)),
+                Err(failure) => Box::pin(reply.fail(failure)),
+            };
+            going
+        });
+    }
 }
 
 /// Answers events that are no commands.
 pub(super) fn answer_unknown(socket: &SocketRef) {
     socket.on_fallback(|call: Call, ack: AckSender| {
-        let (accepted, reply) = call.accept::<serde::de::IgnoredAny>(ack);
+        let (accepted, reply, _) = call.accept(ack, |_: &serde::de::IgnoredAny| 1);
         let failure = accepted.map_or_else(
             |failure| failure,
             |_| malformed("there is no such event".to_owned()),
@@ -88,7 +91,7 @@ pub(super) fn answer_unknown(socket: &SocketRef) {
 }
 
 /// Where the answer to one event goes.
-pub(super) struct Reply {
+pub(in crate::transport) struct Acknowledgement {
     /// With the instance that answers; absent for a socket that is not connected.
     way: Option<(Outbox, Arc<str>)>,
     ack: AckSender,
@@ -96,24 +99,27 @@ pub(super) struct Reply {
     _pending: Option<TaskTrackerToken>,
 }
 
-impl Reply {
-    pub(super) async fn send(self, result: Result<impl Serialize>) {
+impl Reply for Acknowledgement {
+    type Sender = Outbox;
+
+    async fn send(self, result: Result<impl Serialize + Send + Sync>) {
         match result {
             Ok(view) => self.acknowledge(&view).await,
             Err(error) => self.fail(error.report()).await,
         }
     }
 
-    pub(super) async fn fail(self, failure: Failure) {
+    fn sender(&self) -> Option<Outbox> {
+        self.way.as_ref().map(|(outbox, _)| outbox.clone())
+    }
+}
+
+impl Acknowledgement {
+    async fn fail(self, failure: Failure) {
         if let Some((_, instance)) = &self.way {
             let error = Refused::new(failure, instance);
             self.acknowledge(&Answer { error }).await;
         }
-    }
-
-    /// For what goes on after the reply.
-    pub(super) fn outbox(&self) -> Option<Outbox> {
-        self.way.as_ref().map(|(outbox, _)| outbox.clone())
     }
 
     async fn acknowledge(self, body: &impl Serialize) {
@@ -161,7 +167,7 @@ impl FromMessageParts<LocalAdapter> for Call {
     type Error = Infallible;
 
     fn from_message_parts(
-        socket: &Arc<Socket<LocalAdapter>>,
+        socket: &Arc<socket::Socket<LocalAdapter>>,
         value: &mut Value,
         ack_id: &Option<i64>,
     ) -> Result<Self, Infallible> {
@@ -180,34 +186,47 @@ impl FromMessageParts<LocalAdapter> for Call {
 }
 
 impl Call {
+    /// Reads what came and admits its sender; with when an answer may take no longer.
     fn accept<Input: DeserializeOwned>(
         self,
         ack: AckSender,
-    ) -> (Result<(Caller, Input), Failure>, Reply) {
-        let reply = Reply {
-            way: self.connection.as_ref().map(|connection| {
+        cost: fn(&Input) -> usize,
+    ) -> (
+        Result<(Caller, Input), Failure>,
+        Acknowledgement,
+        CancellationToken,
+    ) {
+        let connection = self.connection.as_deref();
+        let until = connection.map_or_else(CancellationToken::new, |it| it.cut_short().clone());
+        let reply = Acknowledgement {
+            way: connection.map(|connection| {
                 let outbox = Outbox::new(self.socket, Arc::clone(&connection.wire));
                 (outbox, Arc::clone(&connection.instance))
             }),
             ack,
             ack_id: self.ack_id,
-            _pending: self.connection.as_deref().map(Connection::begin_answer),
+            _pending: connection.map(Connection::begin_answer),
         };
-        let accepted = match self.connection {
-            Some(connection) => connection.admit().and_then(|actor| {
-                let input = read(self.text)?;
-                let app = connection.app.clone();
-                let caller = Caller {
-                    app,
-                    actor,
-                    connection,
-                };
-                Ok((caller, input))
-            }),
+        let accepted = match connection {
+            Some(connection) => admit(&connection.socket, self.text, cost),
             None => Err(malformed("the socket is not connected".to_owned())),
         };
-        (accepted, reply)
+        (accepted, reply, until)
     }
+}
+
+/// What cannot be read costs one event, too.
+fn admit<Input: DeserializeOwned>(
+    socket: &Arc<Socket>,
+    text: Result<String, &'static str>,
+    cost: fn(&Input) -> usize,
+) -> Result<(Caller, Input), Failure> {
+    let actor = socket.check_open().map_err(|error| error.report())?;
+    let input = read(text);
+    let events = input.as_ref().map_or(1, cost);
+    socket.charge(events).map_err(|error| error.report())?;
+    let socket = Arc::clone(socket);
+    Ok((Caller { actor, socket }, input?))
 }
 
 /// Reads `["event", input]`: one input, neither none nor two.

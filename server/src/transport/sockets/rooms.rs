@@ -1,10 +1,9 @@
 //! Rooms a socket is in: `room:join` and `room:leave`; `room:events` and `room:closed` come back.
 
 use super::{
-    connection::{Caller, Connection},
-    outbox::{Gone, Outbox},
-    presence,
-    reply::Reply,
+    LOOK_AGAIN, presence,
+    sender::{Gone, Reply, Sender},
+    socket::{Caller, Socket},
 };
 use crate::{
     app::{Error, FENCED, Joined, Result},
@@ -18,27 +17,19 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 use tokio_util::{future::FutureExt, sync::CancellationToken};
 
 const ROOMS_MAX: usize = 128;
 
-/// How long a feed waits behind the fence before it looks again: until then its socket is closed, or the fence is open.
-pub(super) const FENCE_LOOK: Duration = Duration::from_millis(500);
-
 /// Takes its place in the order of joins and leaves before it returns.
-pub(super) fn join(
+pub(super) fn join<R: Reply>(
     caller: &Caller,
     input: JoinRoom,
-    reply: Reply,
-) -> impl Future<Output = ()> + use<> {
-    let taken = caller.connection.places.take(input.room);
-    let Caller {
-        app,
-        actor,
-        connection,
-    } = caller.clone();
+    reply: R,
+) -> impl Future<Output = ()> + Send + use<R> {
+    let taken = caller.socket.places.take(input.room);
+    let Caller { actor, socket } = caller.clone();
     async move {
         let (place, predecessor) = match taken {
             Ok(taken) => taken,
@@ -49,22 +40,24 @@ pub(super) fn join(
             predecessor.gone.cancelled().await;
         }
         // Done in a moment, and larger than all that lasts as long as the place.
-        let joining = Box::pin(app.join_room(&actor, input));
+        let joining = Box::pin(socket.app.join_room(&actor, input));
         let joined = joining.with_cancellation_token(&place.left).await;
-        match (joined, reply.outbox()) {
+        match (joined, reply.sender()) {
             // Who is there was read before this instance slept, if it did.
-            (Some(Ok(_)), _) if app.fence().is_shut() => reply.send(Err::<(), _>(FENCED)).await,
-            (Some(Ok(joined)), Some(outbox)) => {
+            (Some(Ok(_)), _) if socket.app.fence().is_shut() => {
+                reply.send(Err::<(), _>(FENCED)).await;
+            }
+            (Some(Ok(joined)), Some(sender)) => {
                 reply.send(Ok(&joined.answer)).await;
-                follow(&connection, &outbox, &place, joined).await;
+                follow(&socket, &sender, &place, joined).await;
             }
             (Some(Err(error)), _) => reply.send(Err::<(), _>(error)).await,
             _ => {
-                let reason = connection.check_open().err().unwrap_or(LEFT);
+                let reason = socket.check_open().err().unwrap_or(LEFT);
                 reply.send(Err::<(), _>(reason)).await;
             }
         }
-        connection.places.give_up(&place);
+        socket.places.give_up(&place);
     }
 }
 
@@ -73,7 +66,7 @@ pub(super) fn leave(
     caller: &Caller,
     input: InRoom,
 ) -> impl Future<Output = Result<InRoom>> + use<> {
-    let place = caller.connection.places.leave(input.room);
+    let place = caller.socket.places.leave(input.room);
     async move {
         if let Some(place) = place {
             place.gone.cancelled().await;
@@ -153,7 +146,7 @@ impl Places {
 }
 
 /// Sends what happens in the room until the place is left, the person is removed, or the socket ends.
-async fn follow(connection: &Connection, outbox: &Outbox, place: &Place, joined: Joined) {
+async fn follow(socket: &Socket, sender: &impl Sender, place: &Place, joined: Joined) {
     let Joined {
         feed,
         ephemera,
@@ -163,16 +156,16 @@ async fn follow(connection: &Connection, outbox: &Outbox, place: &Place, joined:
     let is_removed = tokio::select! {
         biased;
         () = place.left.cancelled() => false,
-        end = changes(outbox, feed) => match end {
+        end = changes(sender, feed) => match end {
             Ok(failure) => {
-                close(outbox, place.room, failure).await;
+                close(sender, place.room, failure).await;
                 true
             }
             Err(Gone) => false,
         },
-        () = presence::follow(outbox, ephemera) => false,
+        () = presence::follow(sender, ephemera) => false,
     };
-    let is_signed_out = connection.session_end.is_cancelled() || connection.is_leaving();
+    let is_signed_out = socket.session_end.is_cancelled() || socket.is_leaving();
     if is_removed || is_signed_out || place.is_left_on_purpose.load(Ordering::Acquire) {
         here.leave();
     }
@@ -180,13 +173,13 @@ async fn follow(connection: &Connection, outbox: &Outbox, place: &Place, joined:
 
 /// Passes on the room's changes; answers why there are no more. A slow socket holds at most one frame
 /// and pulls the next, larger one when it has room again.
-async fn changes(outbox: &Outbox, mut feed: Feed) -> Result<Failure, Gone> {
+async fn changes(sender: &impl Sender, mut feed: Feed) -> Result<Failure, Gone> {
     loop {
-        outbox.clear().await?;
+        sender.clear().await?;
         match feed.next().await {
-            Ok(Some(frame)) => outbox.frame("room:events", &frame.to_json()).await?,
+            Ok(Some(frame)) => sender.frame("room:events", &frame.to_json()).await?,
             Ok(None) => return Ok(REMOVED.report()),
-            Err(LiveError::Unavailable) => tokio::time::sleep(FENCE_LOOK).await,
+            Err(LiveError::Unavailable) => tokio::time::sleep(LOOK_AGAIN).await,
             Err(error) => return Ok(Error::from(error).report()),
         }
     }
@@ -194,12 +187,12 @@ async fn changes(outbox: &Outbox, mut feed: Feed) -> Result<Failure, Gone> {
 
 const REMOVED: Error = Error::not_found("you are no longer a member of this room");
 
-async fn close(outbox: &Outbox, room: RoomId, failure: Failure) {
+async fn close(sender: &impl Sender, room: RoomId, failure: Failure) {
     let closed = RoomClosed {
         room,
         code: failure.code,
         message: failure.message,
     };
     // Gone: nobody is left to be told.
-    let _ = outbox.tell("room:closed", &closed).await;
+    let _ = sender.tell("room:closed", &closed).await;
 }

@@ -1,30 +1,32 @@
 //! The person's own room, which every socket follows: its session items become `user:loggedIn` and
 //! `session:updated`.
 
-use super::{connection::Connection, outbox::Outbox, rooms::FENCE_LOOK};
+use super::{
+    LOOK_AGAIN,
+    sender::{Gone, Sender},
+    socket::Socket,
+};
 use crate::live::{Feed, Frame, LiveError};
 use chrono::{DateTime, TimeDelta, Utc};
 use roost_schema::{ItemId, Kind, Op, RoomEvent, RoomId, SessionState};
-use std::{collections::HashSet, time::Duration};
+use std::collections::HashSet;
 use tokio_util::future::FutureExt;
 
-/// How long to wait after the room could not be loaded.
-const JOURNAL_RETRY: Duration = Duration::from_secs(1);
 /// A login says when it began, and is committed later, within the 2 s of a statement: by the clock of its instance, which
 /// follows the database's as this one's does.
 const LOGIN_TAKES_MAX: TimeDelta = TimeDelta::seconds(3);
 
 /// Follows the person's own room until the socket ends.
-pub(super) async fn follow(connection: &Connection, outbox: &Outbox) {
-    let room = RoomId::of_user(connection.actor().user_id);
+pub(in crate::transport) async fn follow(socket: &Socket, sender: &impl Sender) {
+    let room = RoomId::of_user(socket.actor().user_id);
     let following = async {
         loop {
-            let actor = connection.actor();
+            let actor = socket.actor();
             // Done in a moment, and larger than all that lasts as long as the socket.
-            match Box::pin(connection.app.watch_room(&actor, room, None)).await {
-                Ok(feed) => return pass_on(connection, outbox, feed).await,
+            match Box::pin(socket.app.watch_room(&actor, room, None)).await {
+                Ok(feed) => return pass_on(socket, sender, feed).await,
                 Err(error) if error.code().is_retryable() => {
-                    tokio::time::sleep(JOURNAL_RETRY).await;
+                    tokio::time::sleep(LOOK_AGAIN).await;
                 }
                 Err(error) => {
                     tracing::debug!(room.id = %room, %error, "a person's own room cannot be followed");
@@ -33,29 +35,25 @@ pub(super) async fn follow(connection: &Connection, outbox: &Outbox) {
             }
         }
     };
-    following.with_cancellation_token(connection.closed()).await;
+    following.with_cancellation_token(socket.closed()).await;
 }
 
-async fn pass_on(connection: &Connection, outbox: &Outbox, mut feed: Feed) {
-    let mut logins = Logins::of(connection);
+async fn pass_on(socket: &Socket, sender: &impl Sender, mut feed: Feed) {
+    let mut logins = Logins::of(socket);
     loop {
         match feed.next().await {
             Ok(Some(frame)) => {
-                if tell(outbox, &frame, &mut logins).await.is_err() {
+                if tell(sender, &frame, &mut logins).await.is_err() {
                     return;
                 }
             }
-            Err(LiveError::Unavailable) => tokio::time::sleep(FENCE_LOOK).await,
+            Err(LiveError::Unavailable) => tokio::time::sleep(LOOK_AGAIN).await,
             Ok(None) | Err(_) => return,
         }
     }
 }
 
-async fn tell(
-    outbox: &Outbox,
-    frame: &Frame,
-    logins: &mut Logins,
-) -> Result<(), super::outbox::Gone> {
+async fn tell(sender: &impl Sender, frame: &Frame, logins: &mut Logins) -> Result<(), Gone> {
     for change in &frame.events {
         if change.kind != Kind::Session {
             continue;
@@ -65,7 +63,7 @@ async fn tell(
             Op::Put | Op::Delete => "session:updated",
             Op::Other(_) => continue,
         };
-        outbox.tell(event, &**change).await?;
+        sender.tell(event, &**change).await?;
     }
     Ok(())
 }
@@ -79,10 +77,10 @@ struct Logins {
 }
 
 impl Logins {
-    fn of(connection: &Connection) -> Self {
-        let own = ItemId::of_session(connection.actor().session_id);
+    fn of(socket: &Socket) -> Self {
+        let own = ItemId::of_session(socket.actor().session_id);
         Self {
-            since: connection.app.now() - LOGIN_TAKES_MAX,
+            since: socket.app.now() - LOGIN_TAKES_MAX,
             known: HashSet::from([own]),
         }
     }

@@ -1,0 +1,56 @@
+//! The commands of a socket, one row each: its name, what it takes, what it costs, and the use case.
+
+use super::{rooms, sender::Reply, socket::Caller};
+use crate::app::Result;
+use roost_schema::{
+    BatchItems, DeleteItem, InRoom, MoveCursor, PatchItem, PutItem, RenewSocket, RestoreItem,
+    RoomEvent, SendMessage, SendMessageToRoom,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use std::future::ready;
+
+/// A carrier that hands each command to the function of its row. What that does before its first await happens in the order
+/// of the commands; what it awaits happens side by side with later ones.
+pub(in crate::transport) trait Commands {
+    type Reply: Reply;
+
+    /// `cost`: how many events of the socket's budget it is.
+    fn answer<Input, View, Answer>(
+        &self,
+        name: &'static str,
+        cost: fn(&Input) -> usize,
+        run: fn(&Caller, Input) -> Answer,
+    ) where
+        Input: DeserializeOwned + Send + Sync + 'static,
+        View: Serialize + Send + Sync + 'static,
+        Answer: Future<Output = Result<View>> + Send + 'static;
+
+    /// For a command that goes on after its reply.
+    fn converse<Input, Going>(
+        &self,
+        name: &'static str,
+        run: fn(&Caller, Input, Self::Reply) -> Going,
+    ) where
+        Input: DeserializeOwned + Send + Sync + 'static,
+        Going: Future<Output = ()> + Send + 'static;
+}
+
+/// Every command there is.
+#[rustfmt::skip]
+pub(in crate::transport) fn table(to: &impl Commands) {
+    to.converse("room:join", rooms::join);
+    to.answer("room:leave", one::<InRoom>, rooms::leave);
+    to.answer("item:put", one, |by, input: PutItem| by.app().put_item::<RoomEvent>(&by.actor, input));
+    to.answer("item:patch", one, |by, input: PatchItem| by.app().patch_item::<RoomEvent>(&by.actor, input));
+    to.answer("item:delete", one, |by, input: DeleteItem| by.app().delete_item(&by.actor, input));
+    to.answer("item:restore", one, |by, input: RestoreItem| by.app().restore_item::<RoomEvent>(&by.actor, input));
+    to.answer("item:batch", |input: &BatchItems| input.ops.len(), |by, input| by.app().batch_items(&by.actor, input).outcome());
+    to.answer("message:send", one, |by, SendMessageToRoom { room, text, id, op_id }| by.app().send_message(&by.actor, room, SendMessage { text, id, op_id }));
+    to.answer("cursor:move", one, |by, input: MoveCursor| ready(by.app().move_cursor(&by.actor, &input).map(|()| InRoom { room: input.room })));
+    to.answer("typing:start", one, |by, input: InRoom| ready(by.app().start_typing(&by.actor, &input).map(|()| input)));
+    to.answer("auth:refresh", one, |by, input: RenewSocket| ready(by.renew(&input)));
+}
+
+const fn one<Input>(_: &Input) -> usize {
+    1
+}
