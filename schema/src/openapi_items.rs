@@ -51,7 +51,8 @@ impl PartialSchema for PatchedItem {
 
 impl PartialSchema for RestoredItem {
     fn schema() -> RefOr<Schema> {
-        of_kind(None, served()).into()
+        let body = any_object("As it was served before the item was deleted.");
+        of_kind(None, body).into()
     }
 }
 
@@ -67,43 +68,36 @@ impl PartialSchema for AnyState {
     }
 }
 
+/// Each change is refused by itself, for its kind and its body, too: so here both are described as what may stand there.
 impl PartialSchema for ItemOps {
     fn schema() -> RefOr<Schema> {
-        let mut op = OneOfBuilder::new();
-        for kind in kinds() {
-            let name = kind.kind.as_str().to_owned();
-            let Described { draft, patch, .. } = kind;
-            let put = of_kind(Some(&name), reference(draft))
-                .property("op", constant("put"))
-                .property("item", chosen_id())
-                .property("ifMatch", Option::<Seq>::schema())
-                .required("op");
-            let patch = of_kind(Some(&name), reference(patch))
-                .property("op", constant("patch"))
-                .property("item", ItemId::schema())
-                .property("ifMatch", Option::<Seq>::schema())
-                .required("op")
-                .required("item");
-            op = op.item(put).item(patch);
-        }
-        let delete = closed()
-            .property("op", constant("delete"))
-            .property("item", ItemId::schema())
-            .property("ifMatch", Option::<Seq>::schema())
-            .required("op")
-            .required("item");
-        let restore = of_kind(None, served())
-            .property("op", constant("restore"))
-            .property("item", ItemId::schema())
-            .required("op")
-            .required("item");
+        let op = |op: &str| closed().property("op", constant(op)).required("op");
+        let written = |op: ObjectBuilder| {
+            let any = ObjectBuilder::new().schema_type(Type::String);
+            op.property("kind", any)
+                .property(
+                    "body",
+                    any_object("What `POST` or `PATCH` takes of the kind, or what was served."),
+                )
+                .required("kind")
+                .required("body")
+        };
+        let of_known = |op: ObjectBuilder| op.property("item", ItemId::schema()).required("item");
+        let versioned = |op: ObjectBuilder| op.property("ifMatch", Option::<Seq>::schema());
+        let op = OneOfBuilder::new()
+            .item(versioned(written(op("put")).property("item", chosen_id())))
+            .item(versioned(of_known(written(op("patch")))))
+            .item(versioned(of_known(op("delete"))))
+            .item(of_known(written(op("restore"))));
         let ops = ArrayBuilder::new()
-            .items(op.item(delete).item(restore))
+            .items(op)
             .min_items(Some(1))
             .max_items(Some(BATCH_OPS_MAX));
         closed().property("ops", ops).required("ops").into()
     }
 }
+
+impl ToSchema for ItemOps {}
 
 /// Names what a schema refers to, so that it stands in the document, too.
 macro_rules! referring {
@@ -121,7 +115,6 @@ referring! {
     WrittenItem: DRAFT;
     PatchedItem: PATCH;
     AnyState: STATE;
-    ItemOps: DRAFT, PATCH;
 }
 
 impl ToSchema for RestoredItem {}
@@ -150,11 +143,10 @@ fn of_kind(kind: Option<&str>, body: RefOr<Schema>) -> ObjectBuilder {
         .required("body")
 }
 
-/// The body of an item as it was read.
-fn served() -> RefOr<Schema> {
+fn any_object(sentence: &str) -> RefOr<Schema> {
     ObjectBuilder::new()
         .schema_type(Type::Object)
-        .description(Some("As it was served before the item was deleted."))
+        .description(Some(sentence))
         .into()
 }
 

@@ -2,6 +2,7 @@
 
 use super::{
     Json, Path, Problem, Query, Rest,
+    described::{ChangeErrors, CreateErrors, RoomPath},
     headers::{IdempotencyKey, IfMatch, IfNoneMatch, created, etag},
 };
 use crate::app::{Actor, App, ItemQuery};
@@ -68,7 +69,7 @@ struct FindQuery {
 
 /// Read a room's items of a kind, a page at a time.
 #[utoipa::path(get, path = "/rooms/{roomId}/items", operation_id = "listItems", tag = "items",
-    params(("roomId" = RoomId, Path, description = "A room."), ListQuery),
+    params(RoomPath, ListQuery),
     responses((status = OK, description = "A page of items.", body = ItemPage), (status = GONE, response = Problem)))]
 async fn list_items(
     State(app): State<App>,
@@ -102,10 +103,12 @@ async fn find_items(
 
 /// Make an item.
 #[utoipa::path(post, path = "/rooms/{roomId}/items", operation_id = "createItem", tag = "items",
-    params(("roomId" = RoomId, Path, description = "A board or a conversation."), IdempotencyKey),
+    params(RoomPath, IdempotencyKey),
     request_body = NewItem,
-    responses((status = CREATED, description = "The item; for a retry, that of the first time.", body = Item, headers(("Location" = String, description = "Where the item can be read."), ("ETag" = String, description = "The item's version."))),
-        (status = FORBIDDEN, response = Problem), (status = CONFLICT, response = Problem), (status = PRECONDITION_FAILED, response = Problem)))]
+    responses((status = CREATED, description = "The item; for a retry, that of the first time.", body = Item,
+            headers(("Location" = String, description = "Where the item can be read."),
+                ("ETag" = String, description = "The item's version."))),
+        CreateErrors))]
 async fn create_item(
     State(app): State<App>,
     actor: Actor,
@@ -128,7 +131,7 @@ async fn create_item(
 
 /// Make up to 200 changes of items, each by itself.
 #[utoipa::path(post, path = "/rooms/{roomId}/items/batch", operation_id = "changeItems", tag = "items",
-    params(("roomId" = RoomId, Path, description = "A board or a conversation."), IdempotencyKey),
+    params(RoomPath, IdempotencyKey),
     request_body = ItemOps,
     responses((status = OK, description = "What became of each, in their order. The change with number n has the operation id `<key>:<n>`.", body = BatchOutcome)))]
 async fn change_items(
@@ -148,8 +151,10 @@ async fn change_items(
 
 /// Read an item.
 #[utoipa::path(get, path = "/rooms/{roomId}/items/{itemId}", operation_id = "readItem", tag = "items",
-    params(("roomId" = RoomId, Path, description = "A room."), ("itemId" = ItemId, Path, description = "An item of the room."), IfNoneMatch),
-    responses((status = OK, description = "The item.", body = Item, headers(("ETag" = String, description = "The item's version."))),
+    params(("roomId" = RoomId, Path, description = "A board or a conversation."),
+        ("itemId" = ItemId, Path, description = "An item of the room."), IfNoneMatch),
+    responses((status = OK, description = "The item.", body = Item,
+            headers(("ETag" = String, description = "The item's version."))),
         (status = NOT_MODIFIED, description = "The item is still the one the reader has.")))]
 async fn read_item(
     State(app): State<App>,
@@ -167,10 +172,13 @@ async fn read_item(
 
 /// Make an item with this id, or change all that the body names.
 #[utoipa::path(put, path = "/rooms/{roomId}/items/{itemId}", operation_id = "putItem", tag = "items",
-    params(("roomId" = RoomId, Path, description = "A board or a conversation."), ("itemId" = String, Path, description = "A `UUIDv7`.", format = Uuid, pattern = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"), IdempotencyKey, IfMatch),
+    params(("roomId" = RoomId, Path, description = "A board or a conversation."),
+        ("itemId" = String, Path, description = "A `UUIDv7`.", format = Uuid,
+            pattern = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"), IdempotencyKey, IfMatch),
     request_body = WrittenItem,
-    responses((status = OK, description = "The item.", body = Item, headers(("ETag" = String, description = "The item's new version."))),
-        (status = FORBIDDEN, response = Problem), (status = CONFLICT, response = Problem), (status = PRECONDITION_FAILED, response = Problem)))]
+    responses((status = OK, description = "The item.", body = Item,
+            headers(("ETag" = String, description = "The item's new version."))),
+        ChangeErrors))]
 async fn put_item(
     State(app): State<App>,
     actor: Actor,
@@ -192,10 +200,12 @@ async fn put_item(
 
 /// Change some fields of an item.
 #[utoipa::path(patch, path = "/rooms/{roomId}/items/{itemId}", operation_id = "patchItem", tag = "items",
-    params(("roomId" = RoomId, Path, description = "A board or a conversation."), ("itemId" = ItemId, Path, description = "An item of the room."), IdempotencyKey, IfMatch),
+    params(("roomId" = RoomId, Path, description = "A board or a conversation."),
+        ("itemId" = ItemId, Path, description = "An item of the room."), IdempotencyKey, IfMatch),
     request_body = PatchedItem,
-    responses((status = OK, description = "The item.", body = Item, headers(("ETag" = String, description = "The item's new version."))),
-        (status = FORBIDDEN, response = Problem), (status = CONFLICT, response = Problem), (status = PRECONDITION_FAILED, response = Problem)))]
+    responses((status = OK, description = "The item.", body = Item,
+            headers(("ETag" = String, description = "The item's new version."))),
+        ChangeErrors))]
 async fn patch_item(
     State(app): State<App>,
     actor: Actor,
@@ -217,9 +227,10 @@ async fn patch_item(
 
 /// Delete an item.
 #[utoipa::path(delete, path = "/rooms/{roomId}/items/{itemId}", operation_id = "deleteItem", tag = "items",
-    params(("roomId" = RoomId, Path, description = "A board or a conversation."), ("itemId" = ItemId, Path, description = "An item of the room."), IdempotencyKey, IfMatch),
+    params(("roomId" = RoomId, Path, description = "A board or a conversation."),
+        ("itemId" = ItemId, Path, description = "An item of the room."), IdempotencyKey, IfMatch),
     responses((status = NO_CONTENT, description = "The item is deleted."),
-        (status = FORBIDDEN, response = Problem), (status = CONFLICT, response = Problem), (status = PRECONDITION_FAILED, response = Problem), (status = UNPROCESSABLE_ENTITY, response = Problem)))]
+        ChangeErrors, (status = UNPROCESSABLE_ENTITY, response = Problem)))]
 async fn delete_item(
     State(app): State<App>,
     actor: Actor,
@@ -238,10 +249,12 @@ async fn delete_item(
 
 /// Bring back an item that was deleted, in its place.
 #[utoipa::path(post, path = "/rooms/{roomId}/items/{itemId}/restore", operation_id = "restoreItem", tag = "items",
-    params(("roomId" = RoomId, Path, description = "A board or a conversation."), ("itemId" = ItemId, Path, description = "An item that was deleted."), IdempotencyKey),
+    params(("roomId" = RoomId, Path, description = "A board or a conversation."),
+        ("itemId" = ItemId, Path, description = "An item of the room."), IdempotencyKey),
     request_body = RestoredItem,
-    responses((status = OK, description = "The item, as if it were written now.", body = Item, headers(("ETag" = String, description = "The item's new version."))),
-        (status = FORBIDDEN, response = Problem), (status = CONFLICT, response = Problem)))]
+    responses((status = OK, description = "The item, as if it were written now.", body = Item,
+            headers(("ETag" = String, description = "The item's new version."))),
+        CreateErrors))]
 async fn restore_item(
     State(app): State<App>,
     actor: Actor,

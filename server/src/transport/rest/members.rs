@@ -2,6 +2,7 @@
 
 use super::{
     Json, Path, Problem, Query, Rest,
+    described::{CreateErrors, RoomPath},
     headers::{IdempotencyKey, created},
 };
 use crate::app::{Actor, App};
@@ -38,7 +39,7 @@ impl From<MembersQuery> for PageQuery {
 
 /// List a room's members.
 #[utoipa::path(get, path = "/rooms/{roomId}/members", operation_id = "listMembers", tag = "members",
-    params(("roomId" = RoomId, Path, description = "A board or a conversation."), MembersQuery),
+    params(RoomPath, MembersQuery),
     responses((status = OK, description = "A page of members.", body = MemberPage)))]
 async fn list_members(
     State(app): State<App>,
@@ -51,9 +52,9 @@ async fn list_members(
 
 /// Make a person a member, by exact e-mail address or by id.
 #[utoipa::path(post, path = "/rooms/{roomId}/members", operation_id = "inviteMember", tag = "members",
-    params(("roomId" = RoomId, Path, description = "A board or a conversation."), IdempotencyKey),
+    params(RoomPath, IdempotencyKey),
     responses((status = CREATED, description = "The new member.", body = Member, headers(("Location" = String, description = "Where the membership is changed and ended."))),
-        (status = FORBIDDEN, response = Problem), (status = CONFLICT, response = Problem)))]
+        CreateErrors))]
 async fn invite_member(
     State(app): State<App>,
     actor: Actor,
@@ -69,9 +70,10 @@ async fn invite_member(
 
 /// Give a member another role.
 #[utoipa::path(patch, path = "/rooms/{roomId}/members/{userId}", operation_id = "changeRole", tag = "members",
-    params(("roomId" = RoomId, Path, description = "A board or a conversation."), ("userId" = UserId, Path, description = "A member of the room."), IdempotencyKey),
+    params(("roomId" = RoomId, Path, description = "A board or a conversation."),
+        ("userId" = UserId, Path, description = "A member of the room."), IdempotencyKey),
     responses((status = OK, description = "The member with the new role.", body = Member),
-        (status = FORBIDDEN, response = Problem), (status = CONFLICT, response = Problem)))]
+        CreateErrors))]
 async fn change_role(
     State(app): State<App>,
     actor: Actor,
@@ -85,9 +87,10 @@ async fn change_role(
 
 /// Remove a member; oneself: leave the room.
 #[utoipa::path(delete, path = "/rooms/{roomId}/members/{userId}", operation_id = "removeMember", tag = "members",
-    params(("roomId" = RoomId, Path, description = "A board or a conversation."), ("userId" = UserId, Path, description = "A member of the room."), IdempotencyKey),
+    params(("roomId" = RoomId, Path, description = "A board or a conversation."),
+        ("userId" = UserId, Path, description = "A member of the room."), IdempotencyKey),
     responses((status = NO_CONTENT, description = "The person is no member any more."),
-        (status = FORBIDDEN, response = Problem), (status = CONFLICT, response = Problem), (status = UNPROCESSABLE_ENTITY, response = Problem)))]
+        CreateErrors, (status = UNPROCESSABLE_ENTITY, response = Problem)))]
 async fn remove_member(
     State(app): State<App>,
     actor: Actor,

@@ -2,6 +2,7 @@
 
 use super::{
     Json, Path, Problem, Query, Rest,
+    described::{ChangeErrors, CreateErrors, RoomPath},
     headers::{IdempotencyKey, IfMatch, IfNoneMatch, created, etag},
 };
 use crate::app::{Actor, App};
@@ -39,7 +40,7 @@ struct HistoryQuery {
 
 /// Read a room's messages, a page at a time.
 #[utoipa::path(get, path = "/rooms/{roomId}/messages", operation_id = "listMessages", tag = "messages",
-    params(("roomId" = RoomId, Path, description = "A board or a conversation."), HistoryQuery),
+    params(RoomPath, HistoryQuery),
     responses((status = OK, description = "A page of messages.", body = MessagePage), (status = GONE, response = Problem)))]
 async fn list_messages(
     State(app): State<App>,
@@ -59,9 +60,11 @@ async fn list_messages(
 
 /// Send a message.
 #[utoipa::path(post, path = "/rooms/{roomId}/messages", operation_id = "sendMessage", tag = "messages",
-    params(("roomId" = RoomId, Path, description = "A board or a conversation."), IdempotencyKey),
-    responses((status = CREATED, description = "The message; for a retry, that of the first time.", body = Message, headers(("Location" = String, description = "Where the message can be read."), ("ETag" = String, description = "The message's version."))),
-        (status = FORBIDDEN, response = Problem), (status = CONFLICT, response = Problem)))]
+    params(RoomPath, IdempotencyKey),
+    responses((status = CREATED, description = "The message; for a retry, that of the first time.", body = Message,
+            headers(("Location" = String, description = "Where the message can be read."),
+                ("ETag" = String, description = "The message's version."))),
+        CreateErrors))]
 async fn send_message(
     State(app): State<App>,
     actor: Actor,
@@ -77,8 +80,10 @@ async fn send_message(
 
 /// Read a message.
 #[utoipa::path(get, path = "/rooms/{roomId}/messages/{messageId}", operation_id = "readMessage", tag = "messages",
-    params(("roomId" = RoomId, Path, description = "A board or a conversation."), ("messageId" = ItemId, Path, description = "A message of the room."), IfNoneMatch),
-    responses((status = OK, description = "The message.", body = Message, headers(("ETag" = String, description = "The message's version."))),
+    params(("roomId" = RoomId, Path, description = "A board or a conversation."),
+        ("messageId" = ItemId, Path, description = "A message of the room."), IfNoneMatch),
+    responses((status = OK, description = "The message.", body = Message,
+            headers(("ETag" = String, description = "The message's version."))),
         (status = NOT_MODIFIED, description = "The message is still the one the reader has.")))]
 async fn read_message(
     State(app): State<App>,
@@ -96,9 +101,11 @@ async fn read_message(
 
 /// Give one's own message another text.
 #[utoipa::path(patch, path = "/rooms/{roomId}/messages/{messageId}", operation_id = "editMessage", tag = "messages",
-    params(("roomId" = RoomId, Path, description = "A board or a conversation."), ("messageId" = ItemId, Path, description = "A message of the room."), IdempotencyKey, IfMatch),
-    responses((status = OK, description = "The edited message.", body = Message, headers(("ETag" = String, description = "The message's new version."))),
-        (status = FORBIDDEN, response = Problem), (status = CONFLICT, response = Problem), (status = PRECONDITION_FAILED, response = Problem)))]
+    params(("roomId" = RoomId, Path, description = "A board or a conversation."),
+        ("messageId" = ItemId, Path, description = "A message of the room."), IdempotencyKey, IfMatch),
+    responses((status = OK, description = "The edited message.", body = Message,
+            headers(("ETag" = String, description = "The message's new version."))),
+        ChangeErrors))]
 async fn edit_message(
     State(app): State<App>,
     actor: Actor,
@@ -114,9 +121,10 @@ async fn edit_message(
 
 /// Delete one's own message; an owner deletes anyone's.
 #[utoipa::path(delete, path = "/rooms/{roomId}/messages/{messageId}", operation_id = "deleteMessage", tag = "messages",
-    params(("roomId" = RoomId, Path, description = "A board or a conversation."), ("messageId" = ItemId, Path, description = "A message of the room."), IdempotencyKey, IfMatch),
+    params(("roomId" = RoomId, Path, description = "A board or a conversation."),
+        ("messageId" = ItemId, Path, description = "A message of the room."), IdempotencyKey, IfMatch),
     responses((status = NO_CONTENT, description = "The message is deleted."),
-        (status = FORBIDDEN, response = Problem), (status = CONFLICT, response = Problem), (status = PRECONDITION_FAILED, response = Problem), (status = UNPROCESSABLE_ENTITY, response = Problem)))]
+        ChangeErrors, (status = UNPROCESSABLE_ENTITY, response = Problem)))]
 async fn delete_message(
     State(app): State<App>,
     actor: Actor,

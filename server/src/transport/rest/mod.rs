@@ -2,6 +2,7 @@
 
 mod accounts;
 mod auth;
+mod described;
 mod events;
 mod extract;
 mod headers;

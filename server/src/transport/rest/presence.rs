@@ -1,6 +1,6 @@
 //! Who is in a room now.
 
-use super::{Json, Path, Problem, Rest};
+use super::{Json, Path, Problem, Rest, described::RoomPath};
 use crate::app::{Actor, App};
 use axum::extract::State;
 use roost_schema::{Presence, RoomId};
@@ -20,7 +20,7 @@ struct PresenceList {
 
 /// List who is in a room now.
 #[utoipa::path(get, path = "/rooms/{roomId}/presence", operation_id = "listPresence", tag = "presence",
-    params(("roomId" = RoomId, Path, description = "A board or a conversation.")),
+    params(RoomPath),
     responses((status = OK, description = "One entry for each person.", body = PresenceList)))]
 async fn list_presence(
     State(app): State<App>,

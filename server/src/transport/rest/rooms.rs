@@ -2,6 +2,7 @@
 
 use super::{
     Json, Path, Problem, Query, Rest,
+    described::{CreateErrors, RoomPath},
     headers::{IdempotencyKey, created},
 };
 use crate::app::{Actor, App};
@@ -106,7 +107,7 @@ async fn list_rooms(
 
 /// Read a room.
 #[utoipa::path(get, path = "/rooms/{roomId}", operation_id = "readRoom", tag = "rooms",
-    params(("roomId" = RoomId, Path, description = "A board or a conversation.")),
+    params(RoomPath),
     responses((status = OK, description = "The room.", body = Room)))]
 async fn read_room(
     State(app): State<App>,
@@ -118,9 +119,9 @@ async fn read_room(
 
 /// Give a room another title, put it into the archive, or take it out.
 #[utoipa::path(patch, path = "/rooms/{roomId}", operation_id = "changeRoom", tag = "rooms",
-    params(("roomId" = RoomId, Path, description = "A board or a conversation."), IdempotencyKey),
+    params(RoomPath, IdempotencyKey),
     responses((status = OK, description = "The changed room.", body = Room),
-        (status = FORBIDDEN, response = Problem), (status = CONFLICT, response = Problem)))]
+        CreateErrors))]
 async fn change_room(
     State(app): State<App>,
     actor: Actor,
