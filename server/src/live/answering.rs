@@ -1,7 +1,10 @@
 //! What a mailbox answers besides "written": refusals, repeated operations, and what became of writes whose
 //! outcome is unknown.
 
-use super::{LiveError, Refusal, deliveries::Way, mailbox::Mailbox, retry::pause, write::Mail};
+use super::{
+    LiveError, Refusal, deliveries::DeliverySource, mailbox::Mailbox, retry::pause,
+    write::PendingWrite,
+};
 use crate::store::journal::{Entry, JournalError};
 use roost_schema::{OpId, UserId};
 use std::{collections::HashMap, time::Duration};
@@ -17,14 +20,14 @@ impl Mailbox {
     /// cannot be told in time is answered so.
     pub(super) async fn settle(
         &mut self,
-        mut mails: Vec<Mail>,
+        mut mails: Vec<PendingWrite>,
         entries: &[Entry],
-        waiting: &mut Vec<Mail>,
+        waiting: &mut Vec<PendingWrite>,
     ) {
         for (mail, entry) in mails.iter_mut().zip(entries) {
             mail.unsettle(entry.seq);
         }
-        let operations: Vec<_> = mails.iter().map(Mail::operation).collect();
+        let operations: Vec<_> = mails.iter().map(PendingWrite::operation).collect();
         let found = timeout(SETTLE_WAIT_MAX, self.find(&operations)).await;
         let is_read = found.is_ok();
         let mut known = found.unwrap_or_default();
@@ -51,7 +54,7 @@ impl Mailbox {
         let mut failures = 0;
         loop {
             self.tells_what_it_finds = true;
-            let found = match self.catch_up(Way::Repair).await {
+            let found = match self.catch_up(DeliverySource::Repair).await {
                 Ok(()) => self.look_up(operations).await,
                 Err(error) => Err(error),
             };
@@ -77,8 +80,8 @@ impl Mailbox {
     /// back the writes that must be judged again because the head has moved.
     pub(super) async fn answer_refused(
         &mut self,
-        refused: Vec<(Mail, Refusal)>,
-    ) -> Result<Vec<Mail>, (Vec<Mail>, JournalError)> {
+        refused: Vec<(PendingWrite, Refusal)>,
+    ) -> Result<Vec<PendingWrite>, (Vec<PendingWrite>, JournalError)> {
         if refused.is_empty() {
             return Ok(Vec::new());
         }
@@ -119,11 +122,11 @@ impl Mailbox {
     /// Answers those of the waiting writes whose operations are in the journal already.
     pub(super) async fn answer_repeated(
         &mut self,
-        waiting: &mut Vec<Mail>,
+        waiting: &mut Vec<PendingWrite>,
     ) -> Result<(), JournalError> {
-        let operations: Vec<_> = waiting.iter().map(Mail::operation).collect();
+        let operations: Vec<_> = waiting.iter().map(PendingWrite::operation).collect();
         let mut known = self.look_up(&operations).await?;
-        let is_known = |mail: &mut Mail| known.contains_key(&mail.operation());
+        let is_known = |mail: &mut PendingWrite| known.contains_key(&mail.operation());
         let repeated: Vec<_> = waiting.extract_if(.., is_known).collect();
         for mail in repeated {
             // The same operation may wait twice; the second is found again in the next round.

@@ -1,8 +1,8 @@
 //! How a mailbox learns what the journal holds: loading the room, and reading what it missed.
 
 use super::{
-    LiveError, RoomView, bus::Delivery, deliveries::Way, mailbox::Mailbox, room::Condition,
-    write::Mail,
+    LiveError, RoomView, bus::Delivery, deliveries::DeliverySource, mailbox::Mailbox,
+    room::Condition, write::PendingWrite,
 };
 use crate::store::journal::{Entry, JournalError};
 use anyhow::anyhow;
@@ -14,7 +14,7 @@ const CATCH_UP_BYTES: usize = 1_024 * 1_024;
 
 impl Mailbox {
     /// Reads what the journal holds beyond the view, entry by entry, and delivers it.
-    pub(super) async fn catch_up(&mut self, way: Way) -> Result<(), JournalError> {
+    pub(super) async fn catch_up(&mut self, source: DeliverySource) -> Result<(), JournalError> {
         let journal = Arc::clone(&self.room.instance.journal);
         let id = self.room.id();
         // Noted before the read is sent: only a head below this can mean a journal taken back.
@@ -24,7 +24,7 @@ impl Mailbox {
             self.is_loaded && seen.epoch == self.view.epoch && seen.seq > delivered
         };
         if !self.room.take_seen().as_ref().is_some_and(is_further) {
-            let heads = self.hear_during(journal.heads(&[id])).await?;
+            let heads = self.receive_during(journal.heads(&[id])).await?;
             let head = heads.rooms.get(&id).copied().unwrap_or_default().head;
             if !self.is_loaded || heads.epoch != self.view.epoch {
                 self.load(heads.epoch, head).await?;
@@ -35,18 +35,18 @@ impl Mailbox {
         }
         loop {
             let log = journal.log(id, self.view.head, CATCH_UP_BYTES);
-            let page = self.hear_during(log).await?;
-            self.take_in(&page.entries, way);
+            let page = self.receive_during(log).await?;
+            self.apply(&page.entries, source);
             if self.tells_what_it_finds {
-                self.tell_others(&page.entries);
+                self.announce(&page.entries);
             }
             if !page.more {
                 break;
             }
         }
         self.tells_what_it_finds = false;
-        self.behind = None;
-        self.hole = None;
+        self.stale = None;
+        self.gap = None;
         self.unread_since = None;
         self.retry.succeed();
         self.room.set_condition(Condition::Known);
@@ -92,14 +92,14 @@ impl Mailbox {
 
     /// Moves the view over entries that are in the journal and tells the room's readers. Those that were
     /// heard of meanwhile are told once.
-    pub(super) fn take_in(&mut self, entries: &[Entry], way: Way) {
+    pub(super) fn apply(&mut self, entries: &[Entry], source: DeliverySource) {
         let known = entries.partition_point(|entry| entry.seq <= self.view.head);
         let entries = entries.get(known..).unwrap_or_default();
         let Some(newest) = entries.last() else {
             return;
         };
         let instance = &self.room.instance;
-        instance.deliveries.count(way, self.room.id(), entries);
+        instance.deliveries.count(source, self.room.id(), entries);
         for entry in entries {
             self.view.learn(entry);
             self.view.follow(entry);
@@ -113,7 +113,10 @@ impl Mailbox {
 
     /// Reads the items that the waiting writes look at and the view does not hold. A write that looks at one that cannot
     /// be read is answered so, and leaves `waiting`; the others go on.
-    pub(super) async fn read_items(&mut self, waiting: &mut Vec<Mail>) -> Result<(), JournalError> {
+    pub(super) async fn read_items(
+        &mut self,
+        waiting: &mut Vec<PendingWrite>,
+    ) -> Result<(), JournalError> {
         self.view.items.shrink();
         let missing: HashSet<_> = waiting
             .iter()

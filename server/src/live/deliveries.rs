@@ -13,14 +13,14 @@ const LAG_RECENT: Duration = Duration::from_secs(10);
 
 /// The way an entry came to this instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum DeliverySource {
     /// Committed here.
     Local,
     /// Another instance told of it.
     Backplane,
     /// Read after a race for a slot was lost.
     Race,
-    /// Read because a hole was not filled in time.
+    /// Read because a gap was not filled in time.
     Repair,
     /// Read because the sweep, or a new subscription, found the head further on.
     Sweep,
@@ -28,7 +28,7 @@ pub(super) enum Way {
     Feed,
 }
 
-impl Way {
+impl DeliverySource {
     const ALL: [Self; 6] = [
         Self::Local,
         Self::Backplane,
@@ -51,7 +51,7 @@ impl Way {
 }
 
 pub(super) struct Deliveries {
-    counters: [Counter; Way::ALL.len()],
+    counters: [Counter; DeliverySource::ALL.len()],
     lags: Histogram,
     /// The last one, and when it was measured.
     last_lag: Mutex<Option<(Duration, Instant)>>,
@@ -59,9 +59,9 @@ pub(super) struct Deliveries {
 
 impl Default for Deliveries {
     fn default() -> Self {
-        let counter = |way: Way| metrics::counter!("roost_deliveries_total", "path" => way.name());
+        let counter = |source: DeliverySource| metrics::counter!("roost_deliveries_total", "path" => source.name());
         Self {
-            counters: Way::ALL.map(counter),
+            counters: DeliverySource::ALL.map(counter),
             lags: metrics::histogram!("roost_delivery_lag_duration_seconds"),
             last_lag: Mutex::default(),
         }
@@ -71,17 +71,17 @@ impl Default for Deliveries {
 impl Deliveries {
     /// Also a line for each, at level `trace` of the target `roost::deliveries`: a label by room would be
     /// too many.
-    pub(super) fn count(&self, way: Way, room: RoomId, entries: &[Entry]) {
+    pub(super) fn count(&self, source: DeliverySource, room: RoomId, entries: &[Entry]) {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
             return;
         };
-        if let Some(counter) = self.counters.get(way as usize) {
+        if let Some(counter) = self.counters.get(source as usize) {
             counter.increment(entries.len() as u64);
         }
-        if !matches!(way, Way::Local | Way::Feed) {
+        if !matches!(source, DeliverySource::Local | DeliverySource::Feed) {
             self.note_lag(last);
         }
-        tracing::trace!(target: "roost::deliveries", path = way.name(), room.id = %room,
+        tracing::trace!(target: "roost::deliveries", path = source.name(), room.id = %room,
             first = first.seq.0, last = last.seq.0, count = entries.len());
     }
 

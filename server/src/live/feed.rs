@@ -7,7 +7,7 @@
 use super::{
     LiveError, LiveRoom,
     bus::{Delivery, FRAME_BYTES_MAX},
-    deliveries::Way,
+    deliveries::DeliverySource,
     view::role_given,
 };
 use crate::store::journal::{Entry, Page, RoomHead};
@@ -245,7 +245,7 @@ impl Feed {
             }
             instance
                 .deliveries
-                .count(Way::Feed, self.room.id(), &page.entries);
+                .count(DeliverySource::Feed, self.room.id(), &page.entries);
             if let Some(frame) = self.frame_of(page, before.head) {
                 return Ok(frame);
             }

@@ -87,7 +87,7 @@ impl Live {
                 entries,
             } => {
                 if let Some(active) = self.active_room(room) {
-                    active.hear(epoch, entries);
+                    active.receive(epoch, entries);
                 }
             }
             Message::Presence(record) => self.instance.presence.hear(record),

@@ -1,21 +1,25 @@
 //! How a mailbox judges a batch of writes before it appends them.
 
-use super::{Refusal, mailbox::Mailbox, write::Mail};
+use super::{
+    Refusal,
+    mailbox::Mailbox,
+    write::PendingWrite,
+};
 use crate::store::journal::Entry;
 use chrono::{SubsecRound, Utc};
 use roost_schema::{ItemId, Kind};
 use std::collections::HashSet;
 
 /// Writes judged good, in order, with the entries they make.
-pub(super) type Accepted = Vec<(Mail, Entry)>;
+pub(super) type Accepted = Vec<(PendingWrite, Entry)>;
 
 impl Mailbox {
     /// Judges writes in order on the view, each seeing those before it; stops before a write whose
     /// judgement could depend on what this batch does to roles.
     pub(super) fn judge(
         &mut self,
-        waiting: Vec<Mail>,
-    ) -> (Accepted, Vec<(Mail, Refusal)>, Vec<Mail>) {
+        waiting: Vec<PendingWrite>,
+    ) -> (Accepted, Vec<(PendingWrite, Refusal)>, Vec<PendingWrite>) {
         let mut accepted: Accepted = Vec::new();
         let mut refused = Vec::new();
         let mut operations = HashSet::new();

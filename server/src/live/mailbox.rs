@@ -7,12 +7,12 @@
 use super::{
     Instance, LiveError, LiveRoom, RoomView, Written,
     bus::Delivery,
-    deliveries::Way,
-    hearsay::hole_is_due,
+    deliveries::DeliverySource,
     judging::Accepted,
+    remote::gap_is_due,
     retry::{Retry, pause},
     room::Condition,
-    write::Mail,
+    write::PendingWrite,
 };
 use crate::store::journal::{Appended, Entry, JournalError, Stop};
 use futures::FutureExt;
@@ -48,13 +48,13 @@ const STALE_AFTER: Duration = Duration::from_secs(2);
 /// The task behind a room: the only one that writes and delivers in it on this instance.
 pub(super) struct Mailbox {
     pub(super) room: Arc<LiveRoom>,
-    inbox: mpsc::Receiver<Mail>,
+    inbox: mpsc::Receiver<PendingWrite>,
     pub(super) view: RoomView,
     pub(super) is_loaded: bool,
     /// The journal may hold more than the view, and why: it is read before the next write.
-    pub(super) behind: Option<Way>,
+    pub(super) stale: Option<DeliverySource>,
     /// Until when what is missing may still come by itself, and why it is read then.
-    pub(super) hole: Option<(Instant, Way)>,
+    pub(super) gap: Option<(Instant, DeliverySource)>,
     /// An outcome of ours is unknown: nobody else will tell of it.
     pub(super) tells_what_it_finds: bool,
     /// When another instance was last seen to write here.
@@ -70,14 +70,14 @@ pub(super) struct Mailbox {
 }
 
 impl Mailbox {
-    pub(super) fn new(room: Arc<LiveRoom>, inbox: mpsc::Receiver<Mail>) -> Self {
+    pub(super) fn new(room: Arc<LiveRoom>, inbox: mpsc::Receiver<PendingWrite>) -> Self {
         Self {
             view: RoomView::new(room.id(), Epoch(0), Seq::ZERO),
             room,
             inbox,
             is_loaded: false,
-            behind: Some(Way::Sweep),
-            hole: None,
+            stale: Some(DeliverySource::Sweep),
+            gap: None,
             tells_what_it_finds: false,
             rival_seen: None,
             heads_below: 0,
@@ -115,8 +115,8 @@ impl Mailbox {
         } else {
             self.is_loaded = false;
         }
-        self.hole = None;
-        self.fall_behind(Way::Repair);
+        self.gap = None;
+        self.mark_stale(DeliverySource::Repair);
         self.tells_what_it_finds = true;
     }
 
@@ -124,7 +124,7 @@ impl Mailbox {
         // What happens elsewhere does not make a room be needed here.
         let mut idle_since = Instant::now();
         loop {
-            self.take_heard();
+            self.apply_remote();
             self.try_catch_up().await;
             let idle_until = idle_since + self.idle_max();
             tokio::select! {
@@ -137,15 +137,15 @@ impl Mailbox {
                     }
                     idle_since = Instant::now();
                 }
-                () = self.retry.due(), if self.behind.is_some() => {}
-                () = self.room.hint.notified() => self.behind = Some(Way::Sweep),
+                () = self.retry.due(), if self.stale.is_some() => {}
+                () = self.room.hint.notified() => self.stale = Some(DeliverySource::Sweep),
                 mail = self.inbox.recv() => if let Some(mail) = mail {
                     let batch = self.gather(mail);
                     self.commit(batch).await;
                     idle_since = Instant::now();
                 },
                 () = self.room.news.notified() => {}
-                () = hole_is_due(self.hole) => self.give_up_hole(),
+                () = gap_is_due(self.gap) => self.give_up_gap(),
             }
         }
         self.inbox.close();
@@ -167,10 +167,10 @@ impl Mailbox {
 
     /// Reads what is missing, if something is and the last failure is long enough ago.
     async fn try_catch_up(&mut self) {
-        let Some(way) = self.behind.filter(|_| self.retry.is_due()) else {
+        let Some(source) = self.stale.filter(|_| self.retry.is_due()) else {
             return;
         };
-        if let Err(error) = self.catch_up(way).await {
+        if let Err(error) = self.catch_up(source).await {
             self.note_unread(&error);
         }
     }
@@ -195,7 +195,7 @@ impl Mailbox {
         }
     }
 
-    fn gather(&mut self, first: Mail) -> Vec<Mail> {
+    fn gather(&mut self, first: PendingWrite) -> Vec<PendingWrite> {
         let mut bytes = first.write.bytes;
         let mut batch = vec![first];
         while batch.len() < BATCH_WRITES_MAX && bytes < BATCH_BYTES_MAX {
@@ -209,19 +209,19 @@ impl Mailbox {
     }
 
     /// Brings writes into the journal and answers every one of them.
-    async fn commit(&mut self, waiting: Vec<Mail>) {
+    async fn commit(&mut self, waiting: Vec<PendingWrite>) {
         self.commit_all(waiting).await;
         self.view.items.shrink();
     }
 
-    async fn commit_all(&mut self, mut waiting: Vec<Mail>) {
+    async fn commit_all(&mut self, mut waiting: Vec<PendingWrite>) {
         let mut failures = 0;
         let mut races = 0;
         while !waiting.is_empty() {
-            if self.behind.is_some() && !self.retry.is_unsound() {
+            if self.stale.is_some() && !self.retry.is_unsound() {
                 pause(failures + races).await;
             }
-            self.take_heard();
+            self.apply_remote();
             if self.retry.is_unsound() {
                 for mail in waiting.drain(..) {
                     mail.answer(Err(LiveError::Unsound));
@@ -242,20 +242,21 @@ impl Mailbox {
             }
             if let Err(error) = done {
                 if matches!(error, JournalError::Unsound(_)) {
-                    self.fall_behind(Way::Repair);
+                    self.mark_stale(DeliverySource::Repair);
                     self.note_unread(&error);
                     continue;
                 }
                 tracing::warn!(room.id = %self.room.id(), %error, "journal slow, retrying");
-                self.fall_behind(Way::Repair);
+                self.mark_stale(DeliverySource::Repair);
                 failures += 1;
-                let is_overdue = |mail: &mut Mail| mail.queued_at.elapsed() > WRITE_WAIT_MAX;
+                let is_overdue =
+                    |mail: &mut PendingWrite| mail.queued_at.elapsed() > WRITE_WAIT_MAX;
                 for mail in waiting.extract_if(.., is_overdue) {
                     mail.answer(Err(LiveError::Unavailable));
                 }
                 continue;
             }
-            races += u32::from(self.behind.is_some());
+            races += u32::from(self.stale.is_some());
             if races > RACES_MAX {
                 let retry_after = RETRY_RACES;
                 for mail in waiting.drain(..) {
@@ -266,19 +267,19 @@ impl Mailbox {
     }
 
     /// The view may not be what the journal holds: read the head, and the items, before judging.
-    fn fall_behind(&mut self, way: Way) {
-        self.behind = Some(way);
+    fn mark_stale(&mut self, source: DeliverySource) {
+        self.stale = Some(source);
         self.view.items.clear();
     }
 
     /// One round: what is answered leaves `waiting`. An error means that nothing was written.
     async fn try_commit(
         &mut self,
-        waiting: &mut Vec<Mail>,
+        waiting: &mut Vec<PendingWrite>,
         races: u32,
     ) -> Result<(), JournalError> {
-        if let Some(way) = self.behind {
-            self.catch_up(way).await?;
+        if let Some(source) = self.stale {
+            self.catch_up(source).await?;
         }
         self.read_items(waiting).await?;
         let (accepted, refused, later) = self.judge(std::mem::take(waiting));
@@ -293,7 +294,7 @@ impl Mailbox {
         };
         if !unanswered.is_empty() {
             put_back(waiting, unanswered, accepted);
-            self.fall_behind(Way::Race);
+            self.mark_stale(DeliverySource::Race);
             return Ok(());
         }
         if accepted.is_empty() {
@@ -305,18 +306,21 @@ impl Mailbox {
     async fn append(
         &mut self,
         accepted: Accepted,
-        waiting: &mut Vec<Mail>,
+        waiting: &mut Vec<PendingWrite>,
         races: u32,
     ) -> Result<(), JournalError> {
         let (mails, entries): (Vec<_>, Vec<_>) = accepted.into_iter().unzip();
         let started = Instant::now();
         let journal = Arc::clone(&self.room.instance.journal);
         let (id, gate) = (self.room.id(), self.room.instance.fence.gate());
-        let appended = match self.hear_during(journal.append(id, &entries, &gate)).await {
+        let appended = match self
+            .receive_during(journal.append(id, &entries, &gate))
+            .await
+        {
             Ok(appended) => appended,
             Err(JournalError::OutcomeUnknown(error)) => {
                 tracing::warn!(room.id = %self.room.id(), %error, "outcome of a batch unknown");
-                self.fall_behind(Way::Repair);
+                self.mark_stale(DeliverySource::Repair);
                 self.settle(mails, &entries, waiting).await;
                 return Ok(());
             }
@@ -331,9 +335,9 @@ impl Mailbox {
         match appended.stop {
             Some(stop) => {
                 self.rival_seen = Some(Instant::now());
-                self.fall_behind(Way::Race);
+                self.mark_stale(DeliverySource::Race);
                 // The rival may be an earlier try of our own, of which nobody else will tell.
-                self.tells_what_it_finds |= waiting.iter().any(Mail::is_unsettled);
+                self.tells_what_it_finds |= waiting.iter().any(PendingWrite::is_unsettled);
                 if stop == Stop::OperationKnown {
                     self.answer_repeated(waiting).await?;
                 }
@@ -353,14 +357,14 @@ impl Mailbox {
     /// Delivers and answers what is durable now; gives back the writes that are not.
     fn acknowledge(
         &mut self,
-        mut mails: Vec<Mail>,
+        mut mails: Vec<PendingWrite>,
         mut entries: Vec<Entry>,
         appended: Appended,
-    ) -> Vec<Mail> {
+    ) -> Vec<PendingWrite> {
         let rest = mails.split_off(appended.committed.min(mails.len()));
         entries.truncate(appended.committed);
-        self.take_in(&entries, Way::Local);
-        self.tell_others(&entries);
+        self.apply(&entries, DeliverySource::Local);
+        self.announce(&entries);
         for (mail, entry) in mails.into_iter().zip(entries) {
             mail.answer(Ok(Written {
                 entry,
@@ -372,7 +376,7 @@ impl Mailbox {
 }
 
 /// Returns writes to the queue's front, in the order in which they came.
-fn put_back(waiting: &mut Vec<Mail>, mails: Vec<Mail>, accepted: Accepted) {
+fn put_back(waiting: &mut Vec<PendingWrite>, mails: Vec<PendingWrite>, accepted: Accepted) {
     waiting.extend(mails);
     waiting.extend(accepted.into_iter().map(|(mail, _)| mail));
     waiting.sort_by_key(|mail| mail.queued_at);

@@ -18,7 +18,7 @@ const MESSAGE_BYTES_MAX: usize = 256 * 1_024;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Message {
-    /// Entries that are in the journal, ascending without holes.
+    /// Entries that are in the journal, ascending without gaps.
     Events {
         room: RoomId,
         epoch: Epoch,

@@ -9,7 +9,6 @@ mod compat;
 mod deliveries;
 mod feed;
 mod fence;
-mod hearsay;
 mod inbound;
 mod judging;
 mod kept_items;
@@ -19,6 +18,7 @@ mod message;
 mod peers;
 mod presence;
 mod redis;
+mod remote;
 mod reorder;
 mod retry;
 mod revocations;
@@ -268,7 +268,11 @@ impl Instance {
 
     /// Takes a room out of the map if nobody but its mailbox holds it and nothing is queued. While
     /// the map is locked nobody can come by a room that only the map holds.
-    fn forget_idle(&self, room: &Arc<LiveRoom>, inbox: &mpsc::Receiver<write::Mail>) -> bool {
+    fn forget_idle(
+        &self,
+        room: &Arc<LiveRoom>,
+        inbox: &mpsc::Receiver<write::PendingWrite>,
+    ) -> bool {
         const HELD_BY_MAP_AND_MAILBOX: usize = 2;
         let mut rooms = self.rooms();
         let is_idle = Arc::strong_count(room) == HELD_BY_MAP_AND_MAILBOX && inbox.is_empty();

@@ -42,7 +42,7 @@ impl Reorder {
         self.epoch.filter(|_| !self.waiting.is_empty())
     }
 
-    /// Takes the entries that follow `head` without a hole, and forgets those up to it.
+    /// Takes the entries that follow `head` without a gap, and forgets those up to it.
     pub(super) fn take_after(&mut self, head: Seq) -> Vec<Entry> {
         let mut head = head;
         let mut run = Vec::new();

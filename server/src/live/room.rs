@@ -8,7 +8,7 @@ use super::{
     presence::AwarenessBoard,
     reorder::Reorder,
     view::RoomView,
-    write::{Mail, QueuedWrite, Write, Written},
+    write::{PendingWrite, QueuedWrite, Write, Written},
 };
 use crate::store::journal::Entry;
 use parking_lot::{Mutex, MutexGuard};
@@ -28,7 +28,7 @@ const RETRY_OVERLOADED: Duration = Duration::from_millis(500);
 /// A room that is active on this instance.
 pub struct LiveRoom {
     id: RoomId,
-    mail: mpsc::Sender<Mail>,
+    mail: mpsc::Sender<PendingWrite>,
     room_bytes: Arc<Semaphore>,
     pub(super) instance: Arc<Instance>,
     /// What was delivered; `None` until the room is loaded.
@@ -40,22 +40,22 @@ pub struct LiveRoom {
     /// The epoch and the head that the hint came from, if it came from a look at them.
     pub(super) seen: Mutex<Option<Position>>,
     /// What other instances told of, and how far their journal is known to go.
-    hearsay: Mutex<Hearsay>,
+    remote: Mutex<RemoteEntries>,
     condition: watch::Sender<Condition>,
-    /// Something was heard.
+    /// Notified when remote entries came.
     pub(super) news: Notify,
     pub(super) awareness: AwarenessBoard,
     _served: Option<Served>,
 }
 
 #[derive(Default)]
-struct Hearsay {
+struct RemoteEntries {
     reorder: Reorder,
     /// The journal holds entries up to here.
     expected: Seq,
 }
 
-/// Keeps a room's bucket heard while the room is active.
+/// Keeps the instance subscribed to a room's bucket while the room is active.
 struct Served {
     backplane: Arc<dyn Backplane>,
     bucket: Bucket,
@@ -88,7 +88,7 @@ impl LiveRoom {
             delivered: watch::Sender::new(None),
             hint: Notify::new(),
             seen: Mutex::default(),
-            hearsay: Mutex::default(),
+            remote: Mutex::default(),
             condition: watch::Sender::new(Condition::Known),
             news: Notify::new(),
             awareness: AwarenessBoard::default(),
@@ -127,7 +127,7 @@ impl LiveRoom {
         let [Ok(room_budget), Ok(instance_budget)] = budgets else {
             return Err(FULL);
         };
-        let (mail, answer) = Mail::new(write, [room_budget, instance_budget]);
+        let (mail, answer) = PendingWrite::new(write, [room_budget, instance_budget]);
         match self.mail.try_send(mail) {
             Ok(()) => Ok(answer),
             Err(mpsc::error::TrySendError::Full(_)) => Err(FULL),
@@ -233,9 +233,9 @@ impl LiveRoom {
         }
     }
 
-    /// Takes entries that another instance told of.
-    pub(super) fn hear(&self, epoch: Epoch, entries: Vec<Entry>) {
-        self.hearsay().reorder.insert(epoch, entries);
+    /// Keeps entries that another instance announced.
+    pub(super) fn receive(&self, epoch: Epoch, entries: Vec<Entry>) {
+        self.remote().reorder.insert(epoch, entries);
         self.news.notify_one();
     }
 
@@ -251,38 +251,38 @@ impl LiveRoom {
 
     /// The journal was seen to hold entries up to here.
     pub(super) fn expect(&self, head: Seq) {
-        let mut hearsay = self.hearsay();
-        hearsay.expected = hearsay.expected.max(head);
+        let mut remote = self.remote();
+        remote.expected = remote.expected.max(head);
         self.news.notify_one();
     }
 
     /// What the journal was seen to hold before it was loaded says nothing of it now.
     pub(super) fn expect_nothing(&self) {
-        self.hearsay().expected = Seq::ZERO;
+        self.remote().expected = Seq::ZERO;
     }
 
-    /// What was heard and follows `head`; and whether there is more than that, and of which kind.
-    pub(super) fn take_heard(&self, epoch: Epoch, head: Seq) -> (Vec<Entry>, Beyond) {
-        let mut hearsay = self.hearsay();
-        match hearsay.reorder.epoch() {
+    /// The remote entries that follow `head` without a gap, and what is missing after them.
+    pub(super) fn take_remote(&self, epoch: Epoch, head: Seq) -> (Vec<Entry>, Missing) {
+        let mut remote = self.remote();
+        match remote.reorder.epoch() {
             Some(other) if other != epoch => {
-                hearsay.reorder.clear();
-                return (Vec::new(), Beyond::Epoch);
+                remote.reorder.clear();
+                return (Vec::new(), Missing::Epoch);
             }
             _ => {}
         }
-        let run = hearsay.reorder.take_after(head);
+        let run = remote.reorder.take_after(head);
         let head = run.last().map_or(head, |entry| entry.seq);
-        let beyond = match hearsay.reorder.epoch() {
-            Some(_) => Beyond::Hole,
-            None if hearsay.expected > head => Beyond::Expected,
-            None => Beyond::Nothing,
+        let missing = match remote.reorder.epoch() {
+            Some(_) => Missing::Gap,
+            None if remote.expected > head => Missing::Expected,
+            None => Missing::Nothing,
         };
-        (run, beyond)
+        (run, missing)
     }
 
-    fn hearsay(&self) -> MutexGuard<'_, Hearsay> {
-        self.hearsay.lock()
+    fn remote(&self) -> MutexGuard<'_, RemoteEntries> {
+        self.remote.lock()
     }
 
     /// The room's delivery lock. Held for a moment and never across an await.
@@ -308,10 +308,10 @@ pub(super) enum Condition {
 
 /// What there is besides the entries that follow the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Beyond {
+pub(super) enum Missing {
     Nothing,
-    /// Entries with a hole before them.
-    Hole,
+    /// Entries with a gap before them.
+    Gap,
     /// Entries that the sweep has seen and nobody told of.
     Expected,
     /// Entries of another epoch.

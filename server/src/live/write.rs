@@ -96,7 +96,7 @@ impl Future for QueuedWrite {
 }
 
 /// A queued write with the way to its answer; it gives its memory budgets back when it is dropped.
-pub(super) struct Mail {
+pub(super) struct PendingWrite {
     pub(super) write: Write,
     pub(super) op_id: OpId,
     answer: oneshot::Sender<Result<Written, LiveError>>,
@@ -115,7 +115,7 @@ struct Unsettled {
     times: u32,
 }
 
-impl Mail {
+impl PendingWrite {
     pub(super) fn new(
         write: Write,
         budgets: [OwnedSemaphorePermit; 2],

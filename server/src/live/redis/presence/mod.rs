@@ -4,7 +4,7 @@
 //! * What happens on this instance is told here at once, and to Redis by one task, which sends only the
 //!   newest of each person: a storm costs no more than its last word.
 //! * Redis decides each change atomically and counts it (`presence.lua`); whoever made it tells the
-//!   others on the backplane. A hole in the count means: read the room again.
+//!   others on the backplane. A gap in the count means: read the room again.
 //! * An instance's people are kept under its lease. An instance is dead only when its lease has ended
 //!   and nothing is heard of it; then any other takes its people away.
 //! * Who is moving is in Redis with the time they have: any instance gives them up when it has passed.
@@ -44,7 +44,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// How long nobody is believed gone after Redis was emptied.
 const QUIET: Duration = Duration::from_secs(15);
 /// How long a change that came too early may wait for those before it.
-const HOLE_WAIT: Duration = Duration::from_millis(100);
+const GAP_WAIT: Duration = Duration::from_millis(100);
 
 /// See the file's head.
 pub struct RedisPresence(Arc<Shared>);
@@ -82,7 +82,7 @@ enum Doubt {
     /// Whatever is known.
     Now,
     /// If changes are still missing then.
-    Hole(Instant),
+    Gap(Instant),
 }
 
 impl RedisPresence {
@@ -264,8 +264,8 @@ impl State {
         }
         let is_news = replica.note(&record);
         if replica.has_hole() {
-            let hole = Doubt::Hole(Instant::now() + HOLE_WAIT);
-            self.doubts.entry(room).or_insert(hole);
+            let gap = Doubt::Gap(Instant::now() + GAP_WAIT);
+            self.doubts.entry(room).or_insert(gap);
         }
         if is_news {
             self.apply(me, record, false);
@@ -292,8 +292,8 @@ impl State {
         records.extend(nowhere);
         records.retain(|record| !newer.contains(&record.user));
         if replica.has_hole() {
-            let hole = Doubt::Hole(Instant::now() + HOLE_WAIT);
-            self.doubts.entry(found.room).or_insert(hole);
+            let gap = Doubt::Gap(Instant::now() + GAP_WAIT);
+            self.doubts.entry(found.room).or_insert(gap);
         }
         for record in records {
             self.apply(me, record, is_silent);

@@ -4,7 +4,7 @@ use crate::live::presence::{People, Record};
 use roost_schema::{InstanceId, RoomId, UserId};
 use std::collections::{BTreeMap, HashSet};
 
-/// Changes beyond a hole that are remembered; the room is read again long before there are more.
+/// Changes beyond a gap that are remembered; the room is read again long before there are more.
 const AHEAD_MAX: usize = 1_024;
 
 pub(super) struct Replica {
@@ -67,7 +67,7 @@ impl Replica {
         is_newest
     }
 
-    /// The newest change of a person beyond what is known without a hole.
+    /// The newest change of a person beyond what is known without a gap.
     pub(super) fn newest_ahead(&self, user: UserId) -> Option<u64> {
         let mut newest_first = self.ahead.iter().rev();
         let (revision, _) = newest_first.find(|(_, changed)| **changed == user)?;

@@ -64,12 +64,12 @@ impl Task {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let hole = self.shared.next_hole();
+            let gap = self.shared.next_hole();
             tokio::select! {
                 _ = ticks.tick() => self.is_tick_due = true,
                 () = self.shared.work.notified() => {}
                 _ = link.changed() => {}
-                () = hole_is_due(hole) => {}
+                () = gap_is_due(gap) => {}
             }
             if !self.shared.ledger.redis.is_up() {
                 self.go_on_alone();
@@ -140,8 +140,8 @@ impl Task {
     }
 }
 
-async fn hole_is_due(hole: Option<Instant>) {
-    match hole {
+async fn gap_is_due(gap: Option<Instant>) {
+    match gap {
         Some(due) => sleep_until(due).await,
         None => std::future::pending().await,
     }
@@ -258,11 +258,11 @@ impl Shared {
         }
     }
 
-    /// When the first hole has waited for long enough.
+    /// When the first gap has waited for long enough.
     fn next_hole(&self) -> Option<Instant> {
         let state = self.state();
         let due = state.doubts.values().filter_map(|doubt| match doubt {
-            Doubt::Hole(due) => Some(*due),
+            Doubt::Gap(due) => Some(*due),
             Doubt::Now => None,
         });
         due.min()
@@ -344,7 +344,7 @@ impl super::State {
         let rooms = &self.rooms;
         let is_due = |(room, doubt): (&RoomId, &Doubt)| match doubt {
             Doubt::Now => Some(*room),
-            Doubt::Hole(due) => (*due <= now).then_some(*room),
+            Doubt::Gap(due) => (*due <= now).then_some(*room),
         };
         let due: Vec<_> = self.doubts.iter().filter_map(is_due).collect();
         let mut wanted = Vec::new();
