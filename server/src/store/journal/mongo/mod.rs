@@ -249,10 +249,11 @@ impl Journal for MongoJournal {
 
     async fn find(&self, rooms: &[FindRoom], query: FindQuery) -> Result<Vec<Page>> {
         check_rooms(rooms)?;
-        let _turn = self.turn().await?;
         let limit_bytes = share_bytes(rooms.len());
         let mut pages = Vec::with_capacity(rooms.len());
         for room in rooms {
+            // Fifty rooms must not keep a connection from the appends.
+            let _turn = self.turn().await?;
             pages.push(page::find(self, *room, &query, limit_bytes).await?);
         }
         Ok(pages)

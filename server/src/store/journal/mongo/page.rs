@@ -10,8 +10,8 @@ use crate::store::journal::{
 };
 use bson::{Document, doc};
 use futures::TryStreamExt;
-use roost_schema::{Direction, ItemId, Op, OpId, RoomId, Seq, UserId};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use roost_schema::{Direction, ItemId, Op, OpId, RoomId, Seq, Term, UserId};
+use std::collections::{BTreeSet, HashMap};
 
 /// Items whose newest states are asked for at a time: what looks a list up value by value takes longer for each.
 const STATES_AT_ONCE: usize = 128;
@@ -92,9 +92,8 @@ fn newest_of<'a>(entries: impl Iterator<Item = &'a Entry>) -> HashMap<ItemId, Se
     newest
 }
 
-/// A page of one room's items. Two current entries of one item share its `born` and so arrive one after the other, the
-/// higher seq first: the second is passed over, and only then are tombstones. With a term, the newest may not be among
-/// them: it is looked up.
+/// A page of one room's items. The index gives them by birth; of two current entries of an item, which share it, either may
+/// come first, so the newest is looked up, and only then are tombstones passed over.
 pub(super) async fn find(
     journal: &MongoJournal,
     asked: FindRoom,
@@ -111,17 +110,11 @@ pub(super) async fn find(
         };
         let filter = found(room, beyond, query);
         let mut page = page(journal, room, filter, cut, |entry| {
-            if !entry.op.sets_state() {
-                return false;
-            }
-            let is_newest = last.replace(entry.item) != Some(entry.item);
-            is_newest && entry.op == Op::Put
+            entry.op == Op::Put && last.replace(entry.item) != Some(entry.item)
         })
         .await?;
-        if query.term.is_some() {
-            beyond = page.entries.last().map(|entry| entry.born);
-            retain_newest(journal, room, &mut page.entries).await?;
-        }
+        beyond = page.entries.last().map(|entry| entry.born);
+        page.entries = newest_found(journal, room, page.entries, query).await?;
         // A page that promises more has something in it.
         if !page.entries.is_empty() || !page.more {
             return Ok(page);
@@ -129,12 +122,33 @@ pub(super) async fn find(
     }
 }
 
+/// What was found, as its items are now: one may have been changed or deleted since.
+async fn newest_found(
+    journal: &MongoJournal,
+    room: RoomId,
+    found: Vec<Entry>,
+    query: &FindQuery,
+) -> Result<Vec<Entry>> {
+    let asked: Vec<_> = found.iter().map(|entry| entry.item).collect();
+    let mut newest = HashMap::with_capacity(asked.len());
+    for asked in asked.chunks(STATES_AT_ONCE) {
+        let states = items(journal, room, asked).await?;
+        newest.extend(states.into_iter().map(|entry| (entry.item, entry)));
+    }
+    let is_found = |entry: &Entry| {
+        let has = |term: &Term| entry.terms.iter().any(|named| named == term);
+        entry.op == Op::Put && entry.kind == query.kind && query.term.as_ref().is_none_or(has)
+    };
+    let newest = asked.iter().filter_map(|item| newest.remove(item));
+    Ok(newest.filter(is_found).collect())
+}
+
 fn order(direction: Direction) -> Document {
     let direction = match direction {
         Direction::Newer => 1,
         Direction::Older => -1,
     };
-    doc! { "born": direction, "seq": -1 }
+    doc! { "born": direction }
 }
 
 fn found(room: RoomId, beyond: Option<Seq>, query: &FindQuery) -> Document {
@@ -154,21 +168,6 @@ fn found(room: RoomId, beyond: Option<Seq>, query: &FindQuery) -> Document {
         filter.insert("born", doc! { passes: signed(seq.0) });
     }
     filter
-}
-
-async fn retain_newest(
-    journal: &MongoJournal,
-    room: RoomId,
-    entries: &mut Vec<Entry>,
-) -> Result<()> {
-    let asked: Vec<_> = entries.iter().map(|entry| entry.item).collect();
-    let newest: HashSet<_> = items(journal, room, &asked)
-        .await?
-        .into_iter()
-        .map(|entry| entry.seq)
-        .collect();
-    entries.retain(|entry| newest.contains(&entry.seq));
-    Ok(())
 }
 
 /// The order of a page and where it ends.

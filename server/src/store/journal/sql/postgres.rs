@@ -43,8 +43,7 @@ use uuid::Uuid;
 /// instance. The slot before the first entry is looked up by what inserts. What is cleared is taken
 /// only from what was inserted: else a refused batch would make items vanish. What a later entry of
 /// the batch supersedes comes not current, because a statement does not see its own rows. Never
-/// ON CONFLICT: a duplicate must be told apart and must undo the whole batch. A row of a term that is there already is
-/// written again, so that whoever trims and would remove it waits, or is waited for.
+/// ON CONFLICT for an entry: a duplicate must be told apart and must undo the whole batch.
 const APPEND: &str = "\
     WITH written AS (
         INSERT INTO journal (room, seq, item, kind, op, actor, op_id, request_hash, at_ms, born,
@@ -81,7 +80,7 @@ const APPEND: &str = "\
         SELECT new.term, $1, written.kind, written.born, written.item FROM written
         CROSS JOIN LATERAL jsonb_array_elements_text(written.terms::jsonb) AS new (term)
         WHERE written.terms IS NOT NULL AND written.is_current AND written.op = 'put'
-        ON CONFLICT (term, room, kind, born) DO UPDATE SET item = excluded.item
+        ON CONFLICT DO NOTHING
     )
     SELECT count(*) FROM written";
 

@@ -1,10 +1,10 @@
 //! The rows by which items are found: (term, room, kind, born) → item. One may be stale, for what finds asks the item's
-//! newest entry, too; none is missing. `postgres.rs` says the same within its append.
+//! newest entry, too; none is missing. This is how `SQLite` keeps them; `postgres.rs` does it within its append.
 
 use super::{append, row};
 use crate::store::journal::Entry;
 use roost_schema::{ItemId, RoomId, Seq};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Value};
+use sea_orm::{DatabaseTransaction, DbErr, Value};
 
 /// Rows written by one statement.
 const ROWS_MAX: usize = 1_024;
@@ -18,13 +18,11 @@ pub(super) async fn remove(
     for part in superseding.chunks(ROWS_MAX) {
         let mut values: Vec<Value> = vec![room.as_uuid().into()];
         let mut text = "DELETE FROM journal_terms WHERE (term, room, kind, born) IN (
-            SELECT each.value, j.room, j.kind, j.born FROM (VALUES "
+            SELECT old.value, j.room, j.kind, j.born FROM (VALUES "
             .to_owned();
         append::push_tuples(&mut text, values.len() + 1, part.len(), 2);
-        text += ") AS mine CROSS JOIN journal AS j CROSS JOIN ";
-        text += each(transaction);
-        text +=
-            " WHERE j.room = $1 AND j.item = mine.column1 AND j.is_current AND j.seq < mine.column2
+        text += ") AS mine CROSS JOIN journal AS j CROSS JOIN json_each(j.terms) AS old
+            WHERE j.room = $1 AND j.item = mine.column1 AND j.is_current AND j.seq < mine.column2
                 AND j.terms IS NOT NULL)";
         for (item, seq) in part {
             values.extend([item.as_uuid().into(), row::seq_value(*seq)]);
@@ -32,46 +30,6 @@ pub(super) async fn remove(
         append::execute(transaction, text, values).await?;
     }
     Ok(())
-}
-
-/// Removes the terms of superseded entries of before a time, as many as are emptied at once, where a release that knows
-/// none has superseded them. What their items' newest entries have is put back before anyone sees it gone: an append that
-/// adds the same row waits for this transaction, or this one waits for it.
-pub(super) async fn sweep(
-    transaction: &DatabaseTransaction,
-    before_ms: i64,
-    limit_rows: usize,
-) -> Result<(), DbErr> {
-    let each = each(transaction);
-    let superseded = format!(
-        "(SELECT * FROM journal WHERE NOT is_current AND body IS NOT NULL AND at_ms < $1
-            ORDER BY at_ms LIMIT {limit_rows})"
-    );
-    let remove = format!(
-        "DELETE FROM journal_terms WHERE (term, room, kind, born) IN (
-            SELECT each.value, j.room, j.kind, j.born FROM {superseded} AS j CROSS JOIN {each}
-            WHERE j.terms IS NOT NULL)"
-    );
-    if append::execute(transaction, remove, vec![before_ms.into()]).await? == 0 {
-        return Ok(());
-    }
-    let put_back = format!(
-        "INSERT INTO journal_terms (term, room, kind, born, item)
-        SELECT each.value, j.room, j.kind, j.born, j.item FROM {superseded} AS old
-        CROSS JOIN journal AS j CROSS JOIN {each}
-        WHERE j.room = old.room AND j.item = old.item AND j.is_current AND j.terms IS NOT NULL
-        ON CONFLICT DO NOTHING"
-    );
-    append::execute(transaction, put_back, vec![before_ms.into()]).await?;
-    Ok(())
-}
-
-/// Each of an entry's terms, as a row.
-fn each(transaction: &DatabaseTransaction) -> &'static str {
-    match transaction.get_database_backend() {
-        DbBackend::Sqlite => "json_each(j.terms) AS each",
-        _ => "LATERAL jsonb_array_elements_text(j.terms::jsonb) AS each (value)",
-    }
 }
 
 /// Adds the terms of entries that are the newest of their items.

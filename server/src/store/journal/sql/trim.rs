@@ -1,6 +1,6 @@
 //! Emptying old entries. Their rows stay for ever: a slot that was freed could be given twice.
 
-use super::{SqlJournal, append, commit, row, row::seq_value, terms, within_deadline};
+use super::{SqlJournal, append, commit, row, row::seq_value, within_deadline};
 use crate::store::journal::{JournalError, Result, Trim};
 use roost_schema::{ItemId, RoomId, Seq};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Statement, Value};
@@ -44,14 +44,7 @@ pub(super) async fn superseded(journal: &SqlJournal, bounds: Trim) -> Result<u64
     let mut emptied = 0;
     loop {
         let before_ms = bounds.superseded_before.timestamp_millis();
-        let transaction = journal.begin().await?;
-        let step = async {
-            terms::sweep(&transaction, before_ms, STEP_ROWS).await?;
-            append::execute(&transaction, text.clone(), vec![before_ms.into()]).await
-        };
-        let changed = within_deadline(step).await;
-        let changed = changed.map_err(JournalError::Unavailable)?;
-        commit(transaction).await?;
+        let changed = journal.execute(&text, vec![before_ms.into()]).await?;
         emptied += changed;
         if changed < STEP_ROWS as u64 {
             return Ok(emptied);
@@ -85,7 +78,6 @@ async fn expire_step(
     for (room, tombstones) in &found {
         raise_floor(transaction, *room, tombstones).await?;
         // Else an older entry that was left current would come back to life.
-        terms::remove(transaction, *room, tombstones).await?;
         append::clear(transaction, *room, tombstones).await?;
         emptied += empty(transaction, *room, tombstones).await?;
     }
