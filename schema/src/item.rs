@@ -84,7 +84,7 @@ impl async_graphql::ScalarType for Body {
 pub struct RoomEvent {
     pub seq: Seq,
     pub item: ItemId,
-    /// `message`, `member`, `room`, `session`, or one of a later release: pass over what you do not know.
+    /// `message`, `todo`, `member`, `room`, `session`, or one of a later release: pass over what you do not know.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub kind: Kind,
     /// `put`, `delete`, or one of a later release, which changes nothing you know of the item.
@@ -206,7 +206,7 @@ pub struct DeleteItem {
     pub if_match: Option<Seq>,
 }
 
-/// Asks for a deleted item to be there again, in its place. `item:restore` on Socket.IO.
+/// Asks for a deleted item to be there again, in its place, as if it were written now. `item:restore` on Socket.IO.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RestoreItem {
@@ -281,16 +281,19 @@ pub struct BatchOutcome {
     pub outcomes: Vec<ItemOutcome>,
 }
 
-/// What became of one change: one of the two.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What became of one change: where it is, or why it was not made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "graphql", derive(async_graphql::SimpleObject))]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ItemOutcome {
-    /// It was done.
+    /// The item that was changed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub event: Option<RoomEvent>,
-    /// It was not, and the others stand.
+    pub item: Option<ItemId>,
+    /// The seq of the change, the item's version after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seq: Option<Seq>,
+    /// It was not made, and the others stand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
 }

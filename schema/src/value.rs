@@ -69,7 +69,7 @@ value!(/** Names one operation of one person, so that repeating it has one effec
 
 value!(/** What an item can be found by: a word that its kind names, a colon and a value, such as `to:<user id>`. At most 96 characters, none of them white space. */ Term, term);
 
-value!(/** A place in a list: keys are compared as text, and between two of them there is always another. 1 to 64 characters of `0-9 A-Z a-z`, not a `0` at the end. */ SortKey, sort_key);
+value!(/** A place in a list: keys are compared as text, and between two of them there is another as long as it is not too long. 1 to 64 characters of `0-9 A-Z a-z`, not a `0` at the end. */ SortKey, sort_key);
 
 impl SortKey {
     /// In the middle of all of them: for what says nothing of its place.

@@ -2,7 +2,7 @@
 
 use super::{
     Refusal,
-    mailbox::Mailbox,
+    mailbox::{BATCH_BYTES_MAX, Mailbox},
     write::PendingWrite,
 };
 use crate::store::journal::Entry;
@@ -24,6 +24,7 @@ impl Mailbox {
         let mut refused = Vec::new();
         let mut operations = HashSet::new();
         let mut seq = self.view.head;
+        let mut bytes = 0;
         let at = Utc::now().trunc_subsecs(3);
         let mut waiting = waiting.into_iter();
         for mail in waiting.by_ref() {
@@ -31,7 +32,8 @@ impl Mailbox {
             let changes_roles = accepted
                 .last()
                 .is_some_and(|(_, entry)| matches!(entry.kind, Kind::Member | Kind::Room));
-            if is_repeat || changes_roles {
+            // A patch of a few bytes makes an entry of many: an append is bounded by what it holds.
+            if is_repeat || changes_roles || bytes >= BATCH_BYTES_MAX {
                 let later = std::iter::once(mail).chain(waiting).collect();
                 return (accepted, refused, later);
             }
@@ -44,6 +46,7 @@ impl Mailbox {
                 Err(refusal) => refused.push((mail, refusal)),
                 Ok(change) => {
                     seq = seq.next();
+                    bytes += change.body.as_str().len();
                     let born = self.view.item(change.item).map_or(seq, |known| known.born);
                     let entry = Entry {
                         room: self.room.id(),

@@ -24,7 +24,7 @@ use tokio::{
 };
 
 /// Bytes of writes that go into the journal at once.
-const BATCH_BYTES_MAX: usize = 1_024 * 1_024;
+pub(super) const BATCH_BYTES_MAX: usize = 1_024 * 1_024;
 /// Writes that go into the journal at once.
 const BATCH_WRITES_MAX: usize = 256;
 /// How long a write waits for a journal that does not answer before it is refused.

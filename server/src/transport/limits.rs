@@ -7,7 +7,7 @@ use crate::{
 };
 use axum::http::HeaderMap;
 use ipnet::IpNet;
-use roost_schema::{ErrorCode, UserId};
+use roost_schema::{BATCH_OPS_MAX, ErrorCode, UserId};
 use sha2::{Digest, Sha256};
 use std::{net::IpAddr, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,8 @@ const SIGN_IN_BURST_SECONDS: u32 = 2;
 /// Passwords that one address may try for one account: so many at once, and then one in so long.
 const GUESSES_AT_ONCE: u32 = 20;
 const GUESS_GAP: Duration = Duration::from_secs(3);
+/// Changes of a batch that count as one request: they share a round trip and a commit.
+const CHANGES_PER_REQUEST: usize = 20;
 /// Longer than they are good for.
 const TICKET_REMEMBERED: Duration = TICKET_LIFETIME.saturating_mul(2);
 
@@ -90,6 +92,14 @@ impl Limits {
     pub async fn check_account(&self, user: UserId) -> Result<()> {
         let checked = self.requests_by_account.check(&user).await;
         checked.map_err(refusal("too many requests from this account"))
+    }
+
+    /// Counts a batch of changes of an account beyond the request it came in: one for each 20 of them.
+    pub async fn check_batch(&self, user: UserId, changes: usize) -> Result<()> {
+        for _ in 0..changes.min(BATCH_OPS_MAX) / CHANGES_PER_REQUEST {
+            self.check_account(user).await?;
+        }
+        Ok(())
     }
 
     /// Counts one Socket.IO connection an address opens: `rate_limited`.

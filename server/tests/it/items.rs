@@ -1,10 +1,11 @@
 //! Items of any kind, by the routes that all kinds have: changed one by one and in batches, brought back, listed and found.
 
 use crate::support::{Person, Via, World, message, on_each_store};
+use reqwest::Method;
 use roost_client::Error;
 use roost_schema::{
     BatchItems, BatchOutcome, DeleteMessage, ErrorCode, Failure, FoundItems, Item, ItemId, ItemOp,
-    ItemOutcome, OpId, PageQuery, PatchItem, PutItem, RestoreItem, Role, RoomEvent, RoomId,
+    OpId, PageQuery, PatchItem, PutItem, RestoreItem, Role, RoomEvent, RoomId,
 };
 use serde_json::{Value, json};
 
@@ -13,6 +14,8 @@ on_each_store!(
     a_batch_that_is_repeated_on_another_transport_has_one_effect,
     what_one_person_deleted_only_they_bring_back,
     a_restored_item_is_in_its_place,
+    a_new_item_takes_no_others_place,
+    related_items_are_read_with_an_item,
     items_of_all_rooms_are_found,
     what_is_found_is_what_one_may_read,
 );
@@ -29,8 +32,7 @@ impl Person {
     async fn batch_by_graphql(&self, input: &BatchItems) -> roost_client::Result<BatchOutcome> {
         let query = "mutation($room: RoomId!, $opId: OpId, $ops: [ItemInput!]!) {
             putItems(room: $room, opId: $opId, ops: $ops) {
-                event { seq item kind op body actor at }
-                error { code message retryAfterMs }
+                item seq error { code message retryAfterMs }
             }
         }";
         let ops: Vec<_> = input.ops.iter().map(as_graphql).collect();
@@ -38,10 +40,7 @@ impl Person {
         let data: Value = self.query(query, variables).await?;
         let outcomes = data["putItems"].as_array().unwrap().iter();
         // What is absent elsewhere is null there.
-        let outcome = |outcome: &Value| ItemOutcome {
-            event: serde_json::from_value(outcome["event"].clone()).unwrap(),
-            error: serde_json::from_value(outcome["error"].clone()).unwrap(),
-        };
+        let outcome = |outcome: &Value| serde_json::from_value(outcome.clone()).unwrap();
         Ok(BatchOutcome {
             outcomes: outcomes.map(outcome).collect(),
         })
@@ -109,7 +108,8 @@ fn codes(outcome: &BatchOutcome) -> Vec<Option<ErrorCode>> {
     let outcomes = outcome.outcomes.iter();
     outcomes
         .map(|outcome| {
-            assert_ne!(outcome.event.is_some(), outcome.error.is_some());
+            assert_ne!(outcome.seq.is_some(), outcome.error.is_some());
+            assert_eq!(outcome.seq.is_some(), outcome.item.is_some());
             outcome.error.as_ref().map(code)
         })
         .collect()
@@ -154,19 +154,16 @@ async fn a_batch_is_done_in_order_and_each_part_by_itself(world: World) {
         }
         let done = alice.batch(via, &batch(board, None, ops)).await.unwrap();
         assert_eq!(codes(&done), refused, "{via:?}");
-        let events = done.outcomes.iter().filter_map(|it| it.event.as_ref());
-        let seqs: Vec<_> = events.map(|event| event.seq.0).collect();
+        let seqs = done.outcomes.iter().filter_map(|it| it.seq);
+        let seqs: Vec<_> = seqs.map(|seq| seq.0).collect();
         let first = seqs[0];
         assert_eq!(seqs, (first..first + 4).collect::<Vec<_>>(), "{via:?}");
         let seen = watch.events(2).await;
         assert_eq!(seen.last().unwrap().seq.0, first + 3, "{via:?}");
-        let text = |event: &RoomEvent| event.body.decode::<Value>().unwrap()["text"].clone();
         let item = alice.read_item(board, kept).await.unwrap();
         assert_eq!(item.seq.0, first + 2);
-        assert_eq!(
-            text(&done.outcomes[3].event.clone().unwrap()),
-            "one, changed"
-        );
+        let body: Value = item.body.decode().unwrap();
+        assert_eq!(body["text"], "one, changed");
 
         for (person, code) in [
             (&bob, ErrorCode::Forbidden),
@@ -220,8 +217,11 @@ async fn a_batch_that_is_repeated_on_another_transport_has_one_effect(world: Wor
             if_match: None,
         };
         let part = alice.socket().await.put_item(&part).await.unwrap();
-        let of_batch = first.outcomes[7].event.as_ref().unwrap();
-        assert_eq!((part.seq, part.item), (of_batch.seq, of_batch.item));
+        let of_batch = &first.outcomes[7];
+        assert_eq!(
+            (Some(part.seq), Some(part.item)),
+            (of_batch.seq, of_batch.item)
+        );
         let after = alice.list_events(board, None).await.unwrap().position;
         assert_eq!(after, before, "{via:?}");
     }
@@ -275,7 +275,7 @@ async fn what_one_person_deleted_only_they_bring_back(world: World) {
     );
     of_bob.restore_item(&restore(board, &item)).await.unwrap();
 
-    // What a moderator deleted stays so.
+    // What a moderator deleted the author cannot bring back; the moderator can, as their own.
     alice
         .delete(Via::Rest, board, sent.id, DeleteMessage::default())
         .await
@@ -284,6 +284,9 @@ async fn what_one_person_deleted_only_they_bring_back(world: World) {
         code(of_bob.restore_item(&restore(board, &item)).await),
         ErrorCode::Forbidden
     );
+    let back = of_alice.restore_item(&restore(board, &item)).await.unwrap();
+    let body: Value = back.body.decode().unwrap();
+    assert_eq!(body["authorId"], json!(alice.id()));
 }
 
 async fn a_restored_item_is_in_its_place(world: World) {
@@ -351,6 +354,70 @@ async fn a_restored_item_is_in_its_place(world: World) {
     }
 }
 
+async fn a_new_item_takes_no_others_place(world: World) {
+    let server = world.serve().await;
+    let alice = server.alice().await;
+    let board = alice.board("Plan").await.id;
+    let todo = alice
+        .put("todo", board, json!({ "title": "Buy milk" }))
+        .await;
+    let todo = todo.unwrap();
+    let path = format!("/api/v1/rooms/{board}/items");
+    let post = async |id: ItemId| {
+        let body = json!({ "kind": "todo", "id": id, "body": { "title": "Changed" } });
+        let asked = alice.ask(Method::POST, &path).await.json(&body);
+        asked.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(post(todo.item).await, 409);
+    assert_eq!(post(ItemId::generate()).await, 201);
+    let kept = alice.read_item(board, todo.item).await.unwrap();
+    assert_eq!(kept.seq, todo.seq);
+}
+
+/// More than one search looks into.
+#[tokio::test]
+async fn items_of_many_rooms_are_found() {
+    const ROOMS: usize = 120;
+    let world = World::on_sqlite().await;
+    let server = world
+        .serve_with(&[
+            ("account_requests_per_second", "100000"),
+            ("address_requests_per_second", "100000"),
+        ])
+        .await;
+    let alice = server.alice().await;
+    let mut rooms = Vec::new();
+    for number in 0..ROOMS {
+        rooms.push(alice.board(&format!("Plan {number}")).await.id);
+    }
+    rooms.sort_unstable();
+    // In the first, around the edges of a search, and in the last.
+    let mut expected = Vec::new();
+    for index in [0, 49, 50, 51, 99, 100, ROOMS - 1] {
+        let made = alice
+            .put("todo", rooms[index], json!({ "title": "x" }))
+            .await;
+        expected.push((rooms[index], made.unwrap().item));
+    }
+    for limit in [1, 3, 7, 100] {
+        let mut found = Vec::new();
+        let mut cursor = None;
+        loop {
+            let page = PageQuery {
+                limit: Some(limit),
+                cursor,
+            };
+            let page = alice.find_items("todo", None, &page).await.unwrap();
+            found.extend(page.items.iter().map(|item| (item.room_id, item.id)));
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, expected, "{limit}");
+    }
+}
+
 async fn items_of_all_rooms_are_found(world: World) {
     let server = world.serve().await;
     let (alice, bob) = (server.alice().await, server.bob().await);
@@ -401,6 +468,31 @@ async fn items_of_all_rooms_are_found(world: World) {
         assert_eq!(item["__typename"], "Message");
         assert!(item["text"].is_string() && item["room"]["title"].is_string());
     }
+}
+
+/// A todo's assignee stands for whatever one item may say of another.
+async fn related_items_are_read_with_an_item(world: World) {
+    let server = world.serve().await;
+    let alice = server.alice().await;
+    let board = alice.board("Plan").await.id;
+    let made = alice.put("todo", board, json!({ "title": "first" })).await;
+    let first = made.unwrap().item;
+    for title in ["second", "third"] {
+        let body = json!({ "title": title, "assigneeId": first });
+        alice.put("todo", board, body).await.unwrap();
+    }
+    let query = "query($room: RoomId!, $item: ItemId!) { item(room: $room, item: $item) {
+        room { title } related(relation: \"to\", kind: \"todo\", limit: 1) {
+            next items { ... on Todo { title } room { id } }
+        }
+    } }";
+    let variables = json!({ "room": board, "item": first });
+    let data: Value = alice.query(query, variables).await.unwrap();
+    let item = &data["item"];
+    assert_eq!(item["room"]["title"], "Plan");
+    assert_eq!(item["related"]["items"][0]["title"], "second");
+    assert_eq!(item["related"]["items"][0]["room"]["id"], json!(board));
+    assert!(item["related"]["next"].is_string());
 }
 
 async fn what_is_found_is_what_one_may_read(world: World) {

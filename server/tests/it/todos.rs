@@ -170,6 +170,7 @@ async fn a_todo_is_refused_for_what_breaks_a_rule(world: World) {
         json!({ "title": "x", "notes": " " }),
         json!({ "title": "x", "due": "tomorrow" }),
         json!({ "title": "x", "due": "2026-02-30" }),
+        json!({ "title": "x", "due": "+12026-02-03" }),
         json!({ "title": "x", "order": "a b" }),
         json!({ "title": "x", "order": "a0" }),
         json!({ "title": "x", "labels": twenty_one }),

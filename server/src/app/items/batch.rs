@@ -1,15 +1,33 @@
 //! Several changes of items of one room, queued together: judged in their order, answered one by one.
 
-use crate::app::{Actor, App, Error, Queued, Result};
+use crate::{
+    app::{Actor, App, Error, Queued, Result},
+    store::journal::Entry,
+};
 use futures::future::{JoinAll, join_all};
 use roost_schema::{
-    BATCH_OPS_MAX, BatchItems, BatchOutcome, DeleteItem, ItemOp, ItemOutcome, OpId, PatchItem,
-    PutItem, RestoreItem, RoomEvent, RoomId,
+    BATCH_OPS_MAX, BatchItems, BatchOutcome, DeleteItem, ItemId, ItemOp, ItemOutcome, OpId,
+    PatchItem, PutItem, RestoreItem, RoomId, Seq,
 };
 
 /// A batch that has its place in the room's queue; see [`Queued`].
 #[must_use = "nothing else tells what became of the changes"]
-pub struct QueuedBatch(Result<JoinAll<Queued<RoomEvent>>>);
+pub struct QueuedBatch(Result<JoinAll<Queued<Changed>>>);
+
+/// Where a change is. What it made is not held until the whole batch is answered.
+struct Changed {
+    item: ItemId,
+    seq: Seq,
+}
+
+impl From<Entry> for Changed {
+    fn from(entry: Entry) -> Self {
+        Self {
+            item: entry.item,
+            seq: entry.seq,
+        }
+    }
+}
 
 impl App {
     /// Queues the changes in their order. They are not one: each is done or refused by itself.
@@ -20,7 +38,7 @@ impl App {
         }))
     }
 
-    fn change_item(&self, actor: &Actor, (room, op_id, op): Part) -> Queued<RoomEvent> {
+    fn change_item(&self, actor: &Actor, (room, op_id, op): Part) -> Queued<Changed> {
         match op {
             ItemOp::Put {
                 kind,
@@ -80,14 +98,15 @@ impl App {
 impl QueuedBatch {
     /// What became of each. Errors: nothing was queued.
     pub async fn outcome(self) -> Result<BatchOutcome> {
-        let outcome = |done: Result<RoomEvent>| match done {
-            Ok(event) => ItemOutcome {
-                event: Some(event),
+        let outcome = |done: Result<Changed>| match done {
+            Ok(changed) => ItemOutcome {
+                item: Some(changed.item),
+                seq: Some(changed.seq),
                 error: None,
             },
             Err(error) => ItemOutcome {
-                event: None,
                 error: Some(error.report()),
+                ..ItemOutcome::default()
             },
         };
         let done = self.0?.await;

@@ -22,6 +22,7 @@ const ITEM_BODY_BYTES_MAX: usize = 256 * 1_024;
 
 /// What the engine does with a kind that it learns from a request or an entry.
 pub(super) struct Rules {
+    pub(super) create: fn(&Actor, PutItem) -> Result<Operation>,
     pub(super) put: fn(&Actor, PutItem) -> Result<Operation>,
     pub(super) patch: fn(&Actor, PatchItem) -> Result<Operation>,
     pub(super) restore: fn(&Actor, RestoreItem) -> Result<Operation>,
@@ -35,6 +36,7 @@ pub(super) type DeletionRule =
 impl Rules {
     pub(super) const fn of<K: ItemKind>() -> Self {
         Self {
+            create: create::<K>,
             put: put::<K>,
             patch: patch::<K>,
             restore: restore::<K>,
@@ -43,12 +45,19 @@ impl Rules {
     }
 }
 
-/// Makes an item, or changes the one that is there.
+fn create<K: ItemKind>(actor: &Actor, input: PutItem) -> Result<Operation> {
+    written::<K>(actor, input, Ask::Create)
+}
+
 fn put<K: ItemKind>(actor: &Actor, input: PutItem) -> Result<Operation> {
+    written::<K>(actor, input, Ask::Put)
+}
+
+fn written<K: ItemKind>(actor: &Actor, input: PutItem, ask: Ask) -> Result<Operation> {
     let patch = K::check(parse::<K::Draft>(input.body)?.into())?;
     let route = ("put", input.room, input.item, &patch, input.if_match);
     let route = request_hash("item", &route);
-    let write = Write::<K>::new(actor, input.item, (Ask::Put, patch), input.if_match)?;
+    let write = Write::<K>::new(actor, input.item, (ask, patch), input.if_match)?;
     Ok(write.into_operation(input.room, input.op_id, route))
 }
 
@@ -213,11 +222,11 @@ fn permit_change<K: ItemKind>(state: &K, by: &Writing) -> Result<(), Refusal> {
     }
 }
 
-/// What one person deleted is not another's to bring back, if it is anyone's own; what a moderator deleted stays so.
+/// What one person deleted is not another's to bring back, if it is anyone's own. Who brings it back is its author then:
+/// of a deleted item nothing tells who that was.
 fn permit_restoring<K: ItemKind>(known: Option<&Entry>, by: &Writing) -> Result<(), Refusal> {
-    let deleted = known
-        .filter(|entry| entry.kind == K::KIND)
-        .ok_or(K::MISSING)?;
+    let is_deleted = |entry: &&Entry| entry.kind == K::KIND && entry.op == Op::Delete;
+    let deleted = known.filter(is_deleted).ok_or(K::MISSING)?;
     match K::NOT_YOURS {
         Some(refusal) if deleted.actor != by.access.user_id => Err(refusal),
         _ => Ok(()),

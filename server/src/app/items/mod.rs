@@ -19,9 +19,7 @@ use crate::{
     store::journal::Entry,
 };
 use engine::{DeletionRule, Rules};
-use roost_schema::{
-    DeleteItem, ErrorCode, Item, Kind, Op, PatchItem, PutItem, RestoreItem, RoomEvent, Seq,
-};
+use roost_schema::{DeleteItem, ErrorCode, Item, Kind, Op, PatchItem, PutItem, RestoreItem, Seq};
 
 /// One arm for each kind that clients write.
 macro_rules! rules {
@@ -52,6 +50,13 @@ impl From<Entry> for Item {
 }
 
 impl App {
+    /// Creates an item of any kind clients may write. Errors: `conflict` if there is or was one with its id.
+    pub fn create_item<View: From<Entry>>(&self, actor: &Actor, input: PutItem) -> Queued<View> {
+        let room = input.room;
+        let operation = rules(&input.kind).and_then(|rules| (rules.create)(actor, input));
+        self.write(actor, room, operation, |entry| Ok(entry.into()))
+    }
+
     /// Creates or changes an item of any kind clients may write; else `unsupported_kind`.
     pub fn put_item<View: From<Entry>>(&self, actor: &Actor, input: PutItem) -> Queued<View> {
         let room = input.room;
@@ -78,7 +83,7 @@ impl App {
     }
 
     /// Deletes an item of any kind clients may write.
-    pub fn delete_item(&self, actor: &Actor, input: DeleteItem) -> Queued<RoomEvent> {
+    pub fn delete_item<View: From<Entry>>(&self, actor: &Actor, input: DeleteItem) -> Queued<View> {
         self.delete(actor, input, delete_any, |entry| Ok(entry.into()))
     }
 

@@ -5,16 +5,25 @@ use crate::{
     app::{Error, Permission, Result, access::Writing},
     live::Refusal,
 };
+use chrono::Datelike;
 use roost_schema::{
     ErrorCode, MessageText, Name, Patched, Rest, SortKey, Term, Title, TodoDone, TodoDraft,
     TodoPatch, TodoState,
 };
+use std::ops::RangeInclusive;
 
 /// Of one todo.
 const LABELS_MAX: usize = 20;
 const TOO_MANY_LABELS: Error = Error::Invalid {
     field: "labels",
     problem: "has more than 20",
+};
+
+/// Of days as RFC 3339 writes them.
+const YEARS: RangeInclusive<i32> = 0..=9_999;
+const NO_DAY: Error = Error::Invalid {
+    field: "due",
+    problem: "is not a day of the years 0 to 9999",
 };
 
 impl ItemKind for TodoState {
@@ -42,6 +51,13 @@ impl ItemKind for TodoState {
             return Err(TOO_MANY_LABELS);
         }
         check_texts::<Name>("labels", labels)?;
+        if patch
+            .due
+            .value_mut()
+            .is_some_and(|day| !YEARS.contains(&day.year()))
+        {
+            return Err(NO_DAY);
+        }
         Ok(patch)
     }
 

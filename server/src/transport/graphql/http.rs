@@ -94,8 +94,10 @@ impl Params {
         id: Option<RequestId>,
     ) -> Request {
         let tasks = graphql.shared.tasks.clone();
-        let people = loaders::people(graphql.app.clone(), asker.clone(), tasks);
-        let mut request = Request::new(self.query).data(asker).data(people);
+        let people = loaders::people(graphql.app.clone(), asker.clone(), tasks.clone());
+        let rooms = loaders::rooms(graphql.app.clone(), asker.clone(), tasks);
+        let mut request = Request::new(self.query).data(asker);
+        request = request.data(people).data(rooms);
         if let Some(variables) = self.variables {
             request = request.variables(Variables::from_json(Value::Object(variables)));
         }

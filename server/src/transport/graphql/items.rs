@@ -5,7 +5,10 @@ use super::{
     loaders,
     rooms::{RoomNode, page_cost},
 };
-use crate::app::{Error, ItemQuery, Result};
+use crate::{
+    app::{Error, ItemQuery, Result},
+    transport::{Shared, counts},
+};
 use async_graphql::{
     ComplexObject, Context, InputObject, Interface, Object, OneofObject, SimpleObject,
 };
@@ -93,10 +96,13 @@ impl ItemsMutation {
         ops: Vec<ItemInput>,
     ) -> Result<Vec<ItemOutcome>> {
         let (app, actor) = caller(ctx).await?;
+        let limits = &ctx.data_unchecked::<Shared>().limits;
+        limits.check_batch(actor.user_id, ops.len()).await?;
         let ops = ops.into_iter().map(ItemOp::try_from);
         let ops = ops.collect::<Result<_, _>>()?;
         let input = BatchItems { room, op_id, ops };
         let done = app.batch_items(&actor, input).outcome().await?;
+        counts::refused_parts(actor.api, &done);
         Ok(done.outcomes)
     }
 }
@@ -199,15 +205,14 @@ impl ItemFields {
         }
     }
 
-    /// The room it is in.
-    pub(super) async fn room(&self, ctx: &Context<'_>) -> Result<RoomNode> {
-        let (app, actor) = caller(ctx).await?;
-        app.read_room(&actor, self.room_id)
-            .await
-            .map(RoomNode::from)
+    /// The room it is in; absent when you are no longer in it.
+    pub(super) async fn room(&self, ctx: &Context<'_>) -> Result<Option<RoomNode>, Arc<Error>> {
+        let room = loaders::room(ctx, self.room_id).await?;
+        Ok(room.map(RoomNode::from))
     }
 
-    /// The items of the room that refer to this one: of a kind, and by what they say of it, such as `on`.
+    /// The items of the room that refer to this one: of a kind, and by what they say of it, such as `on`. Each counts as a
+    /// request of its own, because what an interface's field costs is not known beforehand.
     #[graphql(complexity = "page_cost(limit, child_complexity)")]
     pub(super) async fn related(
         &self,
@@ -301,7 +306,7 @@ mod kinds {
                 field(name = "seq", ty = "Seq"),
                 field(name = "kind", ty = "Kind"),
                 field(name = "author", ty = "Option<User>"),
-                field(name = "room", ty = "RoomNode"),
+                field(name = "room", ty = "Option<RoomNode>"),
                 field(
                     name = "related", ty = "ItemPageNode",
                     arg(name = "relation", ty = "String"), arg(name = "kind", ty = "String"),
@@ -366,7 +371,7 @@ mod kinds {
                         self.item.author(ctx).await
                     }
 
-                    async fn room(&self, ctx: &Context<'_>) -> Result<RoomNode> {
+                    async fn room(&self, ctx: &Context<'_>) -> Result<Option<RoomNode>, Arc<Error>> {
                         self.item.room(ctx).await
                     }
 

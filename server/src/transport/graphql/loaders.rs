@@ -6,7 +6,7 @@ use async_graphql::{
     Context,
     dataloader::{DataLoader, HashMapCache, Loader},
 };
-use roost_schema::{User, UserId};
+use roost_schema::{ErrorCode, Room, RoomId, User, UserId};
 use std::{collections::HashMap, sync::Arc};
 use tokio_util::task::TaskTracker;
 
@@ -30,6 +30,44 @@ pub(super) async fn expect(ctx: &Context<'_>, field: &str, ids: impl IntoIterato
     if ctx.look_ahead().field("items").field(field).exists() {
         // What goes wrong here goes wrong again where the item asks, and is said there.
         let _ = ctx.data_unchecked::<People>().load_many(ids).await;
+    }
+}
+
+/// The rooms one request names, each read once.
+pub(super) type Rooms = DataLoader<RoomLoader, HashMapCache>;
+
+pub(super) struct RoomLoader {
+    app: App,
+    asker: Asker,
+}
+
+pub(super) fn rooms(app: App, asker: Asker, tasks: TaskTracker) -> Rooms {
+    let loader = RoomLoader { app, asker };
+    let cache = HashMapCache::default();
+    DataLoader::with_cache(loader, move |batch| tasks.spawn(batch), cache)
+}
+
+/// A room by id; `None` to who is no member.
+pub(super) async fn room(ctx: &Context<'_>, id: RoomId) -> Result<Option<Room>, Arc<Error>> {
+    ctx.data_unchecked::<Rooms>().load_one(id).await
+}
+
+/// One after the other: a page names as many rooms as it has items at most, and mostly one.
+impl Loader<RoomId> for RoomLoader {
+    type Value = Room;
+    type Error = Arc<Error>;
+
+    async fn load(&self, ids: &[RoomId]) -> Result<HashMap<RoomId, Room>, Self::Error> {
+        let actor = self.asker.authenticate(&self.app)?;
+        let mut rooms = HashMap::with_capacity(ids.len());
+        for id in ids {
+            match self.app.read_room(&actor, *id).await {
+                Ok(room) => drop(rooms.insert(*id, room)),
+                Err(error) if error.code() == ErrorCode::NotFound => {}
+                Err(error) => return Err(error.beside().into()),
+            }
+        }
+        Ok(rooms)
     }
 }
 

@@ -5,7 +5,10 @@ use super::{
     described::{ChangeErrors, CreateErrors, RoomPath},
     headers::{IdempotencyKey, IfMatch, IfNoneMatch, created, etag},
 };
-use crate::app::{Actor, App, ItemQuery};
+use crate::{
+    app::{Actor, App, ItemQuery},
+    transport::{Shared, counts},
+};
 use axum::{extract::State, http::StatusCode, response::IntoResponse};
 use roost_schema::{
     BatchItems, BatchOutcome, DeleteItem, Direction, FoundItems, Item, ItemBody, ItemId, ItemOps,
@@ -124,7 +127,7 @@ async fn create_item(
         op_id: key.or(None)?,
         if_match: None,
     };
-    let item: Item = app.put_item(&actor, input).await?;
+    let item: Item = app.create_item(&actor, input).await?;
     let location = format!("/api/v1/rooms/{room}/items/{}", item.id);
     Ok((etag(item.seq), created(location, item)))
 }
@@ -138,15 +141,20 @@ async fn change_items(
     State(app): State<App>,
     actor: Actor,
     Path(room): Path<RoomId>,
+    State(shared): State<Shared>,
     key: IdempotencyKey,
     Json(input): Json<ItemOps>,
 ) -> Result<Json<BatchOutcome>, Problem> {
+    let limits = &shared.limits;
+    limits.check_batch(actor.user_id, input.ops.len()).await?;
     let input = BatchItems {
         room,
         op_id: key.or(None)?,
         ops: input.ops,
     };
-    Ok(Json(app.batch_items(&actor, input).outcome().await?))
+    let done = app.batch_items(&actor, input).outcome().await?;
+    counts::refused_parts(actor.api, &done);
+    Ok(Json(done))
 }
 
 /// Read an item.
@@ -243,7 +251,7 @@ async fn delete_item(
         op_id: key.or(None)?,
         if_match: version.0,
     };
-    app.delete_item(&actor, input).await?;
+    app.delete_item::<Item>(&actor, input).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -64,6 +64,10 @@ impl Outbox {
             }
         };
         let text_bytes = ACK_BYTES + decimal_digits(ack_id) + body.get().len();
+        let Some(_held) = self.wire.hold(text_bytes) else {
+            self.wire.cut();
+            return Err(Gone);
+        };
         self.wait(|wire| wire.admits(Class::Reply)).await?;
         let sent = self
             .wire

@@ -215,18 +215,21 @@ impl Call {
     }
 }
 
-/// What cannot be read costs one event, too.
+/// One event is counted before anything is read, and what it holds once that is known.
 fn admit<Input: DeserializeOwned>(
     socket: &Arc<Socket>,
     text: Result<String, &'static str>,
     cost: fn(&Input) -> usize,
 ) -> Result<(Caller, Input), Failure> {
     let actor = socket.check_open().map_err(|error| error.report())?;
-    let input = read(text);
-    let events = input.as_ref().map_or(1, cost);
-    socket.charge(events).map_err(|error| error.report())?;
+    socket.charge(1).map_err(|error| error.report())?;
+    let input = read(text)?;
+    let more = cost(&input).saturating_sub(1);
+    if more > 0 {
+        socket.charge(more).map_err(|error| error.report())?;
+    }
     let socket = Arc::clone(socket);
-    Ok((Caller { actor, socket }, input?))
+    Ok((Caller { actor, socket }, input))
 }
 
 /// Reads `["event", input]`: one input, neither none nor two.

@@ -14,7 +14,7 @@ use std::{
     future::Future,
     sync::{
         Arc, OnceLock, Weak,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
 };
 use tokio::sync::{Notify, OwnedSemaphorePermit};
@@ -26,6 +26,8 @@ const LAGGING_BYTES: u64 = 1 << 20;
 
 /// Replies and control events go on up to here; the rest of the engine's buffer stays for its pings.
 const REPLY_PACKETS_MAX: usize = 120;
+/// Bytes of replies that may wait for their turn. A client that asks for more and does not read is closed.
+const HELD_BYTES_MAX: usize = 16 << 20;
 
 /// How often one session may connect to the namespace. A stock client does so once; each time begins
 /// a new budget of events, so more would escape it.
@@ -63,6 +65,8 @@ pub(super) struct Wire {
     newcomer: Mutex<Option<One>>,
     _seat: OwnedSemaphorePermit,
     connects: AtomicU32,
+    /// Of replies that wait to be handed over.
+    held_bytes: AtomicUsize,
     /// Cancelled when the session of whoever is connected was revoked.
     session_end: Mutex<CancellationToken>,
 }
@@ -84,6 +88,13 @@ enum Link {
 }
 
 impl Wire {
+    /// Holds a reply until it is handed over; none when too much is held already.
+    pub(super) fn hold(&self, bytes: usize) -> Option<HeldReply<'_>> {
+        let before = self.held_bytes.fetch_add(bytes, Ordering::AcqRel);
+        let held = HeldReply { wire: self, bytes };
+        (before + bytes <= HELD_BYTES_MAX).then_some(held)
+    }
+
     /// Counts one connect to the namespace; `false` when there were too many.
     pub(super) fn takes_connect(&self) -> bool {
         self.connects.fetch_add(1, Ordering::Relaxed) < CONNECTS_MAX
@@ -112,6 +123,7 @@ impl Wire {
             newcomer: Mutex::new(Some(newcomer)),
             _seat: seat,
             connects: AtomicU32::new(0),
+            held_bytes: AtomicUsize::new(0),
             session_end: Mutex::default(),
         })
     }
@@ -305,6 +317,18 @@ impl Link {
                 (Self::WebSocket { .. }, 126..=65_535) => 4,
                 (Self::WebSocket { .. }, _) => 10,
             }
+    }
+}
+
+/// A reply that waits to be handed over.
+pub(super) struct HeldReply<'a> {
+    wire: &'a Wire,
+    bytes: usize,
+}
+
+impl Drop for HeldReply<'_> {
+    fn drop(&mut self) {
+        self.wire.held_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
     }
 }
 

@@ -1,10 +1,10 @@
 //! The commands of a socket, one row each: its name, what it takes, what it costs, and the use case.
 
 use super::{rooms, sender::Reply, socket::Caller};
-use crate::app::Result;
+use crate::{app::Result, transport::counts};
 use roost_schema::{
-    BatchItems, DeleteItem, InRoom, MoveCursor, PatchItem, PutItem, RenewSocket, RestoreItem,
-    RoomEvent, SendMessage, SendMessageToRoom,
+    BatchItems, BatchOutcome, DeleteItem, InRoom, MoveCursor, PatchItem, PutItem, RenewSocket,
+    RestoreItem, RoomEvent, SendMessage, SendMessageToRoom,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::future::ready;
@@ -42,9 +42,9 @@ pub(in crate::transport) fn table(to: &impl Commands) {
     to.answer("room:leave", one::<InRoom>, rooms::leave);
     to.answer("item:put", one, |by, input: PutItem| by.app().put_item::<RoomEvent>(&by.actor, input));
     to.answer("item:patch", one, |by, input: PatchItem| by.app().patch_item::<RoomEvent>(&by.actor, input));
-    to.answer("item:delete", one, |by, input: DeleteItem| by.app().delete_item(&by.actor, input));
+    to.answer("item:delete", one, |by, input: DeleteItem| by.app().delete_item::<RoomEvent>(&by.actor, input));
     to.answer("item:restore", one, |by, input: RestoreItem| by.app().restore_item::<RoomEvent>(&by.actor, input));
-    to.answer("item:batch", |input: &BatchItems| input.ops.len(), |by, input| by.app().batch_items(&by.actor, input).outcome());
+    to.answer("item:batch", |input: &BatchItems| input.ops.len(), batch);
     to.answer("message:send", one, |by, SendMessageToRoom { room, text, id, op_id }| by.app().send_message(&by.actor, room, SendMessage { text, id, op_id }));
     to.answer("cursor:move", one, |by, input: MoveCursor| ready(by.app().move_cursor(&by.actor, &input).map(|()| InRoom { room: input.room })));
     to.answer("typing:start", one, |by, input: InRoom| ready(by.app().start_typing(&by.actor, &input).map(|()| input)));
@@ -53,4 +53,13 @@ pub(in crate::transport) fn table(to: &impl Commands) {
 
 const fn one<Input>(_: &Input) -> usize {
     1
+}
+
+fn batch(by: &Caller, input: BatchItems) -> impl Future<Output = Result<BatchOutcome>> + use<> {
+    let (queued, api) = (by.app().batch_items(&by.actor, input), by.actor.api);
+    async move {
+        let done = queued.outcome().await?;
+        counts::refused_parts(api, &done);
+        Ok(done)
+    }
 }

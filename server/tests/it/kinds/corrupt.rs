@@ -116,8 +116,12 @@ async fn an_item_that_cannot_be_read_costs_only_its_own_writes(world: World) {
     // It knows nothing of the items, and loads the room at its head.
     let fresh = world.instance().await;
     let (deleted, others) = tokio::join!(
-        fresh.app.delete_item(&alice, super::delete(room, lost.id)),
-        fresh.app.delete_item(&alice, super::delete(room, kept.id)),
+        fresh
+            .app
+            .delete_item::<roost_schema::RoomEvent>(&alice, super::delete(room, lost.id)),
+        fresh
+            .app
+            .delete_item::<roost_schema::RoomEvent>(&alice, super::delete(room, kept.id)),
     );
     assert_eq!(code(deleted), ErrorCode::Internal);
     others.unwrap();

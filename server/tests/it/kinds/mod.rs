@@ -10,8 +10,8 @@ use crate::support::{
     Instance, World, code, eventually, invitation, journal, new_board, on_each_database, trio,
 };
 use roost_schema::{
-    DeleteItem, Direction, EditMessage, ErrorCode, ItemId, Kind, Message, Op, PageQuery, PutItem,
-    Role, RoomEvent, RoomId, SendMessage, Seq, Term, UserId,
+    DeleteItem, Direction, EditMessage, ErrorCode, ItemId, Kind, Message, Op, PageQuery, PatchItem,
+    PutItem, RestoreItem, Role, RoomEvent, RoomId, SendMessage, Seq, Term, UserId,
 };
 use roost_server::app::Actor;
 use sea_orm::{ConnectionTrait, Statement};
@@ -23,6 +23,7 @@ on_each_database!(
     a_member_whose_role_cannot_be_read_has_no_rights,
     a_room_whose_state_cannot_be_read_is_archived,
     a_body_and_terms_of_a_later_release_survive_a_change,
+    an_item_that_cannot_be_read_is_overwritten_by_nothing,
 );
 
 /// An entry as another release writes it.
@@ -129,7 +130,7 @@ async fn an_item_of_another_kind_is_carried_and_only_writing_it_is_refused(world
         assert_eq!(code(put), ErrorCode::UnsupportedKind);
         let deleted = instance
             .app
-            .delete_item(&alice, delete(room, poll.item))
+            .delete_item::<RoomEvent>(&alice, delete(room, poll.item))
             .await;
         assert_eq!(code(deleted), ErrorCode::UnsupportedKind);
     }
@@ -195,7 +196,9 @@ async fn it_is_read_as_before(instance: &Instance, bob: &Actor, room: RoomId, se
     assert_eq!(listed.await.unwrap().items, std::slice::from_ref(sent));
     let more = app.send_message(bob, room, message("still here"));
     let more = more.await.unwrap();
-    app.delete_item(bob, delete(room, more.id)).await.unwrap();
+    app.delete_item::<RoomEvent>(bob, delete(room, more.id))
+        .await
+        .unwrap();
 }
 
 async fn a_member_whose_role_cannot_be_read_has_no_rights(world: World) {
@@ -344,4 +347,57 @@ async fn a_body_and_terms_of_a_later_release_survive_a_change(world: World) {
         let named: Vec<_> = entry.terms.iter().map(Term::as_str).collect();
         assert_eq!(named, ["later:thing", "on:019f"]);
     }
+}
+
+async fn an_item_that_cannot_be_read_is_overwritten_by_nothing(world: World) {
+    let here = world.instance().await;
+    let alice = world.person("alice").await;
+    let room = new_board(&here.app, &alice, "Plan").await.id;
+    let strange = Foreign {
+        room,
+        item: ItemId::generate(),
+        kind: "todo",
+        op: "put",
+        body: Some(r#"{"title":{"of":"a later release"}}"#),
+        actor: alice.user_id,
+    };
+    let seq = world.append(&strange).await;
+    let body = json!({ "title": "mine" });
+    let put = PutItem {
+        room,
+        kind: "todo".into(),
+        item: Some(strange.item),
+        body: body.clone(),
+        op_id: None,
+        if_match: None,
+    };
+    let patch = PatchItem {
+        room,
+        kind: "todo".into(),
+        item: strange.item,
+        body,
+        op_id: None,
+        if_match: None,
+    };
+    let restore = RestoreItem {
+        room,
+        kind: "todo".into(),
+        item: strange.item,
+        body: json!({ "authorId": alice.user_id, "createdAt": "2026-01-02T03:04:05Z", "title": "mine",
+            "labels": [], "order": "V" }),
+        op_id: None,
+    };
+    let app = &here.app;
+    let put = app.put_item::<RoomEvent>(&alice, put).await;
+    assert_eq!(code(put), ErrorCode::Conflict);
+    let patched = app.patch_item::<RoomEvent>(&alice, patch).await;
+    assert_eq!(code(patched), ErrorCode::NotFound);
+    let restored = app.restore_item::<RoomEvent>(&alice, restore).await;
+    assert_eq!(code(restored), ErrorCode::NotFound);
+    let deleted = app
+        .delete_item::<RoomEvent>(&alice, delete(room, strange.item))
+        .await;
+    assert_eq!(code(deleted), ErrorCode::NotFound);
+    let log = journal(&here.store, room).await;
+    assert_eq!(log.last().unwrap().seq, seq);
 }
