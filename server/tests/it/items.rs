@@ -374,6 +374,24 @@ async fn a_new_item_takes_no_others_place(world: World) {
     assert_eq!(kept.seq, todo.seq);
 }
 
+/// All items of a kind in a person's rooms, so many at a time.
+async fn found_by_pages(person: &Person, kind: &str, limit: u32) -> Vec<(RoomId, ItemId)> {
+    let (mut found, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = PageQuery {
+            limit: Some(limit),
+            cursor,
+        };
+        let FoundItems { items, next } = person.find_items(kind, None, &page).await.unwrap();
+        assert!(items.len() <= limit as usize);
+        found.extend(items.iter().map(|item| (item.room_id, item.id)));
+        cursor = next;
+        if cursor.is_none() {
+            return found;
+        }
+    }
+}
+
 /// More than one search looks into.
 #[tokio::test]
 async fn items_of_many_rooms_are_found() {
@@ -400,20 +418,7 @@ async fn items_of_many_rooms_are_found() {
         expected.push((rooms[index], made.unwrap().item));
     }
     for limit in [1, 3, 7, 100] {
-        let mut found = Vec::new();
-        let mut cursor = None;
-        loop {
-            let page = PageQuery {
-                limit: Some(limit),
-                cursor,
-            };
-            let page = alice.find_items("todo", None, &page).await.unwrap();
-            found.extend(page.items.iter().map(|item| (item.room_id, item.id)));
-            cursor = page.next;
-            if cursor.is_none() {
-                break;
-            }
-        }
+        let found = found_by_pages(&alice, "todo", limit).await;
         assert_eq!(found, expected, "{limit}");
     }
 }
@@ -438,22 +443,7 @@ async fn items_of_all_rooms_are_found(world: World) {
     expected.sort_by_key(|(board, _)| *board);
 
     for limit in [1, 2, 4, 100] {
-        let mut found = Vec::new();
-        let mut cursor = None;
-        loop {
-            let page = PageQuery {
-                limit: Some(limit),
-                cursor,
-            };
-            let FoundItems { items, next } =
-                alice.find_items("message", None, &page).await.unwrap();
-            assert!(items.len() <= limit as usize);
-            found.extend(items.iter().map(|item| (item.room_id, item.id)));
-            cursor = next;
-            if cursor.is_none() {
-                break;
-            }
-        }
+        let found = found_by_pages(&alice, "message", limit).await;
         assert_eq!(found, expected, "{limit}");
     }
     let query = "{ myItems(kind: \"message\", limit: 4) { next items {

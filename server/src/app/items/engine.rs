@@ -187,17 +187,12 @@ impl<K: ItemKind> Write<K> {
             (None, Ask::Put) if self.if_match.is_some() => return Err(STALE),
             (None, Ask::Create | Ask::Put) => K::create(&self.patch, &by),
         };
-        change(self.item, Op::Put, &state, known)
+        change(self.item, &state, known)
     }
 }
 
 /// What makes the state an item's own. Terms of a later release go on with it.
-fn change<K: ItemKind>(
-    item: ItemId,
-    op: Op,
-    state: &K,
-    known: Option<&Entry>,
-) -> Result<Change, Refusal> {
+fn change<K: ItemKind>(item: ItemId, state: &K, known: Option<&Entry>) -> Result<Change, Refusal> {
     let mut terms = state.terms();
     terms.truncate(Terms::NAMED_MAX);
     // Else a term that no longer holds would be carried like one of a later release.
@@ -206,7 +201,7 @@ fn change<K: ItemKind>(
     Ok(Change {
         item,
         kind: K::KIND,
-        op,
+        op: Op::Put,
         body: Body::encode(state).map_err(|_| UNREADABLE)?,
         terms: match known {
             Some(known) => terms.carrying(&known.terms, K::TERMS),

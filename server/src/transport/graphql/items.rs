@@ -14,7 +14,8 @@ use async_graphql::{
 };
 use roost_schema::{
     BatchItems, Body, Direction, FoundItems, Item, ItemDraft, ItemId, ItemOp, ItemOutcome,
-    ItemPatch, ItemState, Kind, OpId, PageQuery, Position, RoomId, Seq, Term, User, UserId,
+    ItemPage, ItemPatch, ItemState, Kind, OpId, PageQuery, Position, RoomId, Seq, Term, User,
+    UserId,
 };
 use serde::Serialize;
 use std::sync::Arc;
@@ -45,11 +46,7 @@ impl ItemsQuery {
         let query = ItemQuery::parse(&kind, term, direction.unwrap_or_default())?;
         let page = PageQuery { limit, cursor };
         let page = app.list_items(&actor, room, query, page).await?;
-        Ok(ItemPageNode {
-            items: nodes(ctx, page.items).await,
-            next: page.next,
-            position: Some(page.position),
-        })
+        Ok(ItemPageNode::of_room(ctx, page).await)
     }
 
     /// A page of the items of a kind in all your rooms: by room, in each as they were made. It may be empty and have a next.
@@ -231,11 +228,7 @@ impl ItemFields {
         let query = ItemQuery::parse(&kind, Some(term), Direction::Newer)?;
         let page = PageQuery { limit, cursor };
         let page = app.list_items(&actor, self.room_id, query, page).await?;
-        Ok(ItemPageNode {
-            items: nodes(ctx, page.items).await,
-            next: page.next,
-            position: Some(page.position),
-        })
+        Ok(ItemPageNode::of_room(ctx, page).await)
     }
 }
 
@@ -249,6 +242,16 @@ pub(super) struct ItemPageNode {
     /// The room's position before the first page was read: follow the room after it to miss nothing. Absent for items of
     /// many rooms.
     position: Option<Position>,
+}
+
+impl ItemPageNode {
+    async fn of_room(ctx: &Context<'_>, page: ItemPage) -> Self {
+        Self {
+            items: nodes(ctx, page.items).await,
+            next: page.next,
+            position: Some(page.position),
+        }
+    }
 }
 
 impl From<Item> for ItemNode {
