@@ -12,6 +12,7 @@ mod m0006_revocation_order;
 mod m0007_speaks;
 mod m0008_asked_hash;
 mod m0009_terms;
+mod m0010_row_hashes;
 mod patient;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -34,6 +35,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_speaks::Migration),
             Box::new(m0008_asked_hash::Migration),
             Box::new(m0009_terms::Migration),
+            Box::new(m0010_row_hashes::Migration),
         ]
     }
 }

@@ -78,6 +78,8 @@ codes! {
     RateLimited = "rate_limited", 429, true;
     /// A fault of ours. The request id finds it in the log.
     Internal = "internal", 500, false;
+    /// What is stored of the room is not what was written: it is neither read nor written until an operator has mended it.
+    Corrupt = "corrupt", 500, false;
     /// The server is full at the moment: this operation wrote nothing; wait as long as the answer says.
     Overloaded = "overloaded", 503, true;
     /// A store cannot be reached, or the server is stopping: this operation wrote nothing; try again.

@@ -131,13 +131,16 @@ pub struct ItemPage {
 }
 
 /// A page of items of many rooms, by room and then in the order they were born.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FoundItems {
     pub items: Vec<Item>,
     /// Give it back as `cursor` for the next page; absent on the last one. A page may be empty and have a next.
     pub next: Option<String>,
+    /// Rooms that were left out, because what is stored of them is damaged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub corrupt_rooms: Vec<RoomId>,
 }
 
 /// A new item, as REST takes it.

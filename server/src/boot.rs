@@ -3,7 +3,7 @@
 
 mod commands;
 
-pub use commands::{change_epoch, dump_journal, migrate};
+pub use commands::{audit_journal, change_epoch, dump_journal, migrate};
 
 use crate::{
     app::{self, App, Passwords, TokenSettings, Tokens},
@@ -11,7 +11,9 @@ use crate::{
     live::{Live, Place, Redis, RedisBackplane, RedisPresence},
     store::{
         Clock, DataLock, Sql, Store, StoreError,
-        journal::{Journal, JournalError, MeasuredJournal, MongoJournal, SqlJournal},
+        journal::{
+            Journal, JournalError, MeasuredJournal, MongoJournal, QuarantiningJournal, SqlJournal,
+        },
         lock_data,
     },
     telemetry,
@@ -227,7 +229,7 @@ async fn open_stores(config: &Config, stores: &Background) -> anyhow::Result<Sto
     let journal = open_journal(config, &sql, stores).await?;
     journal.verify().await?;
     let clock = Clock::measured(&sql).await?;
-    Ok(Store::new(sql, journal, clock))
+    Ok(Store::new(sql, QuarantiningJournal::wrap(journal), clock))
 }
 
 async fn open_journal(

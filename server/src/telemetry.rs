@@ -171,6 +171,10 @@ const COUNTERS: &[(&str, &str)] = &[
         "Operations of the journal that met something it holds and cannot read.",
     ),
     (
+        "roost_journal_unsealed_entries_total",
+        "Entries read that an earlier release wrote, without the hashes that tell of a changed bit.",
+    ),
+    (
         "roost_backplane_canaries_missed_total",
         "Messages of this instance to itself that did not come back through Redis.",
     ),
@@ -204,6 +208,10 @@ const GAUGES: &[(&str, &str)] = &[
         "Socket.IO sockets that do not read as fast as they are written to.",
     ),
     ("roost_rooms_active", "Rooms that are active here now."),
+    (
+        "roost_journal_corrupt_rooms",
+        "Rooms that are neither read nor written here, because an entry is not what was written.",
+    ),
     (
         "roost_mailbox_waiting_writes",
         "Writes that wait in the mailboxes of their rooms.",

@@ -13,6 +13,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// When to come back after a store could not be reached.
 const RETRY_UNAVAILABLE: Duration = Duration::from_secs(1);
 
+/// The journal logs which entry it is.
+const CORRUPT: Error = Error::refused(
+    ErrorCode::Corrupt,
+    "what is stored of this room is damaged; it is served again once an operator has mended it",
+);
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A refusal that its code and a sentence say everything about.
@@ -136,6 +142,7 @@ impl From<JournalError> for Error {
             JournalError::Unavailable(cause) => Self::Unavailable(cause),
             JournalError::Fenced => FENCED,
             unsound @ JournalError::Unsound(_) => Self::Internal(unsound.into()),
+            JournalError::Corrupt { .. } => CORRUPT,
         }
     }
 }
@@ -163,6 +170,7 @@ impl From<LiveError> for Error {
             LiveError::Unsound => Self::Internal(anyhow::anyhow!(
                 "what the journal holds of the room cannot be read"
             )),
+            LiveError::Corrupt => CORRUPT,
         }
     }
 }

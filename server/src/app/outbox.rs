@@ -46,7 +46,8 @@ impl RelayError {
     const fn is_hopeless(&self) -> bool {
         matches!(
             self,
-            Self::Store(StoreError::Broken(_)) | Self::Live(LiveError::Unsound)
+            Self::Store(StoreError::Broken(_))
+                | Self::Live(LiveError::Unsound | LiveError::Corrupt)
         )
     }
 }

@@ -1,9 +1,12 @@
 //! The program's commands that open the stores as a server would, and serve nobody.
 
-use super::{Background, open_sql, open_stores};
+use super::{Background, open_journal, open_sql};
 use crate::{
     config::Config,
-    store::{journal::Journal, lock_data},
+    store::{
+        journal::{self, Audited, Finding, Journal},
+        lock_data,
+    },
 };
 use roost_schema::{RoomId, Seq};
 use std::sync::Arc;
@@ -49,15 +52,36 @@ pub async fn dump_journal(
     with_journal(config, dump).await
 }
 
-/// Opens the stores as a server would, but serves nobody.
+/// Looks through these rooms, or all, for entries that are not as they were written, and hands each to `found`.
+pub async fn audit_journal(
+    config: &Config,
+    rooms: &[RoomId],
+    mut found: impl FnMut(Finding),
+) -> anyhow::Result<Audited> {
+    let audit = async |journal: Arc<dyn Journal>| {
+        if rooms.is_empty() {
+            return Ok(journal::audit_all(&*journal, &mut found).await?);
+        }
+        let mut audited = Audited::default();
+        for room in rooms {
+            audited.add(journal::audit(&*journal, *room, &mut found).await?);
+        }
+        Ok(audited)
+    };
+    with_journal(config, audit).await
+}
+
+/// Opens the journal as a server would, but serves nobody.
 async fn with_journal<T>(
     config: &Config,
     work: impl AsyncFnOnce(Arc<dyn Journal>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let _lock = lock_data(config.database_url.expose())?;
     let stores = Background::default();
-    let store = open_stores(config, &stores).await?;
-    let done = work(store.journal).await;
+    let sql = open_sql(config).await?;
+    let journal = open_journal(config, &sql, &stores).await?;
+    journal.verify().await?;
+    let done = work(journal).await;
     stores.end().await;
     done
 }

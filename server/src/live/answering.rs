@@ -65,7 +65,7 @@ impl Mailbox {
                 // It came between the two reads: delivered first, then acknowledged.
                 Ok(_) => {}
                 // No second try reads it better: what is asked for stays unknown.
-                Err(error @ JournalError::Unsound(_)) => {
+                Err(error) if error.is_lasting() => {
                     self.note_unread(&error);
                     return std::future::pending().await;
                 }

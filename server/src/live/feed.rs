@@ -139,7 +139,7 @@ impl Feed {
     /// once, by a live frame that may have no events. `None` when the reader was removed. Safe to cancel: whoever
     /// pulls does so when the reader leaves, or has no right to read any more.
     ///
-    /// Errors: `ReloadRequired` when the journal began another life, `Unavailable` when the fence is shut, `Unsound` when
+    /// Errors: `ReloadRequired` when the journal began another life, `Unavailable` when the fence is shut, `Unsound` or `Corrupt` when
     /// what the journal holds cannot be read.
     pub async fn next(&mut self) -> Result<Option<Arc<Frame>>, LiveError> {
         let mut failures = 0;
@@ -183,7 +183,7 @@ impl Feed {
                 biased;
                 changed = delivered.changed() => changed.map_err(|_| LiveError::Unavailable)?,
                 // Else the reader would wait in silence for what does not come.
-                () = self.room.turns_unsound() => return Err(LiveError::Unsound),
+                damage = self.room.turns_damaged() => return Err(damage.into()),
             }
         }
     }

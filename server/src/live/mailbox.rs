@@ -160,7 +160,7 @@ impl Mailbox {
     fn idle_max(&self) -> Duration {
         match self.view.head {
             // Forgotten with the room, the pause after what cannot be read would be none.
-            Seq::ZERO if !self.retry.is_unsound() => EMPTY_MAX,
+            Seq::ZERO if self.retry.damage().is_none() => EMPTY_MAX,
             _ => IDLE_MAX,
         }
     }
@@ -179,8 +179,8 @@ impl Mailbox {
     pub(super) fn note_unread(&mut self, error: &JournalError) {
         let since = *self.unread_since.get_or_insert_with(Instant::now);
         let is_first = self.retry.fail(error);
-        if self.retry.is_unsound() {
-            self.room.set_condition(Condition::Unsound);
+        if let Some(damage) = self.retry.damage() {
+            self.room.set_condition(Condition::Damaged(damage));
             tracing::error!(room.id = %self.room.id(), %error, "the room cannot be read; it is left alone");
             return;
         }
@@ -218,13 +218,13 @@ impl Mailbox {
         let mut failures = 0;
         let mut races = 0;
         while !waiting.is_empty() {
-            if self.stale.is_some() && !self.retry.is_unsound() {
+            if self.stale.is_some() && self.retry.damage().is_none() {
                 pause(failures + races).await;
             }
             self.apply_remote();
-            if self.retry.is_unsound() {
+            if let Some(damage) = self.retry.damage() {
                 for mail in waiting.drain(..) {
-                    mail.answer(Err(LiveError::Unsound));
+                    mail.answer(Err(damage.into()));
                 }
                 return;
             }
@@ -241,7 +241,7 @@ impl Mailbox {
                 return;
             }
             if let Err(error) = done {
-                if matches!(error, JournalError::Unsound(_)) {
+                if error.is_lasting() {
                     self.mark_stale(DeliverySource::Repair);
                     self.note_unread(&error);
                     continue;

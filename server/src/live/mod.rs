@@ -86,13 +86,41 @@ pub enum LiveError {
     Fenced,
     #[error("what the journal holds of the room cannot be read")]
     Unsound,
+    #[error("what the journal holds of the room is not what was written")]
+    Corrupt,
+}
+
+/// Why a room cannot be read until somebody has mended what is stored of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Damage {
+    Unsound,
+    Corrupt,
+}
+
+impl Damage {
+    const fn of(error: &JournalError) -> Option<Self> {
+        match error {
+            JournalError::Unsound(_) => Some(Self::Unsound),
+            JournalError::Corrupt { .. } => Some(Self::Corrupt),
+            _ => None,
+        }
+    }
+}
+
+impl From<Damage> for LiveError {
+    fn from(damage: Damage) -> Self {
+        match damage {
+            Damage::Unsound => Self::Unsound,
+            Damage::Corrupt => Self::Corrupt,
+        }
+    }
 }
 
 impl From<JournalError> for LiveError {
     fn from(error: JournalError) -> Self {
-        if let JournalError::Unsound(problem) = &error {
-            tracing::error!(problem, "what the journal holds cannot be read");
-            return Self::Unsound;
+        if let Some(damage) = Damage::of(&error) {
+            tracing::error!(%error, "what the journal holds cannot be read");
+            return damage.into();
         }
         tracing::warn!(%error, "the journal cannot be read");
         Self::Unavailable

@@ -1,6 +1,7 @@
 //! When a mailbox looks at the journal again after it could not read it. Nothing that is told, asked or queued meanwhile
 //! brings the next look forward.
 
+use super::Damage;
 use crate::store::journal::JournalError;
 use std::{ops::RangeInclusive, time::Duration};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -8,25 +9,24 @@ use tokio::time::{Instant, sleep, sleep_until};
 /// The first pause after a failed read; it doubles up to 64 times this, with jitter.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 /// How long a room is left alone whose journal holds what cannot be read: somebody has to mend it first.
-const UNSOUND_PAUSE_MS: RangeInclusive<u64> = 5_000..=7_000;
+const DAMAGE_PAUSE_MS: RangeInclusive<u64> = 5_000..=7_000;
 
 /// The failures in a row, and when the next try is due.
 #[derive(Debug, Default)]
 pub(super) struct Retry {
     failures: u32,
     not_before: Option<Instant>,
-    is_unsound: bool,
+    damage: Option<Damage>,
 }
 
 impl Retry {
     /// Notes that a read failed; answers whether it is the first in a row.
     pub(super) fn fail(&mut self, error: &JournalError) -> bool {
-        self.is_unsound = matches!(error, JournalError::Unsound(_));
+        self.damage = Damage::of(error);
         self.failures = self.failures.saturating_add(1);
-        let pause = if self.is_unsound {
-            Duration::from_millis(rand::random_range(UNSOUND_PAUSE_MS))
-        } else {
-            length(self.failures)
+        let pause = match self.damage {
+            Some(_) => Duration::from_millis(rand::random_range(DAMAGE_PAUSE_MS)),
+            None => length(self.failures),
         };
         self.not_before = Some(Instant::now() + pause);
         self.failures == 1
@@ -41,8 +41,8 @@ impl Retry {
     }
 
     /// What was read last cannot be read, and will not be looked at again yet.
-    pub(super) fn is_unsound(&self) -> bool {
-        self.is_unsound && !self.is_due()
+    pub(super) fn damage(&self) -> Option<Damage> {
+        self.damage.filter(|_| !self.is_due())
     }
 
     /// Resolves when the next try is due; never if nothing failed.

@@ -1,7 +1,7 @@
 //! A room that is active on this instance: where writes queue, and readers begin.
 
 use super::{
-    Feed, Instance, LiveError,
+    Damage, Feed, Instance, LiveError,
     backplane::{Backplane, Bucket},
     bus::Delivery,
     mailbox::Mailbox,
@@ -138,14 +138,14 @@ impl LiveRoom {
 
     /// The room's roles at the newest head this instance has delivered.
     ///
-    /// Errors: `Unavailable` while it knows that there is more, and cannot read it; `Unsound` when what
-    /// there is cannot be read at all.
+    /// Errors: `Unavailable` while it knows that there is more, and cannot read it; `Unsound` or `Corrupt`
+    /// when what there is cannot be read at all.
     pub async fn view(&self) -> Result<Arc<RoomView>, LiveError> {
         self.loaded().await?;
         match *self.condition.borrow() {
             Condition::Known => {}
             Condition::Stale => return Err(LiveError::Unavailable),
-            Condition::Unsound => return Err(LiveError::Unsound),
+            Condition::Damaged(damage) => return Err(damage.into()),
         }
         self.delivery()
             .as_ref()
@@ -212,7 +212,7 @@ impl LiveRoom {
                     Ok(position) => position.ok_or(LiveError::Unavailable),
                     Err(_) => Err(LiveError::Unavailable),
                 },
-                () = self.turns_unsound() => Err(LiveError::Unsound),
+                damage = self.turns_damaged() => Err(damage.into()),
             }
         };
         let loaded = tokio::time::timeout(LOAD_WAIT_MAX, loaded).await;
@@ -225,11 +225,15 @@ impl LiveRoom {
     }
 
     /// Resolves when what the journal holds of the room cannot be read.
-    pub(super) async fn turns_unsound(&self) {
+    pub(super) async fn turns_damaged(&self) -> Damage {
         let mut condition = self.condition.subscribe();
-        let is_unsound = |condition: &Condition| *condition == Condition::Unsound;
-        if condition.wait_for(is_unsound).await.is_err() {
-            std::future::pending::<()>().await;
+        loop {
+            if let Condition::Damaged(damage) = *condition.borrow_and_update() {
+                return damage;
+            }
+            if condition.changed().await.is_err() {
+                return std::future::pending().await;
+            }
         }
     }
 
@@ -303,7 +307,7 @@ pub(super) enum Condition {
     /// The journal is ahead, and could not be read for a while: nobody's rights are known.
     Stale,
     /// The journal holds something that cannot be read: the room is left alone until somebody has mended it.
-    Unsound,
+    Damaged(Damage),
 }
 
 /// What there is besides the entries that follow the head.

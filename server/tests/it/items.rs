@@ -382,7 +382,7 @@ async fn found_by_pages(person: &Person, kind: &str, limit: u32) -> Vec<(RoomId,
             limit: Some(limit),
             cursor,
         };
-        let FoundItems { items, next } = person.find_items(kind, None, &page).await.unwrap();
+        let FoundItems { items, next, .. } = person.find_items(kind, None, &page).await.unwrap();
         assert!(items.len() <= limit as usize);
         found.extend(items.iter().map(|item| (item.room_id, item.id)));
         cursor = next;

@@ -6,7 +6,7 @@ use crate::{
         Actor, App, Error, Permission, Result,
         page::{Cursor, FoundCursor, page_limit},
     },
-    store::journal::{Entry, FIND_ROOMS_MAX, FindQuery, FindRoom},
+    store::journal::{Entry, FIND_ROOMS_MAX, FindQuery, FindRoom, JournalError, Page},
 };
 use roost_schema::{
     Direction, FoundItems, Item, ItemId, ItemPage, Kind, Op, PageQuery, Position, RoomId, Term,
@@ -97,32 +97,54 @@ impl App {
         let limit_items = page_limit(&page)?;
         let cursor = page.cursor.as_deref().map(str::parse).transpose()?;
         let mut from: Option<FoundCursor> = cursor;
-        let mut items = Vec::new();
+        let mut found = FoundItems::default();
         for _ in 0..SEARCHES_MAX {
             let rooms = self.rooms_from(actor, from).await?;
-            let asked = query.find(limit_items - items.len());
-            let pages = self.store.journal.find(&rooms, asked).await?;
-            for (asked, found) in rooms.iter().zip(pages) {
-                let room_left = limit_items - items.len();
-                let is_cut = found.more || found.entries.len() > room_left;
-                items.extend(found.entries.into_iter().take(room_left).map(Item::from));
-                if is_cut || items.len() == limit_items {
-                    let seen = items.last().filter(|item| item.room_id == asked.room);
+            let asked = query.find(limit_items - found.items.len());
+            for (asked, page) in self.find_in_sound(&rooms, asked, &mut found).await? {
+                let room_left = limit_items - found.items.len();
+                let is_cut = page.more || page.entries.len() > room_left;
+                let items = page.entries.into_iter().take(room_left);
+                found.items.extend(items.map(Item::from));
+                if is_cut || found.items.len() == limit_items {
+                    let seen = found.items.last();
+                    let seen = seen.filter(|item| item.room_id == asked.room);
                     let born = seen.map(|item| item.born).or(asked.beyond);
-                    let next = FoundCursor::new(asked.room, born).to_string();
-                    let next = Some(next);
-                    return Ok(FoundItems { items, next });
+                    found.next = Some(FoundCursor::new(asked.room, born).to_string());
+                    return Ok(found);
                 }
             }
             match rooms.last() {
                 Some(last) if rooms.len() == FIND_ROOMS_MAX => {
                     from = Some(FoundCursor::after(last.room));
                 }
-                _ => return Ok(FoundItems { items, next: None }),
+                _ => return Ok(found),
             }
         }
-        let next = from.map(|from| from.to_string());
-        Ok(FoundItems { items, next })
+        found.next = from.map(|from| from.to_string());
+        Ok(found)
+    }
+
+    /// A page of each of these rooms but the corrupt ones, which are noted: one of them must not hide the others.
+    async fn find_in_sound(
+        &self,
+        rooms: &[FindRoom],
+        query: FindQuery,
+        found: &mut FoundItems,
+    ) -> Result<Vec<(FindRoom, Page)>> {
+        let mut sound = rooms.to_vec();
+        loop {
+            match self.store.journal.find(&sound, query.clone()).await {
+                Ok(pages) => return Ok(sound.into_iter().zip(pages).collect()),
+                Err(JournalError::Corrupt { room, .. })
+                    if sound.iter().any(|asked| asked.room == room) =>
+                {
+                    sound.retain(|asked| asked.room != room);
+                    found.corrupt_rooms.push(room);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// The next rooms of the actor to look into, the one in which a page ended first. Who is a member is asked where that is

@@ -13,12 +13,24 @@ pub(super) fn said(op: &str, body: Option<String>, is_emptied: bool) -> Result<(
     }
 }
 
-/// Says which entry it is that cannot be read.
-pub(super) fn unreadable(room: RoomId, seq: Option<i64>, error: &JournalError) -> JournalError {
-    let seq = seq.map_or_else(|| "of unknown seq".to_owned(), |seq| seq.to_string());
-    unsound(format!(
-        "entry {seq} of room {room} cannot be read: {error}"
-    ))
+/// Says which entry it is that cannot be read. One that was sealed could be read when it was written.
+pub(super) fn unreadable(
+    room: RoomId,
+    seq: Option<i64>,
+    is_sealed: bool,
+    error: &JournalError,
+) -> JournalError {
+    let problem = match error {
+        JournalError::Unsound(problem) => problem.clone(),
+        other => other.to_string(),
+    };
+    match seq.map(seq_from) {
+        Some(Ok(seq)) if is_sealed => JournalError::Corrupt { room, seq, problem },
+        Some(Ok(seq)) => unsound(format!(
+            "entry {seq} of room {room} cannot be read: {problem}"
+        )),
+        _ => unsound(format!("an entry of room {room} cannot be read: {problem}")),
+    }
 }
 
 /// Seqs and epochs never come near the 63 bits the stores have for them.

@@ -80,7 +80,7 @@ impl MeasuredJournal {
             meter.duration.record(started.elapsed().as_secs_f64());
             if let Err(error) = &done {
                 meter.failures.increment(1);
-                let is_unsound = matches!(error, JournalError::Unsound(_));
+                let is_unsound = error.is_lasting();
                 meter.unsound.increment(u64::from(is_unsound));
             }
         }
@@ -130,6 +130,11 @@ impl Journal for MeasuredJournal {
     async fn find(&self, rooms: &[FindRoom], query: FindQuery) -> Result<Vec<Page>> {
         let work = self.journal.find(rooms, query);
         self.measure(Operation::Find, work).await
+    }
+
+    /// For operators' commands: no server asks, so nothing is measured.
+    async fn rooms(&self, beyond: Option<RoomId>, limit_rooms: usize) -> Result<Vec<RoomId>> {
+        self.journal.rooms(beyond, limit_rooms).await
     }
 
     async fn trim(&self, bounds: Trim) -> Result<u64> {

@@ -12,18 +12,26 @@
 //! * Readers tolerate two `current` entries of one item for a moment: the higher seq is the state.
 //! * Kinds and ops are text. An entry of an op that this release does not know is kept and read like any other; it
 //!   clears no older entry and is no state: it stays current beside its item's state until the next one.
-//! * An entry without a body was emptied, or is an error: [`JournalError::Unsound`], never a deletion.
+//! * An entry without a body was emptied, or is an error, never a deletion.
+//! * A changed bit is noticed by the read that meets it: an entry is kept with hashes of what it was (`seal.rs`), and a page of
+//!   `log` without one of its entries is no page. Both are [`JournalError::Corrupt`]. An entry of a release that wrote no
+//!   hashes is read as it is, and counted; one that cannot be read at all is [`JournalError::Unsound`].
 
+mod audit;
 mod encoding;
 mod gate;
 mod measured;
 mod mongo;
+mod quarantine;
+mod seal;
 mod sql;
 mod terms;
 
+pub use audit::{Audited, Finding, audit, audit_all};
 pub use gate::{Gate, OpenGate, STATEMENT_MAX};
 pub use measured::MeasuredJournal;
 pub use mongo::{MongoCondition, MongoJournal};
+pub use quarantine::QuarantiningJournal;
 pub use sql::SqlJournal;
 pub use terms::Terms;
 
@@ -183,6 +191,20 @@ pub enum JournalError {
     /// What is stored cannot be read back, or a setting is weaker than the promises need: trying again soon helps nobody.
     #[error("the journal is unsound: {0}")]
     Unsound(String),
+    /// What is stored is not what was written: the disk, or a hand, has changed it.
+    #[error("entry {seq} of room {room} is corrupt: {problem}")]
+    Corrupt {
+        room: RoomId,
+        seq: Seq,
+        problem: String,
+    },
+}
+
+impl JournalError {
+    /// Whether the same question asked again soon is answered alike: somebody has to mend what is stored.
+    pub const fn is_lasting(&self) -> bool {
+        matches!(self, Self::Unsound(_) | Self::Corrupt { .. })
+    }
 }
 
 pub type Result<T, E = JournalError> = std::result::Result<T, E>;
@@ -205,7 +227,7 @@ pub trait Journal: Send + Sync {
     async fn heads(&self, rooms: &[RoomId]) -> Result<Heads>;
 
     /// Every entry after a seq, ascending, emptied ones included (as deletions with a null body and
-    /// no op id). At least one entry if there is any, then until `limit_bytes` of bodies.
+    /// no op id). At least one entry if there is any, then until `limit_bytes` of bodies; none is left out.
     async fn log(&self, room: RoomId, after: Seq, limit_bytes: usize) -> Result<Page>;
 
     /// The newest entry of each item changed after a seq, tombstones included, ascending; bounded
@@ -229,6 +251,9 @@ pub trait Journal: Send + Sync {
         let only = pages.into_iter().next();
         only.ok_or_else(|| JournalError::Unavailable(anyhow!("a room was not looked into")))
     }
+
+    /// Up to so many rooms that have entries, by id, beyond one.
+    async fn rooms(&self, beyond: Option<RoomId>, limit_rooms: usize) -> Result<Vec<RoomId>>;
 
     /// Raises floors, then empties (body, op id, current) what is older than the bounds. Rows keep
     /// their (room, seq) for ever, so that no slot is given twice. Answers how many were emptied.
@@ -280,6 +305,22 @@ fn check_batch(room: RoomId, batch: &[Entry]) -> Result<()> {
     }
     let error = anyhow!("a batch holds consecutive entries of one room");
     Err(JournalError::Unavailable(error))
+}
+
+/// Slots are given without holes: an entry that is missing between others was lost.
+fn check_log(room: RoomId, after: Seq, page: Page) -> Result<Page> {
+    let mut expected = after.next();
+    for entry in &page.entries {
+        if entry.seq != expected {
+            return Err(JournalError::Corrupt {
+                room,
+                seq: expected,
+                problem: "it is missing".to_owned(),
+            });
+        }
+        expected = expected.next();
+    }
+    Ok(page)
 }
 
 /// A number that no journal had before: 62 random bits, never 0.

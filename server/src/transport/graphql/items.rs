@@ -62,11 +62,16 @@ impl ItemsQuery {
         let (app, actor) = caller(ctx).await?;
         let query = ItemQuery::parse(&kind, term, Direction::Newer)?;
         let page = PageQuery { limit, cursor };
-        let FoundItems { items, next } = app.find_items(&actor, query, page).await?;
+        let FoundItems {
+            items,
+            next,
+            corrupt_rooms,
+        } = app.find_items(&actor, query, page).await?;
         Ok(ItemPageNode {
             items: nodes(ctx, items).await,
             next,
             position: None,
+            corrupt_rooms,
         })
     }
 
@@ -242,6 +247,8 @@ pub(super) struct ItemPageNode {
     /// The room's position before the first page was read: follow the room after it to miss nothing. Absent for items of
     /// many rooms.
     position: Option<Position>,
+    /// Of items of many rooms: rooms that were left out, because what is stored of them is damaged.
+    corrupt_rooms: Vec<RoomId>,
 }
 
 impl ItemPageNode {
@@ -250,6 +257,7 @@ impl ItemPageNode {
             items: nodes(ctx, page.items).await,
             next: page.next,
             position: Some(page.position),
+            corrupt_rooms: Vec::new(),
         }
     }
 }

@@ -23,10 +23,12 @@ pub(super) async fn check(stores: Stores, golden: &Golden) {
     let world = stores.world().await;
     let age = golden.age();
     tables::load(&world, &golden.tables, age).await;
-    documents::load(&world, &golden.documents, age).await;
+    documents::load(&world, &golden.documents).await;
     world.sql.migrate().await.unwrap();
     check_tokens(&world, golden).await;
     check_logs(&journal(&world).await, &golden.told).await;
+    tables::age_journal(&world, age).await;
+    documents::age_journal(&world, age).await;
     check_bus(golden);
     if !golden.keys.is_empty() {
         keys::load(&world, &golden.keys, age).await;

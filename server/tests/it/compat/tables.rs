@@ -58,7 +58,10 @@ pub(super) async fn dump(world: &World) -> BTreeMap<String, Table> {
     tables
 }
 
-/// Into a database of the schema that the rows are of. All times are moved by `age`.
+/// The journal's rows, which are sealed with their times.
+const JOURNAL: &str = "journal";
+
+/// Into a database of the schema that the rows are of. All times but the journal's are moved by `age`.
 pub(super) async fn load(world: &World, tables: &BTreeMap<String, Table>, age: TimeDelta) {
     start_over(world, tables[MIGRATIONS].rows.len()).await;
     let mut waiting: Vec<_> = tables
@@ -69,6 +72,11 @@ pub(super) async fn load(world: &World, tables: &BTreeMap<String, Table>, age: T
     while !waiting.is_empty() {
         let (before, mut later, mut failure) = (waiting.len(), Vec::new(), String::new());
         for (name, table) in waiting {
+            let age = if *name == JOURNAL {
+                TimeDelta::zero()
+            } else {
+                age
+            };
             if let Err(error) = insert(world, name, table, age).await {
                 failure = format!("{name}: {error}");
                 later.push((name, table));
@@ -77,6 +85,15 @@ pub(super) async fn load(world: &World, tables: &BTreeMap<String, Table>, age: T
         assert!(later.len() < before, "{failure}");
         waiting = later;
     }
+}
+
+/// Moves the times of the journal's rows, too. Their seals no longer hold then, and are taken away.
+pub(super) async fn age_journal(world: &World, age: TimeDelta) {
+    let move_all = format!(
+        "UPDATE {JOURNAL} SET at_ms = at_ms + {}, salt = NULL, body_hash = NULL, row_hash = NULL",
+        age.num_milliseconds()
+    );
+    execute(world, &move_all).await.unwrap();
 }
 
 /// An empty database, migrated as far as the release had come.

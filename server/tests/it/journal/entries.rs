@@ -56,6 +56,8 @@ pub(super) fn emptied(entry: &Entry) -> Entry {
         op: Op::Delete,
         body: Body::null(),
         op_id: None,
+        request_hash: RequestHash([0; 32]),
+        asked_hash: None,
         terms: Terms::default(),
         current: false,
         ..entry.clone()

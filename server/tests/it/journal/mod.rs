@@ -1,6 +1,7 @@
 //! The contract of the journal, told once and held by each store: `SQLite`, `PostgreSQL`, `MongoDB`.
 
 mod entries;
+mod images;
 pub(crate) mod proxy;
 mod stores;
 mod writer;
@@ -26,6 +27,7 @@ macro_rules! on {
 }
 
 mod durability;
+mod faults;
 mod finding;
 mod gates;
 mod locks;

@@ -154,11 +154,21 @@ impl Store {
         rows.iter().map(row).collect()
     }
 
-    /// Takes an entry's body away behind the journal's back, as a disk may.
+    /// Takes an entry's body away behind the journal's back, and the seal that would tell: as an entry of a release that
+    /// wrote none.
     pub(crate) async fn lose_body(&self, room: RoomId, seq: Seq) {
-        let sql = "UPDATE journal SET body = NULL WHERE room = $1 AND seq = $2";
-        self.tamper(room, seq, sql, bson::doc! { "$unset": { "body": "" } })
+        let sql = "UPDATE journal SET body = NULL, salt = NULL, body_hash = NULL, row_hash = NULL
+            WHERE room = $1 AND seq = $2";
+        let fields = bson::doc! { "body": "", "salt": "", "bodyHash": "", "rowHash": "" };
+        self.tamper(room, seq, sql, bson::doc! { "$unset": fields })
             .await;
+    }
+
+    /// Takes the rows of terms away, all of them.
+    pub(crate) async fn forget_terms(&self) {
+        let sql = self.sql().await;
+        let forget = "DELETE FROM journal_terms";
+        sql.write.execute_unprepared(forget).await.unwrap();
     }
 
     /// Changes one entry behind the journal's back, by `sql` or, on MongoDB, by `update`.

@@ -1,9 +1,9 @@
 //! What lost its body is no deletion: its room alone is left alone, says so at once, and is not read over and over.
 
-use super::Foreign;
+use super::{Foreign, message};
 use crate::support::{Instance, World, code, eventually, new_board, on_each_database};
 use async_trait::async_trait;
-use roost_schema::{Epoch, ErrorCode, ItemId, OpId, RoomId, Seq, UserId};
+use roost_schema::{Direction, Epoch, ErrorCode, ItemId, OpId, PageQuery, RoomId, Seq, UserId};
 use roost_server::{
     app::Actor,
     live::{Live, LiveError, Place},
@@ -11,6 +11,7 @@ use roost_server::{
         Appended, Entry, FindQuery, FindRoom, Gate, Heads, Journal, Page, Result, Trim,
     },
 };
+use sea_orm::{ConnectionTrait, Statement};
 use std::{
     sync::{
         Arc,
@@ -25,11 +26,13 @@ on_each_database!(
     a_room_with_a_corrupt_entry_is_left_alone_and_comes_back,
     an_item_that_cannot_be_read_costs_only_its_own_writes,
     a_corrupt_room_is_not_looked_at_over_and_over,
+    a_changed_bit_is_delivered_to_nobody_and_stops_its_room_alone,
 );
 
-/// As a disk leaves it: the newest entry of its item, and no body.
+/// The newest entry of its item, without a body, and without the seal that would put the whole room into quarantine.
 async fn lose_body(world: &World, room: RoomId, seq: Seq) {
-    let lose = "UPDATE journal SET body = NULL WHERE room = $1 AND seq = $2";
+    let lose = "UPDATE journal SET body = NULL, salt = NULL, body_hash = NULL, row_hash = NULL
+        WHERE room = $1 AND seq = $2";
     let seq = i64::try_from(seq.0).unwrap();
     world
         .execute(lose, vec![room.as_uuid().into(), seq.into()])
@@ -58,10 +61,7 @@ async fn corrupt_membership(world: &World, actor: &Actor, room: RoomId) -> Seq {
 }
 
 async fn write(here: &Instance, actor: &Actor, room: RoomId) -> roost_server::app::Result<()> {
-    let sent = here
-        .app
-        .send_message(actor, room, super::message("hello"))
-        .await;
+    let sent = here.app.send_message(actor, room, message("hello")).await;
     sent.map(drop)
 }
 
@@ -104,12 +104,12 @@ async fn an_item_that_cannot_be_read_costs_only_its_own_writes(world: World) {
     let room = new_board(&here.app, &alice, "Plan").await.id;
     let lost = here
         .app
-        .send_message(&alice, room, super::message("lost"))
+        .send_message(&alice, room, message("lost"))
         .await
         .unwrap();
     let kept = here
         .app
-        .send_message(&alice, room, super::message("kept"))
+        .send_message(&alice, room, message("kept"))
         .await
         .unwrap();
     lose_body(&world, room, lost.seq).await;
@@ -130,6 +130,75 @@ async fn an_item_that_cannot_be_read_costs_only_its_own_writes(world: World) {
         ErrorCode::Internal
     );
     write(&fresh, &alice, room).await.unwrap();
+}
+
+/// Over a real server: who reads, who resumes and who writes there is refused, and a list of all rooms says which is left out.
+async fn a_changed_bit_is_delivered_to_nobody_and_stops_its_room_alone(world: World) {
+    let server = world.serve_one_with(&[]).await;
+    let alice = server.person("alice").await;
+    let (plan, other) = (alice.board("Plan").await.id, alice.board("Other").await.id);
+    let position = alice.list_events(plan, None).await.unwrap().position;
+    let sent = alice.send_message(plan, &message("hello")).await.unwrap();
+    alice.send_message(other, &message("hello")).await.unwrap();
+    mend(
+        &world,
+        plan,
+        sent.seq,
+        &body_of(&world, plan, sent.seq)
+            .await
+            .replace("hello", "hellp"),
+    )
+    .await;
+    let codes = [
+        code_of(
+            alice
+                .list_messages(plan, Direction::Newer, &PageQuery::default())
+                .await,
+        ),
+        code_of(alice.send_message(plan, &message("more")).await),
+        code_of(alice.list_events(plan, Some(position)).await),
+    ];
+    assert_eq!(codes, [ErrorCode::Corrupt; 3]);
+    let found = alice
+        .find_items("message", None, &PageQuery::default())
+        .await
+        .unwrap();
+    assert_eq!(found.corrupt_rooms, [plan]);
+    assert_eq!(
+        found
+            .items
+            .iter()
+            .map(|item| item.room_id)
+            .collect::<Vec<_>>(),
+        [other]
+    );
+    alice
+        .send_message(other, &message("goes on"))
+        .await
+        .unwrap();
+    mend(
+        &world,
+        plan,
+        sent.seq,
+        &body_of(&world, plan, sent.seq)
+            .await
+            .replace("hellp", "hello"),
+    )
+    .await;
+    eventually(async || alice.send_message(plan, &message("again")).await.is_ok()).await;
+    server.stop().await;
+}
+
+fn code_of<T: std::fmt::Debug>(answer: Result<T, roost_client::Error>) -> ErrorCode {
+    answer.unwrap_err().code().unwrap()
+}
+
+async fn body_of(world: &World, room: RoomId, seq: Seq) -> String {
+    let query = "SELECT body FROM journal WHERE room = $1 AND seq = $2";
+    let values = [room.as_uuid().into(), i64::try_from(seq.0).unwrap().into()];
+    let query = Statement::from_sql_and_values(world.sql.backend(), query, values);
+    let row = world.sql.read.query_one_raw(query).await.unwrap().unwrap();
+    row.try_get("", "body").unwrap()
 }
 
 async fn a_corrupt_room_is_not_looked_at_over_and_over(world: World) {
@@ -217,6 +286,10 @@ impl Journal for Counted {
 
     async fn find(&self, rooms: &[FindRoom], query: FindQuery) -> Result<Vec<Page>> {
         self.read().find(rooms, query).await
+    }
+
+    async fn rooms(&self, beyond: Option<RoomId>, limit_rooms: usize) -> Result<Vec<RoomId>> {
+        self.journal.rooms(beyond, limit_rooms).await
     }
 
     async fn trim(&self, bounds: Trim) -> Result<u64> {

@@ -223,6 +223,10 @@ impl Journal for Held {
         self.journal.find(rooms, query).await
     }
 
+    async fn rooms(&self, beyond: Option<RoomId>, limit_rooms: usize) -> Result<Vec<RoomId>> {
+        self.journal.rooms(beyond, limit_rooms).await
+    }
+
     async fn trim(&self, bounds: Trim) -> Result<u64> {
         self.journal.trim(bounds).await
     }

@@ -3,6 +3,7 @@
 use crate::store::journal::{
     Entry, RequestHash, Result, Terms,
     encoding::{said, seq_from, signed, unreadable, unsound},
+    seal::{Content, KeptSeal, Row, Seal},
 };
 use bson::{Binary, Bson, Document, doc, spec::BinarySubtype};
 use chrono::DateTime;
@@ -34,6 +35,10 @@ pub(super) fn document(entry: &Entry) -> Document {
         "current": true,
         "body": entry.body.as_str(),
     };
+    let seal = Seal::of(entry);
+    document.insert("salt", generic(seal.salt.to_vec()));
+    document.insert("bodyHash", generic(seal.body_hash.to_vec()));
+    document.insert("rowHash", generic(seal.row_hash.to_vec()));
     if let Some(asked) = entry.asked_hash {
         document.insert("asked", generic(asked.0.to_vec()));
     }
@@ -54,47 +59,95 @@ pub(super) fn operation(actor: UserId, op_id: &OpId) -> String {
     format!("{actor}{OPERATION_SEPARATOR}{op_id}")
 }
 
-fn op_id_of(operation: &str) -> Option<OpId> {
+fn op_id_of(operation: &str) -> Option<&str> {
     let (_, op_id) = operation.split_once(OPERATION_SEPARATOR)?;
-    Some(OpId::from_kept(op_id.to_owned()))
+    Some(op_id)
 }
 
-fn generic(bytes: Vec<u8>) -> Binary {
+pub(super) fn generic(bytes: Vec<u8>) -> Binary {
     let subtype = BinarySubtype::Generic;
     Binary { subtype, bytes }
 }
 
 /// Reads a document. A kind or an op of another release is carried.
 pub(super) fn entry(room: RoomId, document: &Document) -> Result<Entry> {
-    read(room, document).map_err(|error| unreadable(room, document.get_i64("seq").ok(), &error))
+    let seal = seal(document);
+    let is_sealed = !seal.is_absent();
+    let read = read(room, document, &seal);
+    read.map_err(|error| unreadable(room, document.get_i64("seq").ok(), is_sealed, &error))
 }
 
-fn read(room: RoomId, document: &Document) -> Result<Entry> {
-    let seq = |field| seq_from(document.get_i64(field).map_err(unsound)?);
+fn seal(document: &Document) -> KeptSeal {
+    let bytes = |field| document.get_binary_generic(field).ok().cloned();
+    KeptSeal {
+        salt: bytes("salt"),
+        body_hash: bytes("bodyHash"),
+        row_hash: bytes("rowHash"),
+    }
+}
+
+fn read(room: RoomId, document: &Document, seal: &KeptSeal) -> Result<Entry> {
+    let number = |field| document.get_i64(field).map_err(unsound);
     let text = |field| document.get_str(field).map_err(unsound);
-    let body = document.get_str("body").ok().map(str::to_owned);
+    let body = document.get_str("body").ok();
     let hash = document.get_binary_generic("hash").map_err(unsound)?;
     let asked = document.get_binary_generic("asked").ok();
-    let op_id = document.get_str("operation").ok().and_then(op_id_of);
+    let operation = document.get_str("operation").ok();
+    let op_id = operation.and_then(op_id_of);
+    let terms = terms(document)?;
+    let stored = Row {
+        room,
+        seq: number("seq")?,
+        item: uuid_from(document, "item")?,
+        kind: text("kind")?,
+        op: text("op")?,
+        actor: uuid_from(document, "actor")?,
+        at_ms: number("at")?,
+        born: number("born")?,
+    };
+    let content = body.map(|body| Content {
+        body,
+        op_id: op_id.as_deref(),
+        request_hash: hash,
+        asked_hash: asked.map(Vec::as_slice),
+        terms: &terms,
+    });
+    seal.check(&stored, content.as_ref()).map_err(unsound)?;
+    check_keys(&stored, document, operation)?;
     let current = document.get_bool("current").map_err(unsound)?;
-    let (op, body) = said(text("op")?, body, !current && op_id.is_none())?;
+    let is_emptied = !current && op_id.is_none();
+    let (op, body) = said(stored.op, body.map(str::to_owned), is_emptied)?;
     Ok(Entry {
         room,
-        seq: seq("seq")?,
-        item: ItemId::from_uuid(uuid_from(document, "item")?),
-        kind: Kind::from(text("kind")?),
+        seq: seq_from(stored.seq)?,
+        item: ItemId::from_uuid(stored.item),
+        kind: Kind::from(stored.kind),
         op,
         body,
-        actor: UserId::from_uuid(uuid_from(document, "actor")?),
-        op_id,
+        actor: UserId::from_uuid(stored.actor),
+        op_id: op_id.map(|op_id| OpId::from_kept(op_id.to_owned())),
         request_hash: request_hash(hash)?,
         asked_hash: asked.map(|bytes| request_hash(bytes)).transpose()?,
-        at: DateTime::from_timestamp_millis(document.get_i64("at").map_err(unsound)?)
+        at: DateTime::from_timestamp_millis(stored.at_ms)
             .ok_or_else(|| unsound("a time is out of range"))?,
-        born: seq("born")?,
-        terms: terms(document)?,
+        born: seq_from(stored.born)?,
+        terms,
         current,
     })
+}
+
+/// What is stored twice, because an index needs it in one field, says the same twice.
+fn check_keys(stored: &Row, document: &Document, operation: Option<&str>) -> Result<()> {
+    let actor = UserId::from_uuid(stored.actor).to_string();
+    let is_actor = operation
+        .and_then(|operation| operation.split_once(OPERATION_SEPARATOR))
+        .is_none_or(|(by, _)| by == actor);
+    let is_slot =
+        document.get("_id") == Some(&Bson::Binary(slot(stored.room, seq_from(stored.seq)?)));
+    if is_actor && is_slot {
+        return Ok(());
+    }
+    Err(unsound("its keys are not those of its fields"))
 }
 
 fn terms(document: &Document) -> Result<Terms> {

@@ -259,6 +259,11 @@ impl Journal for MongoJournal {
         Ok(pages)
     }
 
+    async fn rooms(&self, beyond: Option<RoomId>, limit_rooms: usize) -> Result<Vec<RoomId>> {
+        let _turn = self.turn().await?;
+        page::rooms(self, beyond, limit_rooms).await
+    }
+
     async fn trim(&self, bounds: Trim) -> Result<u64> {
         let _turn = self.turn().await?;
         Ok(trim::tombstones(self, bounds).await? + trim::superseded(self, bounds).await?)

@@ -6,7 +6,7 @@ use super::{
     unavailable, within_deadline,
 };
 use crate::store::journal::{
-    Entry, FindQuery, FindRoom, PAGE_ENTRIES_MAX, Page, Result, encoding::signed,
+    Entry, FindQuery, FindRoom, PAGE_ENTRIES_MAX, Page, Result, check_log, encoding::signed,
 };
 use bson::{Document, doc};
 use futures::TryStreamExt;
@@ -31,7 +31,8 @@ pub(super) async fn log(
         "seq": { "$gt": signed(after.0), "$lte": signed(last) },
     };
     let cut = Cut::by_bytes(limit_bytes);
-    page(journal, room, filter, cut, |_| true).await
+    let page = page(journal, room, filter, cut, |_| true).await?;
+    check_log(room, after, page)
 }
 
 /// Of two current entries of an item the higher seq is its state, also when it lies beyond the page: whatever cleared
@@ -205,17 +206,21 @@ async fn page(
         .await
         .map_err(unavailable)?
     {
-        let entry = document::entry(room, &document)?;
-        if !is_wanted(&entry) {
-            continue;
+        let with_this = bytes.saturating_add(size_bytes(&document));
+        let is_full = with_this > cut.limit_bytes || entries.len() >= cut.limit_entries;
+        let is_last = is_full && !entries.is_empty();
+        match document::entry(room, &document) {
+            Ok(entry) if !is_wanted(&entry) => {}
+            // An entry of the next page is not read here, whatever it is.
+            _ if is_last => {
+                let more = true;
+                return Ok(Page { entries, more });
+            }
+            entry => {
+                entries.push(entry?);
+                bytes = with_this;
+            }
         }
-        bytes = bytes.saturating_add(size_bytes(&document));
-        let is_full = bytes > cut.limit_bytes || entries.len() >= cut.limit_entries;
-        if is_full && !entries.is_empty() {
-            let more = true;
-            return Ok(Page { entries, more });
-        }
-        entries.push(entry);
     }
     let more = false;
     Ok(Page { entries, more })
@@ -259,6 +264,30 @@ pub(super) async fn operations(
         entries.extend(all(journal, room, filter).await?);
     }
     Ok(entries)
+}
+
+/// One look at the index by (room, seq) for each room, however many entries it has.
+pub(super) async fn rooms(
+    journal: &MongoJournal,
+    mut beyond: Option<RoomId>,
+    limit_rooms: usize,
+) -> Result<Vec<RoomId>> {
+    let mut rooms = Vec::new();
+    while rooms.len() < limit_rooms {
+        let filter = beyond.map(|room| doc! { "room": { "$gt": uuid(room.as_uuid()) } });
+        let next = async {
+            let next = journal.entries.find_one(filter.unwrap_or_default());
+            let next = next.sort(doc! { "room": 1, "seq": 1 });
+            next.projection(doc! { "_id": 0, "room": 1 }).await
+        };
+        let Some(next) = within_deadline(next).await.map_err(unavailable)? else {
+            break;
+        };
+        let room = RoomId::from_uuid(document::uuid_from(&next, "room")?);
+        rooms.push(room);
+        beyond = Some(room);
+    }
+    Ok(rooms)
 }
 
 async fn all(journal: &MongoJournal, room: RoomId, filter: Document) -> Result<Vec<Entry>> {

@@ -4,6 +4,7 @@ use super::{MongoJournal, append, document, document::uuid, unavailable, within_
 use crate::store::journal::{
     Result, Trim,
     encoding::{seq_from, signed, unsound},
+    seal::NO_REQUEST,
 };
 use bson::{Bson, Document, doc};
 use futures::TryStreamExt;
@@ -97,8 +98,10 @@ async fn empty(journal: &MongoJournal, found: &[Document]) -> Result<u64> {
     let filter = doc! { "_id": { "$in": Bson::Array(ids) } };
     // The seq stands for an absent operation.
     let change = vec![
-        doc! { "$set": { "current": false, "operation": "$seq" } },
-        doc! { "$unset": ["body", "terms"] },
+        doc! { "$set": {
+            "current": false, "operation": "$seq", "hash": document::generic(NO_REQUEST.0.to_vec()),
+        } },
+        doc! { "$unset": ["body", "terms", "asked", "salt"] },
     ];
     let emptied = within_deadline(async { journal.entries.update_many(filter, change).await })
         .await

@@ -210,6 +210,10 @@ impl Journal for SqlJournal {
         }
     }
 
+    async fn rooms(&self, beyond: Option<RoomId>, limit_rooms: usize) -> Result<Vec<RoomId>> {
+        page::rooms(self, beyond, limit_rooms).await
+    }
+
     async fn trim(&self, bounds: Trim) -> Result<u64> {
         Ok(trim::tombstones(self, bounds).await? + trim::superseded(self, bounds).await?)
     }

@@ -6,9 +6,10 @@ use super::{
     postgres, row,
     row::{COLUMNS, seq_value, size_value},
 };
-use crate::store::journal::{Entry, PAGE_ENTRIES_MAX, Page, Result};
+use crate::store::journal::{Entry, PAGE_ENTRIES_MAX, Page, Result, check_log};
 use roost_schema::{ItemId, OpId, RoomId, Seq, UserId};
 use sea_orm::{QueryResult, Value};
+use uuid::Uuid;
 
 /// An entry that says how its item is: one of an op that this release does not know does not.
 macro_rules! sets_state {
@@ -68,7 +69,8 @@ pub(super) async fn log(
 ) -> Result<Page> {
     let cut = Cut::by_bytes(limit_bytes);
     let selection = Selection::entries("j.seq > $3", vec![seq_value(after)]);
-    page(journal, room, selection, &cut).await
+    let page = page(journal, room, selection, &cut).await?;
+    check_log(room, after, page)
 }
 
 pub(super) async fn changes(
@@ -245,6 +247,26 @@ pub(super) async fn operations(
         }
     }
     Ok(entries)
+}
+
+/// One step of the index by (room, seq) for each room, however many entries it has.
+pub(super) async fn rooms(
+    journal: &SqlJournal,
+    beyond: Option<RoomId>,
+    limit_rooms: usize,
+) -> Result<Vec<RoomId>> {
+    let text = "WITH RECURSIVE found (room, place) AS (
+            SELECT (SELECT room FROM journal WHERE room > $1 ORDER BY room LIMIT 1), 1
+            UNION ALL
+            SELECT (SELECT j.room FROM journal AS j WHERE j.room > found.room ORDER BY j.room LIMIT 1), place + 1
+            FROM found WHERE found.room IS NOT NULL AND place < $2
+        )
+        SELECT room FROM found WHERE room IS NOT NULL";
+    let beyond = beyond.map_or(Uuid::nil(), |room| room.as_uuid());
+    let values = vec![beyond.into(), size_value(limit_rooms)];
+    let rows = journal.query(text.to_owned(), values).await?;
+    let room = |row: &QueryResult| row::get(row, "room").map(RoomId::from_uuid);
+    rows.iter().map(room).collect()
 }
 
 fn entries_of(room: RoomId, rows: &[QueryResult]) -> Result<Vec<Entry>> {

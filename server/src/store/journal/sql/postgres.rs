@@ -17,7 +17,10 @@ use super::{
 use crate::store::{
     journal::{
         Appended, Entry, FindQuery, FindRoom, Gate, JournalError, Page, Result, Stop,
-        encoding::signed, gate, share_bytes,
+        encoding::signed,
+        gate,
+        seal::{HASH_BYTES, Seal},
+        share_bytes,
     },
     postgres::STATEMENT_LONGEST,
     sql::{is_dead, on_living_connection},
@@ -47,10 +50,11 @@ use uuid::Uuid;
 const APPEND: &str = "\
     WITH written AS (
         INSERT INTO journal (room, seq, item, kind, op, actor, op_id, request_hash, at_ms, born,
-            is_current, size_bytes, body, asked_hash, terms)
+            is_current, size_bytes, body, asked_hash, terms, salt, body_hash, row_hash)
         SELECT $1, batch.* FROM unnest($3::bigint[], $4::uuid[], $5::text[], $6::text[],
             $7::uuid[], $8::text[], $9::bytea[], $10::bigint[], $11::bigint[], $12::boolean[],
-            $13::bigint[], $14::text[], $15::bytea[], $16::text[]) AS batch
+            $13::bigint[], $14::text[], $15::bytea[], $16::text[], $17::bytea[], $18::bytea[],
+            $19::bytea[]) AS batch
         WHERE COALESCE((SELECT slot.seq FROM journal AS slot
             WHERE slot.room = $1 AND slot.seq <= $2 ORDER BY slot.seq DESC LIMIT 1), 0) = $2
         RETURNING item, seq, kind, born, op, is_current, terms
@@ -145,6 +149,11 @@ fn inserting(
     let hash = |entry: &Entry| entry.request_hash.0.to_vec();
     let asked = |entry: &Entry| entry.asked_hash.map(|hash| hash.0.to_vec());
     let terms = |entry: &Entry| entry.terms.to_text();
+    let seals: Vec<_> = batch.iter().map(Seal::of).collect();
+    let sealed = |of: fn(&Seal) -> [u8; HASH_BYTES]| {
+        let column = seals.iter().map(|seal| of(seal).to_vec());
+        column.collect::<Vec<_>>()
+    };
     let size = |entry: &Entry| i64::try_from(entry.body.as_str().len()).unwrap_or(i64::MAX);
     sqlx::query_scalar(APPEND)
         .bind(room.as_uuid())
@@ -163,6 +172,9 @@ fn inserting(
         .bind(texts(|entry| entry.body.as_str().to_owned()))
         .bind(batch.iter().map(asked).collect::<Vec<_>>())
         .bind(batch.iter().map(terms).collect::<Vec<_>>())
+        .bind(sealed(|seal| seal.salt))
+        .bind(sealed(|seal| seal.body_hash))
+        .bind(sealed(|seal| seal.row_hash))
 }
 
 fn counted(inserted: i64, batch: &[Entry]) -> Result<Appended> {

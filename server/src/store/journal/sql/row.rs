@@ -3,22 +3,34 @@
 use crate::store::journal::{
     Entry, RequestHash, Result, Terms,
     encoding::{said, seq_from, signed, unreadable, unsound},
+    seal::{Content, KeptSeal, Row, Seal},
 };
 use chrono::DateTime;
 use roost_schema::{ItemId, Kind, OpId, RoomId, Seq, UserId};
 use sea_orm::{DbErr, QueryResult, Value};
-use uuid::Uuid;
 
 /// The columns `entry` reads, qualified by the journal's alias `j`.
 pub(super) const COLUMNS: &str = "j.seq, j.item, j.kind, j.op, j.actor, j.op_id, j.request_hash, \
-                                  j.asked_hash, j.at_ms, j.born, j.is_current, j.body, j.terms";
+                                  j.asked_hash, j.at_ms, j.born, j.is_current, j.size_bytes, j.body, j.terms, \
+                                  j.salt, j.body_hash, j.row_hash";
 
 /// Reads a row of [`COLUMNS`]. A kind or an op of another release is carried.
 pub(super) fn entry(room: RoomId, row: &QueryResult) -> Result<Entry> {
-    read(room, row).map_err(|error| unreadable(room, get(row, "seq").ok(), &error))
+    let seal = seal(row);
+    let is_sealed = seal.as_ref().is_ok_and(|seal| !seal.is_absent());
+    seal.and_then(|seal| read(room, row, &seal))
+        .map_err(|error| unreadable(room, get(row, "seq").ok(), is_sealed, &error))
 }
 
-fn read(room: RoomId, row: &QueryResult) -> Result<Entry> {
+fn seal(row: &QueryResult) -> Result<KeptSeal> {
+    Ok(KeptSeal {
+        salt: get(row, "salt")?,
+        body_hash: get(row, "body_hash")?,
+        row_hash: get(row, "row_hash")?,
+    })
+}
+
+fn read(room: RoomId, row: &QueryResult, seal: &KeptSeal) -> Result<Entry> {
     let kind: String = get(row, "kind")?;
     let op: String = get(row, "op")?;
     let op_id: Option<String> = get(row, "op_id")?;
@@ -26,28 +38,57 @@ fn read(room: RoomId, row: &QueryResult) -> Result<Entry> {
     let asked: Option<Vec<u8>> = get(row, "asked_hash")?;
     let body: Option<String> = get(row, "body")?;
     let terms: Option<String> = get(row, "terms")?;
+    let terms = terms.map_or(Ok(Terms::default()), |text| Terms::from_text(&text));
+    let terms = terms.map_err(unsound)?;
+    let stored = Row {
+        room,
+        seq: get(row, "seq")?,
+        item: get(row, "item")?,
+        kind: &kind,
+        op: &op,
+        actor: get(row, "actor")?,
+        at_ms: get(row, "at_ms")?,
+        born: get(row, "born")?,
+    };
+    let content = body.as_deref().map(|body| Content {
+        body,
+        op_id: op_id.as_deref(),
+        request_hash: &hash,
+        asked_hash: asked.as_deref(),
+        terms: &terms,
+    });
+    seal.check(&stored, content.as_ref()).map_err(unsound)?;
+    check_size(seal, get(row, "size_bytes")?, body.as_deref())?;
     let current: bool = get(row, "is_current")?;
-    let (op, body) = said(&op, body, !current && op_id.is_none())?;
+    let is_emptied = !current && op_id.is_none();
+    let (said_op, said_body) = said(&op, body, is_emptied)?;
     Ok(Entry {
         room,
-        seq: seq_from(get(row, "seq")?)?,
-        item: ItemId::from_uuid(get::<Uuid>(row, "item")?),
+        seq: seq_from(stored.seq)?,
+        item: ItemId::from_uuid(stored.item),
         kind: Kind::from(kind.as_str()),
-        op,
-        body,
-        actor: UserId::from_uuid(get::<Uuid>(row, "actor")?),
+        op: said_op,
+        body: said_body,
+        actor: UserId::from_uuid(stored.actor),
         op_id: op_id.map(OpId::from_kept),
         request_hash: request_hash(hash)?,
         asked_hash: asked.map(request_hash).transpose()?,
-        at: DateTime::from_timestamp_millis(get(row, "at_ms")?)
+        at: DateTime::from_timestamp_millis(stored.at_ms)
             .ok_or_else(|| unsound("a time is out of range"))?,
-        born: seq_from(get(row, "born")?)?,
-        terms: match terms {
-            Some(text) => Terms::from_text(&text).map_err(unsound)?,
-            None => Terms::default(),
-        },
+        born: seq_from(stored.born)?,
+        terms,
         current,
     })
+}
+
+/// Pages are cut by the sizes that are stored beside the bodies.
+fn check_size(seal: &KeptSeal, size_bytes: i64, body: Option<&str>) -> Result<()> {
+    match body {
+        Some(body) if !seal.is_absent() && usize::try_from(size_bytes) != Ok(body.len()) => {
+            Err(unsound("its size is not that of its body"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn request_hash(bytes: Vec<u8>) -> Result<RequestHash> {
@@ -59,8 +100,9 @@ fn request_hash(bytes: Vec<u8>) -> Result<RequestHash> {
 
 /// The values of one entry, in the order `append::write` names the columns; `is_current` comes last
 /// there, and is not among them.
-pub(super) fn values(entry: &Entry) -> [Value; 13] {
+pub(super) fn values(entry: &Entry) -> [Value; 16] {
     let body = entry.body.as_str();
+    let seal = Seal::of(entry);
     [
         seq_value(entry.seq),
         entry.item.as_uuid().into(),
@@ -75,6 +117,9 @@ pub(super) fn values(entry: &Entry) -> [Value; 13] {
         size_value(body.len()),
         body.into(),
         entry.terms.to_text().into(),
+        seal.salt.to_vec().into(),
+        seal.body_hash.to_vec().into(),
+        seal.row_hash.to_vec().into(),
     ]
 }
 

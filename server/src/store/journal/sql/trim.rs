@@ -1,13 +1,17 @@
 //! Emptying old entries. Their rows stay for ever: a slot that was freed could be given twice.
 
 use super::{SqlJournal, append, commit, row, row::seq_value, within_deadline};
-use crate::store::journal::{JournalError, Result, Trim};
+use crate::store::journal::{JournalError, Result, Trim, seal::NO_REQUEST};
 use roost_schema::{ItemId, RoomId, Seq};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Statement, Value};
 use std::collections::BTreeMap;
 
 /// Rows emptied in one transaction, so that writers never wait long.
 const STEP_ROWS: usize = 500;
+
+/// What an emptied entry has no more; $1 is [`no_request`].
+const EMPTY: &str = "body = NULL, op_id = NULL, size_bytes = 0, terms = NULL, salt = NULL, \
+                     request_hash = $1, asked_hash = NULL";
 
 /// The tombstones of one step, by room.
 type Tombstones = BTreeMap<RoomId, Vec<(ItemId, Seq)>>;
@@ -36,20 +40,26 @@ pub(super) async fn superseded(journal: &SqlJournal, bounds: Trim) -> Result<u64
         None => ("((room, seq) IN ", "room, seq"),
     };
     let text = format!(
-        "UPDATE journal SET body = NULL, op_id = NULL, size_bytes = 0, terms = NULL WHERE {rows}(
+        "UPDATE journal SET {EMPTY} WHERE {rows}(
             SELECT {found} FROM journal
-            WHERE NOT is_current AND body IS NOT NULL AND at_ms < $1
+            WHERE NOT is_current AND body IS NOT NULL AND at_ms < $2
             ORDER BY at_ms LIMIT {STEP_ROWS}))"
     );
     let mut emptied = 0;
     loop {
         let before_ms = bounds.superseded_before.timestamp_millis();
-        let changed = journal.execute(&text, vec![before_ms.into()]).await?;
+        let changed = journal
+            .execute(&text, vec![no_request(), before_ms.into()])
+            .await?;
         emptied += changed;
         if changed < STEP_ROWS as u64 {
             return Ok(emptied);
         }
     }
+}
+
+fn no_request() -> Value {
+    NO_REQUEST.0.to_vec().into()
 }
 
 /// Answers how many tombstones were found, and how many of them were still there to be emptied.
@@ -103,13 +113,10 @@ async fn empty(
     room: RoomId,
     tombstones: &[(ItemId, Seq)],
 ) -> Result<u64, DbErr> {
-    let mut text = "UPDATE journal
-        SET body = NULL, op_id = NULL, size_bytes = 0, terms = NULL, is_current = FALSE
-        FROM (VALUES "
-        .to_owned();
-    append::push_tuples(&mut text, 2, tombstones.len(), 1);
-    text += ") AS old WHERE journal.room = $1 AND journal.seq = old.column1 AND journal.is_current";
-    let mut values: Vec<Value> = vec![room.as_uuid().into()];
+    let mut text = format!("UPDATE journal SET {EMPTY}, is_current = FALSE FROM (VALUES ");
+    append::push_tuples(&mut text, 3, tombstones.len(), 1);
+    text += ") AS old WHERE journal.room = $2 AND journal.seq = old.column1 AND journal.is_current";
+    let mut values: Vec<Value> = vec![no_request(), room.as_uuid().into()];
     values.extend(tombstones.iter().map(|(_, seq)| row::seq_value(*seq)));
     append::execute(transaction, text, values).await
 }

@@ -194,5 +194,10 @@ fn same(error: &JournalError) -> JournalError {
         JournalError::Unavailable(cause) => JournalError::Unavailable(anyhow!("{cause:#}")),
         JournalError::OutcomeUnknown(cause) => JournalError::OutcomeUnknown(anyhow!("{cause:#}")),
         JournalError::Unsound(why) => JournalError::Unsound(why.clone()),
+        JournalError::Corrupt { room, seq, problem } => JournalError::Corrupt {
+            room: *room,
+            seq: *seq,
+            problem: problem.clone(),
+        },
     }
 }

@@ -1,0 +1,242 @@
+//! Looks through whole rooms for what no single read can notice: an entry that is missing below the head, a newest entry that
+//! is not marked as such, an operation or a term that its index does not find.
+//!
+//! It reads everything, and keeps of each item of one room at a time where it stands. It may run beside servers.
+
+use super::{Entry, FindQuery, FindRoom, Journal, JournalError, Result, seal};
+use roost_schema::{Direction, ItemId, Op, OpId, RoomId, Seq, UserId};
+use std::collections::HashMap;
+
+/// Bytes of bodies read at once.
+const PAGE_BYTES: usize = 1_024 * 1_024;
+/// Entries read one by one around one that cannot be read.
+const SINGLE_READS: u32 = 1_024;
+/// Rooms listed at once.
+const ROOMS_AT_ONCE: usize = 100;
+
+/// Something stored that is not as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub room: RoomId,
+    pub seq: Seq,
+    pub problem: String,
+}
+
+/// What was looked through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Audited {
+    pub rooms: u64,
+    pub entries: u64,
+    /// Entries of a release that kept no hashes: a changed bit in them is not noticed.
+    pub unsealed: u64,
+    /// Older entries of an item that are still marked current; readers pass over them.
+    pub left_current: u64,
+}
+
+/// Looks through every room.
+pub async fn audit_all(journal: &dyn Journal, mut found: impl FnMut(Finding)) -> Result<Audited> {
+    let mut audited = Audited::default();
+    let mut after = None;
+    loop {
+        let rooms = journal.rooms(after, ROOMS_AT_ONCE).await?;
+        for room in &rooms {
+            audited.add(audit(journal, *room, &mut found).await?);
+        }
+        if rooms.len() < ROOMS_AT_ONCE {
+            return Ok(audited);
+        }
+        after = rooms.last().copied();
+    }
+}
+
+/// Looks through one room.
+pub async fn audit(
+    journal: &dyn Journal,
+    room: RoomId,
+    found: impl FnMut(Finding),
+) -> Result<Audited> {
+    let unsealed_before = seal::unsealed_read();
+    let mut walk = Walk {
+        journal,
+        room,
+        found,
+        items: HashMap::new(),
+        audited: Audited {
+            rooms: 1,
+            ..Audited::default()
+        },
+    };
+    walk.entries().await?;
+    walk.newest().await?;
+    walk.audited.unsealed = seal::unsealed_read() - unsealed_before;
+    Ok(walk.audited)
+}
+
+impl Audited {
+    /// With what was looked through beside it.
+    pub fn add(&mut self, room: Self) {
+        self.rooms += room.rooms;
+        self.entries += room.entries;
+        self.unsealed += room.unsealed;
+        self.left_current += room.left_current;
+    }
+}
+
+struct Walk<'a, Found> {
+    journal: &'a dyn Journal,
+    room: RoomId,
+    found: Found,
+    /// The newest state of each item.
+    items: HashMap<ItemId, Entry>,
+    audited: Audited,
+}
+
+impl<Found: FnMut(Finding)> Walk<'_, Found> {
+    /// Reads every entry, page by page; around one that cannot be read, one by one.
+    async fn entries(&mut self) -> Result<()> {
+        let (mut after, mut singles) = (Seq::ZERO, 0_u32);
+        loop {
+            let limit_bytes = if singles == 0 { PAGE_BYTES } else { 0 };
+            singles = singles.saturating_sub(1);
+            match self.journal.log(self.room, after, limit_bytes).await {
+                Ok(page) => {
+                    self.check_operations(&page.entries).await?;
+                    after = page.entries.last().map_or(after, |entry| entry.seq);
+                    for entry in page.entries {
+                        self.follow(entry);
+                    }
+                    if !page.more {
+                        return self.check_head(after).await;
+                    }
+                }
+                Err(error) if error.is_lasting() && limit_bytes > 0 => singles = SINGLE_READS,
+                Err(error) if error.is_lasting() => {
+                    // Emptied entries, which take no bytes, may have been read before it.
+                    after = match &error {
+                        JournalError::Corrupt { seq, .. } => *seq,
+                        _ => after.next(),
+                    };
+                    self.report(after, problem(error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn follow(&mut self, mut entry: Entry) {
+        self.audited.entries += 1;
+        if !entry.op.sets_state() {
+            return;
+        }
+        // Only what is asked of it later is kept.
+        entry.body = roost_schema::Body::null();
+        if let Some(older) = self.items.insert(entry.item, entry) {
+            self.audited.left_current += u64::from(older.current);
+        }
+    }
+
+    /// An operation that is not found would be done again by its retry.
+    async fn check_operations(&mut self, entries: &[Entry]) -> Result<()> {
+        let with_id = |entry: &Entry| Some(((entry.actor, entry.op_id.clone()?), entry.seq));
+        let made: HashMap<(UserId, OpId), Seq> = entries.iter().filter_map(with_id).collect();
+        if made.is_empty() {
+            return Ok(());
+        }
+        let asked: Vec<_> = made.keys().cloned().collect();
+        let found = self.journal.operations(self.room, &asked).await;
+        let Some(found) = unless_reported(found)? else {
+            return Ok(());
+        };
+        let found: HashMap<_, _> = found.iter().filter_map(with_id).collect();
+        for (operation, seq) in made {
+            if found.get(&operation) != Some(&seq) {
+                self.report(seq, "it is not found by its operation id".to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    async fn check_head(&mut self, last: Seq) -> Result<()> {
+        let heads = self.journal.heads(&[self.room]).await?;
+        let stands = heads.rooms.get(&self.room).copied().unwrap_or_default();
+        if stands.head < last {
+            self.report(last, format!("the head is said to be {}", stands.head));
+        }
+        if stands.floor > stands.head {
+            self.report(
+                last,
+                format!("the floor {} is above the head", stands.floor),
+            );
+        }
+        Ok(())
+    }
+
+    /// What readers are shown is the newest entry of each item, by its flag and by its terms.
+    async fn newest(&mut self) -> Result<()> {
+        for entry in std::mem::take(&mut self.items).into_values() {
+            let is_emptied = entry.op_id.is_none() && entry.op == Op::Delete;
+            let checked = if !entry.current && !is_emptied {
+                let problem = "it is the newest of its item and not marked current";
+                self.report_unless_changed(&entry, problem).await
+            } else {
+                self.check_terms(&entry).await
+            };
+            unless_reported(checked)?;
+        }
+        Ok(())
+    }
+
+    async fn check_terms(&mut self, entry: &Entry) -> Result<()> {
+        if entry.op != Op::Put {
+            return Ok(());
+        }
+        let beyond = Seq(entry.born.0.saturating_sub(1));
+        for term in entry.terms.iter() {
+            let asked = FindRoom {
+                room: self.room,
+                beyond: Some(beyond),
+            };
+            let query = FindQuery {
+                kind: entry.kind.clone(),
+                term: Some(term.clone()),
+                direction: Direction::Newer,
+                limit_items: 1,
+            };
+            let found = self.journal.find_in(asked, query).await?;
+            if found.entries.first().map(|found| found.item) != Some(entry.item) {
+                let problem = format!("it is not found by its term {}", term.as_str());
+                self.report_unless_changed(entry, &problem).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A writer may have changed the item since it was read.
+    async fn report_unless_changed(&mut self, entry: &Entry, problem: &str) -> Result<()> {
+        let newest = self.journal.items(self.room, &[entry.item]).await?;
+        if newest.iter().all(|newest| newest.seq <= entry.seq) {
+            self.report(entry.seq, problem.to_owned());
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, seq: Seq, problem: String) {
+        let room = self.room;
+        (self.found)(Finding { room, seq, problem });
+    }
+}
+
+/// What cannot be read is met by the walk over all entries, and reported there.
+fn unless_reported<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Err(error) if error.is_lasting() => Ok(None),
+        read => read.map(Some),
+    }
+}
+
+fn problem(error: JournalError) -> String {
+    match error {
+        JournalError::Corrupt { problem, .. } | JournalError::Unsound(problem) => problem,
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,312 @@
+//! What an entry is sealed with, so that a read notices a changed bit: a row whose fields, body or place are not those that
+//! were written is refused, and never delivered.
+//!
+//! Two hashes, because cleaning up empties an entry and keeps its row. The body hash covers what is emptied; the row hash
+//! covers what stays, and the body hash. The salt is emptied with the body: without it, the body hash tells nothing of a
+//! deleted text, however short that was. Neither hash is a signature: they hold against a failing disk, not against an
+//! owner of the database.
+
+use super::{Entry, RequestHash, Terms};
+use roost_schema::RoomId;
+use std::sync::atomic::{AtomicU64, Ordering};
+use uuid::Uuid;
+
+/// Bytes of each hash, the first of `BLAKE3`'s 32: two rows in 2⁶⁴ share one by chance.
+pub(super) const HASH_BYTES: usize = 16;
+
+/// What is stored instead of a request hash once the entry was emptied: it would tell of the body as well.
+pub(super) const NO_REQUEST: RequestHash = RequestHash([0; 32]);
+
+/// How often an entry without a seal was read since the program started.
+static UNSEALED_READ: AtomicU64 = AtomicU64::new(0);
+
+/// The columns of a seal.
+pub(super) struct Seal {
+    pub(super) salt: [u8; HASH_BYTES],
+    pub(super) body_hash: [u8; HASH_BYTES],
+    pub(super) row_hash: [u8; HASH_BYTES],
+}
+
+/// A seal as it was read. The release before writes none.
+#[derive(Default)]
+pub(super) struct KeptSeal {
+    pub(super) salt: Option<Vec<u8>>,
+    pub(super) body_hash: Option<Vec<u8>>,
+    pub(super) row_hash: Option<Vec<u8>>,
+}
+
+/// What cleaning up leaves of an entry, as it is stored.
+pub(super) struct Row<'a> {
+    pub(super) room: RoomId,
+    pub(super) seq: i64,
+    pub(super) item: Uuid,
+    pub(super) kind: &'a str,
+    pub(super) op: &'a str,
+    pub(super) actor: Uuid,
+    pub(super) at_ms: i64,
+    pub(super) born: i64,
+}
+
+/// What cleaning up takes from an entry, as it is stored.
+pub(super) struct Content<'a> {
+    pub(super) body: &'a str,
+    pub(super) op_id: Option<&'a str>,
+    pub(super) request_hash: &'a [u8],
+    pub(super) asked_hash: Option<&'a [u8]>,
+    pub(super) terms: &'a Terms,
+}
+
+impl Seal {
+    /// Of an entry that is about to be written, with a salt of its own.
+    pub(super) fn of(entry: &Entry) -> Self {
+        Self::with_salt(entry, rand::random())
+    }
+
+    fn with_salt(entry: &Entry, salt: [u8; HASH_BYTES]) -> Self {
+        let op_id = entry.op_id.as_ref().map(ToString::to_string);
+        let content = Content {
+            body: entry.body.as_str(),
+            op_id: op_id.as_deref(),
+            request_hash: &entry.request_hash.0,
+            asked_hash: entry.asked_hash.as_ref().map(|hash| hash.0.as_slice()),
+            terms: &entry.terms,
+        };
+        let row = Row {
+            room: entry.room,
+            seq: super::encoding::signed(entry.seq.0),
+            item: entry.item.as_uuid(),
+            kind: entry.kind.as_str(),
+            op: entry.op.as_str(),
+            actor: entry.actor.as_uuid(),
+            at_ms: entry.at.timestamp_millis(),
+            born: super::encoding::signed(entry.born.0),
+        };
+        let body_hash = content.hash(&salt);
+        Self {
+            salt,
+            body_hash,
+            row_hash: row.hash(&body_hash),
+        }
+    }
+}
+
+impl KeptSeal {
+    /// Whether the entry was written without a seal.
+    pub(super) const fn is_absent(&self) -> bool {
+        self.salt.is_none() && self.body_hash.is_none() && self.row_hash.is_none()
+    }
+
+    /// Says what does not hold, if anything. An emptied entry has no content; an entry without a seal passes, and is counted.
+    pub(super) fn check(&self, row: &Row, content: Option<&Content>) -> Result<(), &'static str> {
+        if self.is_absent() {
+            UNSEALED_READ.fetch_add(1, Ordering::Relaxed);
+            metrics::counter!("roost_journal_unsealed_entries_total").increment(1);
+            return Ok(());
+        }
+        let (Some(body_hash), Some(row_hash)) = (&self.body_hash, &self.row_hash) else {
+            return Err("a part of its seal is gone");
+        };
+        if *row_hash != row.hash(body_hash) {
+            return Err("it is not the row that was written");
+        }
+        match (content, &self.salt) {
+            (None, _) => Ok(()),
+            (Some(content), Some(salt)) if *body_hash == content.hash(salt) => Ok(()),
+            (Some(_), _) => Err("its content is not what was written"),
+        }
+    }
+}
+
+impl Row<'_> {
+    fn hash(&self, body_hash: &[u8]) -> [u8; HASH_BYTES] {
+        let mut hash = Fields::default();
+        hash.add(self.room.as_uuid().as_bytes());
+        hash.add(&self.seq.to_be_bytes());
+        hash.add(self.item.as_bytes());
+        hash.add(self.kind.as_bytes());
+        hash.add(self.op.as_bytes());
+        hash.add(self.actor.as_bytes());
+        hash.add(&self.at_ms.to_be_bytes());
+        hash.add(&self.born.to_be_bytes());
+        hash.add(body_hash);
+        hash.finish()
+    }
+}
+
+impl Content<'_> {
+    fn hash(&self, salt: &[u8]) -> [u8; HASH_BYTES] {
+        let mut hash = Fields::default();
+        hash.add(salt);
+        hash.add(self.body.as_bytes());
+        hash.add_optional(self.op_id.map(str::as_bytes));
+        hash.add(self.request_hash);
+        hash.add_optional(self.asked_hash);
+        for term in self.terms.iter() {
+            hash.add(term.as_str().as_bytes());
+        }
+        hash.finish()
+    }
+}
+
+/// How often an entry without a seal was read since the program started.
+pub(super) fn unsealed_read() -> u64 {
+    UNSEALED_READ.load(Ordering::Relaxed)
+}
+
+/// A hash of fields, each with its length before it, so that no two lists of fields are the same bytes.
+#[derive(Default)]
+struct Fields(Vec<u8>);
+
+impl Fields {
+    fn add(&mut self, field: &[u8]) {
+        self.0.extend((field.len() as u64).to_be_bytes());
+        self.0.extend(field);
+    }
+
+    /// Absent and empty are two things.
+    fn add_optional(&mut self, field: Option<&[u8]>) {
+        self.0.push(u8::from(field.is_some()));
+        self.add(field.unwrap_or_default());
+    }
+
+    fn finish(&self) -> [u8; HASH_BYTES] {
+        let mut first = [0; HASH_BYTES];
+        first.copy_from_slice(&blake3::hash(&self.0).as_bytes()[..HASH_BYTES]);
+        first
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{
+        Sql,
+        journal::{Gate, Journal, OpenGate, SqlJournal},
+    };
+    use chrono::DateTime;
+    use roost_schema::{Body, ItemId, Kind, Op, OpId, Seq, UserId};
+    use std::{
+        sync::Arc,
+        time::{Duration, Instant},
+    };
+    use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+    /// A message of an ordinary length.
+    fn entry(room: RoomId, seq: u64) -> Entry {
+        let item = ItemId::generate();
+        Entry {
+            room,
+            seq: Seq(seq),
+            item,
+            kind: Kind::Message,
+            op: Op::Put,
+            body: Body::from_text(format!("{{\"text\":\"{}\"}}", "word ".repeat(40))).unwrap(),
+            actor: UserId::generate(),
+            op_id: Some(OpId::from_kept(item.to_string())),
+            request_hash: RequestHash([7; 32]),
+            asked_hash: Some(RequestHash([8; 32])),
+            at: DateTime::from_timestamp_millis(1_796_000_000_000).unwrap(),
+            born: Seq(seq),
+            terms: Terms::default(),
+            current: true,
+        }
+    }
+
+    fn holds(entry: &Entry, seal: &Seal) -> bool {
+        let kept = KeptSeal {
+            salt: Some(seal.salt.to_vec()),
+            body_hash: Some(seal.body_hash.to_vec()),
+            row_hash: Some(seal.row_hash.to_vec()),
+        };
+        let op_id = entry.op_id.as_ref().map(ToString::to_string);
+        let content = Content {
+            body: entry.body.as_str(),
+            op_id: op_id.as_deref(),
+            request_hash: &entry.request_hash.0,
+            asked_hash: entry.asked_hash.as_ref().map(|hash| hash.0.as_slice()),
+            terms: &entry.terms,
+        };
+        let row = Row {
+            room: entry.room,
+            seq: 1,
+            item: entry.item.as_uuid(),
+            kind: entry.kind.as_str(),
+            op: entry.op.as_str(),
+            actor: entry.actor.as_uuid(),
+            at_ms: entry.at.timestamp_millis(),
+            born: 1,
+        };
+        kept.check(&row, Some(&content)).is_ok() && kept.check(&row, None).is_ok()
+    }
+
+    #[test]
+    fn two_seals_of_one_entry_tell_nothing_of_each_other() {
+        let entry = entry(RoomId::generate(), 1);
+        let (one, two) = (Seal::of(&entry), Seal::of(&entry));
+        assert!(holds(&entry, &one) && holds(&entry, &two));
+        assert_ne!(one.body_hash, two.body_hash);
+        assert_ne!(one.row_hash, two.row_hash);
+    }
+
+    /// The hashes are those of files that were written: another way to make them would refuse every row there is.
+    #[test]
+    fn the_hashes_stay_as_they_are() {
+        let entry = Entry {
+            room: RoomId::from_uuid(Uuid::from_u128(1)),
+            item: ItemId::from_uuid(Uuid::from_u128(2)),
+            actor: UserId::from_uuid(Uuid::from_u128(3)),
+            op_id: Some(OpId::from_kept("op".to_owned())),
+            terms: Terms::new(["to:ann".parse().unwrap()]),
+            ..entry(RoomId::generate(), 1)
+        };
+        let seal = Seal::with_salt(&entry, [5; HASH_BYTES]);
+        assert_eq!(
+            (hex::encode(seal.body_hash), hex::encode(seal.row_hash)),
+            (BODY_HASH.to_owned(), ROW_HASH.to_owned())
+        );
+    }
+
+    const BODY_HASH: &str = "09d64473bb7b2faf283fbc6f92aa9bef";
+    const ROW_HASH: &str = "c0b3c5929c06311e3def11f7c3aeddc7";
+
+    /// Prints what sealing costs of an append, on the store with the cheapest one.
+    #[tokio::test]
+    async fn what_a_seal_costs_of_an_append() {
+        const APPENDS: u64 = 200;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("roost.db");
+        let sql = Sql::connect(&format!("sqlite://{}?mode=rwc", file.display()))
+            .await
+            .unwrap();
+        sql.migrate().await.unwrap();
+        let tasks = TaskTracker::new();
+        let journal = SqlJournal::open(sql, &tasks, CancellationToken::new())
+            .await
+            .unwrap();
+        let gate: Arc<dyn Gate> = Arc::new(OpenGate);
+        for entries in [1, 64] {
+            let room = RoomId::generate();
+            let (mut appending, mut sealing) = (Duration::ZERO, Duration::ZERO);
+            for number in 0..APPENDS {
+                let first = number * entries + 1;
+                let batch: Vec<_> = (first..first + entries)
+                    .map(|seq| entry(room, seq))
+                    .collect();
+                let begun = Instant::now();
+                let appended = journal.append(room, &batch, &gate).await.unwrap();
+                appending += begun.elapsed();
+                assert_eq!(appended.stop, None);
+                let begun = Instant::now();
+                let seals: Vec<_> = batch.iter().map(Seal::of).collect();
+                sealing += begun.elapsed();
+                assert_eq!(seals.len(), batch.len());
+            }
+            println!(
+                "{entries} entries: an append takes {:?}, sealing them {:?}: {:.2} %",
+                appending / 200,
+                sealing / 200,
+                100.0 * sealing.as_secs_f64() / appending.as_secs_f64()
+            );
+        }
+    }
+}
