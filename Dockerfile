@@ -37,12 +37,13 @@ COPY schema/Cargo.toml schema/
 COPY migrations/Cargo.toml migrations/
 COPY server/Cargo.toml server/
 COPY client/Cargo.toml client/
+COPY testbed/Cargo.toml testbed/
 COPY xtask/Cargo.toml xtask/
-RUN for crate in schema migrations server client xtask; \
+RUN for crate in schema migrations server client testbed xtask; \
     do mkdir "$crate/src" && touch "$crate/src/lib.rs" || exit 1; done \
     && echo 'fn main() {}' > server/src/main.rs \
     && cargo build --release --locked --package roost-server
-# Then ours. The client and xtask, which are not built, stay empty.
+# Then ours. Those that are not built stay empty.
 COPY schema schema
 COPY migrations migrations
 COPY server server

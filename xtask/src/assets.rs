@@ -6,8 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-
-use crate::{tools, workspace};
+use roost_testbed::{tools, workspace};
 
 /// What is copied: the file in `node_modules`, which keeps its name in `vendor/`.
 const BUNDLES: [&str; 6] = [

@@ -3,11 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use roost_testbed::process::{self, DeathSignal, tied};
+use roost_testbed::{interrupt, tools, workspace};
 
-use crate::process::{self, DeathSignal, tied};
-use crate::{
-    assets, compat, conformance, containers, interrupt, repository, schema, test, tools, workspace,
-};
+use crate::{assets, compat, conformance, containers, repository, schema, test};
 
 const CARGO_DENY_VERSION: &str = "0.20.2";
 const CARGO_MACHETE_VERSION: &str = "0.9.2";

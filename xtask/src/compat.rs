@@ -10,8 +10,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Subcommand;
+use roost_testbed::{base, process, workspace};
 
-use crate::{base, process, test, workspace};
+use crate::test;
 
 const FOLDER: &str = "compat";
 const NEXT: &str = "next";

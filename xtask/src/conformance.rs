@@ -9,10 +9,10 @@ mod rest;
 mod script;
 mod system;
 
-use crate::{interrupt, roost, tools, workspace};
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use reach::{Evidence, Reach};
+use roost_testbed::{interrupt, roost, tools, workspace};
 use std::{
     path::PathBuf,
     time::{Duration, Instant},

@@ -12,8 +12,7 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-
-use crate::{interrupt, tools, workspace};
+use roost_testbed::{interrupt, tools, workspace};
 
 /// Gives what was looked at, in numbers.
 type Check = fn(&Path) -> Result<String>;

@@ -3,9 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{
-    assets, ci, compat, conformance, containers, interrupt, prove, schema, servers, test, up,
-};
+use roost_testbed::{interrupt, servers};
+use xtask::{assets, ci, compat, conformance, containers, prove, schema, test, up};
 
 #[derive(Parser)]
 #[command(about = "Every developer command of Roost; CI calls only these.")]

@@ -5,8 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-
-use crate::{process, workspace};
+use roost_testbed::{process, workspace};
 
 const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 

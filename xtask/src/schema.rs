@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, bail};
-
-use crate::process::{self, DeathSignal, tied};
-use crate::workspace;
+use roost_testbed::process::{self, DeathSignal, tied};
+use roost_testbed::workspace;
 
 /// What the server prints, and where it is kept.
 const GENERATED: [(&[&str], &str); 5] = [

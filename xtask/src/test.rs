@@ -8,10 +8,11 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use roost_testbed::process::{self, DeathSignal, tied};
+use roost_testbed::servers::Servers;
+use roost_testbed::workspace;
 
-use crate::process::{self, DeathSignal, tied};
-use crate::servers::Servers;
-use crate::{assets, prove, workspace};
+use crate::{assets, prove};
 
 /// Test programs are cargo's children, not ours: each is tied to cargo as cargo is to us.
 const TIED_TESTS: &str = r#"target."cfg(all())".runner = ["setpriv", "--pdeathsig", "KILL", "--"]"#;

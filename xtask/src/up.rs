@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use roost_testbed::cluster::INSTANCES;
+use roost_testbed::process::{self, DeathSignal, tied};
+use roost_testbed::{interrupt, ports, roost, workspace};
 use rustix::process::Signal;
 
-use crate::cluster::INSTANCES;
-use crate::process::{self, DeathSignal, tied};
-use crate::{assets, interrupt, ports, roost, workspace};
+use crate::assets;
 
 /// How long the server may take to become ready: it may wait out another instance's lease first.
 const READY_PATIENCE: Duration = Duration::from_mins(1);

@@ -9,8 +9,9 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use roost_testbed::workspace;
 use tempfile::TempDir;
-use xtask::{containers, workspace};
+use xtask::containers;
 
 /// The repository, with one text replaced in one file.
 fn planted(file: &str, good: &str, bad: &str) -> TempDir {

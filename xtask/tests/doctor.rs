@@ -11,9 +11,9 @@ use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use xtask::ports;
-use xtask::roost::{self, Roost};
-use xtask::servers::{postgres, redis};
+use roost_testbed::ports;
+use roost_testbed::roost::{self, Roost};
+use roost_testbed::servers::{postgres, redis};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -12,9 +12,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-use xtask::ports;
-use xtask::process::{DeathSignal, tied};
-use xtask::servers::{postgres, redis};
+use roost_testbed::ports;
+use roost_testbed::process::{DeathSignal, tied};
+use roost_testbed::servers::{postgres, redis};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

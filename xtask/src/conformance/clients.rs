@@ -1,11 +1,11 @@
 //! Checks that are one program each: Redocly on the `OpenAPI` document, promtool on the metrics.
 
 use super::{House, scripts};
-use crate::{
+use anyhow::{Context, Result, bail};
+use roost_testbed::{
     process::{self, DeathSignal, tied},
     tools, workspace,
 };
-use anyhow::{Context, Result, bail};
 use std::{fs, fs::File, process::Command};
 
 const DOCUMENT: &str = "schema/openapi.json";

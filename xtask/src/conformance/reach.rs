@@ -1,8 +1,8 @@
 //! Whom of the system a suite reached, told by each instance's own metrics; and which instances its sockets are on.
 
 use super::system::System;
-use crate::{interrupt, process};
 use anyhow::{Context, Result, bail};
+use roost_testbed::{interrupt, process};
 use std::{
     thread,
     time::{Duration, Instant},

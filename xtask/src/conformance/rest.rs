@@ -1,11 +1,11 @@
 //! schemathesis on every REST operation: no failure, and each operation really done at least once.
 
 use super::{House, Way, scripts};
-use crate::{
+use anyhow::{Context, Result, bail};
+use roost_testbed::{
     process::{self, DeathSignal, tied},
     workspace,
 };
-use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, path::Path};
 

@@ -1,11 +1,11 @@
 //! Runs one of the scripts, shows what it prints, and restarts instances when it asks.
 
 use super::{House, Reach, Way, scripts};
-use crate::{
+use anyhow::{Context, Result, bail};
+use roost_testbed::{
     interrupt,
     process::{self, DeathSignal, tied},
 };
-use anyhow::{Context, Result, bail};
 use std::{
     io::{BufRead, BufReader, Write},
     process::{Command, Stdio},

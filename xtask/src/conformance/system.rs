@@ -1,12 +1,12 @@
 //! What the suites drive: a cluster behind Caddy, or one instance with nothing before it; and the ways to it.
 
 use super::reach::requests;
-use crate::{
+use anyhow::{Context, Result, bail};
+use roost_testbed::{
     cluster::{Cluster, Options},
     interrupt, process,
     roost::Roost,
 };
-use anyhow::{Context, Result, bail};
 use std::{
     fs,
     path::Path,

@@ -3,10 +3,9 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
+use roost_testbed::{process, tools};
 use serde_json::Value;
 use tempfile::TempDir;
-
-use crate::{process, tools};
 
 pub(super) const FILE: &str = "docker-compose.yml";
 const SECRETS_FILE: &str = ".env";

@@ -3,13 +3,13 @@
 use std::{path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
-
-use super::compose::Project;
-use crate::{
+use roost_testbed::{
     process,
     roost::{self, Roost},
 };
+use serde_json::Value;
+
+use super::compose::Project;
 
 /// The program's name in the image, and in the commands that ask it.
 const PROGRAM: &str = "roost";

@@ -7,16 +7,16 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use roost_testbed::{
+    process::{self, DeathSignal, tied},
+    servers, tools, workspace,
+};
 
 use serde_json::Value;
 
 use super::{
     compose::{self, Project},
     instances, python,
-};
-use crate::{
-    process::{self, DeathSignal, tied},
-    servers, tools, workspace,
 };
 
 const DOCKERFILE: &str = "Dockerfile";

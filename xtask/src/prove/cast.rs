@@ -7,10 +7,10 @@ use super::{
     retry::patiently,
     sender,
 };
-use crate::interrupt;
 use anyhow::{Context, Result, bail};
 use roost_client::{Client, Endpoint};
 use roost_schema::{OpenConversation, Register, RoomId, Secret, Seq};
+use roost_testbed::interrupt;
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr},

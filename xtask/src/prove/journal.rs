@@ -1,8 +1,8 @@
 //! What the journal kept, and how bodies are compared whichever way they travelled.
 
-use crate::roost::Roost;
 use anyhow::{Context, Result};
 use roost_schema::{ItemId, Op, RoomId, Seq};
+use roost_testbed::roost::Roost;
 use serde::Deserialize;
 use serde_json::Value;
 

@@ -14,15 +14,15 @@ use super::{
     cast::{Cast, Evidence, Plan},
     journal, node, verdict,
 };
-use crate::{
-    cluster::{Cluster, INSTANCES, Options, Redis},
-    interrupt,
-    roost::{self, Roost},
-};
 use anyhow::{Context, Result, bail};
 use chrono::{DateTime, Utc};
 use clap::Args;
 use crowd::Crowd;
+use roost_testbed::{
+    cluster::{Cluster, INSTANCES, Options, Redis},
+    interrupt,
+    roost::{self, Roost},
+};
 use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -73,7 +73,7 @@ impl Line {
 }
 
 pub(super) fn run(line: Line) -> Result<()> {
-    crate::tools::npm_ci(&crate::workspace::root().join("conformance"))?;
+    roost_testbed::tools::npm_ci(&roost_testbed::workspace::root().join("conformance"))?;
     let program = roost::build(line.debug)?;
     if line.sabotage {
         return pass(line, Redis::Off, true, &program).context("not proven without Redis");

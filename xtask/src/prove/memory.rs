@@ -5,15 +5,15 @@
 mod bystander;
 mod holding;
 
-use crate::{
-    cluster::{Cluster, Options},
-    interrupt, roost,
-};
 use anyhow::{Context, Result, bail, ensure};
 use bystander::{Bystander, Slowest};
 use clap::Args;
 use futures::future::join_all;
 use holding::{Holder, KINDS, Kind, Tally};
+use roost_testbed::{
+    cluster::{Cluster, Options},
+    interrupt, roost,
+};
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},

@@ -6,13 +6,13 @@ use super::{
     ledger::{Ledger, Outcome},
     reader::Reading,
 };
-use crate::{
-    process::{DeathSignal, tied},
-    workspace,
-};
 use anyhow::{Context, Result, bail};
 use roost_client::Client;
 use roost_schema::{ItemId, Op, Position, RoomId, Seq};
+use roost_testbed::{
+    process::{DeathSignal, tied},
+    workspace,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{collections::HashMap, process::Stdio, sync::atomic::Ordering::SeqCst, time::Duration};

@@ -9,12 +9,12 @@ use super::{
     cast::{Cast, Evidence, Plan},
     journal, node, verdict,
 };
-use crate::{
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use roost_testbed::{
     roost::{self, Roost},
     servers::{mongodb, postgres},
 };
-use anyhow::{Context, Result};
-use clap::{Args, ValueEnum};
 use std::time::Duration;
 
 #[derive(Args, Clone, Copy)]
@@ -55,7 +55,7 @@ pub(super) fn run(order: Order) -> Result<()> {
         Some(store) => vec![store],
         None => Store::value_variants().to_vec(),
     };
-    crate::tools::npm_ci(&crate::workspace::root().join("conformance"))?;
+    roost_testbed::tools::npm_ci(&roost_testbed::workspace::root().join("conformance"))?;
     let program = roost::build(order.debug)?;
     for store in stores {
         println!(

@@ -10,13 +10,13 @@ mod restarts;
 mod revocations;
 mod stuck;
 
-use crate::{
-    cluster::{Cluster, Options, Redis},
-    interrupt, roost,
-};
 use anyhow::{Result, bail};
 use clap::Args;
 use people::People;
+use roost_testbed::{
+    cluster::{Cluster, Options, Redis},
+    interrupt, roost,
+};
 use std::{path::Path, time::Duration};
 
 #[derive(Args, Clone, Copy)]

@@ -2,15 +2,15 @@
 //! account, do so through Caddy, within the limits as they are when nothing is configured. Meanwhile a hundred others sign
 //! in once, each with an account and from an address of their own.
 
-use crate::{
-    cluster::{Cluster, Options},
-    interrupt, roost,
-};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use futures::future::join_all;
 use roost_client::{Client, Endpoint, Error};
 use roost_schema::{ChangePassword, ErrorCode, Login, Register, Secret};
+use roost_testbed::{
+    cluster::{Cluster, Options},
+    interrupt, roost,
+};
 use std::{
     net::IpAddr,
     sync::{

@@ -4,9 +4,10 @@ use std::fmt::Write;
 use std::thread;
 
 use anyhow::Result;
+use roost_testbed::cluster::{Cluster, Options};
+use roost_testbed::{interrupt, ports, process, roost};
 
-use crate::cluster::{Cluster, Options};
-use crate::{assets, interrupt, ports, process, roost};
+use crate::assets;
 
 /// Where the documents say that a cluster is.
 const PORT: u16 = 8080;

@@ -17,8 +17,8 @@ mod upstream;
 use std::env;
 use std::time::{Duration, Instant};
 
+use roost_testbed::servers::caddy::{self, Caddy, Options};
 use upstream::Upstream;
-use xtask::servers::caddy::{self, Caddy, Options};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

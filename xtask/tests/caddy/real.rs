@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 
 use super::client::{Client, POLL, WEBSOCKET, read};
 use super::{eventually, require_xtask_test};
-use xtask::cluster::{Cluster, Options, Redis};
-use xtask::roost;
+use roost_testbed::cluster::{Cluster, Options, Redis};
+use roost_testbed::roost;
 
 /// Each within what one address may ask a second.
 const CALLERS: u8 = 5;

@@ -6,12 +6,12 @@ use super::{
     deliveries::LOCAL,
     shares::{Seen, percent},
 };
-use crate::{
+use anyhow::{Result, bail};
+use parking_lot::Mutex;
+use roost_testbed::{
     cluster::{Cluster, INSTANCES},
     roost::Roost,
 };
-use anyhow::{Result, bail};
-use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::sleep};
 

@@ -5,10 +5,10 @@ use super::{
     people::{Pair, People, placed},
     revocations::{Live, until},
 };
-use crate::cluster::{Cluster, INSTANCES, Redis};
 use anyhow::{Context, Result};
 use futures::future::try_join_all;
 use roost_client::{Client, Endpoint};
+use roost_testbed::cluster::{Cluster, INSTANCES, Redis};
 use std::time::{Duration, Instant};
 use tokio::{
     io::copy_bidirectional,

@@ -4,14 +4,12 @@ use super::{
     Figure,
     people::{PATIENCE, People},
 };
-use crate::{
-    cluster::{Cluster, Redis},
-    prove::retry::patiently,
-};
+use crate::prove::retry::patiently;
 use anyhow::{Context, Result, bail};
 use futures::future::try_join_all;
 use roost_client::{Client, Socket};
 use roost_schema::{ItemId, Op, OpId, RoomEvents, RoomId, SendMessage};
+use roost_testbed::cluster::{Cluster, Redis};
 use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 

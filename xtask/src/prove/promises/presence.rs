@@ -4,12 +4,12 @@ use super::{
     Figure,
     people::{Pair, People, placed, told},
 };
-use crate::cluster::{Cluster, Redis};
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
 use reqwest::Method;
 use roost_client::{Client, Endpoint, Socket};
 use roost_schema::{PresenceChanged, PresenceState};
+use roost_testbed::cluster::{Cluster, Redis};
 use serde_json::json;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;

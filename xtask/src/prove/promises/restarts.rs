@@ -6,13 +6,13 @@ use super::{
     missed::send,
     people::{PATIENCE, People},
 };
-use crate::cluster::{Cluster, INSTANCES};
 use anyhow::{Context, Result, bail};
 use futures::future::try_join_all;
 use parking_lot::Mutex;
 use reqwest::Method;
 use roost_client::{Client, RoomReader};
 use roost_schema::{ItemId, RoomId};
+use roost_testbed::cluster::{Cluster, INSTANCES};
 use serde_json::json;
 use std::{
     collections::HashSet,

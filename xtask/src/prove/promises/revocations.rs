@@ -4,12 +4,12 @@ use super::{
     Figure,
     people::{PATIENCE, Pair, People, placed},
 };
-use crate::cluster::{Cluster, Redis};
 use anyhow::{Context, Result, bail};
 use futures::future::try_join_all;
 use reqwest::Method;
 use roost_client::{Client, Endpoint, EventStream, Socket, Subscription};
 use roost_schema::{ChangeRole, ErrorCode, InviteMember, Role, RoomId, SendMessage};
+use roost_testbed::cluster::{Cluster, Redis};
 use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 

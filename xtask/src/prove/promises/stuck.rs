@@ -4,11 +4,11 @@ use super::{
     people::{Pair, People, placed},
     presence::Polling,
 };
-use crate::cluster::Cluster;
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt};
 use roost_client::{Client, Socket};
 use roost_schema::{OpId, RoomEvents, SendMessageToRoom};
+use roost_testbed::cluster::Cluster;
 use serde_json::{Value, json};
 use std::{
     net::SocketAddr,

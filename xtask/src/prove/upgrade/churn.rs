@@ -3,7 +3,7 @@
 //! Each change has an operation id and is repeated as long as the server says that it may: what is refused for good
 //! is a fault. At the end every instance must list the same members.
 
-use crate::{cluster::Cluster, prove::promises::people::placed};
+use crate::prove::promises::people::placed;
 use anyhow::{Context, Result, anyhow, ensure};
 use futures::future::join_all;
 use roost_client::{Client, Endpoint, Error};
@@ -11,6 +11,7 @@ use roost_schema::{
     ChangeRole, InviteMember, Login, OpId, OpenConversation, PageQuery, Register, Role, RoomId,
     Secret, SendMessage,
 };
+use roost_testbed::cluster::Cluster;
 use std::{
     net::{IpAddr, Ipv4Addr},
     sync::{

@@ -7,21 +7,19 @@ mod presence;
 mod rooms;
 mod sessions;
 
-use crate::{
-    cluster::Cluster,
-    prove::{
-        promises::{
-            Figure,
-            people::{PATIENCE, placed},
-        },
-        retry,
+use crate::prove::{
+    promises::{
+        Figure,
+        people::{PATIENCE, placed},
     },
+    retry,
 };
 use anyhow::{Context, Result, bail};
 use futures::future::{join_all, try_join_all};
 use messages::Written;
 use roost_client::{Client, Endpoint, Error};
 use roost_schema::{ErrorCode, OpId, OpenConversation, Register, RoomId, Secret};
+use roost_testbed::cluster::Cluster;
 use sessions::Kept;
 use std::{
     net::{IpAddr, Ipv4Addr},

@@ -51,7 +51,8 @@ pub struct Roost {
 }
 
 impl Roost {
-    pub(crate) fn start(
+    /// On any free port, with these stores: an empty journal's URL means that the database keeps the journal too.
+    pub fn start(
         program: &Path,
         folder: &Path,
         database_url: &str,

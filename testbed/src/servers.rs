@@ -233,7 +233,7 @@ fn wait_until_ready(launch: &Launch, port: u16, child: &mut Child) -> Result<()>
 
 /// A temporary folder that another user's server can reach into, named after us.
 ///
-/// Folders whose xtask was killed with -9 are removed here, on the next start.
+/// Folders whose process was killed with -9 are removed here, on the next start.
 pub(crate) fn temporary_folder() -> Result<TempDir> {
     remove_stale_folders();
     let folder = tempfile::Builder::new()

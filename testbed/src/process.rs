@@ -40,8 +40,8 @@ pub fn tied(program: impl AsRef<OsStr>, death_signal: DeathSignal, user: Option<
     command
 }
 
-/// What cargo tells xtask of its own package. Build scripts watch these (ring's does): passed on to another cargo,
-/// they would have it build ring, and all that uses it, anew each time.
+/// What cargo tells a program that it runs, xtask or a test, of that program's own package. Build scripts watch these
+/// (ring's does): passed on to another cargo, they would have it build ring, and all that uses it, anew each time.
 const OF_OUR_OWN_PACKAGE: [&str; 7] = [
     "CARGO_MANIFEST_DIR",
     "CARGO_MANIFEST_LINKS",

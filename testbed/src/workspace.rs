@@ -1,4 +1,4 @@
-//! Where things are: the repository, the folder for tools we install, and the few environment variables xtask reads.
+//! Where things are: the repository, the folder for tools we install, and the few environment variables we read.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ pub fn target_folder() -> PathBuf {
     environment("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |path| root().join(path))
 }
 
-/// What xtask installs for itself (virtual environments, cargo-deny). It may be removed at any time.
+/// What we install for ourselves (virtual environments, cargo-deny). It may be removed at any time.
 pub fn tools_folder() -> PathBuf {
     target_folder().join("tools")
 }
@@ -21,7 +21,7 @@ pub fn tools_folder() -> PathBuf {
 /// A variable that is set and not empty.
 #[expect(
     clippy::disallowed_methods,
-    reason = "xtask has no configuration file: this is its one place that reads the environment"
+    reason = "xtask, its proofs and this crate have no configuration file: this is the one place that reads their environment"
 )]
 pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
