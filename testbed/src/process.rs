@@ -1,6 +1,7 @@
 //! Starting other programs so that none of them outlives us.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -181,6 +182,16 @@ pub fn display(command: &Command) -> String {
     let own = words.iter().position(|word| word == "--");
     let own = own.filter(|_| command.get_program() == TIE);
     words[own.map_or(0, |separator| separator + 1)..].join(" ")
+}
+
+/// Whether a process that need not be a child of ours is gone, or a zombie that process 1 has not collected yet.
+pub fn has_ended(process_id: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process_id}/stat"));
+    // The state follows the program's name, which stands in brackets and may hold some itself.
+    stat.map_or(true, |stat| {
+        let (_, state) = stat.rsplit_once(')').unwrap_or_default();
+        state.trim_start().starts_with('Z')
+    })
 }
 
 /// Sends a signal and does not wait for what comes of it. A child that has ended gets none.

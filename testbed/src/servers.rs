@@ -57,6 +57,13 @@ impl Servers {
         ]
     }
 
+    /// An error when one of them has ended by itself.
+    pub fn check_alive(&mut self) -> Result<()> {
+        self.postgres.check_alive()?;
+        self.mongodb.check_alive()?;
+        self.redis.check_alive()
+    }
+
     /// One line for people.
     pub fn describe(&self) -> String {
         let servers = [
@@ -66,22 +73,6 @@ impl Servers {
         ];
         servers.join("; ")
     }
-}
-
-/// `cargo xtask servers`: prints the variables and keeps the servers until Ctrl-C.
-pub fn run_until_interrupted() -> Result<()> {
-    let mut servers = Servers::start()?;
-    println!("# {}", servers.describe());
-    for (name, value) in servers.environment() {
-        println!("export {name}='{value}'");
-    }
-    while !interrupt::requested() {
-        servers.postgres.check_alive()?;
-        servers.mongodb.check_alive()?;
-        servers.redis.check_alive()?;
-        thread::sleep(process::POLL);
-    }
-    Ok(())
 }
 
 /// How to start a server, again and again.

@@ -10,5 +10,6 @@ pub mod containers;
 pub mod prove;
 pub mod repository;
 pub mod schema;
+pub mod servers;
 pub mod test;
 pub mod up;

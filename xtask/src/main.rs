@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use roost_testbed::{interrupt, servers};
-use xtask::{assets, ci, compat, conformance, containers, prove, schema, test, up};
+use roost_testbed::interrupt;
+use xtask::{assets, ci, compat, conformance, containers, prove, schema, servers, test, up};
 
 #[derive(Parser)]
 #[command(about = "Every developer command of Roost; CI calls only these.")]
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Up(arguments) => up::run(&arguments),
-        Command::Servers => servers::run_until_interrupted(),
+        Command::Servers => servers::run(),
         Command::Test { arguments } => test::run(&arguments),
         Command::Schema { check } => schema::run(check),
         Command::Prove(proof) => prove::run(&proof),
