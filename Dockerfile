@@ -38,8 +38,9 @@ COPY migrations/Cargo.toml migrations/
 COPY server/Cargo.toml server/
 COPY client/Cargo.toml client/
 COPY testbed/Cargo.toml testbed/
+COPY proof/Cargo.toml proof/
 COPY xtask/Cargo.toml xtask/
-RUN for crate in schema migrations server client testbed xtask; \
+RUN for crate in schema migrations server client testbed proof xtask; \
     do mkdir "$crate/src" && touch "$crate/src/lib.rs" || exit 1; done \
     && echo 'fn main() {}' > server/src/main.rs \
     && cargo build --release --locked --package roost-server

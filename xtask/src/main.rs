@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use roost_proof::Proof;
 use roost_testbed::interrupt;
-use xtask::{assets, ci, compat, conformance, containers, prove, schema, servers, test, up};
+use xtask::{assets, ci, compat, conformance, containers, schema, servers, test, up};
 
 #[derive(Parser)]
 #[command(about = "Every developer command of Roost; CI calls only these.")]
@@ -32,7 +33,7 @@ enum Command {
     },
     /// Proves a promise of the README with real clients and real faults.
     #[command(subcommand)]
-    Prove(prove::Proof),
+    Prove(Proof),
     /// Golden files: what this release keeps and says, for the releases to come.
     #[command(subcommand)]
     Compat(compat::Compat),
@@ -63,7 +64,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Servers => servers::run(),
         Command::Test { arguments } => test::run(&arguments),
         Command::Schema { check } => schema::run(check),
-        Command::Prove(proof) => prove::run(&proof),
+        Command::Prove(proof) => roost_proof::run(&proof),
         Command::Compat(compat) => compat::run(&compat),
         Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Containers => containers::run(),

@@ -8,11 +8,12 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use roost_proof::{Order, Proof};
 use roost_testbed::process::{self, DeathSignal, tied};
 use roost_testbed::servers::Servers;
 use roost_testbed::workspace;
 
-use crate::{assets, prove};
+use crate::assets;
 
 /// Test programs are cargo's children, not ours: each is tied to cargo as cargo is to us.
 const TIED_TESTS: &str = r#"target."cfg(all())".runner = ["setpriv", "--pdeathsig", "KILL", "--"]"#;
@@ -57,7 +58,7 @@ pub fn run_with(arguments: &[String], environment: &[(&str, &OsStr)]) -> Result<
     }
     // Named tests were asked for: the proof is no part of them.
     if arguments.is_empty() {
-        prove::run(&prove::Proof::Order(prove::Order::SMALL))?;
+        roost_proof::run(&Proof::Order(Order::SMALL))?;
     }
     eprintln!("passed with {}", servers.describe());
     Ok(())

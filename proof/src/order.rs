@@ -14,6 +14,7 @@ use clap::{Args, ValueEnum};
 use roost_testbed::{
     roost::{self, Roost},
     servers::{mongodb, postgres},
+    tools, workspace,
 };
 use std::time::Duration;
 
@@ -55,7 +56,7 @@ pub(super) fn run(order: Order) -> Result<()> {
         Some(store) => vec![store],
         None => Store::value_variants().to_vec(),
     };
-    roost_testbed::tools::npm_ci(&roost_testbed::workspace::root().join("conformance"))?;
+    tools::npm_ci(&workspace::root().join("conformance"))?;
     let program = roost::build(order.debug)?;
     for store in stores {
         println!(

@@ -1,7 +1,7 @@
 //! Who is in a room, and as what.
 
 use super::{Places, Teller, Times, everywhere, is_refused, new_op_id, patiently};
-use crate::prove::promises::people::placed;
+use crate::promises::people::placed;
 use anyhow::Result;
 use roost_client::{Client, Error};
 use roost_schema::{ChangeRole, ErrorCode, InviteMember, Message, Role, RoomId, SendMessage};

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 const PASSWORD: &str = "correct horse battery";
 /// Nothing that is promised takes longer; what does not come until then does not come.
-pub(in crate::prove) const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One trial's people. The watcher owns the room.
 pub(super) struct Pair {
@@ -75,7 +75,7 @@ impl Pair {
 }
 
 /// The client at one instance itself instead of through Caddy, from the same address.
-pub(in crate::prove) fn placed(client: &Client, at: Option<&Endpoint>) -> Result<Client> {
+pub(crate) fn placed(client: &Client, at: Option<&Endpoint>) -> Result<Client> {
     let Some(endpoint) = at else {
         return Ok(client.clone());
     };
@@ -102,7 +102,7 @@ async fn register(url: &str, role: &str, trial: usize) -> Result<(Client, String
 }
 
 /// When the watcher was told that somebody is in this state now. Passes over what else is told.
-pub(in crate::prove) async fn told(
+pub(crate) async fn told(
     watch: &mut Socket,
     user: UserId,
     state: PresenceState,

@@ -1,7 +1,7 @@
 //! Accounts and sessions that one release makes and another goes on with.
 
 use super::{PASSWORD, Places, Teller, Times, everywhere, patiently, register};
-use crate::prove::promises::people::placed;
+use crate::promises::people::placed;
 use anyhow::{Context, Result, ensure};
 use reqwest::Method;
 use roost_client::{Client, Endpoint};

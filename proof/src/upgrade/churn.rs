@@ -3,7 +3,7 @@
 //! Each change has an operation id and is repeated as long as the server says that it may: what is refused for good
 //! is a fault. At the end every instance must list the same members.
 
-use crate::prove::promises::people::placed;
+use crate::promises::people::placed;
 use anyhow::{Context, Result, anyhow, ensure};
 use futures::future::join_all;
 use roost_client::{Client, Endpoint, Error};

@@ -4,7 +4,7 @@ use super::{
     Figure,
     people::{PATIENCE, People},
 };
-use crate::prove::retry::patiently;
+use crate::retry::patiently;
 use anyhow::{Context, Result, bail};
 use futures::future::try_join_all;
 use roost_client::{Client, Socket};

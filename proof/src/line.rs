@@ -22,6 +22,7 @@ use roost_testbed::{
     cluster::{Cluster, INSTANCES, Options, Redis},
     interrupt,
     roost::{self, Roost},
+    tools, workspace,
 };
 use std::{
     path::{Path, PathBuf},
@@ -73,7 +74,7 @@ impl Line {
 }
 
 pub(super) fn run(line: Line) -> Result<()> {
-    roost_testbed::tools::npm_ci(&roost_testbed::workspace::root().join("conformance"))?;
+    tools::npm_ci(&workspace::root().join("conformance"))?;
     let program = roost::build(line.debug)?;
     if line.sabotage {
         return pass(line, Redis::Off, true, &program).context("not proven without Redis");

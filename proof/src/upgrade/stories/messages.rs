@@ -1,7 +1,7 @@
 //! Messages over each API at each instance: what is read, repeated, edited and resumed elsewhere.
 
 use super::{Places, Teller, new_op_id, patiently};
-use crate::prove::promises::people::placed;
+use crate::promises::people::placed;
 use anyhow::{Context, Result, ensure};
 use roost_client::{Client, Socket};
 use roost_schema::{

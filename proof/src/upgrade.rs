@@ -21,7 +21,7 @@ use clap::{Args, ValueEnum};
 use roost_testbed::{
     base::{self, Base},
     cluster::{Cluster, INSTANCES, Options},
-    roost,
+    roost, tools, workspace,
 };
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 use stories::Stories;
@@ -98,7 +98,7 @@ const ROLL: [(usize, Release); 3 * INSTANCES] = [
 ];
 
 pub(super) fn run(upgrade: &Upgrade) -> Result<()> {
-    roost_testbed::tools::npm_ci(&roost_testbed::workspace::root().join("conformance"))?;
+    tools::npm_ci(&workspace::root().join("conformance"))?;
     let base = base::build(upgrade.base.as_deref(), upgrade.debug)?;
     let programs = Programs {
         new: roost::build(upgrade.debug)?,

@@ -1,7 +1,7 @@
 //! Rooms that are made, named and archived.
 
 use super::{Places, Teller, everywhere, is_refused, new_op_id, patiently};
-use crate::prove::promises::people::placed;
+use crate::promises::people::placed;
 use anyhow::Result;
 use roost_client::Client;
 use roost_schema::{ChangeRoom, CreateBoard, ErrorCode, PageQuery, SendMessage};

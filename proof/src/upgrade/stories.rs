@@ -7,7 +7,7 @@ mod presence;
 mod rooms;
 mod sessions;
 
-use crate::prove::{
+use crate::{
     promises::{
         Figure,
         people::{PATIENCE, placed},

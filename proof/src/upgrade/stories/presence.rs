@@ -1,7 +1,7 @@
 //! Who is in a room now: people at one instance, seen from the two others.
 
 use super::{Places, Teller, Times, patiently};
-use crate::prove::promises::people::{placed, told};
+use crate::promises::people::{placed, told};
 use anyhow::{Result, ensure};
 use roost_client::{Client, Socket};
 use roost_schema::{Login, PresenceState, RoomId, Secret};
