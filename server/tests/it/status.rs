@@ -1,7 +1,9 @@
 //! What a server says of itself to operators: `/healthz`, `/lb-status`, its metrics, and which
 //! instance an answer comes from.
 
-use crate::support::{Cable, Person, Server, Via, World, eventually, message, redis_url};
+use crate::support::{
+    Cable, Person, Server, Via, World, eventually, free_address, message, redis_url,
+};
 use reqwest::Method;
 use roost_schema::RoomId;
 use serde_json::{Value, json};
@@ -103,9 +105,7 @@ async fn every_error_names_its_instance() {
 #[tokio::test]
 async fn metrics_tell_what_was_acknowledged_refused_and_delivered() {
     let world = World::on_sqlite().await;
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let private = listener.local_addr().unwrap().to_string();
-    drop(listener);
+    let private = free_address().to_string();
     let program = world
         .start_program(&[("metrics_listen", private.as_str())])
         .await;

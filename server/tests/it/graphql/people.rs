@@ -1,14 +1,14 @@
 //! The people of rooms, members and messages: joined, without a read for each.
 
 use super::ask;
-use crate::support::{World, alone_and_on_clusters, message};
+use crate::support::{World, alone_and_on_clusters, free_address, message};
 use roost_schema::Role;
 use serde_json::{Value, json};
 
 #[tokio::test]
 async fn fifty_messages_cost_one_read_of_their_authors() {
     let world = World::on_sqlite().await;
-    let metrics = free_port();
+    let metrics = free_address().to_string();
     let program = world
         .start_program(&[
             ("metrics_listen", metrics.as_str()),
@@ -71,11 +71,6 @@ async fn rooms_and_members_are_joined_with_their_people(world: World) {
     for member in members {
         assert_eq!(member["user"]["id"], member["userId"]);
     }
-}
-
-fn free_port() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
 }
 
 async fn batches(metrics: &str) -> u64 {

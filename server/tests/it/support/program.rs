@@ -2,9 +2,10 @@
 
 use super::{DEADLINE, World};
 use roost_client::Endpoint;
+use roost_testbed::ports::free_port;
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     process::{Output, Stdio},
     time::Duration,
 };
@@ -155,6 +156,5 @@ fn start(mut command: Command, environment: &[(String, String)]) -> Child {
 
 /// The program needs to be found again after a restart, so it cannot take whichever port is free.
 pub(crate) fn free_address() -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
+    (Ipv4Addr::LOCALHOST, free_port().unwrap()).into()
 }
