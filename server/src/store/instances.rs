@@ -3,11 +3,15 @@
 
 use super::{
     Sql, StoreError,
-    transaction::{execute, now_us, statement, time, transact},
+    entity::instance::{self, Column, Entity},
+    transaction::{execute, now, now_us, reading, transact},
 };
 use chrono::{DateTime, Utc};
 use roost_schema::InstanceId;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, QueryResult};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, ExprTrait,
+    QueryFilter, QueryOrder,
+};
 use std::time::Duration;
 
 /// How long an instance counts as running after it last renewed its lease.
@@ -62,13 +66,13 @@ impl Instances {
         transact(&self.sql, |transaction| async move {
             let transaction = &*transaction;
             if self.sql.backend() == DbBackend::Sqlite {
-                execute(transaction, "DELETE FROM instances", []).await?;
+                Entity::delete_many().exec(transaction).await?;
             } else {
+                // Text: a function of one database, and no table.
                 let lock = "SELECT pg_advisory_xact_lock($1)";
                 execute(transaction, lock, [ADMISSION_LOCK.into()]).await?;
             }
-            let query = living(transaction, new.id);
-            let mut others = kept_instances(&transaction.query_all_raw(query).await?)?;
+            let mut others = living(transaction, new.id).await?;
             others.retain(|other| !(other.has_redis && new.has_redis));
             if others.is_empty() {
                 insert(transaction, new).await?;
@@ -80,39 +84,44 @@ impl Instances {
 
     /// Renews a lease that still runs. False: it has run out, or the instance is not registered.
     pub async fn renew(&self, id: InstanceId) -> Result<bool, StoreError> {
-        let now = now_us(&self.sql.write);
-        let sql = format!(
-            "UPDATE instances SET lease_us = {now} + $2 WHERE id = $1 AND lease_us > {now}"
-        );
-        let values = [id.as_uuid().into(), micros(LEASE).into()];
-        Ok(execute(&self.sql.write, &sql, values).await? > 0)
+        let now = now(&self.sql.write);
+        let renewed = Entity::update_many()
+            .col_expr(Column::LeaseUs, now.clone().add(micros(LEASE)))
+            .filter(Column::Id.eq(id.as_uuid()))
+            .filter(Column::LeaseUs.into_expr().gt(now))
+            .exec(&self.sql.write)
+            .await?;
+        Ok(renewed.rows_affected > 0)
     }
 
     /// The other instances whose lease runs.
     pub async fn others(&self, than: InstanceId) -> Result<Vec<KeptInstance>, StoreError> {
-        let query = living(&self.sql.read, than);
-        kept_instances(&self.sql.read_all(query).await?)
+        reading(|| living(&self.sql.read, than)).await
     }
 
     /// The instance ended in order: nobody needs to wait for its lease to run out.
     pub async fn remove(&self, id: InstanceId) -> Result<(), StoreError> {
-        let sql = "DELETE FROM instances WHERE id = $1";
-        execute(&self.sql.write, sql, [id.as_uuid().into()]).await?;
+        Entity::delete_by_id(id.as_uuid())
+            .exec(&self.sql.write)
+            .await?;
         Ok(())
     }
 
     /// Forgets those that ended long ago without saying so.
     pub async fn forget(&self) -> Result<(), StoreError> {
-        let now = now_us(&self.sql.write);
-        let sql = format!("DELETE FROM instances WHERE lease_us < {now} - $1");
-        execute(&self.sql.write, &sql, [micros(EXPIRED_KEPT).into()]).await?;
+        let before = now(&self.sql.write).sub(micros(EXPIRED_KEPT));
+        Entity::delete_many()
+            .filter(Column::LeaseUs.into_expr().lt(before))
+            .exec(&self.sql.write)
+            .await?;
         Ok(())
     }
 }
 
 async fn insert(transaction: &DatabaseTransaction, new: &NewInstance) -> Result<(), StoreError> {
     let now = now_us(transaction);
-    // One that slept past its lease registers again, as what it was.
+    // Text: an entity inserts values, and these times are expressions. One that slept past its lease registers again, as
+    // what it was.
     let sql = format!(
         "INSERT INTO instances (id, name, version, has_redis, started_us, lease_us, speaks)
          VALUES ($1, $2, $3, $4, {now}, {now} + $5, $6)
@@ -130,28 +139,31 @@ async fn insert(transaction: &DatabaseTransaction, new: &NewInstance) -> Result<
     Ok(())
 }
 
-fn living(connection: &impl ConnectionTrait, but: InstanceId) -> sea_orm::Statement {
-    let now = now_us(connection);
-    let sql = format!(
-        "SELECT id, name, version, has_redis, speaks, started_us, lease_us FROM instances
-         WHERE id <> $1 AND lease_us > {now} ORDER BY id"
-    );
-    statement(connection, &sql, [but.as_uuid().into()])
+async fn living(
+    connection: &impl ConnectionTrait,
+    but: InstanceId,
+) -> Result<Vec<KeptInstance>, DbErr> {
+    let rows = Entity::find()
+        .filter(Column::Id.ne(but.as_uuid()))
+        .filter(Column::LeaseUs.into_expr().gt(now(connection)))
+        .order_by_asc(Column::Id)
+        .all(connection)
+        .await?;
+    Ok(rows.into_iter().map(KeptInstance::from).collect())
 }
 
-fn kept_instances(rows: &[QueryResult]) -> Result<Vec<KeptInstance>, StoreError> {
-    let kept = |row: &QueryResult| {
-        Ok(KeptInstance {
-            id: InstanceId::from_uuid(row.try_get("", "id")?),
-            name: row.try_get("", "name")?,
-            version: row.try_get("", "version")?,
-            has_redis: row.try_get("", "has_redis")?,
-            speaks: u32::try_from(row.try_get::<i32>("", "speaks")?).unwrap_or(0),
-            started_at: time(row, "started_us")?,
-            lease_until: time(row, "lease_us")?,
-        })
-    };
-    rows.iter().map(kept).collect()
+impl From<instance::Model> for KeptInstance {
+    fn from(row: instance::Model) -> Self {
+        Self {
+            id: InstanceId::from_uuid(row.id),
+            name: row.name,
+            version: row.version,
+            has_redis: row.has_redis,
+            speaks: u32::try_from(row.speaks).unwrap_or(0),
+            started_at: row.started_us.0,
+            lease_until: row.lease_us.0,
+        }
+    }
 }
 
 fn micros(duration: Duration) -> i64 {

@@ -2,6 +2,7 @@
 
 mod clock;
 mod condition;
+mod entity;
 mod instances;
 pub mod journal;
 mod keys;

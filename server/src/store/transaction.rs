@@ -6,7 +6,9 @@ use super::{
 };
 use backon::{ExponentialBuilder, Retryable};
 use chrono::{DateTime, Utc};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, QueryResult, Statement, Value};
+use sea_orm::{
+    ConnectionTrait, DatabaseTransaction, DbBackend, QueryResult, Statement, Value, sea_query::Expr,
+};
 use std::{future::Future, sync::Arc, time::Duration};
 
 /// How often a transaction is run again after others got in its way, and how long it waits between.
@@ -54,15 +56,16 @@ where
 }
 
 /// Reads, on another connection when a pooled one turns out to have died in the meantime.
-pub(super) async fn reading<T, Attempt>(work: impl Fn() -> Attempt) -> Result<T, StoreError>
+pub(super) async fn reading<T, E, Attempt>(work: impl Fn() -> Attempt) -> Result<T, StoreError>
 where
-    Attempt: Future<Output = Result<T, StoreError>>,
+    StoreError: From<E>,
+    Attempt: Future<Output = Result<T, E>>,
 {
     let is_dead = |error: &StoreError| match error {
         StoreError::Unavailable(cause) => cause.downcast_ref().is_some_and(is_dead_connection),
         _ => false,
     };
-    on_living_connection(work, is_dead).await
+    on_living_connection(|| async { Ok(work().await?) }, is_dead).await
 }
 
 /// A statement with its values as `$1`, `$2`, …, which both databases understand.
@@ -93,6 +96,11 @@ pub(super) fn now_us(connection: &impl ConnectionTrait) -> &'static str {
         DbBackend::Sqlite => "CAST((julianday('now') - 2440587.5) * 86400000000 AS integer)",
         _ => "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
     }
+}
+
+/// [`now_us`] in a query of an entity.
+pub(super) fn now(connection: &impl ConnectionTrait) -> Expr {
+    Expr::cust(now_us(connection))
 }
 
 /// What a SELECT ends with to lock its rows. `SQLite` needs nothing: it has one writer.

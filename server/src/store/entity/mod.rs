@@ -1,0 +1,7 @@
+//! The rows of the relational nouns, as sea-orm's queries know them: a file for each table, columns as the migrations made
+//! them on both databases. Ids are bare here and get their types where a row becomes what the store answers.
+
+pub(super) mod instance;
+mod micros;
+
+pub(super) use micros::Micros;
