@@ -2,11 +2,14 @@
 
 use super::{
     Sql, StoreError,
-    transaction::{execute, now_us, statement},
+    entity::revocation::{Column, Entity},
+    transaction::{execute, now, now_us, statement},
 };
 use chrono::TimeDelta;
 use roost_schema::SessionId;
-use sea_orm::{DatabaseTransaction, DbBackend, Value};
+use sea_orm::{
+    ColumnTrait, DatabaseTransaction, DbBackend, EntityTrait, ExprTrait, QueryFilter, Value,
+};
 use uuid::Uuid;
 
 /// How long a revocation is kept: far longer than any access token lives.
@@ -69,6 +72,8 @@ impl Revocations {
 
     /// On `PostgreSQL` the horizon is read by the same statement, from the snapshot it reads by:
     /// whatever that does not show is of a transaction at or above.
+    ///
+    /// Text: the horizon and the sessions are one statement, whose functions and column `PostgreSQL` alone has.
     async fn look<const N: usize>(
         &self,
         ended: &str,
@@ -98,9 +103,11 @@ impl Revocations {
 
     /// Forgets the old ones.
     pub async fn forget(&self) -> Result<(), StoreError> {
-        let now = now_us(&self.sql.write);
-        let sql = format!("DELETE FROM revocations WHERE at_us < {now} - $1");
-        execute(&self.sql.write, &sql, [micros(REVOCATION_ROWS_KEPT).into()]).await?;
+        let before = now(&self.sql.write).sub(micros(REVOCATION_ROWS_KEPT));
+        Entity::delete_many()
+            .filter(Column::AtUs.into_expr().lt(before))
+            .exec(&self.sql.write)
+            .await?;
         Ok(())
     }
 }
@@ -113,6 +120,7 @@ pub(super) async fn insert(
     session: SessionId,
 ) -> Result<(), StoreError> {
     let now = now_us(transaction);
+    // Text: an entity inserts values, and this time is an expression.
     let sql = format!("INSERT INTO revocations (session_id, at_us) VALUES ($1, {now})");
     execute(transaction, &sql, [session.as_uuid().into()]).await?;
     Ok(())

@@ -3,5 +3,6 @@
 
 pub(super) mod instance;
 mod micros;
+pub(super) mod revocation;
 
 pub(super) use micros::Micros;
