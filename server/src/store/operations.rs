@@ -3,12 +3,19 @@
 
 use super::{
     Clock, Sql, StoreError,
+    entity::{
+        Micros,
+        operation::{self, Column, Entity},
+    },
     journal::RequestHash,
-    transaction::{execute, reading, statement},
+    transaction::reading,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use roost_schema::{Email, OpId, UserId};
-use sea_orm::{ConnectionTrait, DatabaseTransaction};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter,
+    sea_query::OnConflict,
+};
 use std::fmt;
 
 /// How long a repeated operation is recognised.
@@ -67,12 +74,10 @@ impl Operations {
     /// Forgets the old ones.
     pub async fn forget(&self) -> Result<(), StoreError> {
         let before = self.clock.now() - OPERATION_KEPT;
-        execute(
-            &self.sql.write,
-            "DELETE FROM operations WHERE at_us < $1",
-            [before.timestamp_micros().into()],
-        )
-        .await?;
+        Entity::delete_many()
+            .filter(Column::AtUs.lt(Micros(before)))
+            .exec(&self.sql.write)
+            .await?;
         Ok(())
     }
 }
@@ -81,23 +86,18 @@ pub(super) async fn find(
     connection: &impl ConnectionTrait,
     operation: &Operation,
 ) -> Result<Option<Known>, StoreError> {
-    let query = statement(
-        connection,
-        "SELECT request_hash, result FROM operations WHERE owner = $1 AND op_id = $2",
-        [
-            operation.owner.to_string().into(),
-            operation.op_id.as_str().into(),
-        ],
+    let key = (
+        operation.owner.to_string(),
+        operation.op_id.as_str().to_owned(),
     );
-    let Some(row) = connection.query_one_raw(query).await? else {
+    let Some(row) = Entity::find_by_id(key).one(connection).await? else {
         return Ok(None);
     };
-    let request_hash: Vec<u8> = row.try_get("", "request_hash")?;
-    if request_hash != operation.request_hash.0 {
+    if row.request_hash != operation.request_hash.0 {
         return Ok(Some(Known::Reused));
     }
-    let result: String = row.try_get("", "result")?;
-    let result = serde_json::from_str(&result).map_err(|error| StoreError::Broken(error.into()))?;
+    let result =
+        serde_json::from_str(&row.result).map_err(|error| StoreError::Broken(error.into()))?;
     Ok(Some(Known::Same(result)))
 }
 
@@ -109,19 +109,17 @@ pub(super) async fn keep(
     result: &serde_json::Value,
     at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let kept = execute(
-        transaction,
-        "INSERT INTO operations (owner, op_id, request_hash, result, at_us)
-         VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-        [
-            operation.owner.to_string().into(),
-            operation.op_id.as_str().into(),
-            operation.request_hash.0.to_vec().into(),
-            result.to_string().into(),
-            at.timestamp_micros().into(),
-        ],
-    )
-    .await?;
+    let row = operation::ActiveModel {
+        owner: Set(operation.owner.to_string()),
+        op_id: Set(operation.op_id.as_str().to_owned()),
+        request_hash: Set(operation.request_hash.0.to_vec()),
+        result: Set(result.to_string()),
+        at_us: Set(Micros(at)),
+    };
+    let kept = Entity::insert(row)
+        .on_conflict(OnConflict::new().do_nothing().to_owned())
+        .exec_without_returning(transaction)
+        .await?;
     if kept == 0 {
         return Err(StoreError::Contended(anyhow::anyhow!(
             "a rival did the same operation"

@@ -3,6 +3,7 @@
 
 pub(super) mod instance;
 mod micros;
+pub(super) mod operation;
 pub(super) mod revocation;
 
 pub(super) use micros::Micros;
