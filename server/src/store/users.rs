@@ -1,11 +1,21 @@
 //! People and the hashes of their passwords.
 
 use super::{
-    Clock, Known, NewSession, Operation, Sql, StoreError, operations, rooms, sessions,
-    transaction::{execute, for_update, statement, time, transact},
+    Clock, Known, NewSession, Operation, Sql, StoreError,
+    entity::{
+        Micros,
+        user::{self, Column, Entity, PasswordHash},
+    },
+    operations, rooms, sessions,
+    transaction::{reading, transact},
 };
 use roost_schema::{Email, Me, Name, RoomId, Secret, SessionId, User, UserId};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult, Statement, Value};
+use sea_orm::{
+    ActiveValue::Set,
+    ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+    sea_query::{Expr, LikeExpr, OnConflict},
+};
+use uuid::Uuid;
 
 /// How many people a search by name answers with at most.
 pub const USERS_FOUND_MAX: u32 = 20;
@@ -60,46 +70,50 @@ impl Users {
     }
 
     pub async fn find(&self, user: UserId) -> Result<Option<Account>, StoreError> {
-        find(&self.sql, "id", user.as_uuid().into()).await
+        let row = reading(|| Entity::find_by_id(user.as_uuid()).one(&self.sql.read)).await?;
+        Ok(row.map(Account::from))
     }
 
     pub async fn find_by_email(&self, email: &Email) -> Result<Option<Account>, StoreError> {
-        find(&self.sql, "email", email.as_str().into()).await
+        let has_address = || Entity::find().filter(Column::Email.eq(email.as_str()));
+        let row = reading(|| has_address().one(&self.sql.read)).await?;
+        Ok(row.map(Account::from))
     }
 
     /// People whose name begins so, whatever the case of its letters; by name.
     pub async fn find_by_name(&self, beginning: &str) -> Result<Vec<User>, StoreError> {
-        let query = statement(
-            &self.sql.read,
-            "SELECT id, name FROM users WHERE name_lower LIKE $1 ESCAPE '\\'
-             ORDER BY name_lower, id LIMIT $2",
-            [
-                like_beginning(&beginning.to_lowercase()).into(),
-                i64::from(USERS_FOUND_MAX).into(),
-            ],
-        );
-        let rows = self.sql.read_all(query).await?;
-        rows.iter().map(user).collect()
+        let pattern = like_beginning(&beginning.to_lowercase());
+        self.list_by(|| {
+            Entity::find()
+                .filter(Column::NameLower.like(LikeExpr::new(pattern.as_str()).escape('\\')))
+                .order_by_asc(Column::NameLower)
+                .order_by_asc(Column::Id)
+                .limit(u64::from(USERS_FOUND_MAX))
+        })
+        .await
     }
 
     /// These people; unknown ids are left out.
     pub async fn list(&self, ids: &[UserId]) -> Result<Vec<User>, StoreError> {
         let mut found = Vec::with_capacity(ids.len());
         for ids in ids.chunks(IDS_PER_STATEMENT) {
-            let marks: Vec<String> = (1..=ids.len()).map(|n| format!("${n}")).collect();
-            let query = Statement::from_sql_and_values(
-                self.sql.backend(),
-                format!(
-                    "SELECT id, name FROM users WHERE id IN ({})",
-                    marks.join(", ")
-                ),
-                ids.iter().map(|id| id.as_uuid().into()),
-            );
-            for row in self.sql.read_all(query).await? {
-                found.push(user(&row)?);
-            }
+            let ids = || ids.iter().map(UserId::as_uuid);
+            let people = self.list_by(|| Entity::find().filter(Column::Id.is_in(ids())));
+            found.extend(people.await?);
         }
         Ok(found)
+    }
+
+    async fn list_by(&self, query: impl Fn() -> Select<Entity>) -> Result<Vec<User>, StoreError> {
+        let columns = [Column::Id, Column::Name];
+        let query = || query().select_only().columns(columns);
+        let rows: Vec<(Uuid, String)> =
+            reading(|| query().into_tuple().all(&self.sql.read)).await?;
+        let user = |(id, name)| User {
+            id: UserId::from_uuid(id),
+            name,
+        };
+        Ok(rows.into_iter().map(user).collect())
     }
 
     /// Makes a person with their own room and their first session.
@@ -155,12 +169,11 @@ impl Users {
             if account.is_none_or(|account| account.password_hash != *verified) {
                 return Ok(None);
             }
-            execute(
-                transaction,
-                "UPDATE users SET password_hash = $2 WHERE id = $1",
-                [user.as_uuid().into(), fresh.expose().into()],
-            )
-            .await?;
+            Entity::update_many()
+                .col_expr(Column::PasswordHash, Expr::value(fresh.expose()))
+                .filter(Column::Id.eq(user.as_uuid()))
+                .exec(transaction)
+                .await?;
             let now = self.clock.now();
             sessions::end_others(transaction, user, keep, now)
                 .await
@@ -175,10 +188,8 @@ pub(super) async fn lock(
     transaction: &DatabaseTransaction,
     user: UserId,
 ) -> Result<Option<Account>, StoreError> {
-    let sql = format!("{SELECT_ACCOUNT} id = $1{}", for_update(transaction));
-    let query = statement(transaction, &sql, [user.as_uuid().into()]);
-    let row = transaction.query_one_raw(query).await?;
-    row.as_ref().map(account).transpose()
+    let query = Entity::find_by_id(user.as_uuid()).lock_exclusive();
+    Ok(query.one(transaction).await?.map(Account::from))
 }
 
 /// Whether the address was free.
@@ -187,55 +198,35 @@ async fn insert(
     new: &NewUser,
     session: &NewSession,
 ) -> Result<bool, StoreError> {
-    let inserted = execute(
-        transaction,
-        "INSERT INTO users (id, email, name, name_lower, password_hash, created_us)
-         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (email) DO NOTHING",
-        [
-            new.id.as_uuid().into(),
-            new.email.as_str().into(),
-            new.name.as_str().into(),
-            new.name.as_str().to_lowercase().into(),
-            new.password_hash.expose().into(),
-            session.at.timestamp_micros().into(),
-        ],
-    )
-    .await?;
+    let row = user::ActiveModel {
+        id: Set(new.id.as_uuid()),
+        email: Set(new.email.as_str().to_owned()),
+        name: Set(new.name.as_str().to_owned()),
+        name_lower: Set(new.name.as_str().to_lowercase()),
+        password_hash: Set(PasswordHash(new.password_hash.expose().to_owned())),
+        created_us: Set(Micros(session.at)),
+    };
+    let inserted = Entity::insert(row)
+        .on_conflict(OnConflict::column(Column::Email).do_nothing().to_owned())
+        .exec_without_returning(transaction)
+        .await?;
     Ok(inserted == 1)
 }
 
-const SELECT_ACCOUNT: &str = "SELECT id, email, name, password_hash, created_us FROM users WHERE";
-
-async fn find(
-    sql: &Sql,
-    column: &'static str,
-    value: Value,
-) -> Result<Option<Account>, StoreError> {
-    let select = format!("{SELECT_ACCOUNT} {column} = $1");
-    let query = statement(&sql.read, &select, [value]);
-    let row = sql.read_one(query).await?;
-    row.as_ref().map(account).transpose()
-}
-
-fn account(row: &QueryResult) -> Result<Account, StoreError> {
-    let id = UserId::from_uuid(row.try_get("", "id")?);
-    Ok(Account {
-        me: Me {
-            id,
-            email: row.try_get("", "email")?,
-            name: row.try_get("", "name")?,
-            room_id: RoomId::of_user(id),
-            created_at: time(row, "created_us")?,
-        },
-        password_hash: Secret::new(row.try_get::<String>("", "password_hash")?),
-    })
-}
-
-fn user(row: &QueryResult) -> Result<User, StoreError> {
-    Ok(User {
-        id: UserId::from_uuid(row.try_get("", "id")?),
-        name: row.try_get("", "name")?,
-    })
+impl From<user::Model> for Account {
+    fn from(row: user::Model) -> Self {
+        let id = UserId::from_uuid(row.id);
+        Self {
+            me: Me {
+                id,
+                email: row.email,
+                name: row.name,
+                room_id: RoomId::of_user(id),
+                created_at: row.created_us.0,
+            },
+            password_hash: Secret::new(row.password_hash.0),
+        }
+    }
 }
 
 /// A pattern that matches what begins with a text, wildcards in it taken literally.

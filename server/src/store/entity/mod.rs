@@ -5,5 +5,6 @@ pub(super) mod instance;
 mod micros;
 pub(super) mod operation;
 pub(super) mod revocation;
+pub(super) mod user;
 
 pub(super) use micros::Micros;

@@ -1,0 +1,33 @@
+//! A row of `users`: a person, and what proves them.
+
+use super::Micros;
+use sea_orm::entity::prelude::*;
+use std::fmt;
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "users")]
+pub(in crate::store) struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub email: String,
+    pub name: String,
+    /// What a search by name compares.
+    pub name_lower: String,
+    pub password_hash: PasswordHash,
+    pub created_us: Micros,
+}
+
+/// Printing it shows nothing of it.
+#[derive(Clone, PartialEq, Eq, DeriveValueType)]
+pub(in crate::store) struct PasswordHash(pub(in crate::store) String);
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub(in crate::store) enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
