@@ -3,24 +3,31 @@
 
 use super::{
     Clock, Sql, StoreError,
+    entity::{
+        Micros,
+        session::{self, Column, Entity},
+    },
     outbox::{self, OutboxEvent},
     refresh_tokens::{self, TokenHash},
     revocations,
-    transaction::{execute, statement, time, transact},
+    transaction::{execute, reading, transact},
     users,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use roost_schema::{
     Body, ItemId, Kind, Me, Name, Op, RoomId, Secret, SessionId, SessionState, UserId,
 };
-use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect, Select, UpdateMany, Value, sea_query::Expr,
+};
 
 /// A session ends when it was not refreshed for so long.
 pub const SESSION_IDLE_MAX: TimeDelta = TimeDelta::days(30);
 /// How many sessions a person may have; another one ends the oldest.
 pub const SESSIONS_PER_PERSON_MAX: usize = 100;
 /// How many expired sessions one pass of [`Sessions::expire`] ends.
-const EXPIRED_PER_PASS: i64 = 100;
+const EXPIRED_PER_PASS: u64 = 100;
 
 /// A session that is about to be, and its first refresh token.
 #[derive(Clone, Debug)]
@@ -131,7 +138,9 @@ impl Sessions {
             refresh_tokens::mark_used(transaction, presented, now).await?;
             refresh_tokens::insert(transaction, session, next, Some(presented), now).await?;
             refresh_tokens::forget(transaction, session, now - SESSION_IDLE_MAX).await?;
-            touch(transaction, session, now).await?;
+            set(session, Column::LastUsedUs, Micros(now))
+                .exec(transaction)
+                .await?;
             kept.last_used_at = now;
             Ok(Exchange::Exchanged {
                 session: kept,
@@ -143,15 +152,15 @@ impl Sessions {
 
     /// A person's sessions, the one used last first.
     pub async fn list(&self, user: UserId) -> Result<Vec<KeptSession>, StoreError> {
-        let sql = format!(
-            "{SELECT_SESSION} WHERE user_id = $1 AND revoked_us IS NULL AND last_used_us > $2
-             ORDER BY last_used_us DESC, id DESC"
-        );
         let oldest = self.clock.now() - SESSION_IDLE_MAX;
-        let values = [user.as_uuid().into(), oldest.timestamp_micros().into()];
-        let query = statement(&self.sql.read, &sql, values);
-        let rows = self.sql.read_all(query).await?;
-        rows.iter().map(kept_session).collect()
+        let query = || {
+            open_of(user)
+                .filter(Column::LastUsedUs.gt(Micros(oldest)))
+                .order_by_desc(Column::LastUsedUs)
+                .order_by_desc(Column::Id)
+        };
+        let rows = reading(|| query().all(&self.sql.read)).await?;
+        Ok(rows.into_iter().map(KeptSession::from).collect())
     }
 
     /// Names one of a person's sessions; `None` when they have no such session.
@@ -171,12 +180,9 @@ impl Sessions {
                 return Ok(None);
             }
             if kept.name != name.as_str() {
-                execute(
-                    transaction,
-                    "UPDATE sessions SET name = $2 WHERE id = $1",
-                    [session.as_uuid().into(), name.as_str().into()],
-                )
-                .await?;
+                set(session, Column::Name, name.as_str())
+                    .exec(transaction)
+                    .await?;
                 kept.name = name.as_str().to_owned();
                 let event = put_event(user, session, &kept.name, kept.created_at)?;
                 outbox::push(transaction, &event).await?;
@@ -218,16 +224,16 @@ impl Sessions {
     /// as long ago. Answers which ended, and whose they were.
     pub async fn expire(&self) -> Result<Vec<(SessionId, UserId)>, StoreError> {
         let before = self.clock.now() - SESSION_IDLE_MAX;
-        let query = statement(
-            &self.sql.read,
-            "SELECT id, user_id FROM sessions WHERE last_used_us < $1 AND revoked_us IS NULL
-             ORDER BY last_used_us LIMIT $2",
-            [before.timestamp_micros().into(), EXPIRED_PER_PASS.into()],
-        );
+        let query = || {
+            Entity::find()
+                .filter(Column::LastUsedUs.lt(Micros(before)))
+                .filter(Column::RevokedUs.is_null())
+                .order_by_asc(Column::LastUsedUs)
+                .limit(EXPIRED_PER_PASS)
+        };
         let mut ended = Vec::new();
-        for row in self.sql.read_all(query).await? {
-            let user = UserId::from_uuid(row.try_get("", "user_id")?);
-            let session = SessionId::from_uuid(row.try_get("", "id")?);
+        for row in reading(|| query().all(&self.sql.read)).await? {
+            let (session, user) = (SessionId::from_uuid(row.id), UserId::from_uuid(row.user_id));
             self.end(user, session).await?;
             ended.push((session, user));
         }
@@ -238,20 +244,18 @@ impl Sessions {
     async fn forget(&self, revoked_before: DateTime<Utc>) -> Result<(), StoreError> {
         transact(&self.sql, |transaction| async move {
             let transaction = &*transaction;
-            let before = || revoked_before.timestamp_micros().into();
+            // Text: refresh tokens have no entity.
             execute(
                 transaction,
                 "DELETE FROM refresh_tokens WHERE session_id IN
                  (SELECT id FROM sessions WHERE revoked_us < $1)",
-                [before()],
+                [Micros(revoked_before).into()],
             )
             .await?;
-            execute(
-                transaction,
-                "DELETE FROM sessions WHERE revoked_us < $1",
-                [before()],
-            )
-            .await?;
+            Entity::delete_many()
+                .filter(Column::RevokedUs.lt(Micros(revoked_before)))
+                .exec(transaction)
+                .await?;
             Ok(())
         })
         .await
@@ -263,18 +267,17 @@ pub(super) async fn insert(
     transaction: &DatabaseTransaction,
     new: &NewSession,
 ) -> Result<(), StoreError> {
-    execute(
-        transaction,
-        "INSERT INTO sessions (id, user_id, name, created_us, last_used_us)
-         VALUES ($1, $2, $3, $4, $4)",
-        [
-            new.id.as_uuid().into(),
-            new.user.as_uuid().into(),
-            new.name.as_str().into(),
-            new.at.timestamp_micros().into(),
-        ],
-    )
-    .await?;
+    let row = session::ActiveModel {
+        id: Set(new.id.as_uuid()),
+        user_id: Set(new.user.as_uuid()),
+        name: Set(new.name.clone()),
+        created_us: Set(Micros(new.at)),
+        last_used_us: Set(Micros(new.at)),
+        revoked_us: Set(None),
+    };
+    Entity::insert(row)
+        .exec_without_returning(transaction)
+        .await?;
     refresh_tokens::insert(transaction, new.id, &new.token, None, new.at).await?;
     let event = put_event(new.user, new.id, &new.name, new.at)?;
     outbox::push(transaction, &event).await
@@ -302,13 +305,11 @@ async fn end(
     session: SessionId,
     at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let ended = execute(
-        transaction,
-        "UPDATE sessions SET revoked_us = $2 WHERE id = $1 AND revoked_us IS NULL",
-        [session.as_uuid().into(), at.timestamp_micros().into()],
-    )
-    .await?;
-    if ended == 0 {
+    let ended = set(session, Column::RevokedUs, Micros(at))
+        .filter(Column::RevokedUs.is_null())
+        .exec(transaction)
+        .await?;
+    if ended.rows_affected == 0 {
         return Ok(());
     }
     revocations::insert(transaction, session).await?;
@@ -323,62 +324,57 @@ async fn end(
     outbox::push(transaction, &event).await
 }
 
-async fn touch(
-    transaction: &DatabaseTransaction,
-    session: SessionId,
-    at: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    execute(
-        transaction,
-        "UPDATE sessions SET last_used_us = $2 WHERE id = $1",
-        [session.as_uuid().into(), at.timestamp_micros().into()],
-    )
-    .await?;
-    Ok(())
+/// An update of one column of a session.
+fn set(session: SessionId, column: Column, value: impl Into<Value>) -> UpdateMany<Entity> {
+    Entity::update_many()
+        .col_expr(column, Expr::value(value))
+        .filter(Column::Id.eq(session.as_uuid()))
 }
 
-/// The person's sessions that have not ended, oldest first.
+/// The person's sessions that have not ended.
+fn open_of(user: UserId) -> Select<Entity> {
+    Entity::find()
+        .filter(Column::UserId.eq(user.as_uuid()))
+        .filter(Column::RevokedUs.is_null())
+}
+
+/// The same, oldest first.
 async fn open_sessions(
     transaction: &DatabaseTransaction,
     user: UserId,
 ) -> Result<Vec<SessionId>, StoreError> {
-    let query = statement(
-        transaction,
-        "SELECT id FROM sessions WHERE user_id = $1 AND revoked_us IS NULL
-         ORDER BY created_us, id",
-        [user.as_uuid().into()],
-    );
-    let rows = transaction.query_all_raw(query).await?;
-    rows.iter()
-        .map(|row| Ok(SessionId::from_uuid(row.try_get("", "id")?)))
-        .collect()
+    let rows = open_of(user)
+        .order_by_asc(Column::CreatedUs)
+        .order_by_asc(Column::Id)
+        .all(transaction)
+        .await?;
+    let ids = rows.into_iter().map(|row| SessionId::from_uuid(row.id));
+    Ok(ids.collect())
 }
-
-const SELECT_SESSION: &str =
-    "SELECT id, user_id, name, created_us, last_used_us, revoked_us FROM sessions";
 
 async fn find(
     transaction: &DatabaseTransaction,
     user: UserId,
     session: SessionId,
 ) -> Result<Option<KeptSession>, StoreError> {
-    let sql = format!("{SELECT_SESSION} WHERE id = $1 AND user_id = $2");
-    let values = [session.as_uuid().into(), user.as_uuid().into()];
-    let query = statement(transaction, &sql, values);
-    let row = transaction.query_one_raw(query).await?;
-    row.as_ref().map(kept_session).transpose()
+    let row = Entity::find_by_id(session.as_uuid())
+        .filter(Column::UserId.eq(user.as_uuid()))
+        .one(transaction)
+        .await?;
+    Ok(row.map(KeptSession::from))
 }
 
-fn kept_session(row: &QueryResult) -> Result<KeptSession, StoreError> {
-    let revoked: Option<i64> = row.try_get("", "revoked_us")?;
-    Ok(KeptSession {
-        id: SessionId::from_uuid(row.try_get("", "id")?),
-        user: UserId::from_uuid(row.try_get("", "user_id")?),
-        name: row.try_get("", "name")?,
-        created_at: time(row, "created_us")?,
-        last_used_at: time(row, "last_used_us")?,
-        revoked: revoked.is_some(),
-    })
+impl From<session::Model> for KeptSession {
+    fn from(row: session::Model) -> Self {
+        Self {
+            id: SessionId::from_uuid(row.id),
+            user: UserId::from_uuid(row.user_id),
+            name: row.name,
+            created_at: row.created_us.0,
+            last_used_at: row.last_used_us.0,
+            revoked: row.revoked_us.is_some(),
+        }
+    }
 }
 
 fn put_event(

@@ -5,6 +5,7 @@ pub(super) mod instance;
 mod micros;
 pub(super) mod operation;
 pub(super) mod revocation;
+pub(super) mod session;
 pub(super) mod user;
 
 pub(super) use micros::Micros;
