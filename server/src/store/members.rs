@@ -3,17 +3,25 @@
 
 use super::{
     Clock, Operation, Sql, StoreError,
+    entity::{
+        Micros,
+        member::{self, Column, Entity},
+        user,
+    },
     outbox::{self, OutboxEvent},
     room_change::{ActingMember, RoomError, admit, lock, transact},
-    transaction::{execute, statement, time},
+    transaction::reading,
 };
 use chrono::{DateTime, Utc};
 use roost_schema::{Body, Email, ItemId, Kind, Member, MemberState, Op, Role, RoomId, UserId};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, PaginatorTrait,
+    QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select, sea_query::Expr,
+};
 use uuid::Uuid;
 
 /// How many members a room may have.
-pub const MEMBERS_PER_ROOM_MAX: i64 = 1_000;
+pub const MEMBERS_PER_ROOM_MAX: u64 = 1_000;
 
 /// Who is invited: by exact address, or by id.
 #[derive(Clone, Debug)]
@@ -49,23 +57,17 @@ impl Members {
         after: Option<MemberKey>,
         limit: u64,
     ) -> Result<Vec<Member>, StoreError> {
-        let after = after.unwrap_or(MemberKey {
-            joined_us: i64::MAX,
-            user_id: UserId::from_uuid(Uuid::max()),
-        });
-        let sql = format!(
-            "{SELECT_MEMBER} WHERE m.room_id = $1 AND (m.joined_us, m.user_id) < ($2, $3) AND {HAS_RIGHTS}
-             ORDER BY m.joined_us DESC, m.user_id DESC LIMIT $4"
-        );
-        let values = [
-            room.as_uuid().into(),
-            after.joined_us.into(),
-            after.user_id.as_uuid().into(),
-            limit.cast_signed().into(),
-        ];
-        let query = statement(&self.sql.read, &sql, values);
-        let rows = self.sql.read_all(query).await?;
-        rows.iter().map(member).collect()
+        let query = || {
+            with_names()
+                .filter(Column::RoomId.eq(room.as_uuid()))
+                .apply_if(after, |query, key| query.filter(is_after(key)))
+                .order_by_desc(Column::JoinedUs)
+                .order_by_desc(Column::UserId)
+                .limit(limit)
+                .into_tuple()
+        };
+        let rows = reading(|| query().all(&self.sql.read)).await?;
+        rows.into_iter().map(member).collect()
     }
 
     /// Makes a person a member.
@@ -84,7 +86,7 @@ impl Members {
             if role_in(transaction, acting.room_id, user).await?.is_some() {
                 return Err(RoomError::AlreadyMember);
             }
-            if count(transaction, acting.room_id).await? >= MEMBERS_PER_ROOM_MAX {
+            if of_room(acting.room_id).count(transaction).await? >= MEMBERS_PER_ROOM_MAX {
                 return Err(RoomError::RoomFull);
             }
             admit(transaction, user, &[]).await?;
@@ -157,17 +159,15 @@ pub(super) async fn insert(
     role: Role,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    execute(
-        transaction,
-        "INSERT INTO members (room_id, user_id, role, joined_us) VALUES ($1, $2, $3, $4)",
-        [
-            room.as_uuid().into(),
-            user.as_uuid().into(),
-            role.as_str().into(),
-            now.timestamp_micros().into(),
-        ],
-    )
-    .await?;
+    let row = member::ActiveModel {
+        room_id: Set(room.as_uuid()),
+        user_id: Set(user.as_uuid()),
+        role: Set(role.as_str().to_owned()),
+        joined_us: Set(Micros(now)),
+    };
+    Entity::insert(row)
+        .exec_without_returning(transaction)
+        .await?;
     Ok(())
 }
 
@@ -193,12 +193,13 @@ pub(super) fn put_event(
     })
 }
 
-/// Whether a member `m` has a role that gives rights in this release.
-pub(super) const HAS_RIGHTS: &str = "m.role IN ('owner', 'editor', 'commenter', 'viewer')";
+/// Whether a member has a role that gives rights in this release.
+fn has_rights() -> Expr {
+    Column::Role.is_in(Role::ALL.map(Role::as_str))
+}
 
-/// Reads the column `role` of one who has rights.
-pub(super) fn role(row: &QueryResult) -> Result<Role, StoreError> {
-    let kept: String = row.try_get("", "role")?;
+/// Reads the role of one who has rights.
+pub(super) fn role(kept: &str) -> Result<Role, StoreError> {
     Role::ALL
         .into_iter()
         .find(|role| role.as_str() == kept)
@@ -211,11 +212,10 @@ async fn role_in(
     room: RoomId,
     user: UserId,
 ) -> Result<Option<String>, StoreError> {
-    let sql = "SELECT role FROM members WHERE room_id = $1 AND user_id = $2";
-    let values = [room.as_uuid().into(), user.as_uuid().into()];
-    let query = statement(transaction, sql, values);
-    let row = transaction.query_one_raw(query).await?;
-    row.map(|row| Ok(row.try_get("", "role")?)).transpose()
+    let row = Entity::find_by_id((room.as_uuid(), user.as_uuid()))
+        .one(transaction)
+        .await?;
+    Ok(row.map(|row| row.role))
 }
 
 fn delete_event(room: RoomId, user: UserId, actor: UserId) -> OutboxEvent {
@@ -237,11 +237,14 @@ async fn user_id(
         Invitee::Person(user) => return Ok(*user),
         Invitee::Address(email) => email,
     };
-    let sql = "SELECT id FROM users WHERE email = $1";
-    let query = statement(transaction, sql, [email.as_str().into()]);
-    let row = transaction.query_one_raw(query).await?;
-    let row = row.ok_or(RoomError::UnknownPerson)?;
-    Ok(UserId::from_uuid(row.try_get("", "id")?))
+    let id = user::Entity::find()
+        .select_only()
+        .column(user::Column::Id)
+        .filter(user::Column::Email.eq(email.as_str()))
+        .into_tuple()
+        .one(transaction)
+        .await?;
+    id.map(UserId::from_uuid).ok_or(RoomError::UnknownPerson)
 }
 
 /// Called under the room's lock, before a member of this role goes or becomes less: so two owners
@@ -254,27 +257,10 @@ async fn keep_an_owner(
     if role != Role::Owner.as_str() {
         return Ok(());
     }
-    let sql = "SELECT count(*) AS count FROM members WHERE room_id = $1 AND role = 'owner'";
-    match counted(transaction, sql, room).await? {
+    let owners = of_room(room).filter(Column::Role.eq(role));
+    match owners.count(transaction).await? {
         0 | 1 => Err(RoomError::LastOwner),
         _ => Ok(()),
-    }
-}
-
-async fn count(transaction: &DatabaseTransaction, room: RoomId) -> Result<i64, StoreError> {
-    let sql = "SELECT count(*) AS count FROM members WHERE room_id = $1";
-    counted(transaction, sql, room).await
-}
-
-async fn counted(
-    transaction: &DatabaseTransaction,
-    sql: &str,
-    room: RoomId,
-) -> Result<i64, StoreError> {
-    let query = statement(transaction, sql, [room.as_uuid().into()]);
-    match transaction.query_one_raw(query).await? {
-        Some(row) => Ok(row.try_get("", "count")?),
-        None => Ok(0),
     }
 }
 
@@ -284,16 +270,12 @@ async fn update(
     user: UserId,
     role: Role,
 ) -> Result<(), StoreError> {
-    execute(
-        transaction,
-        "UPDATE members SET role = $3 WHERE room_id = $1 AND user_id = $2",
-        [
-            room.as_uuid().into(),
-            user.as_uuid().into(),
-            role.as_str().into(),
-        ],
-    )
-    .await?;
+    Entity::update_many()
+        .col_expr(Column::Role, Expr::value(role.as_str()))
+        .filter(Column::RoomId.eq(room.as_uuid()))
+        .filter(Column::UserId.eq(user.as_uuid()))
+        .exec(transaction)
+        .await?;
     Ok(())
 }
 
@@ -302,35 +284,58 @@ async fn delete(
     room: RoomId,
     user: UserId,
 ) -> Result<(), StoreError> {
-    execute(
-        transaction,
-        "DELETE FROM members WHERE room_id = $1 AND user_id = $2",
-        [room.as_uuid().into(), user.as_uuid().into()],
-    )
-    .await?;
+    Entity::delete_by_id((room.as_uuid(), user.as_uuid()))
+        .exec(transaction)
+        .await?;
     Ok(())
 }
 
-const SELECT_MEMBER: &str = "SELECT m.user_id, u.name, m.role, m.joined_us \
-    FROM members m JOIN users u ON u.id = m.user_id";
+fn of_room(room: RoomId) -> Select<Entity> {
+    Entity::find().filter(Column::RoomId.eq(room.as_uuid()))
+}
+
+/// The members who have rights here, as [`member`] reads them.
+fn with_names() -> Select<Entity> {
+    Entity::find()
+        .inner_join(user::Entity)
+        .select_only()
+        .column(Column::UserId)
+        .column(user::Column::Name)
+        .columns([Column::Role, Column::JoinedUs])
+        .filter(has_rights())
+}
+
+/// Compared as a row, by which the index of the list finds the place.
+fn is_after(key: MemberKey) -> Expr {
+    let place = [Column::JoinedUs, Column::UserId].map(ColumnTrait::into_expr);
+    let other = [
+        Expr::value(key.joined_us),
+        Expr::value(key.user_id.as_uuid()),
+    ];
+    Expr::tuple(place).lt(Expr::tuple(other))
+}
 
 async fn find(
-    connection: &impl ConnectionTrait,
+    transaction: &DatabaseTransaction,
     room: RoomId,
     user: UserId,
 ) -> Result<Option<Member>, StoreError> {
-    let sql = format!("{SELECT_MEMBER} WHERE m.room_id = $1 AND m.user_id = $2 AND {HAS_RIGHTS}");
-    let values = [room.as_uuid().into(), user.as_uuid().into()];
-    let query = statement(connection, &sql, values);
-    let row = connection.query_one_raw(query).await?;
-    row.as_ref().map(member).transpose()
+    let row = with_names()
+        .filter(Column::RoomId.eq(room.as_uuid()))
+        .filter(Column::UserId.eq(user.as_uuid()))
+        .into_tuple()
+        .one(transaction)
+        .await?;
+    row.map(member).transpose()
 }
 
-fn member(row: &QueryResult) -> Result<Member, StoreError> {
+fn member(
+    (user, name, kept_role, joined): (Uuid, String, String, Micros),
+) -> Result<Member, StoreError> {
     Ok(Member {
-        user_id: UserId::from_uuid(row.try_get("", "user_id")?),
-        name: row.try_get("", "name")?,
-        role: role(row)?,
-        joined_at: time(row, "joined_us")?,
+        user_id: UserId::from_uuid(user),
+        name,
+        role: role(&kept_role)?,
+        joined_at: joined.0,
     })
 }

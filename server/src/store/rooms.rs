@@ -2,8 +2,7 @@
 //! events that tell it, in the room's outbox.
 
 use super::{
-    Clock, Operation, Sql, StoreError,
-    members::{self, HAS_RIGHTS},
+    Clock, Operation, Sql, StoreError, members,
     outbox::{self, OutboxEvent},
     room_change::{ActingMember, RoomError, admit, known, lock, transact},
     transaction::{execute, statement, time},
@@ -281,6 +280,9 @@ async fn insert_pair(
     Ok(())
 }
 
+/// Whether a member `m` has a role that gives rights in this release.
+const HAS_RIGHTS: &str = "m.role IN ('owner', 'editor', 'commenter', 'viewer')";
+
 /// Whether a room `r` is of a type that this release serves.
 const IS_KNOWN: &str = "r.type IN ('board', 'direct', 'group', 'personal')";
 
@@ -341,7 +343,7 @@ fn room(row: &QueryResult) -> Result<Room, StoreError> {
             .ok_or_else(|| StoreError::unreadable(anyhow::anyhow!("room type {kept_type:?}")))?,
         title: row.try_get("", "title")?,
         archived: row.try_get("", "archived")?,
-        role: members::role(row)?,
+        role: members::role(&row.try_get::<String>("", "role")?)?,
         created_by: UserId::from_uuid(row.try_get("", "created_by")?),
         created_at: time(row, "created_us")?,
     })

@@ -2,6 +2,7 @@
 //! them on both databases. Ids are bare here and get their types where a row becomes what the store answers.
 
 pub(super) mod instance;
+pub(super) mod member;
 mod micros;
 pub(super) mod operation;
 pub(super) mod revocation;
