@@ -194,7 +194,7 @@ pub(super) fn put_event(
 }
 
 /// Whether a member has a role that gives rights in this release.
-fn has_rights() -> Expr {
+pub(super) fn has_rights() -> Expr {
     Column::Role.is_in(Role::ALL.map(Role::as_str))
 }
 

@@ -2,14 +2,20 @@
 //! what the caller saw.
 
 use super::{
-    Known, Operation, Sql, StoreError, operations, rooms,
-    transaction::{commit_shared, for_update, retried, statement},
+    Known, Operation, Sql, StoreError,
+    entity::{member, room, user},
+    operations, rooms,
+    transaction::{commit_shared, retried},
 };
 use chrono::{DateTime, Utc};
 use roost_schema::{Role, Room, RoomId, UserId};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter,
+    QueryOrder, QuerySelect,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{collections::BTreeSet, future::Future, sync::Arc};
+use uuid::Uuid;
 
 /// How many rooms a person may be a member of.
 pub const ROOMS_PER_PERSON_MAX: i64 = 10_000;
@@ -118,12 +124,10 @@ pub(super) async fn lock(
     transaction: &DatabaseTransaction,
     acting: ActingMember,
 ) -> Result<Room, RoomError> {
-    let sql = format!(
-        "SELECT id FROM rooms WHERE id = $1{}",
-        for_update(transaction)
-    );
-    let lock = statement(transaction, &sql, [acting.room_id.as_uuid().into()]);
-    transaction.query_one_raw(lock).await?;
+    room::Entity::find_by_id(acting.room_id.as_uuid())
+        .lock_exclusive()
+        .one(transaction)
+        .await?;
     rooms::find(transaction, acting.room_id, acting.user_id)
         .await?
         .filter(|room| room.role == acting.role)
@@ -140,24 +144,29 @@ pub(super) async fn admit(
     let people: BTreeSet<UserId> = std::iter::once(first)
         .chain(others.iter().copied())
         .collect();
-    let marks: Vec<String> = (1..=people.len()).map(|n| format!("${n}")).collect();
-    let marks = marks.join(", ");
-    let among = |sql: String| {
-        let ids = people.iter().map(|user| user.as_uuid().into());
-        Statement::from_sql_and_values(transaction.get_database_backend(), sql, ids)
-    };
-    let locked = among(format!(
-        "SELECT id FROM users WHERE id IN ({marks}) ORDER BY id{}",
-        for_update(transaction)
-    ));
-    if transaction.query_all_raw(locked).await?.len() < people.len() {
+    let ids = || people.iter().map(UserId::as_uuid);
+    let locked = user::Entity::find()
+        .select_only()
+        .column(user::Column::Id)
+        .filter(user::Column::Id.is_in(ids()))
+        .order_by_asc(user::Column::Id)
+        .lock_exclusive()
+        .into_tuple::<Uuid>()
+        .all(transaction)
+        .await?;
+    if locked.len() < people.len() {
         return Err(RoomError::UnknownPerson);
     }
-    let full = among(format!(
-        "SELECT user_id FROM members WHERE user_id IN ({marks})
-         GROUP BY user_id HAVING count(*) >= {ROOMS_PER_PERSON_MAX}"
-    ));
-    match transaction.query_one_raw(full).await? {
+    let full = member::Entity::find()
+        .select_only()
+        .column(member::Column::UserId)
+        .filter(member::Column::UserId.is_in(ids()))
+        .group_by(member::Column::UserId)
+        .having(member::Column::RoomId.count().gte(ROOMS_PER_PERSON_MAX))
+        .into_tuple::<Uuid>()
+        .one(transaction)
+        .await?;
+    match full {
         Some(_) => Err(RoomError::TooManyRooms),
         None => Ok(()),
     }

@@ -2,18 +2,27 @@
 //! events that tell it, in the room's outbox.
 
 use super::{
-    Clock, Operation, Sql, StoreError, members,
+    Clock, Operation, Sql, StoreError,
+    entity::{
+        Micros, direct_pair, member,
+        room::{self, Column, Entity},
+    },
+    members::{self, has_rights},
     outbox::{self, OutboxEvent},
     room_change::{ActingMember, RoomError, admit, known, lock, transact},
-    transaction::{execute, statement, time},
+    transaction::reading,
 };
 use chrono::{DateTime, Utc};
 use roost_schema::{
     Body, ItemId, Kind, Op, Role, Room, RoomId, RoomState, RoomType, Title, UserId,
 };
-use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult};
+use sea_orm::{
+    ActiveValue::Set,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect, QueryTrait, SelectTwoRequired,
+    sea_query::{Expr, OnConflict},
+};
 use serde::de::DeserializeOwned;
-use uuid::Uuid;
 
 /// What a board or a group begins as.
 #[derive(Clone, Debug)]
@@ -84,8 +93,8 @@ impl Rooms {
         transact(&self.sql, operation, now, |transaction| async move {
             let transaction = &*transaction;
             let pair = pair(opener, other);
-            if is_pair(transaction, pair).await? {
-                let found = find_direct(transaction, pair, opener).await?;
+            if let Some(room) = room_of(transaction, pair).await? {
+                let found = find(transaction, room, opener).await?;
                 return found.ok_or(RoomError::NotMember);
             }
             admit(transaction, opener, &[other]).await?;
@@ -122,22 +131,17 @@ impl Rooms {
         if types.is_empty() {
             return Ok(Vec::new());
         }
-        // The names of types are ours; nothing a client sent becomes part of the statement.
-        let types: Vec<String> = types.iter().map(|t| format!("'{}'", t.as_str())).collect();
-        let sql = format!(
-            "{SELECT_ROOM} WHERE m.user_id = $1 AND m.room_id < $2 AND {HAS_RIGHTS} AND r.type IN ({})
-             ORDER BY m.room_id DESC LIMIT $3",
-            types.join(", ")
-        );
-        let before = before.map_or(Uuid::max(), |room| room.as_uuid());
-        let values = [
-            user.as_uuid().into(),
-            before.into(),
-            limit.cast_signed().into(),
-        ];
-        let query = statement(&self.sql.read, &sql, values);
-        let rows = self.sql.read_all(query).await?;
-        rows.iter().map(room).collect()
+        let query = || {
+            as_member(user)
+                .filter(Column::RoomType.is_in(types.iter().map(|known| known.as_str())))
+                .apply_if(before, |query, room| {
+                    query.filter(member::Column::RoomId.lt(room.as_uuid()))
+                })
+                .order_by_desc(member::Column::RoomId)
+                .limit(limit)
+        };
+        let rows = reading(|| query().all(&self.sql.read)).await?;
+        rows.into_iter().map(room).collect()
     }
 
     /// The rooms in which a person has rights, their own included, by id from one on.
@@ -147,17 +151,21 @@ impl Rooms {
         first: Option<RoomId>,
         limit: usize,
     ) -> Result<Vec<RoomId>, StoreError> {
-        let sql = format!(
-            "SELECT m.room_id FROM members AS m WHERE m.user_id = $1 AND m.room_id >= $2
-             AND {HAS_RIGHTS} ORDER BY m.room_id LIMIT $3"
-        );
-        let first = first.map_or(Uuid::nil(), |room| room.as_uuid());
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let values = [user.as_uuid().into(), first.into(), limit.into()];
-        let query = statement(&self.sql.read, &sql, values);
-        let rows = self.sql.read_all(query).await?;
-        let id = |row: &QueryResult| Ok(RoomId::from_uuid(row.try_get("", "room_id")?));
-        rows.iter().map(id).collect()
+        let query = || {
+            member::Entity::find()
+                .select_only()
+                .column(member::Column::RoomId)
+                .filter(member::Column::UserId.eq(user.as_uuid()))
+                .filter(has_rights())
+                .apply_if(first, |query, room| {
+                    query.filter(member::Column::RoomId.gte(room.as_uuid()))
+                })
+                .order_by_asc(member::Column::RoomId)
+                .limit(u64::try_from(limit).unwrap_or(u64::MAX))
+                .into_tuple()
+        };
+        let ids = reading(|| query().all(&self.sql.read)).await?;
+        Ok(ids.into_iter().map(RoomId::from_uuid).collect())
     }
 
     /// Gives a room another title, or archives it, or takes it out of the archive. An archived
@@ -214,20 +222,17 @@ async fn insert(
     room: &Room,
     members: impl Iterator<Item = (UserId, Role)>,
 ) -> Result<(), StoreError> {
-    execute(
-        transaction,
-        "INSERT INTO rooms (id, type, title, archived, created_by, created_us)
-         VALUES ($1, $2, $3, $4, $5, $6)",
-        [
-            room.id.as_uuid().into(),
-            room.room_type.as_str().into(),
-            room.title.clone().into(),
-            room.archived.into(),
-            room.created_by.as_uuid().into(),
-            room.created_at.timestamp_micros().into(),
-        ],
-    )
-    .await?;
+    let row = room::ActiveModel {
+        id: Set(room.id.as_uuid()),
+        room_type: Set(room.room_type.as_str().to_owned()),
+        title: Set(room.title.clone()),
+        archived: Set(room.archived),
+        created_by: Set(room.created_by.as_uuid()),
+        created_us: Set(Micros(room.created_at)),
+    };
+    Entity::insert(row)
+        .exec_without_returning(transaction)
+        .await?;
     outbox::push_locked(transaction, &room_event(room, room.created_by)?).await?;
     for (user, role) in members {
         members::insert(transaction, room.id, user, role, room.created_at).await?;
@@ -238,16 +243,12 @@ async fn insert(
 }
 
 async fn update(transaction: &DatabaseTransaction, room: &Room) -> Result<(), StoreError> {
-    execute(
-        transaction,
-        "UPDATE rooms SET title = $2, archived = $3 WHERE id = $1",
-        [
-            room.id.as_uuid().into(),
-            room.title.clone().into(),
-            room.archived.into(),
-        ],
-    )
-    .await?;
+    Entity::update_many()
+        .col_expr(Column::Title, Expr::value(room.title.clone()))
+        .col_expr(Column::Archived, Expr::value(room.archived))
+        .filter(Column::Id.eq(room.id.as_uuid()))
+        .exec(transaction)
+        .await?;
     Ok(())
 }
 
@@ -262,16 +263,15 @@ async fn insert_pair(
     (low, high): (UserId, UserId),
     room: RoomId,
 ) -> Result<(), StoreError> {
-    let inserted = execute(
-        transaction,
-        "INSERT INTO direct_pairs (low, high, room_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-        [
-            low.as_uuid().into(),
-            high.as_uuid().into(),
-            room.as_uuid().into(),
-        ],
-    )
-    .await?;
+    let row = direct_pair::ActiveModel {
+        low: Set(low.as_uuid()),
+        high: Set(high.as_uuid()),
+        room_id: Set(room.as_uuid()),
+    };
+    let inserted = direct_pair::Entity::insert(row)
+        .on_conflict(OnConflict::new().do_nothing().to_owned())
+        .exec_without_returning(transaction)
+        .await?;
     if inserted == 0 {
         return Err(StoreError::Contended(anyhow::anyhow!(
             "the other one opened the conversation at the same moment"
@@ -280,72 +280,52 @@ async fn insert_pair(
     Ok(())
 }
 
-/// Whether a member `m` has a role that gives rights in this release.
-const HAS_RIGHTS: &str = "m.role IN ('owner', 'editor', 'commenter', 'viewer')";
-
-/// Whether a room `r` is of a type that this release serves.
-const IS_KNOWN: &str = "r.type IN ('board', 'direct', 'group', 'personal')";
-
-const SELECT_ROOM: &str = "SELECT r.id, r.type, r.title, r.archived, m.role, r.created_by, \
-    r.created_us FROM members m JOIN rooms r ON r.id = m.room_id";
+/// The rooms in which a person has rights.
+fn as_member(user: UserId) -> SelectTwoRequired<member::Entity, Entity> {
+    member::Entity::find()
+        .find_both_related(Entity)
+        .filter(member::Column::UserId.eq(user.as_uuid()))
+        .filter(has_rights())
+}
 
 pub(super) async fn find(
     connection: &impl ConnectionTrait,
     id: RoomId,
     user: UserId,
 ) -> Result<Option<Room>, StoreError> {
-    let sql = format!(
-        "{SELECT_ROOM} WHERE m.room_id = $1 AND m.user_id = $2 AND {HAS_RIGHTS} AND {IS_KNOWN}"
-    );
-    let values = [id.as_uuid().into(), user.as_uuid().into()];
-    let query = statement(connection, &sql, values);
-    let row = connection.query_one_raw(query).await?;
-    row.as_ref().map(room).transpose()
+    let row = as_member(user)
+        .filter(member::Column::RoomId.eq(id.as_uuid()))
+        .filter(Column::RoomType.is_in(RoomType::ALL.map(RoomType::as_str)))
+        .one(connection)
+        .await?;
+    row.map(room).transpose()
 }
 
-async fn is_pair(
-    connection: &impl ConnectionTrait,
+/// The conversation that two people have.
+async fn room_of(
+    transaction: &DatabaseTransaction,
     (low, high): (UserId, UserId),
-) -> Result<bool, StoreError> {
-    let sql = "SELECT room_id FROM direct_pairs WHERE low = $1 AND high = $2";
-    let values = [low.as_uuid().into(), high.as_uuid().into()];
-    let query = statement(connection, sql, values);
-    Ok(connection.query_one_raw(query).await?.is_some())
+) -> Result<Option<RoomId>, StoreError> {
+    let row = direct_pair::Entity::find_by_id((low.as_uuid(), high.as_uuid()))
+        .one(transaction)
+        .await?;
+    Ok(row.map(|row| RoomId::from_uuid(row.room_id)))
 }
 
-/// As one of the two sees it; `None` to one who has a role there that this release does not know.
-async fn find_direct(
-    connection: &impl ConnectionTrait,
-    (low, high): (UserId, UserId),
-    user: UserId,
-) -> Result<Option<Room>, StoreError> {
-    let sql = format!(
-        "{SELECT_ROOM} JOIN direct_pairs p ON p.room_id = r.id
-         WHERE p.low = $1 AND p.high = $2 AND m.user_id = $3 AND {HAS_RIGHTS} AND {IS_KNOWN}"
-    );
-    let values = [
-        low.as_uuid().into(),
-        high.as_uuid().into(),
-        user.as_uuid().into(),
-    ];
-    let query = statement(connection, &sql, values);
-    let row = connection.query_one_raw(query).await?;
-    row.as_ref().map(room).transpose()
-}
-
-fn room(row: &QueryResult) -> Result<Room, StoreError> {
-    let kept_type: String = row.try_get("", "type")?;
+fn room((member, row): (member::Model, room::Model)) -> Result<Room, StoreError> {
+    let known = |known: &RoomType| known.as_str() == row.room_type;
+    let room_type = RoomType::ALL
+        .into_iter()
+        .find(known)
+        .ok_or_else(|| StoreError::unreadable(anyhow::anyhow!("room type {:?}", row.room_type)))?;
     Ok(Room {
-        id: RoomId::from_uuid(row.try_get("", "id")?),
-        room_type: RoomType::ALL
-            .into_iter()
-            .find(|known| known.as_str() == kept_type)
-            .ok_or_else(|| StoreError::unreadable(anyhow::anyhow!("room type {kept_type:?}")))?,
-        title: row.try_get("", "title")?,
-        archived: row.try_get("", "archived")?,
-        role: members::role(&row.try_get::<String>("", "role")?)?,
-        created_by: UserId::from_uuid(row.try_get("", "created_by")?),
-        created_at: time(row, "created_us")?,
+        id: RoomId::from_uuid(row.id),
+        room_type,
+        title: row.title,
+        archived: row.archived,
+        role: members::role(&member.role)?,
+        created_by: UserId::from_uuid(row.created_by),
+        created_at: row.created_us.0,
     })
 }
 

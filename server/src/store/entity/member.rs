@@ -1,6 +1,6 @@
 //! A row of `members`: who belongs to a room, and as what.
 
-use super::{Micros, user};
+use super::{Micros, room, user};
 use sea_orm::entity::prelude::*;
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -18,11 +18,23 @@ pub(in crate::store) struct Model {
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
 pub(in crate::store) enum Relation {
     #[sea_orm(
+        belongs_to = "room::Entity",
+        from = "Column::RoomId",
+        to = "room::Column::Id"
+    )]
+    Room,
+    #[sea_orm(
         belongs_to = "user::Entity",
         from = "Column::UserId",
         to = "user::Column::Id"
     )]
     User,
+}
+
+impl Related<room::Entity> for Entity {
+    fn to() -> RelationDef {
+        Relation::Room.def()
+    }
 }
 
 impl Related<user::Entity> for Entity {
