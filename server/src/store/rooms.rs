@@ -117,7 +117,7 @@ impl Rooms {
 
     /// A room as one of its members sees it; `None` to everybody else, and of a type that this release does not know.
     pub async fn find(&self, room: RoomId, user: UserId) -> Result<Option<Room>, StoreError> {
-        find(&self.sql.read, room, user).await
+        reading(|| find(&self.sql.read, room, user)).await
     }
 
     /// A person's rooms of some types, newest first, those made before one of them.
