@@ -73,6 +73,7 @@ impl Clock {
         if sql.backend() == DbBackend::Sqlite {
             return Ok(());
         }
+        // Text: a question to the server, of no table.
         let question = statement(
             &sql.read,
             "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us",

@@ -22,6 +22,7 @@ impl Keys {
     pub async fn shared(&self, fresh: &Secret) -> Result<Secret, StoreError> {
         transact(&self.sql, |transaction| async move {
             let transaction = &*transaction;
+            // Text: the table has one row, and these are all its statements.
             execute(
                 transaction,
                 "INSERT INTO signing_keys (id, private_pem) VALUES (1, $1) ON CONFLICT DO NOTHING",

@@ -149,6 +149,13 @@ const PLANTED: &[(&str, &str)] = &[
     ("app/rooms.rs", "use crate::doctor;"),
     ("doctor.rs", "use crate::transport;"),
     ("doctor/database.rs", "use sea_orm::Statement;"),
+    ("app/rooms.rs", "use crate::store::entity::room;"),
+    (
+        "app/rooms.rs",
+        "use crate::store as s; fn f(_: s::entity::room::Model) {}",
+    ),
+    ("boot.rs", "use crate::{app::App, store::{entity, Store}};"),
+    ("live/sweep.rs", "use crate::store::entity::member;"),
 ];
 
 #[test]
@@ -203,6 +210,14 @@ fn what_is_allowed_is_not_caught() {
             "use crate::transport::sockets::Reply; use socketioxide::extract::SocketRef;",
         ),
         ("main.rs", "use roost_server::boot;"),
+        (
+            "store/rooms.rs",
+            "use super::{Sql, entity::{Micros, room}};",
+        ),
+        (
+            "store/entity/member.rs",
+            "use super::{Micros, room}; use sea_orm::entity::prelude::*;",
+        ),
     ];
     for (file, text) in good {
         assert_eq!(violations(file, text), Vec::<String>::new(), "{text}");
@@ -257,6 +272,9 @@ fn problem(file: &str, place: &str, module_depth: usize, path: &[&str]) -> Optio
     let is_elsewhere = |(name, home): &(&str, &str)| path.contains(name) && !file.starts_with(home);
     if !["boot", "doctor"].contains(&place) && BACKENDS.iter().any(is_elsewhere) {
         return Some("only boot.rs and the doctor name a backend");
+    }
+    if place != "store" && path.len() > 1 && path.contains(&"entity") {
+        return Some("rows never leave the store");
     }
     let reads_environment = path
         .windows(2)
