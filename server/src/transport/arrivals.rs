@@ -1,7 +1,7 @@
-//! How much of what has not arrived whole may lie in memory: request bodies, and messages on a socket.
-//! Every byte is on the books of its client address, and what finds no room there is refused.
+//! Bounds the memory of what has not arrived whole: request bodies, and messages on a socket. Every byte counts against a
+//! pool and against the share of its client address; what exceeds one of them is refused.
 //!
-//! One address can neither take everything nor twenty of them: see the shares below.
+//! Neither one address nor twenty of them can fill a pool: see the shares below.
 
 use super::{limits::network, shares::Shares};
 use crate::app::{Error, Result};
@@ -9,16 +9,17 @@ use metrics::Gauge;
 use roost_schema::ErrorCode;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-/// What somebody may send at once who has shown no account: to sign in takes a few hundred bytes.
+/// The largest body or message of a sender without a token: a sign-in takes a few hundred bytes.
 pub(super) const GUEST_BYTES_MAX: usize = 16 * 1_024;
-/// What somebody with an account may send at once.
+/// The largest body or message of a sender with an account.
 pub(super) const ACCOUNT_BYTES_MAX: usize = 1_024 * 1_024;
 
-/// For all guests, and for those of one address: eight sign-ins one byte short of the largest. Twenty addresses hold
-/// 5/8 of it; twelve more have a whole share, or some 5,000 sign-ins of the usual size.
+/// The pool of all guests, and the share of one address: eight sign-ins one byte short of the largest. Twenty addresses
+/// hold 5/8 of the pool; twelve more have a whole share, or some 5,000 sign-ins of the usual size.
 const GUESTS_POOL_BYTES: usize = 4 * 1_024 * 1_024;
 const GUESTS_SHARE_BYTES: usize = GUESTS_POOL_BYTES / 32;
-/// For all with an account, and for those of one address: more than the largest body. Twenty addresses hold 5/8 of it.
+/// The pool of all senders with an account, and the share of one address: more than the largest body. Twenty addresses hold
+/// 5/8 of the pool.
 const ACCOUNTS_POOL_BYTES: usize = 34 * 1_024 * 1_024;
 const ACCOUNTS_SHARE_BYTES: usize = ACCOUNTS_POOL_BYTES / 32;
 
@@ -28,10 +29,10 @@ const FULL: Error = Error::Later {
     retry_after: Duration::from_secs(1),
 };
 
-/// Who sends something.
+/// What the sender of a body or message has shown of themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// Whoever shows no good token.
+    /// No token, or one that is not valid.
     Guest,
     Account,
 }
@@ -46,7 +47,7 @@ impl Standing {
     }
 }
 
-/// The books of one instance.
+/// The bytes that are arriving at one instance.
 pub struct Arrivals {
     guests: Shares,
     accounts: Shares,
@@ -64,7 +65,7 @@ impl Default for Arrivals {
 }
 
 impl Arrivals {
-    /// Something begins to arrive; nothing of it is there yet.
+    /// Begins to count a body or message, of which no byte has arrived yet.
     pub(super) fn begin(self: &Arc<Self>, client: IpAddr, standing: Standing) -> Arriving {
         Arriving {
             arrivals: Arc::clone(self),
@@ -82,7 +83,7 @@ impl Arrivals {
     }
 }
 
-/// One body or message; off the books when it is dropped.
+/// One body or message. It no longer counts when it is dropped.
 pub(super) struct Arriving {
     arrivals: Arc<Arrivals>,
     client: IpAddr,
@@ -91,7 +92,7 @@ pub(super) struct Arriving {
 }
 
 impl Arriving {
-    /// So many bytes of it are held from now on, or `overloaded` and as many as before.
+    /// Counts so many bytes of it from now on. An error, `overloaded`: they have no room, and the count stays.
     pub(super) fn hold(&mut self, bytes: usize) -> Result<()> {
         let pool = self.arrivals.pool(self.standing);
         if bytes > self.bytes {
@@ -117,7 +118,7 @@ impl Arriving {
         self.standing
     }
 
-    /// The sender has signed in: it counts among those with an account from now on.
+    /// The sender has signed in: the bytes count in the pool of accounts from now on.
     pub(super) fn sign_in(&mut self) -> Result<()> {
         let bytes = self.bytes;
         self.hold(0)?;
@@ -147,7 +148,7 @@ mod tests {
         Ipv4Addr::from(0x0a00_0000 + u32::try_from(number).unwrap()).into()
     }
 
-    /// Whatever these addresses can hold, in pieces.
+    /// Holds as many bytes as these addresses can, in pieces.
     fn fill(arrivals: &Arc<Arrivals>, standing: Standing, clients: usize) -> Vec<Arriving> {
         let mut held = Vec::new();
         for number in 0..clients {

@@ -1,5 +1,5 @@
-//! Reads request bodies, within a size, a time and the room there is for what arrives, before anything looks at them.
-//! Who sends is looked at first: without a good token there is room for a sign-in and no more.
+//! Reads request bodies before a route sees them, within a size, a time and the pools of `arrivals`. The token is checked
+//! first: without a valid one a body may be as large as a sign-in, and no larger.
 
 use super::{
     Shared,
@@ -23,36 +23,36 @@ use roost_schema::ErrorCode;
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// However steadily they trickle, bodies are not waited for longer than this: it is also how slow one may be.
+/// The time a body may take as a whole, however steadily it trickles. It also sets how slow a client may be.
 const GUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const ACCOUNT_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// How much of a body that is refused may come, and for how long it is waited for, before the answer. Then the connection
-/// can be used again; else it is closed.
+/// How much of a refused body is read before the answer, and for how long. A connection whose body was read to its end can be
+/// used again; else it is closed.
 const REST_BYTES_MAX: usize = 64 * 1_024;
 const REST_TIME: Duration = Duration::from_millis(50);
 
-/// In such steps the bytes of a body come on the books.
+/// The bytes of a body are counted in steps of this size.
 const HELD_STEP_BYTES: usize = 16 * 1_024;
 
-/// What bodies are read with.
+/// Reads the bodies of requests.
 #[derive(Clone)]
 pub(super) struct Bodies {
     app: App,
     arrivals: Arc<Arrivals>,
-    /// How long one may stand still.
+    /// How long a body may make no progress.
     stall_timeout: Duration,
 }
 
-/// What a body may be.
-pub(super) struct Terms {
+/// What a request may send, by its token and its route.
+pub(super) struct BodyLimits {
     standing: Standing,
     bytes_max: usize,
-    /// Why its sender counts as a guest, though there is a token: what a large body is refused with.
+    /// Why the sender of a token counts as a guest: a body that is too large for a guest is refused with this error.
     token_refused: Option<Error>,
 }
 
-impl Terms {
+impl BodyLimits {
     pub(super) const fn of(standing: Standing) -> Self {
         Self {
             standing,
@@ -71,8 +71,8 @@ impl Bodies {
         }
     }
 
-    /// The request with its whole body in memory, or the answer to it. No request of ours streams in, and so no extractor
-    /// needs bounds of its own. Socket.IO does so itself, because it knows its senders by their sessions.
+    /// The request with its whole body in memory, or a refusal. No route streams its body, so no extractor needs bounds of
+    /// its own. Socket.IO reads its bodies itself, because it knows its senders by their sessions.
     pub(super) async fn collect(
         &self,
         request: Request,
@@ -80,17 +80,17 @@ impl Bodies {
         if request.body().is_end_stream() || socketio::is_path(request.uri().path()) {
             return Ok((request, None));
         }
-        match self.terms(request.uri().path(), request.headers()) {
-            Ok(terms) => {
-                let (request, arriving) = self.take_in(request, terms).await?;
+        match self.limits_of(request.uri().path(), request.headers()) {
+            Ok(limits) => {
+                let (request, arriving) = self.take_in(request, limits).await?;
                 Ok((request, Some(arriving)))
             }
             Err(error) => Err(Box::new(turn_away(request, problem(&error)).await)),
         }
     }
 
-    /// What this request may bring. An error: it will be refused whatever it brings.
-    fn terms(&self, path: &str, headers: &HeaderMap) -> app::Result<Terms> {
+    /// What this request may send. An error: it is refused whatever it sends.
+    fn limits_of(&self, path: &str, headers: &HeaderMap) -> app::Result<BodyLimits> {
         let token = request::bearer(headers);
         let actor = match token {
             Some(token) => self.app.authenticate(token, counts::api_of(path)),
@@ -98,36 +98,36 @@ impl Bodies {
         };
         let route = rest::Route::of(path);
         match actor {
-            Ok(_) if route == rest::Route::Accounts => Ok(Terms {
+            Ok(_) if route == rest::Route::Accounts => Ok(BodyLimits {
                 standing: Standing::Account,
                 bytes_max: Standing::Guest.bytes_max(),
                 token_refused: None,
             }),
-            Ok(_) if route != rest::Route::Open => Ok(Terms::of(Standing::Account)),
+            Ok(_) if route != rest::Route::Open => Ok(BodyLimits::of(Standing::Account)),
             Err(error) if route.needs_token() => Err(error),
-            Err(error) if token.is_some() => Ok(Terms {
+            Err(error) if token.is_some() => Ok(BodyLimits {
                 token_refused: Some(error),
-                ..Terms::of(Standing::Guest)
+                ..BodyLimits::of(Standing::Guest)
             }),
-            _ => Ok(Terms::of(Standing::Guest)),
+            _ => Ok(BodyLimits::of(Standing::Guest)),
         }
     }
 
-    /// The request with its whole body, and what that is on the books with; or a refusal.
+    /// The request with its whole body, and the count of its bytes; or a refusal.
     pub(super) async fn take_in(
         &self,
         request: Request,
-        terms: Terms,
+        limits: BodyLimits,
     ) -> Result<(Request, Arriving), Box<Response>> {
         let client = request::client_of(&request);
         let (parts, mut body) = request.into_parts();
-        let mut arriving = self.arrivals.begin(client, terms.standing);
-        match self.read(&mut body, &terms, &mut arriving).await {
+        let mut arriving = self.arrivals.begin(client, limits.standing);
+        match self.read(&mut body, &limits, &mut arriving).await {
             Ok(bytes) => Ok((Request::from_parts(parts, bytes.into()), arriving)),
             Err(error) => {
                 drop(arriving);
                 let is_too_large = error.code() == ErrorCode::TooLarge;
-                let error = terms
+                let error = limits
                     .token_refused
                     .filter(|_| is_too_large)
                     .unwrap_or(error);
@@ -140,16 +140,16 @@ impl Bodies {
     async fn read(
         &self,
         body: &mut Body,
-        terms: &Terms,
+        limits: &BodyLimits,
         arriving: &mut Arriving,
     ) -> app::Result<Bytes> {
-        if body.size_hint().lower() > terms.bytes_max as u64 {
-            return Err(too_large(terms));
+        if body.size_hint().lower() > limits.bytes_max as u64 {
+            return Err(too_large(limits));
         }
         let announced = body.size_hint().exact();
         let announced = announced.and_then(|bytes| usize::try_from(bytes).ok());
-        let longest = announced.unwrap_or(terms.bytes_max);
-        let patience = match terms.standing {
+        let longest = announced.unwrap_or(limits.bytes_max);
+        let patience = match limits.standing {
             Standing::Guest => GUEST_TIMEOUT,
             Standing::Account => ACCOUNT_TIMEOUT,
         };
@@ -166,8 +166,8 @@ impl Bodies {
                 continue;
             };
             let needed = bytes.len() + data.len();
-            if needed > terms.bytes_max {
-                return Err(too_large(terms));
+            if needed > limits.bytes_max {
+                return Err(too_large(limits));
             }
             if needed > held {
                 held = needed
@@ -177,8 +177,8 @@ impl Bodies {
                 arriving.hold(held)?;
             }
             if needed > bytes.capacity() {
-                // What is announced and has not come is memory that nothing has touched, which costs nothing; so what
-                // has come need not be moved, nor be there twice meanwhile.
+                // The announced length is reserved at once, so that the bytes are never moved, nor in memory twice meanwhile.
+                // Memory that was reserved and not touched costs nothing.
                 let doubled = (2 * bytes.capacity()).min(longest);
                 let capacity = announced.unwrap_or(doubled).max(needed);
                 bytes.reserve_exact(capacity - bytes.len());
@@ -191,7 +191,7 @@ impl Bodies {
 /// Answers a request whose body was not read, or not to its end.
 pub(super) async fn turn_away(request: Request, mut response: Response) -> Response {
     let version = request.version();
-    // Such a client waits for leave to send.
+    // A client that sends `Expect` waits for `100 Continue` before it sends the body.
     let waits = request.headers().contains_key(EXPECT);
     let connection = request.extensions().get::<ConnectionHandle>().cloned();
     let is_over = !waits && timeout(REST_TIME, drain(request.into_body())).await == Ok(true);
@@ -206,7 +206,7 @@ pub(super) async fn turn_away(request: Request, mut response: Response) -> Respo
     response
 }
 
-/// Whether it came to its end.
+/// Reads the rest of a body; whether it came to its end.
 async fn drain(mut body: Body) -> bool {
     let mut bytes = 0;
     while let Some(frame) = body.frame().await {
@@ -221,8 +221,8 @@ async fn drain(mut body: Body) -> bool {
     true
 }
 
-fn too_large(terms: &Terms) -> Error {
-    let sentence = if terms.bytes_max == Standing::Guest.bytes_max() {
+fn too_large(limits: &BodyLimits) -> Error {
+    let sentence = if limits.bytes_max == Standing::Guest.bytes_max() {
         "a body without an account, and one about an account, is at most 16 KiB"
     } else {
         "the body is larger than 1 MiB"

@@ -1,4 +1,4 @@
-//! The contracts clients rely on, as they are committed: `roost schema export` prints them.
+//! Renders `docs/errors.md`, one of the committed contracts: `roost schema export` prints it.
 
 use roost_schema::ErrorCode;
 use std::fmt::Write;

@@ -1,9 +1,9 @@
-//! What is counted by the way a request came in: refusals. Writes are counted where they are acknowledged, in `app`.
+//! Counts refusals by transport. Writes are counted where they are acknowledged, in `app`.
 
 use crate::app::Api;
 use roost_schema::{BatchOutcome, ErrorCode};
 
-/// Whatever is neither of the others counts as REST.
+/// The transport of a path. Every other path counts as REST.
 pub(super) fn api_of(path: &str) -> Api {
     if path.starts_with("/socket.io") {
         Api::SocketIo
@@ -14,13 +14,13 @@ pub(super) fn api_of(path: &str) -> Api {
     }
 }
 
-/// A request was refused with this code.
+/// Counts a refused request.
 pub(super) fn refused(api: Api, code: ErrorCode) {
     metrics::counter!("roost_refusals_total", "api" => api.name(), "code" => code.as_str())
         .increment(1);
 }
 
-/// Each change of a batch that was refused.
+/// Counts each refused change of a batch.
 pub(super) fn refused_parts(api: Api, batch: &BatchOutcome) {
     let refusals = batch.outcomes.iter().filter_map(|it| it.error.as_ref());
     for refusal in refusals {

@@ -1,6 +1,5 @@
-//! Reads along what a client sends on a WebSocket, to know how much of a message is there that has not arrived whole.
-//! Only headers of frames are looked at (RFC 6455 §5.2); whether they are well-formed is for the library that takes
-//! the messages out.
+//! Follows the frames that a client sends on a WebSocket, to count the bytes of a message that has not arrived whole. It
+//! reads only the headers of frames (RFC 6455 §5.2); the library that reads the messages checks whether they are well-formed.
 
 /// A frame's header with the longest length and a mask.
 const HEADER_BYTES_MAX: usize = 14;
@@ -17,13 +16,13 @@ pub(super) struct TooLong;
 pub(super) struct Frames {
     header: [u8; HEADER_BYTES_MAX],
     header_bytes: usize,
-    /// Of the payload of the frame at hand.
+    /// Bytes that are left of the payload of the frame at hand.
     left_bytes: u64,
-    /// Of the frame at hand, its header included.
+    /// Bytes of the frame at hand, its header included.
     frame_bytes: u64,
-    /// Of the finished frames of the message at hand, headers included.
+    /// Bytes of the finished frames of the message at hand, headers included.
     message_bytes: u64,
-    /// The payloads of those frames.
+    /// Bytes of the payloads of the message at hand.
     payload_bytes: u64,
 }
 
@@ -33,7 +32,7 @@ impl Frames {
         self.message_bytes + self.frame_bytes
     }
 
-    /// Follows what was read next. A message that says that it will be longer than `bytes_max` ends it.
+    /// Follows the next bytes. An error: a header announces a message longer than `bytes_max`.
     pub(super) fn follow(&mut self, mut bytes: &[u8], bytes_max: usize) -> Result<(), TooLong> {
         while let Some((first, rest)) = bytes.split_first() {
             if self.is_in_payload() {
@@ -133,12 +132,12 @@ mod tests {
             }
         }
         frame.extend([0xff; MASK_BYTES]);
-        // What looks like headers inside a payload is none.
+        // The payload looks like headers, and must not be read as such.
         frame.extend([0x81, 0x80].iter().cycle().take(payload_bytes));
         frame
     }
 
-    /// However the stream is cut.
+    /// The unfinished bytes of a stream, however it is split into reads.
     fn unfinished(stream: &[u8]) -> u64 {
         let counts = [1, 2, 3, 7, 1_000, stream.len()].map(|piece| {
             let mut frames = Frames::default();

@@ -1,4 +1,4 @@
-//! Whether this instance lives, and whether it should be sent requests.
+//! `/livez`, whether this instance lives, and `/readyz`, whether it should get requests.
 
 use super::problem;
 use crate::app::{App, Error};
@@ -17,31 +17,31 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What an instance is about.
+/// Whether an instance should get requests, and why not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum State {
+pub enum Readiness {
     #[default]
     Starting,
     Ready,
     /// The database or the journal does not answer, but may answer others.
     CutOff,
-    /// It does not know which sessions have ended, and so sends and writes nothing.
+    /// The fence is shut: the instance cannot learn which sessions have ended, and sends and writes nothing.
     Fenced,
     Draining,
 }
 
 /// The readiness of this instance. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Health(Arc<watch::Sender<State>>);
+pub struct Health(Arc<watch::Sender<Readiness>>);
 
 impl Health {
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> Readiness {
         *self.0.borrow()
     }
 
-    /// Not ready from now on, whatever the stores say.
+    /// Not ready from now on, even while the stores answer.
     pub fn drain(&self) {
-        self.0.send_replace(State::Draining);
+        self.0.send_replace(Readiness::Draining);
     }
 
     /// Asks the stores once a second, until cancelled: a request for readiness costs them nothing.
@@ -49,14 +49,14 @@ impl Health {
         let mut tick = tokio::time::interval(PROBE_EVERY);
         while cancel.run_until_cancelled(tick.tick()).await.is_some() {
             let state = if app.is_cut_off(PROBE_TIMEOUT).await {
-                State::CutOff
+                Readiness::CutOff
             } else if app.fence().is_shut() {
-                State::Fenced
+                Readiness::Fenced
             } else {
-                State::Ready
+                Readiness::Ready
             };
             self.0.send_if_modified(|present| {
-                let changes = *present != State::Draining && *present != state;
+                let changes = *present != Readiness::Draining && *present != state;
                 if changes {
                     tracing::info!(from = ?present, to = ?state, "readiness changed");
                     *present = state;
@@ -76,11 +76,11 @@ pub(super) fn router(health: &Health) -> Router {
 
 async fn readiness(extract::State(health): extract::State<Health>) -> Response {
     let sentence = match health.state() {
-        State::Ready => return Json("ready").into_response(),
-        State::Starting => "the server is starting",
-        State::CutOff => "the database or the journal does not answer",
-        State::Fenced => "this instance cannot learn which sessions have ended",
-        State::Draining => "the server is stopping",
+        Readiness::Ready => return Json("ready").into_response(),
+        Readiness::Starting => "the server is starting",
+        Readiness::CutOff => "the database or the journal does not answer",
+        Readiness::Fenced => "this instance cannot learn which sessions have ended",
+        Readiness::Draining => "the server is stopping",
     };
     problem(&Error::Later {
         code: ErrorCode::Unavailable,

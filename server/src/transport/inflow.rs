@@ -1,9 +1,9 @@
-//! What arrives on one connection once it is a WebSocket: how much of a message is there that has not arrived whole,
-//! and whether that is too much. The libraries that read messages know no budget over all sockets.
+//! Meters what arrives on a connection once it is a WebSocket: the bytes of a message that has not arrived whole, and
+//! whether they are too many. The libraries that read messages have no budget over all sockets.
 //!
-//! A WebSocket's first frame must be met at its first byte. The HTTP library hands on whatever it read behind the
-//! request, past this connection, so a client that did not wait for the answer is refused: the library looks for
-//! more, before it answers, only when it has nothing left; reading is held up from then on until it has answered.
+//! Metering has to begin at the first byte of the first frame. The HTTP library hands bytes that it read behind the request
+//! to the WebSocket, past this meter, so a client that sends before it has the answer is refused. The library reads again
+//! before it answers only when its buffer is empty, and reads are held up from the request until it has answered.
 
 use super::{
     arrivals::{Arriving, Standing},
@@ -23,7 +23,7 @@ pub(super) struct Upgrading {
 }
 
 impl Upgrading {
-    /// To be called at once, before the library looks for more than the request. None: it asks for something else.
+    /// Call it at once, before the library reads beyond the request. `None`: the request asks for no WebSocket.
     pub(super) fn begin<B: Body>(
         request: &Request<B>,
         connection: &ConnectionHandle,
@@ -42,7 +42,7 @@ impl Upgrading {
         })
     }
 
-    /// Whether the client sent more than the request; to be asked once it is being answered.
+    /// Whether the client sent more than the request. Ask while the request is being answered.
     pub(super) fn is_impatient(&self) -> bool {
         self.has_body || !self.connection.is_quiet()
     }
@@ -54,31 +54,31 @@ impl Drop for Upgrading {
     }
 }
 
-/// Books are kept in steps of so many bytes.
+/// Bytes are counted in steps of this size.
 const STEP_BYTES: usize = 1_024;
 
-/// More arrived than may.
+/// Why more arrived than the client may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Overrun {
-    /// There is no room at the moment.
+    /// The budget of the client's address, or of all, is used up at the moment.
     Full,
     /// One message is longer than it may be.
     TooLong,
 }
 
-/// What a read does.
+/// What a read of the connection does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum ReadState {
     Open,
-    /// It waits.
+    /// The read waits.
     Gated,
-    /// It drops what comes.
+    /// The read drops the bytes.
     Overrun,
 }
 
 #[derive(Default)]
 pub(super) struct Inflow {
-    /// One of the constants below: read with every read.
+    /// One of the constants below; every read loads it.
     phase: AtomicU8,
     metered: Mutex<Metered>,
     overrun: CancellationToken,
@@ -87,7 +87,7 @@ pub(super) struct Inflow {
 const PLAIN: u8 = 0;
 /// A request for a WebSocket came.
 const ASKED: u8 = 1;
-/// And nothing behind it.
+/// And no byte behind it.
 const QUIET: u8 = 2;
 const METERED: u8 = 3;
 const OVERRUN: u8 = 4;
@@ -123,19 +123,19 @@ impl Inflow {
         self.metered().is_signed_in = true;
     }
 
-    pub(super) fn state(&self) -> State {
+    pub(super) fn state(&self) -> ReadState {
         match self.phase.load(Ordering::Acquire) {
             ASKED => {
                 self.phase.store(QUIET, Ordering::Release);
-                State::Gated
+                ReadState::Gated
             }
-            QUIET => State::Gated,
-            OVERRUN => State::Overrun,
-            _ => State::Open,
+            QUIET => ReadState::Gated,
+            OVERRUN => ReadState::Overrun,
+            _ => ReadState::Open,
         }
     }
 
-    /// Takes note of what was read. `false`: it is too much, and not to be handed on.
+    /// Counts what was read. `false`: it is too much, and must not be handed on.
     pub(super) fn follow(&self, bytes: &[u8]) -> bool {
         if self.phase.load(Ordering::Acquire) != METERED {
             return true;
@@ -153,7 +153,7 @@ impl Inflow {
 
     pub(super) async fn overrun(&self) -> Overrun {
         self.overrun.cancelled().await;
-        // It is there before the token is cancelled.
+        // It is set before the token is cancelled.
         self.metered().overrun.unwrap_or(Overrun::Full)
     }
 

@@ -1,4 +1,4 @@
-//! How often one address or account may ask, and which address a request comes from.
+//! Rate limits by address and account, and the address a request comes from.
 
 use crate::{
     app::{BAD_TICKET, Error, Result, StreamTicket, TICKET_LIFETIME},
@@ -13,21 +13,21 @@ use std::{net::IpAddr, time::Duration};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// What counts as one place on the network.
+/// The part of an address that counts as one client.
 pub(super) use crate::app::network;
 
 /// A socket.io-client that reconnects makes several handshakes at once, a page with tabs more.
 const HANDSHAKE_BURST_SECONDS: u32 = 5;
 const SIGN_IN_BURST_SECONDS: u32 = 2;
-/// Passwords that one address may try for one account: so many at once, and then one in so long.
+/// Passwords that one address may try for one account: a burst of so many, and then one in each gap.
 const GUESSES_AT_ONCE: u32 = 20;
 const GUESS_GAP: Duration = Duration::from_secs(3);
 /// Changes of a batch that count as one request: they share a round trip and a commit.
 const CHANGES_PER_REQUEST: usize = 20;
-/// Longer than they are good for.
+/// How long a used ticket is remembered: longer than a ticket is valid.
 const TICKET_REMEMBERED: Duration = TICKET_LIFETIME.saturating_mul(2);
 
-/// The address a request comes from: the connection's, or what a trusted proxy says.
+/// The address a request comes from: the connection's, or the one that a trusted proxy forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddress(pub IpAddr);
 
@@ -37,7 +37,7 @@ pub struct Limits {
     requests_by_account: Limiter<UserId>,
     handshakes_by_address: Limiter<IpAddr>,
     sign_ins_by_address: Limiter<IpAddr>,
-    /// By the digest of an e-mail address, and the address that tries; or by the account that is signed in.
+    /// Keys: the digest of an e-mail address and the address of the client; or the account of a signed-in person.
     guesses: Limiter<String>,
     tickets: Limiter<Uuid>,
 }
@@ -88,7 +88,7 @@ impl Limits {
         checked.map_err(refusal("too many requests from this address"))
     }
 
-    /// Counts one request of an account, from whichever address: `rate_limited`.
+    /// Counts one request of an account, from any address: `rate_limited`.
     pub async fn check_account(&self, user: UserId) -> Result<()> {
         let checked = self.requests_by_account.check(&user).await;
         checked.map_err(refusal("too many requests from this account"))
@@ -115,8 +115,8 @@ impl Limits {
         checked.map_err(refusal("too many sign-ins from this address"))
     }
 
-    /// Counts one password that an address shows for an account, there or not, by whichever route: `rate_limited`.
-    /// Whoever knows the password can still come in from elsewhere.
+    /// Counts one password that an address shows for an account, whether the account exists or not, on any route: `rate_limited`.
+    /// It counts by address, so that the owner can still sign in from another one.
     pub async fn check_guess(&self, email: &str, address: IpAddr) -> Result<()> {
         let digest = Sha256::digest(email.trim().to_lowercase());
         let key = format!("{}:{}", hex::encode(digest), network(address));
@@ -126,22 +126,22 @@ impl Limits {
         ))
     }
 
-    /// Counts one password that somebody who is signed in shows for their own account, who may have found the
-    /// token: by account and address as in [`Self::check_guess`], and by account wherever it comes from.
+    /// Counts one password that a signed-in person shows for their own account: by account and address as in
+    /// [`Self::check_guess`], and by account from any address, because the token may be stolen.
     pub async fn check_own_guess(&self, user: UserId, email: &str, address: IpAddr) -> Result<()> {
         let checked = self.guesses.check(&user.to_string()).await;
         checked.map_err(refusal("too many passwords were tried for this account"))?;
         self.check_guess(email, address).await
     }
 
-    /// Uses up a stream ticket: `unauthenticated` when it was used before. Without Redis an instance knows of what
-    /// was used there.
+    /// Uses up a stream ticket: `unauthenticated` when it was used before. Without Redis an instance knows only the tickets
+    /// that were used on it.
     pub async fn use_ticket(&self, ticket: &StreamTicket) -> Result<()> {
         let used = self.tickets.check(&ticket.id).await;
         used.map_err(|_| BAD_TICKET)
     }
 
-    /// What the limits need to be done beside the requests, until cancelled.
+    /// Runs the background tasks of the limits, until cancelled.
     pub async fn keep(&self, cancel: CancellationToken) {
         tokio::join!(
             self.requests_by_address.keep(&cancel),

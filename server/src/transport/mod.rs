@@ -1,5 +1,5 @@
-//! The three ways in. Each turns a request into an actor and an input, calls one use case, and
-//! renders the answer. No rule lives here.
+//! The transports REST, GraphQL and Socket.IO. Each turns a request into an actor and an input, calls one use case, and
+//! renders the answer. The rules are in `app`.
 
 mod arrivals;
 mod body;
@@ -23,7 +23,7 @@ mod status;
 pub use arrivals::Arrivals;
 pub use contracts::error_page;
 pub use graphql::graphql_sdl;
-pub use health::{Health, State as Readiness};
+pub use health::{Health, Readiness};
 pub use limits::{ClientAddress, Limits};
 pub use origins::Origins;
 pub use rest::openapi_json;
@@ -56,25 +56,25 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Shared {
     pub limits: Arc<Limits>,
-    /// What has not arrived whole.
+    /// Counts the bytes of bodies and messages that have not arrived whole.
     pub arrivals: Arc<Arrivals>,
     pub origins: Origins,
     pub trusted_proxies: Arc<[IpNet]>,
     pub health: Health,
     pub probes: Probes,
-    /// The Socket.IO sessions of this instance.
-    pub wires: Arc<socketio::Wires>,
+    /// The Engine.IO sessions of this instance.
+    pub engine_sessions: Arc<socketio::EngineSessions>,
     /// This run of this instance, for headers and errors.
     pub instance: Arc<str>,
     /// Owns every task a transport starts.
     pub tasks: TaskTracker,
-    /// The sockets of GraphQL, each with a token: a server that stops waits for them.
+    /// Counts the sockets of GraphQL, which a stopping server waits for.
     web_sockets: TaskTracker,
-    /// Cancelled when the server stops: streams end, sockets are told to reconnect elsewhere.
+    /// Cancelled when the server stops: streams end, and sockets are closed so that clients connect to another instance.
     pub closing: CancellationToken,
-    /// Cancelled when they had the time to hear that: no more connections from here on.
+    /// Cancelled when the sockets are closed: the server accepts no more connections.
     pub drained: CancellationToken,
-    /// Cancelled when the time for that is over too: whatever is left is dropped.
+    /// Cancelled when requests had their time to finish: connections that are left are dropped.
     pub cut: CancellationToken,
     pub body_stall_timeout: Duration,
 }
@@ -94,7 +94,7 @@ impl Shared {
             trusted_proxies: config.trusted_proxies.clone().into(),
             health: Health::default(),
             probes: Probes::default(),
-            wires: Arc::default(),
+            engine_sessions: Arc::default(),
             instance,
             tasks,
             web_sockets: TaskTracker::new(),
@@ -107,17 +107,17 @@ impl Shared {
 }
 
 impl Shared {
-    /// Waits for the sockets of GraphQL to close, once they were told to.
+    /// Waits for the sockets of GraphQL, which close by themselves when `closing` is cancelled.
     async fn web_sockets_closed(&self) {
         self.web_sockets.close();
-        // Whoever is left after that is dropped with the rest.
+        // Sockets that are left after that are dropped when `cut` is cancelled.
         let _ = tokio::time::timeout(socketio::DRAIN_TIME, self.web_sockets.wait()).await;
     }
 }
 
-/// One router for every transport, inside what holds for all of them.
+/// One router for every transport, inside the layers that they share.
 pub fn router(app: &App, shared: &Shared) -> Router {
-    let entry = Entry {
+    let admission = Admission {
         app: app.clone(),
         bodies: Bodies::new(app, shared),
         limits: Arc::clone(&shared.limits),
@@ -126,7 +126,7 @@ pub fn router(app: &App, shared: &Shared) -> Router {
     routes(app, shared)
         .fallback(async || problem(&Error::not_found("there is nothing at this path")))
         .method_not_allowed_fallback(async || problem(&METHOD_NOT_ALLOWED))
-        .layer(from_fn_with_state(Arc::new(entry), admit))
+        .layer(from_fn_with_state(Arc::new(admission), admit))
         // Health checks all come from one address, so they stand outside the limit.
         .merge(health::router(&shared.health))
         .merge(status::router(app, shared))
@@ -146,27 +146,27 @@ fn routes(app: &App, shared: &Shared) -> Router {
         .merge(socketio::routes(app, shared))
 }
 
-/// When whoever is sent elsewhere by a server that stops may come back.
+/// When a client may come back whose connection a stopping server closes.
 const RECONNECT_AFTER: Duration = Duration::from_secs(1);
 
-/// What a server that stops answers on connections that stay open until it has.
+/// The answer of a stopping server to new requests on connections that are still open.
 const STOPPING: Error = Error::Later {
     code: ErrorCode::Unavailable,
     sentence: "this server is stopping; connect again",
     retry_after: RECONNECT_AFTER,
 };
 
-/// How long a connection that the server closes waits for the answers to what was begun on it: longer than a store that
-/// is well takes for a commit, however busy it is. Whatever takes longer is answered `outcome_unknown`.
+/// How long a connection that the server closes waits for pending answers: longer than a healthy store takes for a commit,
+/// however busy it is. A command that takes longer is answered `outcome_unknown`.
 const ANSWERS_PATIENCE: Duration = Duration::from_secs(3);
-/// The same behind the fence, where an instance has to be gone soon.
+/// The same for a fenced instance, whose sockets have to be closed soon.
 const FENCED_ANSWERS_PATIENCE: Duration = Duration::from_secs(1);
 
-/// A WebSocket reads so much at once, and keeps as much room while it is idle. Most commands are shorter, and a longer
-/// message gets room of its own.
+/// The read buffer of a WebSocket, which it keeps while it is idle. Most commands are shorter; a longer message gets a buffer
+/// of its own.
 const WEBSOCKET_READ_BYTES: usize = 1_024;
 
-/// How long what was said last may take to leave, before the connection is cut.
+/// How long the last packets may take to leave before the connection is cut.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(1);
 
 fn answers_patience(fence: &Fence) -> Duration {
@@ -177,7 +177,7 @@ fn answers_patience(fence: &Fence) -> Duration {
     }
 }
 
-/// The answer to what was begun on a connection that had to be closed before the end of it.
+/// The answer to a command whose connection is closed before its outcome is known.
 fn cut_short() -> Error {
     Error::OutcomeUnknown(anyhow::anyhow!(
         "the connection is closed before the journal answered"
@@ -195,39 +195,39 @@ const TOO_MANY_CONNECTIONS: Error = Error::Later {
     retry_after: Duration::from_secs(5),
 };
 
-/// What a request passes before a transport sees it.
-struct Entry {
+/// Checks a request before a transport sees it.
+struct Admission {
     app: App,
     bodies: Bodies,
     limits: Arc<Limits>,
     origins: Origins,
 }
 
-/// One layer for all of it: each layer costs every request that waits a copy of all those within.
-async fn admit(State(entry): State<Arc<Entry>>, request: Request, next: Next) -> Response {
-    let allowed = match limit_address(&entry.limits, request.extensions()).await {
-        Ok(()) => entry.origins.check(&request),
+/// One layer for all checks: a waiting request holds a copy of everything within a layer, once for each layer.
+async fn admit(State(admission): State<Arc<Admission>>, request: Request, next: Next) -> Response {
+    let allowed = match limit_address(&admission.limits, request.extensions()).await {
+        Ok(()) => admission.origins.check(&request),
         refused => refused,
     };
     if let Err(error) = allowed {
         return problem(&error);
     }
-    // What arrived counts until it is dealt with.
-    let (request, _arriving) = match entry.bodies.collect(request).await {
+    // The body counts as arriving until the request is answered.
+    let (request, _arriving) = match admission.bodies.collect(request).await {
         Ok(collected) => collected,
         Err(refusal) => return *refusal,
     };
-    // Socket.IO looks at the fence itself, because its clients are told why in the answers to their polls.
+    // Socket.IO checks the fence itself, because a polling client receives the reason in the answer to its poll.
     if socketio::is_path(request.uri().path()) {
         return answer_in_time(request, next).await;
     }
-    if entry.app.fence().is_shut() {
+    if admission.app.fence().is_shut() {
         return problem(&FENCED);
     }
     let is_read = request.method().is_safe();
     let response = answer_in_time(request, next).await;
-    // What was read before this process slept may not be for who asked any more.
-    if is_read && entry.app.fence().is_shut() {
+    // The answer was read before the fence was shut; its reader may have lost the right to it since.
+    if is_read && admission.app.fence().is_shut() {
         return problem(&FENCED);
     }
     response

@@ -1,10 +1,10 @@
-//! What every request gets, whatever it asks: an id, a span, its client's address, a place in the metrics.
+//! The outermost layer of every request: its id, span, client address, metrics and response headers.
 
 use super::{
     Shared,
     arrivals::Standing,
     counts,
-    health::State as Readiness,
+    health::Readiness,
     limits::{ClientAddress, client_address},
     socketio::listener::ConnectionHandle,
 };
@@ -27,12 +27,12 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The instance that answers; its id stands on every line of its log.
+/// The header with the id of the instance that answers. The id is on every line of the instance's log.
 pub(super) const INSTANCE: HeaderName = HeaderName::from_static("x-roost-instance");
 const REQUEST_ID_CHARS_MAX: usize = 64;
 const UNMATCHED: &str = "unmatched";
 
-/// What keeps browsers from misusing an answer, unless the answer sets its own.
+/// Headers that restrict what browsers do with an answer, unless the answer sets its own.
 const BROWSER_RULES: [(HeaderName, &str); 5] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
@@ -53,7 +53,7 @@ tokio::task_local! {
     static CURRENT: Current;
 }
 
-/// What errors say of the request they answer.
+/// The ids that an error body repeats.
 #[derive(Clone, Debug)]
 pub(super) struct Current {
     pub(super) id: Arc<str>,
@@ -116,7 +116,7 @@ pub(super) async fn observe(
     metrics::counter!("roost_http_requests_total", &labels).increment(1);
     metrics::histogram!("roost_http_request_duration_seconds", &labels[..2])
         .record(elapsed.as_secs_f64());
-    // Not a layer for each: a layer costs every request that waits a copy of all those within.
+    // Not a layer for each header: a waiting request holds a copy of everything within a layer, once for each layer.
     for (name, value) in BROWSER_RULES {
         let rule = response.headers_mut().entry(name);
         rule.or_insert(HeaderValue::from_static(value));
@@ -125,7 +125,7 @@ pub(super) async fn observe(
         response.headers_mut().insert(REQUEST_ID, value);
     }
     if shared.health.state() == Readiness::Draining && status != StatusCode::SWITCHING_PROTOCOLS {
-        // A proxy keeps connections for the next request, which is for another instance.
+        // A proxy would keep the connection for its next request, which another instance should get.
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -161,7 +161,7 @@ fn address_of(request: &Request, shared: &Shared) -> ClientAddress {
     client_address(peer, request.headers(), &shared.trusted_proxies)
 }
 
-/// Whom a request comes from, as far as the network goes.
+/// The address a request comes from.
 pub(super) fn client_of(request: &Request) -> IpAddr {
     let client = request.extensions().get::<ClientAddress>();
     client.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |client| client.0)

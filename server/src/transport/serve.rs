@@ -1,6 +1,5 @@
-//! The serving loop. `axum::serve` waits for ever for slow heads and takes any number of
-//! connections, so this builds connections itself, with a bound on everything. HTTP/1.1 only: without
-//! TLS no browser speaks HTTP/2, and a connection of many streams would escape these bounds.
+//! Accepts and serves connections, each within bounds. `axum::serve` waits for ever for slow heads and accepts any number of
+//! connections. HTTP/1.1 only: without TLS no browser speaks HTTP/2, and a connection of many streams would escape the bounds.
 
 use super::{
     Shared, health,
@@ -58,7 +57,7 @@ const FULL: Error = Error::Later {
     sentence: "there are as many connections as there may be",
     retry_after: Duration::from_secs(5),
 };
-/// How much of what was refused is taken off the line after the answer.
+/// Bytes of a refused request that are read and dropped after the answer.
 const LINGER_BYTES_MAX: usize = 1_024 * 1_024;
 /// How long to wait when the system gives no more connections (no file handles, for example).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -67,14 +66,14 @@ const IMPATIENT: Error = Error::refused(
     "nothing may follow a request for a WebSocket until it is answered",
 );
 
-/// Answers connections until it is cancelled, then finishes what was begun.
+/// Serves connections until it is cancelled, then finishes the requests that were begun.
 pub struct Serving {
     listener: TcpListener,
     router: Router,
     header_timeout: Duration,
     write_stall_timeout: Duration,
     slots: Slots,
-    /// What answers connections beyond the cap: those who ask about health are told all the same.
+    /// Answers connections beyond the cap: health checks as ever, every other request with `overloaded`.
     beyond: Router,
     refusals: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -135,7 +134,7 @@ impl Serving {
             Some(_) => &self.router,
             None => &self.beyond,
         };
-        let connection = Connection {
+        let connection = HttpConnection {
             router: router.clone(),
             header_timeout: self.header_timeout,
             write_stall_timeout: self.write_stall_timeout,
@@ -150,14 +149,14 @@ impl Serving {
         if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
             self.tasks.spawn(async move {
                 let _permit = permit;
-                // It is closed either way.
+                // The connection is closed whether it was answered in time or not.
                 let _ = timeout(REFUSAL_TIMEOUT, connection.serve(stream, peer, None)).await;
             });
         }
     }
 }
 
-struct Connection {
+struct HttpConnection {
     router: Router,
     header_timeout: Duration,
     write_stall_timeout: Duration,
@@ -165,7 +164,7 @@ struct Connection {
     kill: CancellationToken,
 }
 
-impl Connection {
+impl HttpConnection {
     async fn serve(self, stream: TcpStream, peer: SocketAddr, slot: Option<Arc<Slot>>) {
         let (stream, handle) = Guarded::new(stream, self.write_stall_timeout);
         let stream = TokioIo::new(Occupying::new(stream, slot.clone()));
@@ -195,7 +194,7 @@ impl Connection {
         let mut is_closing = false;
         loop {
             tokio::select! {
-                // A broken connection is the client's business.
+                // A broken connection is no error of this server.
                 _ = connection.as_mut() => break,
                 () = self.kill.cancelled() => break,
                 () = self.closing.cancelled(), if !is_closing => {
@@ -207,11 +206,11 @@ impl Connection {
     }
 }
 
-/// The places for connections, of which one address may take a share only.
+/// Counts the connections, of all clients and of each address, which may have no more than a share.
 struct Slots {
     all: Arc<Semaphore>,
-    shares: Arc<Shares>,
-    /// They speak for many clients.
+    shares: Arc<AddressShares>,
+    /// Proxies connect for many clients, so their connections do not count against their own address.
     trusted_proxies: Vec<IpNet>,
 }
 
@@ -219,7 +218,7 @@ impl Slots {
     fn new(config: &Config) -> Self {
         Self {
             all: Arc::new(Semaphore::new(config.connections_max as usize)),
-            shares: Arc::new(Shares {
+            shares: Arc::new(AddressShares {
                 held: Mutex::default(),
                 max: (config.connections_max / ADDRESS_SHARE).max(ADDRESS_CONNECTIONS_MIN),
             }),
@@ -241,12 +240,12 @@ impl Slots {
 }
 
 /// How many connections each address has.
-struct Shares {
+struct AddressShares {
     held: Mutex<HashMap<IpAddr, u32>>,
     max: u32,
 }
 
-impl Shares {
+impl AddressShares {
     fn take(&self, address: IpAddr) -> bool {
         let mut held = self.held.lock();
         let held = held.entry(address).or_default();
@@ -266,16 +265,16 @@ impl Shares {
     }
 }
 
-/// One connection's place; given back when it is dropped.
+/// One connection among those that are counted, until it is dropped.
 pub(super) struct Slot {
-    /// The client it is for. A proxy's connection is for whoever asked by it last.
+    /// The client that the connection counts for. A proxy's connection counts for the client of its last request.
     holder: Mutex<Option<IpAddr>>,
-    shares: Arc<Shares>,
+    shares: Arc<AddressShares>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Slot {
-    /// Whether the connection may be for this client: not when it has as many as one may have.
+    /// Counts the connection for this client. `false`: the client has as many as it may have.
     pub(super) fn pass_to(&self, client: IpAddr) -> bool {
         let client = network(client);
         let mut holder = self.holder.lock();
@@ -300,8 +299,7 @@ impl Drop for Slot {
     }
 }
 
-/// A connection with its place among those that may be open: a WebSocket keeps both after the
-/// request that opened it is answered.
+/// A connection with its slot: a WebSocket keeps both after the request that opened it is answered.
 struct Occupying {
     stream: Guarded,
     slot: Option<Arc<Slot>>,
@@ -317,7 +315,7 @@ impl Occupying {
 impl Drop for Occupying {
     fn drop(&mut self) {
         metrics::gauge!("roost_connections").decrement(1);
-        // There is none any more when the program ends.
+        // There is no runtime any more when the program ends.
         if let Ok(runtime) = Handle::try_current()
             && let Some(stream) = self.stream.take_lingering()
         {
@@ -326,7 +324,7 @@ impl Drop for Occupying {
     }
 }
 
-/// Reads and forgets for a moment. By then only this small task is left of the connection, however many are refused.
+/// Reads and drops for a moment. Only this small task is left of the connection then, however many are refused.
 async fn linger(stream: TcpStream, slot: Option<Arc<Slot>>) {
     let reading = async {
         let mut left_bytes = LINGER_BYTES_MAX;
@@ -339,12 +337,12 @@ async fn linger(stream: TcpStream, slot: Option<Arc<Slot>>) {
             }
         }
     };
-    // Whatever it comes to, the connection is closed.
+    // The connection is closed however the reading ends.
     let _ = timeout(DROPPING_TIME, reading).await;
     drop(slot);
 }
 
-/// With a buffer that no task keeps.
+/// Reads into a buffer on the stack, which no task keeps between reads.
 fn drop_some(stream: &TcpStream) -> io::Result<usize> {
     stream.try_read(&mut [0; SCRAP_BYTES])
 }
@@ -389,7 +387,7 @@ impl AsyncWrite for Occupying {
     }
 }
 
-/// Tells who asks about health, and the others to come back later.
+/// The router of connections beyond the cap: it answers health checks, and refuses the rest with a time to come back.
 fn beyond(shared: &Shared) -> Router {
     health::router(&shared.health)
         .fallback(refuse)

@@ -1,37 +1,37 @@
-//! Something there is so much of, and of which one client address has a share only.
+//! A budget of which one client address may take no more than a share.
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 pub(super) struct Shares {
-    books: Mutex<Books>,
+    taken: Mutex<Taken>,
     all_max: usize,
     share_max: usize,
 }
 
 #[derive(Default)]
-struct Books {
-    taken: usize,
+struct Taken {
+    total: usize,
     by_client: HashMap<IpAddr, usize>,
 }
 
 impl Shares {
     pub(super) fn new(all_max: usize, share_max: usize) -> Self {
         Self {
-            books: Mutex::default(),
+            taken: Mutex::default(),
             all_max,
             share_max,
         }
     }
 
-    /// `false`, and nothing taken: there is not as much left, for this client or at all.
+    /// `false`, and nothing is taken: not as much is left for this client, or at all.
     pub(super) fn take(&self, client: IpAddr, amount: usize) -> bool {
-        let mut books = self.books();
-        let held = books.by_client.get(&client).copied().unwrap_or_default();
-        let has_room = books.taken + amount <= self.all_max && held + amount <= self.share_max;
+        let mut taken = self.taken.lock();
+        let held = taken.by_client.get(&client).copied().unwrap_or_default();
+        let has_room = taken.total + amount <= self.all_max && held + amount <= self.share_max;
         if has_room && amount > 0 {
-            books.taken += amount;
-            books.by_client.insert(client, held + amount);
+            taken.total += amount;
+            taken.by_client.insert(client, held + amount);
         }
         has_room
     }
@@ -40,17 +40,17 @@ impl Shares {
         if amount == 0 {
             return;
         }
-        let mut books = self.books();
-        books.taken -= amount;
-        if let Some(held) = books.by_client.get_mut(&client) {
+        let mut taken = self.taken.lock();
+        taken.total -= amount;
+        if let Some(held) = taken.by_client.get_mut(&client) {
             *held -= amount;
             if *held == 0 {
-                books.by_client.remove(&client);
+                taken.by_client.remove(&client);
             }
         }
     }
 
-    /// One of them, until it is dropped.
+    /// Takes one, which is given back when it is dropped.
     pub(super) fn take_one(self: &Arc<Self>, client: IpAddr) -> Option<One> {
         self.take(client, 1).then(|| One {
             of: Arc::clone(self),
@@ -58,15 +58,11 @@ impl Shares {
         })
     }
 
-    /// How much is taken, and by how many.
+    /// How much is taken, and by how many clients.
     #[cfg(test)]
     pub(super) fn taken(&self) -> (usize, usize) {
-        let books = self.books();
-        (books.taken, books.by_client.len())
-    }
-
-    fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock()
+        let taken = self.taken.lock();
+        (taken.total, taken.by_client.len())
     }
 }
 

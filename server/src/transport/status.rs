@@ -1,8 +1,8 @@
-//! What this instance says of itself to operators: `/healthz`, how everything it needs is doing, and
-//! `/lb-status`, how it is doing itself. Both answer at once from what is known. They name no
-//! address and no secret, and still are for operators only: a proxy in front does not pass them on.
+//! The status of this instance, for operators: `/healthz` reports the state of its dependencies, `/lb-status` its own. Both
+//! answer at once from what was measured. They name no address and no secret, and still are for operators only: a proxy in
+//! front does not pass them on.
 
-use super::{Shared, health::State as Readiness};
+use super::{Shared, health::Readiness};
 use crate::{
     app::App,
     live::{Link, Spoken},
@@ -31,7 +31,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// How long the stores took for the last question. Clones share it.
+/// The latency of the last probe of each store. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Probes {
     started: Instant,
@@ -98,14 +98,14 @@ pub(super) fn router(app: &App, shared: &Shared) -> Router {
         })
 }
 
-/// Sets the gauges that nobody keeps up to date, just before they are read.
+/// Sets the gauges that no event updates, just before they are read.
 pub fn sample(app: &App, shared: &Shared) {
-    let (vitals, census) = (app.vitals(), shared.wires.census());
+    let (vitals, sockets) = (app.vitals(), shared.engine_sessions.stats());
     let gauges = [
         ("roost_rooms_active", vitals.rooms),
         ("roost_mailbox_waiting_writes", vitals.writes_waiting),
         ("roost_mailbox_waiting_bytes", vitals.write_bytes_waiting),
-        ("roost_sockets_lagging", census.lagging),
+        ("roost_sockets_lagging", sockets.lagging),
     ];
     for (name, value) in gauges {
         metrics::gauge!(name).set(u32::try_from(value).unwrap_or(u32::MAX));
@@ -145,12 +145,12 @@ struct HealthReport {
     clock_offset_ms: i64,
 }
 
-/// What instances of different releases understand of each other.
+/// The `speaks` of this instance and its peers.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct SpeaksReport {
     own: u32,
-    /// What came with higher numbers is held back.
+    /// Formats with higher numbers are not used yet.
     used: u32,
     peers: Vec<PeerReport>,
 }
@@ -182,7 +182,7 @@ impl From<Spoken> for SpeaksReport {
 #[serde(rename_all = "camelCase")]
 struct Dependency {
     state: Answering,
-    /// How long it took for the last question.
+    /// The latency of the last probe.
     latency_ms: Option<f64>,
 }
 
@@ -239,7 +239,7 @@ impl Status {
     }
 }
 
-/// The worst of what is wrong, and each of it in a sentence.
+/// The worst status, and a sentence for each finding.
 fn judge(
     dependencies: &BTreeMap<&'static str, Dependency>,
     is_fenced: bool,
@@ -318,7 +318,7 @@ struct Lag {
 }
 
 async fn instance(State(status): State<Status>) -> Json<InstanceReport> {
-    let (vitals, census) = (status.app.vitals(), status.shared.wires.census());
+    let (vitals, sockets) = (status.app.vitals(), status.shared.engine_sessions.stats());
     let readiness = status.shared.health.state();
     let canary = match vitals.link {
         Some(Link::Up { lag, .. }) => Some(lag),
@@ -332,8 +332,8 @@ async fn instance(State(status): State<Status>) -> Json<InstanceReport> {
         is_ready: readiness == Readiness::Ready,
         is_draining: readiness == Readiness::Draining,
         is_fenced: status.app.fence().is_shut(),
-        sockets: census.connected,
-        sockets_lagging: census.lagging,
+        sockets: sockets.connected,
+        sockets_lagging: sockets.lagging,
         rooms: vitals.rooms,
         writes_waiting: vitals.writes_waiting,
         lag: Lag {

@@ -133,7 +133,7 @@ const PLANTED: &[(&str, &str)] = &[
     ),
     (
         "transport/sockets/commands.rs",
-        "use crate::transport::socketio::Wires;",
+        "use crate::transport::socketio::EngineSessions;",
     ),
     (
         "main.rs",

@@ -1,4 +1,4 @@
-//! Who asks: the access token of a request, turned into a person when a field needs one.
+//! Authenticates the access token of a request when a field needs its person.
 
 use crate::{
     app::{Actor, Api, App, Error, Origin, Result},
@@ -11,7 +11,7 @@ use axum::http::{
 };
 use std::net::{IpAddr, Ipv4Addr};
 
-/// What a request says of its sender. Nothing of it is proven yet.
+/// The access token and the address of a request. The token is not checked yet.
 #[derive(Clone)]
 pub(super) struct Asker {
     pub(super) token: Option<String>,

@@ -18,7 +18,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-/// The request and the instance, as the log knows them.
+/// The id of the request and of the instance, as in the log.
 #[derive(Clone, Debug)]
 pub(super) struct RequestId(pub(super) Current);
 

@@ -1,4 +1,4 @@
-//! Refuses documents that would cost more than any honest one, before the GraphQL library sees them.
+//! Refuses documents that would cost too much, before the GraphQL library sees them.
 //!
 //! The library's parser recurses without a bound: 4 KB of nested brackets end the process. Its checks
 //! expand fragments by walking, so that thirty fragments, each naming the next twice, take for ever.
@@ -25,8 +25,8 @@ pub(super) const ALIASES_MAX: usize = 50;
 /// Root fields of an operation: each is a use case.
 pub(super) const ROOT_FIELDS_MAX: usize = 20;
 
-/// Checks a request's document and parses it. Answers what the operation it names does; `None` when
-/// it names none, which execution will say.
+/// Checks a request's document and parses it. Returns the type of the operation it names; `None` when it names none, which
+/// execution reports.
 pub(super) fn check(request: &mut Request) -> Result<Option<OperationType>, ServerError> {
     check_text(&request.query)?;
     let name = request.operation_name.clone();
@@ -61,8 +61,7 @@ fn check_text(document: &str) -> Result<(), ServerError> {
 }
 
 /// How deep brackets nest, outside of strings and comments; `None` for a block string without an
-/// end. Closing brackets are trusted to match, which only ever counts too little by what the parser
-/// refuses anyway.
+/// end. Closing brackets are taken to match: a document where they do not may count too little, but the parser refuses it.
 fn bracket_depth(document: &str) -> Option<usize> {
     let mut rest = document.as_bytes();
     let (mut depth, mut deepest) = (0_usize, 0_usize);

@@ -1,4 +1,4 @@
-//! GraphQL over HTTP, as the specification of that name has it.
+//! GraphQL over HTTP, by the specification of that name.
 //! <https://graphql.github.io/graphql-over-http/draft/>
 
 use super::{
@@ -36,7 +36,7 @@ pub(super) struct Params {
     extensions: Option<Map<String, Value>>,
 }
 
-/// The same in a URL: `variables` and `extensions` are JSON text.
+/// A GraphQL request in a URL: `variables` and `extensions` are JSON text.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct UrlParams {
@@ -46,7 +46,7 @@ pub(super) struct UrlParams {
     extensions: Option<String>,
 }
 
-/// A query, or a WebSocket.
+/// Answers a query in a URL, or opens a WebSocket.
 pub(super) async fn get(
     State(graphql): State<Graphql>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -54,11 +54,11 @@ pub(super) async fn get(
     parts: Parts,
 ) -> HttpResponse {
     if let Ok(upgrade) = upgrade {
-        let Some(wire) = parts.extensions.get::<ConnectionHandle>().cloned() else {
+        let Some(handle) = parts.extensions.get::<ConnectionHandle>().cloned() else {
             tracing::error!("a connection without a handle: serve this router with its own loop");
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         };
-        return websocket::open(graphql, upgrade, (Asker::of(&parts), wire), request_id());
+        return websocket::open(graphql, upgrade, (Asker::of(&parts), handle), request_id());
     }
     let params = params
         .map_err(|rejection| malformed(rejection.body_text()))
@@ -112,7 +112,7 @@ impl Params {
 }
 
 impl UrlParams {
-    fn decode(self) -> Result<Params, Refusal> {
+    fn decode(self) -> Result<Params, HttpRefusal> {
         Ok(Params {
             query: self.query,
             operation_name: self.operation_name,
@@ -122,7 +122,10 @@ impl UrlParams {
     }
 }
 
-fn json_object(name: &str, text: Option<String>) -> Result<Option<Map<String, Value>>, Refusal> {
+fn json_object(
+    name: &str,
+    text: Option<String>,
+) -> Result<Option<Map<String, Value>>, HttpRefusal> {
     let Some(text) = text.filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
@@ -135,9 +138,9 @@ async fn execute(graphql: &Graphql, parts: &Parts, params: Params) -> HttpRespon
     let checked = guard::check(&mut request);
     let writes = matches!(checked, Ok(Some(OperationType::Mutation)));
     let refusal = match (checked, parts.method.as_str()) {
-        (Err(error), _) => Some(Refusal::of_document(error)),
+        (Err(error), _) => Some(HttpRefusal::of_document(error)),
         (Ok(Some(OperationType::Subscription)), _) => {
-            Some(Refusal::of_document(request_error(Error::refused(
+            Some(HttpRefusal::of_document(request_error(Error::refused(
                 ErrorCode::Malformed,
                 "subscriptions need the graphql-transport-ws WebSocket at this address",
             ))))
@@ -152,14 +155,14 @@ async fn execute(graphql: &Graphql, parts: &Parts, params: Params) -> HttpRespon
         return refusal.answer(&parts.headers);
     }
     let response = graphql.schema.execute(request).await;
-    // What was read before this process slept may not be for who asked any more.
+    // The response was read before the fence was shut; its reader may have lost the right to it since.
     if !writes && graphql.app.fence().is_shut() {
         return problem(&FENCED);
     }
     answer(&response, &parts.headers)
 }
 
-fn read(headers: &HeaderMap, body: &[u8]) -> Result<Params, Refusal> {
+fn read(headers: &HeaderMap, body: &[u8]) -> Result<Params, HttpRefusal> {
     if !is_json(headers) {
         return Err(refuse(
             ErrorCode::UnsupportedMediaType,
@@ -193,27 +196,27 @@ fn is_json(headers: &HeaderMap) -> bool {
         })
 }
 
-/// A request that is not executed.
-struct Refusal {
+/// Why a request over HTTP is not executed.
+struct HttpRefusal {
     status: StatusCode,
     error: Box<ServerError>,
 }
 
-fn refuse(code: ErrorCode, sentence: &'static str) -> Refusal {
-    Refusal {
+fn refuse(code: ErrorCode, sentence: &'static str) -> HttpRefusal {
+    HttpRefusal {
         status: StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::BAD_REQUEST),
         error: request_error(Error::refused(code, sentence)).into(),
     }
 }
 
-fn malformed(sentence: String) -> Refusal {
-    Refusal {
+fn malformed(sentence: String) -> HttpRefusal {
+    HttpRefusal {
         status: StatusCode::BAD_REQUEST,
         error: ServerError::new(sentence, None).into(),
     }
 }
 
-impl Refusal {
+impl HttpRefusal {
     /// A well-formed request whose document is not good: the status depends on the media type.
     fn of_document(error: ServerError) -> Self {
         Self {

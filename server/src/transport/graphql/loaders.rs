@@ -10,7 +10,7 @@ use roost_schema::{ErrorCode, Room, RoomId, User, UserId};
 use std::{collections::HashMap, sync::Arc};
 use tokio_util::task::TaskTracker;
 
-/// The people one request names. Made anew for each request, as it sees with its asker's eyes.
+/// The people that one request names. Each request has its own loader, because what a person may see differs.
 pub(super) type People = DataLoader<PeopleLoader, HashMapCache>;
 
 pub(super) struct PeopleLoader {
@@ -24,11 +24,11 @@ pub(super) fn people(app: App, asker: Asker, tasks: TaskTracker) -> People {
     DataLoader::with_cache(loader, move |batch| tasks.spawn(batch), cache)
 }
 
-/// Reads the people of a page at once, if the query asks for this field of its items. The items would
-/// wait for each other by themselves, but only as long as a timer says.
+/// Reads the people of a page at once, if the query asks for this field of its items. The loader would batch the items'
+/// reads by itself, but only those that come within its timer.
 pub(super) async fn expect(ctx: &Context<'_>, field: &str, ids: impl IntoIterator<Item = UserId>) {
     if ctx.look_ahead().field("items").field(field).exists() {
-        // What goes wrong here goes wrong again where the item asks, and is said there.
+        // An error is not lost: the resolver of the item's field reads the same people again, and reports it.
         let _ = ctx.data_unchecked::<People>().load_many(ids).await;
     }
 }
@@ -47,12 +47,12 @@ pub(super) fn rooms(app: App, asker: Asker, tasks: TaskTracker) -> Rooms {
     DataLoader::with_cache(loader, move |batch| tasks.spawn(batch), cache)
 }
 
-/// A room by id; `None` to who is no member.
+/// A room by id; `None` when the asker is no member.
 pub(super) async fn room(ctx: &Context<'_>, id: RoomId) -> Result<Option<Room>, Arc<Error>> {
     ctx.data_unchecked::<Rooms>().load_one(id).await
 }
 
-/// One after the other: a page names as many rooms as it has items at most, and mostly one.
+/// Reads the rooms one after the other: a page names at most as many rooms as it has items, and mostly one.
 impl Loader<RoomId> for RoomLoader {
     type Value = Room;
     type Error = Arc<Error>;

@@ -1,4 +1,4 @@
-//! One operation of a GraphQL WebSocket, and the way of its messages to the socket.
+//! One operation of a GraphQL WebSocket, and the queue of its messages to the socket.
 
 use super::{
     Graphql,
@@ -21,36 +21,36 @@ use std::{collections::HashMap, sync::Arc};
 use tokio::{sync::mpsc, task::AbortHandle};
 use tokio_util::{future::FutureExt, sync::CancellationToken};
 
-/// Messages that wait for the socket besides the one each operation holds.
-const OUTBOX_MESSAGES: usize = 4;
+/// Messages in the queue of a socket, besides the one each operation holds.
+const WAITING_MESSAGES_MAX: usize = 4;
 
-/// What a message tells.
+/// The class of a message decides whether the fence holds it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
-    /// What others did. Nobody hears of it behind the fence.
+pub(super) enum MessageClass {
+    /// Data that was read. It is not sent while the fence is shut.
     Read,
-    /// What became of the client's own write, or of the connection.
+    /// The outcome of the client's own write, or a message about the connection.
     Own,
 }
 
-/// Says messages to one socket.
+/// Queues messages for one socket.
 #[derive(Clone)]
-pub(super) struct Outbox(mpsc::Sender<(Class, Utf8Bytes)>);
+pub(super) struct MessageSender(mpsc::Sender<(MessageClass, Utf8Bytes)>);
 
-/// The messages that wait for one socket.
+/// The queue of one socket.
 pub(super) struct Messages {
-    waiting: mpsc::Receiver<(Class, Utf8Bytes)>,
+    waiting: mpsc::Receiver<(MessageClass, Utf8Bytes)>,
     fence: Fence,
 }
 
-impl Outbox {
+impl MessageSender {
     pub(super) fn new(fence: Fence) -> (Self, Messages) {
-        let (outbox, waiting) = mpsc::channel(OUTBOX_MESSAGES);
-        (Self(outbox), Messages { waiting, fence })
+        let (sender, waiting) = mpsc::channel(WAITING_MESSAGES_MAX);
+        (Self(sender), Messages { waiting, fence })
     }
 
-    /// Waits for the socket. When it is gone, its operations are ended from outside.
-    pub(super) async fn say(&self, class: Class, message: ServerMessage<'_>) {
+    /// Waits for room in the queue. A message for a socket that has ended is dropped: its connection ends the operations.
+    pub(super) async fn send(&self, class: MessageClass, message: ServerMessage<'_>) {
         match serde_json::to_string(&message) {
             Ok(text) => {
                 let _ = self.0.send((class, text.into())).await;
@@ -59,7 +59,7 @@ impl Outbox {
         }
     }
 
-    /// Refuses an operation, or ends it; nothing follows it.
+    /// Refuses an operation, or ends it with errors. No message of the operation may follow.
     pub(super) async fn fail(
         &self,
         id: &str,
@@ -68,59 +68,59 @@ impl Outbox {
     ) {
         add_codes(&mut errors, request_id);
         let payload = &errors;
-        self.say(Class::Own, ServerMessage::Error { id, payload })
+        self.send(MessageClass::Own, ServerMessage::Error { id, payload })
             .await;
     }
 }
 
 impl Messages {
-    /// The next message that may be said; `None` when there will be none any more.
+    /// The next message that may be sent; `None` when every sender was dropped.
     pub(super) async fn next(&mut self) -> Option<Utf8Bytes> {
         loop {
             let (class, text) = self.waiting.recv().await?;
-            if class == Class::Own || !self.fence.is_shut() {
+            if class == MessageClass::Own || !self.fence.is_shut() {
                 return Some(text);
             }
         }
     }
 }
 
-/// The operations that run, by the client's id.
+/// The running operations, by the client's id.
 pub(super) type Running = Arc<Mutex<HashMap<String, AbortHandle>>>;
 
-/// How the operations of a socket end that is to be closed.
+/// Ends the operations of a socket that is being closed.
 #[derive(Clone, Default)]
 pub(super) struct Ends {
     /// Cancelled when feeds end.
     pub(super) feeds: CancellationToken,
-    /// Cancelled when what is not answered yet is answered without its outcome.
+    /// Cancelled when pending mutations are answered `outcome_unknown`, because their outcome takes too long.
     pub(super) answers: CancellationToken,
 }
 
-pub(super) struct Operation {
-    /// What it was asked with stays as long as it runs, and so counts as long.
+pub(super) struct GraphqlOperation {
+    /// Counts the operation's document and variables, which stay in memory as long as it runs.
     pub(super) _kept: Arriving,
     pub(super) id: String,
     pub(super) graphql: Graphql,
     pub(super) asker: Asker,
     pub(super) request_id: Option<RequestId>,
-    pub(super) outbox: Outbox,
+    pub(super) sender: MessageSender,
     pub(super) running: Running,
     pub(super) ends: Ends,
 }
 
-impl Operation {
+impl GraphqlOperation {
     pub(super) async fn run(self, params: Params) {
         let asker = self.asker.clone();
         let mut request = params.into_request(&self.graphql, asker, self.request_id.clone());
         match guard::check(&mut request) {
             Ok(Some(OperationType::Subscription)) => {
-                // A feed that is ended here says no more: a client takes `complete` for the end of what there is.
+                // A feed that is cancelled sends no `complete`: its client would take that for the end of the changes.
                 let following = self.follow(request);
                 following.with_cancellation_token(&self.ends.feeds).await;
             }
-            Ok(Some(OperationType::Mutation)) => self.answer(request, Class::Own).await,
-            Ok(_) => self.answer(request, Class::Read).await,
+            Ok(Some(OperationType::Mutation)) => self.answer(request, MessageClass::Own).await,
+            Ok(_) => self.answer(request, MessageClass::Read).await,
             Err(error) => self.fail(vec![error]).await,
         }
     }
@@ -131,12 +131,12 @@ impl Operation {
             if !response.errors.is_empty() {
                 return self.fail(response.errors).await;
             }
-            self.next(Class::Read, &response).await;
+            self.next(MessageClass::Read, &response).await;
         }
         self.complete().await;
     }
 
-    async fn answer(&self, request: Request, class: Class) {
+    async fn answer(&self, request: Request, class: MessageClass) {
         let executing = self.graphql.schema.execute(request);
         let executing = executing.with_cancellation_token(&self.ends.answers);
         let Some(response) = executing.await else {
@@ -145,38 +145,38 @@ impl Operation {
         if was_not_executed(&response) {
             return self.fail(response.errors).await;
         }
-        // What was read before this process slept may not be for who asked any more.
-        if class == Class::Read && self.graphql.app.fence().is_shut() {
+        // The response was read before the fence was shut; its reader may have lost the right to it since.
+        if class == MessageClass::Read && self.graphql.app.fence().is_shut() {
             return self.fail(vec![request_error(FENCED)]).await;
         }
         self.next(class, &response).await;
         self.complete().await;
     }
 
-    async fn next(&self, class: Class, payload: &Response) {
+    async fn next(&self, class: MessageClass, payload: &Response) {
         let id = &self.id;
-        self.outbox
-            .say(class, ServerMessage::Next { id, payload })
+        self.sender
+            .send(class, ServerMessage::Next { id, payload })
             .await;
     }
 
     async fn complete(&self) {
         self.forget();
         let id = &self.id;
-        self.outbox
-            .say(Class::Own, ServerMessage::Complete { id })
+        self.sender
+            .send(MessageClass::Own, ServerMessage::Complete { id })
             .await;
     }
 
     pub(super) async fn fail(&self, errors: Vec<ServerError>) {
         self.forget();
-        self.outbox
+        self.sender
             .fail(&self.id, errors, self.request_id.as_ref())
             .await;
     }
 
-    /// Frees the id before the client hears that it is free. A later operation of the same id, begun
-    /// after the client completed this one, is left alone.
+    /// Frees the id, before a message to the client says so. A later operation of the same id, begun after the client
+    /// completed this one, stays.
     fn forget(&self) {
         let mut running = self.running.lock();
         let own = tokio::task::try_id();

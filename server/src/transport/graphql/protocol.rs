@@ -1,4 +1,4 @@
-//! The words of `graphql-transport-ws`: messages and close codes.
+//! The messages and close codes of `graphql-transport-ws`.
 
 use super::http::Params;
 use crate::{
@@ -11,7 +11,7 @@ use roost_schema::ErrorCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// An operation's id is the client's choice; we only give it back.
+/// The client chooses the id of an operation; the server repeats it in each message.
 const ID_BYTES_MAX: usize = 256;
 
 #[derive(Deserialize)]
@@ -87,7 +87,7 @@ impl Ending {
         Self { code, reason }
     }
 
-    /// Why a token was not taken: it is not good, or it could not be looked at.
+    /// The close code for a token that was refused, or that could not be checked.
     pub(super) const fn of_refusal(code: ErrorCode) -> Self {
         match code {
             ErrorCode::Internal => Self::INTERNAL,
@@ -103,12 +103,12 @@ impl Ending {
         }
     }
 
-    /// Whether it says that everything that was begun on the socket was answered before it.
+    /// Whether the close code means that every operation was answered before it.
     pub(super) fn follows_answers(self) -> bool {
         [Self::RESTARTING, Self::TRY_LATER, Self::EXPIRED].contains(&self)
     }
 
-    /// What is answered to whoever asks for more on a socket that is about to be closed like this.
+    /// The error of a new operation on a socket that is about to be closed with this code.
     pub(super) fn refusal(self) -> Error {
         match self {
             Self::TRY_LATER => FENCED,

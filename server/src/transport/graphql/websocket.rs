@@ -1,15 +1,15 @@
 //! GraphQL over WebSocket: the `graphql-transport-ws` protocol, with its close codes.
 //! <https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md>
 //!
-//! Each operation runs in a task of its own and waits when the socket is slow, so that its feed is
-//! not pulled meanwhile: a slow reader holds one frame for each operation, and no other reader up.
+//! Each operation runs in a task of its own. While the socket is slow the task waits and does not pull its feed: a slow
+//! reader holds one frame for each operation, and delays no other reader.
 
 use super::{
     Graphql,
     auth::{Asker, bearer_of},
     error_codes::{RequestId, request_error},
     http::Params,
-    operation::{Class, Ends, Messages, Operation, Outbox, Running},
+    operation::{Ends, GraphqlOperation, MessageClass, MessageSender, Messages, Running},
     protocol::{ClientMessage, Ending, ServerMessage},
 };
 use crate::{
@@ -29,8 +29,7 @@ use axum::{
     response::Response as HttpResponse,
 };
 use futures::{
-    FutureExt, SinkExt, StreamExt,
-    future::Shared,
+    FutureExt, SinkExt, StreamExt, future,
     stream::{SplitSink, SplitStream},
 };
 use roost_schema::ErrorCode;
@@ -42,25 +41,25 @@ use tokio::{
 };
 
 const SUBPROTOCOL: &str = "graphql-transport-ws";
-/// The connection notices a longer one by its first bytes, and drops the rest.
+/// The connection notices a longer message by its header, and drops the rest.
 const MESSAGE_BYTES_MAX: usize = ACCOUNT_BYTES_MAX;
-/// It is said again in a pong, which waits for a client that does not read.
+/// A pong repeats the payload of its ping, and waits in memory while the client does not read.
 const PING_BYTES_MAX: usize = 1_024;
-/// As much of what an operation was asked with is not counted: most are smaller, and run for long.
+/// So many bytes of the message that began an operation are not counted as arriving: most are smaller, and run for long.
 const OPERATION_BYTES_FREE: usize = 4 * 1_024;
 /// Operations of one socket at a time; as many as the rooms of a Socket.IO socket.
 const OPERATIONS_PER_SOCKET_MAX: usize = 128;
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 const PING_INTERVAL: Duration = Duration::from_secs(12);
-/// Nothing was heard, not even the answer to a ping, or nothing could be written: the client is dead.
+/// A client is dead when it sent nothing for this long, not even a pong, or took nothing.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Answers an upgrade; `asker` is what the HTTP request said of its sender, `wire` the connection it came on.
+/// Answers an upgrade. `asker`: the sender as the HTTP request names them. `handle`: the connection it came on.
 pub(super) fn open(
     graphql: Graphql,
     upgrade: WebSocketUpgrade,
-    (asker, wire): (Asker, ConnectionHandle),
+    (asker, handle): (Asker, ConnectionHandle),
     id: Option<RequestId>,
 ) -> HttpResponse {
     let tasks = graphql.shared.tasks.clone();
@@ -69,26 +68,26 @@ pub(super) fn open(
         .read_buffer_size(WEBSOCKET_READ_BYTES)
         .max_message_size(MESSAGE_BYTES_MAX)
         .max_frame_size(MESSAGE_BYTES_MAX)
-        .on_upgrade(move |socket| tasks.track_future(serve(graphql, socket, (asker, wire), id)))
+        .on_upgrade(move |socket| tasks.track_future(serve(graphql, socket, (asker, handle), id)))
 }
 
 async fn serve(
     graphql: Graphql,
     socket: WebSocket,
-    (asker, wire): (Asker, ConnectionHandle),
+    (asker, handle): (Asker, ConnectionHandle),
     id: Option<RequestId>,
 ) {
-    // A server that stops waits for it.
+    // A stopping server waits for this token.
     let _token = graphql.shared.web_sockets.token();
     let speaks_protocol = socket.protocol().is_some();
     let (mut sink, mut stream) = socket.split();
-    let (outbox, messages) = Outbox::new(graphql.app.fence().clone());
-    let connection = Connection {
+    let (sender, messages) = MessageSender::new(graphql.app.fence().clone());
+    let connection = GraphqlConnection {
         graphql,
         asker,
-        wire,
+        handle,
         id,
-        outbox,
+        sender,
         running: Running::default(),
         ends: Ends::default(),
         tasks: JoinSet::new(),
@@ -99,26 +98,26 @@ async fn serve(
         Some(Ending::WRONG_SUBPROTOCOL)
     };
     let Some(ending) = ending else { return };
-    // The client may be gone, or may not answer: it had its time.
+    // The client may be gone, or may not answer: the timeout ends the wait.
     let farewell = async {
-        // Refused when the client closed first; its close is answered as the rest is read.
+        // The send fails when the client closed first; reading the rest answers its close.
         let _ = sink.send(Message::Close(Some(ending.frame()))).await;
         while let Some(Ok(_)) = stream.next().await {}
     };
     let _ = timeout(CLOSE_TIMEOUT, farewell).await;
 }
 
-/// Hears and speaks until the socket is to be closed; answers how. `None`: not all that was begun on it was answered,
-/// so it is cut, and no close code says otherwise.
+/// Serves the socket until it is to be closed; returns the close code. `None`: some operation was not answered, so the
+/// socket is cut, because a close code would mean that all were.
 async fn converse(
-    connection: Connection,
+    connection: GraphqlConnection,
     sink: &mut SplitSink<WebSocket, Message>,
     stream: &mut SplitStream<WebSocket>,
     messages: Messages,
 ) -> Option<Ending> {
     let mut writing = pin!(write(sink, messages));
     let ending = tokio::select! {
-        // Whoever must hear nothing more is let go before anything that waits is said.
+        // A connection that ends comes before messages that wait: a revoked session must receive none of them.
         biased;
         ending = connection.run(stream) => ending?,
         _ = &mut writing => return Some(Ending::GONE),
@@ -126,22 +125,22 @@ async fn converse(
     if !ending.follows_answers() {
         return Some(ending);
     }
-    // Nothing is added any more: it ends when everything is written.
+    // No message is added any more: `writing` ends when all are written.
     match timeout(FAREWELL_PATIENCE, writing).await {
         Ok(Ok(())) => Some(ending),
-        Ok(Err(Gone)) | Err(_) => None,
+        Ok(Err(WriteFailed)) | Err(_) => None,
     }
 }
 
-/// The client takes nothing any more.
-struct Gone;
+/// A message could not be written in time.
+struct WriteFailed;
 
-/// Writes what operations say, and pings. Only this waits for the socket. Ends well when nobody is left who says
-/// anything.
+/// Writes the messages of the operations, and pings. Only this task waits for the socket. Returns `Ok` when every sender of
+/// messages was dropped.
 async fn write(
     sink: &mut SplitSink<WebSocket, Message>,
     mut messages: Messages,
-) -> Result<(), Gone> {
+) -> Result<(), WriteFailed> {
     let mut ping = interval(PING_INTERVAL);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -153,12 +152,12 @@ async fn write(
             _ = ping.tick() => Message::Ping(bytes::Bytes::new()),
         };
         if !matches!(timeout(SILENCE_MAX, sink.send(message)).await, Ok(Ok(()))) {
-            return Err(Gone);
+            return Err(WriteFailed);
         }
     }
 }
 
-/// A message and its length.
+/// Reads a message; returns it with its length.
 async fn next(stream: &mut SplitStream<WebSocket>) -> Result<(ClientMessage, usize), Ending> {
     loop {
         match timeout(SILENCE_MAX, stream.next()).await {
@@ -179,8 +178,8 @@ async fn next(stream: &mut SplitStream<WebSocket>) -> Result<(ClientMessage, usi
     }
 }
 
-/// Resolves when this server sends its sockets away.
-async fn sent_away(graphql: &Graphql) -> Ending {
+/// Resolves when this server closes its sockets, so that clients connect to another instance.
+async fn server_closing(graphql: &Graphql) -> Ending {
     tokio::select! {
         biased;
         () = graphql.app.fence().shut() => Ending::TRY_LATER,
@@ -188,26 +187,26 @@ async fn sent_away(graphql: &Graphql) -> Ending {
     }
 }
 
-struct Connection {
+struct GraphqlConnection {
     graphql: Graphql,
     asker: Asker,
-    wire: ConnectionHandle,
+    handle: ConnectionHandle,
     id: Option<RequestId>,
-    outbox: Outbox,
+    sender: MessageSender,
     running: Running,
     ends: Ends,
     /// Dropped with the connection, which ends every operation.
     tasks: JoinSet<()>,
 }
 
-impl Connection {
-    /// Answers how the socket is closed; `None`: at once, as not everything was answered.
+impl GraphqlConnection {
+    /// Serves the socket; returns its close code. `None`: it is cut, because some operation was not answered.
     async fn run(mut self, stream: &mut SplitStream<WebSocket>) -> Option<Ending> {
-        let (graphql, wire) = (self.graphql.clone(), self.wire.clone());
+        let (graphql, handle) = (self.graphql.clone(), self.handle.clone());
         let admitted = tokio::select! {
             biased;
-            ending = sent_away(&graphql) => return Some(ending),
-            overrun = wire.overrun() => return Some(Ending::of_overrun(overrun)),
+            ending = server_closing(&graphql) => return Some(ending),
+            overrun = handle.overrun() => return Some(Ending::of_overrun(overrun)),
             admitted = timeout(INIT_TIMEOUT, self.initialise(stream)) => admitted,
         };
         let actor = match admitted {
@@ -215,17 +214,17 @@ impl Connection {
             Ok(Err(ending)) => return Some(ending),
             Err(_) => return Some(Ending::INIT_TIMEOUT),
         };
-        wire.sign_in();
+        handle.sign_in();
         let session_end = graphql.app.session_end(actor.session_id);
         let lifetime = graphql.app.time_left(&actor);
         let conversing = async {
-            self.outbox
-                .say(Class::Own, ServerMessage::ConnectionAck)
+            self.sender
+                .send(MessageClass::Own, ServerMessage::ConnectionAck)
                 .await;
             let ended = async {
                 tokio::select! {
                     biased;
-                    ending = sent_away(&graphql) => ending,
+                    ending = server_closing(&graphql) => ending,
                     () = sleep(lifetime) => Ending::EXPIRED,
                 }
             };
@@ -237,12 +236,12 @@ impl Connection {
         tokio::select! {
             biased;
             () = session_end.cancelled() => Some(Ending::REVOKED),
-            overrun = wire.overrun() => Some(Ending::of_overrun(overrun)),
+            overrun = handle.overrun() => Some(Ending::of_overrun(overrun)),
             ending = conversing => ending,
         }
     }
 
-    /// Ends feeds, begins nothing new, and waits for the answers to what was begun. `false`: not all were given.
+    /// Ends the feeds, refuses new operations, and waits for the answers of those that run. `false`: some were not given.
     async fn give_answers(&mut self, stream: &mut SplitStream<WebSocket>, ending: Ending) -> bool {
         self.ends.feeds.cancel();
         let patience = answers_patience(self.graphql.app.fence());
@@ -251,13 +250,13 @@ impl Connection {
             let all = async { while tasks.join_next().await.is_some() {} };
             let mut all = pin!(all);
             if timeout(patience, &mut all).await.is_err() {
-                // They only have to be said now; who does not read does not hear them.
+                // The answers need no outcome any more, only to be sent; a client that does not read misses them.
                 ends.answers.cancel();
                 return timeout(FAREWELL_PATIENCE, all).await.is_ok();
             }
             true
         };
-        let refusing = refuse(stream, &self.outbox, self.id.as_ref(), ending);
+        let refusing = refuse(stream, &self.sender, self.id.as_ref(), ending);
         tokio::select! {
             has_all = answered => has_all,
             () = refusing => false,
@@ -279,8 +278,8 @@ impl Connection {
                 }
                 ClientMessage::Subscribe { .. } => return Err(Ending::UNAUTHORIZED),
                 ClientMessage::Ping { payload } => {
-                    self.outbox
-                        .say(Class::Own, ServerMessage::Pong { payload })
+                    self.sender
+                        .send(MessageClass::Own, ServerMessage::Pong { payload })
                         .await;
                 }
                 ClientMessage::Pong { .. } | ClientMessage::Complete { .. } => {}
@@ -288,12 +287,12 @@ impl Connection {
         }
     }
 
-    /// Begins what the client asks for, until `ended` says why no more is begun. What was read by then is dealt with
-    /// all the same: else it would be neither answered nor refused. An error: the client broke the protocol, or left.
+    /// Begins the client's operations until `ended` resolves. A message that was read by then is still handled: else it
+    /// would be neither answered nor refused. An error: the client broke the protocol, or left.
     async fn operate(
         &mut self,
         stream: &mut SplitStream<WebSocket>,
-        ended: Shared<impl Future<Output = Ending>>,
+        ended: future::Shared<impl Future<Output = Ending>>,
     ) -> Result<Ending, Ending> {
         let fence = self.graphql.app.fence().clone();
         loop {
@@ -304,18 +303,21 @@ impl Connection {
             };
             let late = async {
                 let ending = ended.clone().await;
-                // Only one that does not read keeps an answer waiting for so long.
+                // Only a client that does not read keeps `handle_message` waiting for so long.
                 sleep(answers_patience(&fence)).await;
                 ending
             };
             tokio::select! {
-                dealt_with = self.deal_with(message) => dealt_with?,
+                handled = self.handle_message(message) => handled?,
                 ending = late => return Ok(ending),
             }
         }
     }
 
-    async fn deal_with(&mut self, (message, bytes): (ClientMessage, usize)) -> Result<(), Ending> {
+    async fn handle_message(
+        &mut self,
+        (message, bytes): (ClientMessage, usize),
+    ) -> Result<(), Ending> {
         match message {
             ClientMessage::Subscribe { id, payload } => self.subscribe(id, payload, bytes).await,
             ClientMessage::Complete { id } => {
@@ -325,8 +327,8 @@ impl Connection {
                 Ok(())
             }
             ClientMessage::Ping { payload } => {
-                self.outbox
-                    .say(Class::Own, ServerMessage::Pong { payload })
+                self.sender
+                    .send(MessageClass::Own, ServerMessage::Pong { payload })
                     .await;
                 Ok(())
             }
@@ -343,13 +345,13 @@ impl Connection {
         let arrivals = &self.graphql.shared.arrivals;
         let mut kept = arrivals.begin(self.asker.origin.address, Standing::Account);
         let room = kept.hold(bytes.saturating_sub(OPERATION_BYTES_FREE));
-        let operation = Operation {
+        let operation = GraphqlOperation {
             _kept: kept,
             id: id.clone(),
             graphql: self.graphql.clone(),
             asker: self.asker.clone(),
             request_id: self.id.clone(),
-            outbox: self.outbox.clone(),
+            sender: self.sender.clone(),
             running: Arc::clone(&self.running),
             ends: self.ends.clone(),
         };
@@ -358,14 +360,14 @@ impl Connection {
             operation.fail(vec![error]).await;
             return Ok(());
         }
-        // Locked until the operation is noted, so that one that ends at once is not noted for ever.
+        // Locked until the operation is listed: one that ends at once could else be listed after its end, for ever.
         let mut running = self.running.lock();
         let handle = self.tasks.spawn(operation.run(params));
         running.insert(id, handle);
         Ok(())
     }
 
-    /// An operation counts as a request of the address, and a socket runs so many at a time.
+    /// Counts an operation as a request of the address, and checks the bound on operations of a socket.
     async fn admit(&self) -> Result<(), ServerError> {
         if self.running.lock().len() >= OPERATIONS_PER_SOCKET_MAX {
             return Err(request_error(Error::refused(
@@ -379,10 +381,10 @@ impl Connection {
     }
 }
 
-/// Refuses what the client asks on a socket that is being closed, until it says nothing any more.
+/// Refuses new operations on a socket that is being closed. Ends when the client closes or sends nothing.
 async fn refuse(
     stream: &mut SplitStream<WebSocket>,
-    outbox: &Outbox,
+    sender: &MessageSender,
     request_id: Option<&RequestId>,
     ending: Ending,
 ) {
@@ -390,11 +392,11 @@ async fn refuse(
         match next(stream).await {
             Ok((ClientMessage::Subscribe { id, .. }, _)) => {
                 let errors = vec![request_error(ending.refusal())];
-                outbox.fail(&id, errors, request_id).await;
+                sender.fail(&id, errors, request_id).await;
             }
             Ok((ClientMessage::Ping { payload }, _)) => {
-                outbox
-                    .say(Class::Own, ServerMessage::Pong { payload })
+                sender
+                    .send(MessageClass::Own, ServerMessage::Pong { payload })
                     .await;
             }
             Ok(_) => {}

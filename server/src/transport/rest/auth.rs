@@ -1,4 +1,4 @@
-//! Who is asking: the bearer token of a request, and where a request without one comes from.
+//! Authenticates the bearer token of a request, and names the origin of a request without one.
 
 use super::{Problem, Rest};
 use crate::{
@@ -22,7 +22,7 @@ impl FromRequestParts<Rest> for Actor {
     }
 }
 
-/// Counts as one try to sign in: only those ask by where they are who have no token yet, or show a password.
+/// Counts a try to sign in. Only routes without a token, or with a password, take an `Origin`.
 impl FromRequestParts<Rest> for Origin {
     type Rejection = Problem;
 

@@ -71,7 +71,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         match only(&parts.headers, &IF_MATCH)? {
-            // Whatever version it has: whether it exists at all is the use case's answer.
+            // Any version will do. The use case checks whether the item exists.
             None | Some("*") => Ok(Self(None)),
             Some(text) => version(text).map(|seq| Self(Some(seq))).ok_or_else(|| {
                 malformed("If-Match must be one entity tag in quotes, or *".to_owned())
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_knows_the_version_is_told_so() {
+    fn a_reader_that_has_the_version_gets_not_modified() {
         let knows = |tags: &str| IfNoneMatch(Some(tags.to_owned())).knows(Seq(7));
         assert!(knows("\"7\"") && knows("W/\"7\"") && knows("\"1\", \"7\"") && knows("*"));
         assert!(!knows("\"8\"") && !knows("7") && !IfNoneMatch(None).knows(Seq(7)));

@@ -27,23 +27,23 @@ use extract::{Json, Path, Query};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
-/// What the routes share.
+/// The state of the routes.
 #[derive(Clone, FromRef)]
 struct Rest {
     app: App,
     shared: Shared,
 }
 
-/// What a path is to whoever has no token, which is looked at before the body of a request is read.
+/// Which token a path needs. It is checked before the body of a request is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
-    /// For everybody: the token does not matter.
+    /// Needs no token; one that is sent is not checked.
     Open,
-    /// For people with an account, about it.
+    /// Needs a token, and is about the account itself.
     Accounts,
-    /// For people with an account.
+    /// Needs a token.
     Api,
-    /// Not of REST.
+    /// Not a path of REST.
     Other,
 }
 
@@ -85,7 +85,7 @@ pub(super) fn router(app: &App, shared: &Shared) -> Router {
     })
 }
 
-/// The routes together with what the `OpenAPI` document says of them.
+/// The routes with their descriptions in the `OpenAPI` document.
 fn described_routes() -> OpenApiRouter<Rest> {
     let nouns = OpenApiRouter::new()
         .merge(accounts::routes())

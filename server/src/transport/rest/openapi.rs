@@ -1,4 +1,4 @@
-//! The `OpenAPI` document: its frame, and the errors every operation can answer.
+//! The `OpenAPI` document without its operations, and the errors that every operation can answer.
 
 use super::{Problem, described_routes};
 use utoipa::{
@@ -18,7 +18,7 @@ use utoipa::{
     ),
     servers((url = "/", description = "This instance.")),
     security(("bearer" = [])),
-    modifiers(&Shared),
+    modifiers(&SharedComponents),
     tags(
         (name = "accounts", description = "Register, sign in and out, refresh, change the password."),
         (name = "sessions", description = "A person's devices."),
@@ -31,12 +31,12 @@ use utoipa::{
         (name = "presence", description = "Who is in a room now."),
     )
 )]
-struct Frame;
+struct BareDocument;
 
-/// What operations share.
-struct Shared;
+/// The components that operations share.
+struct SharedComponents;
 
-impl Modify for Shared {
+impl Modify for SharedComponents {
     fn modify(&self, document: &mut Document) {
         let components = document.components.get_or_insert_with(Components::new);
         let bearer = HttpBuilder::new()
@@ -57,7 +57,7 @@ impl Modify for Shared {
 
 /// The document without operations.
 pub(super) fn frame() -> Document {
-    Frame::openapi()
+    BareDocument::openapi()
 }
 
 /// The document of every REST operation, as it is committed: pretty, with a newline at its end.
@@ -71,9 +71,9 @@ pub(super) fn to_value(document: &Document) -> serde_json::Value {
     serde_json::to_value(document).unwrap_or_default()
 }
 
-/// What any request may be refused with: late, too many, our fault, not now.
+/// The errors of every request: late, too many, internal, unavailable.
 const ANY: &[&str] = &["408", "429", "500", "503"];
-/// What a request with a body may be refused with: unreadable, too large, no JSON, breaking a rule.
+/// The errors of a request with a body: unreadable, too large, not JSON, invalid.
 const WITH_BODY: &[&str] = &["400", "413", "415", "422"];
 
 /// Adds the errors that follow from an operation's shape; a handler names only its own.

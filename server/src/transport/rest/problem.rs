@@ -22,7 +22,7 @@ use utoipa::{
 
 const CONTENT_TYPE_PROBLEM: &str = "application/problem+json";
 
-/// A sentence may quote what the client sent; this much of it is told.
+/// Characters of a problem's sentence, which may quote what the client sent.
 const DETAIL_CHARS_MAX: usize = 300;
 
 /// Why a request was refused.

@@ -14,10 +14,10 @@ use roost_schema::ErrorCode;
 use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
-/// How often a quiet stream says that it is alive; proxies close what is silent for 30 s or more.
+/// How often a comment is sent on a quiet stream: proxies close a connection that is silent for 30 s or more.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Resolves with the reason when nothing more may be sent, whatever the room does.
+/// Resolves when the reader loses the right to the stream, or the server stops; returns why.
 pub(super) fn end(
     left: Duration,
     revoked: CancellationToken,
@@ -34,13 +34,13 @@ pub(super) fn end(
     })
 }
 
-/// The frames of the feed until it or the right to read it ends, then why. What is wrong before the
-/// first frame is an error still: the answer has not begun. After it a journal that does not answer is waited for.
+/// Streams the frames of the feed until it ends or `end` resolves, then sends `closed`. Before the first frame a failure is
+/// an error of the request, because the answer has not begun. After it, the stream waits for a journal that does not answer.
 pub(super) async fn answer(
     mut feed: Feed,
     mut end: BoxFuture<'static, Error>,
 ) -> Result<impl IntoResponse> {
-    let first = in_right(&mut end, feed.try_next()).await?;
+    let first = until_end(&mut end, feed.try_next()).await?;
     let first = changes(&first).retry(RECONNECT_AFTER);
     let events = stream::iter([first]).chain(stream::unfold(Some((feed, end)), next));
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
@@ -53,14 +53,14 @@ type Open = (Feed, BoxFuture<'static, Error>);
 
 async fn next(open: Option<Open>) -> Option<(Event, Option<Open>)> {
     let (mut feed, mut end) = open?;
-    Some(match in_right(&mut end, feed.next()).await {
+    Some(match until_end(&mut end, feed.next()).await {
         Ok(frame) => (changes(&frame), Some((feed, end))),
         Err(reason) => (closed(&reason), None),
     })
 }
 
-/// The frame that is pulled, unless the right to read it has ended, which is looked at first.
-async fn in_right(
+/// The pulled frame, unless `end` has resolved, which is checked first.
+async fn until_end(
     end: &mut BoxFuture<'static, Error>,
     pulled: impl Future<Output = Result<Option<Arc<Frame>>, LiveError>>,
 ) -> Result<Arc<Frame>> {

@@ -1,6 +1,6 @@
-//! A socket on this carrier: its way out, the answers it waits for, and its end.
+//! A connected Socket.IO socket: the answers that are pending, and how it is closed.
 
-use super::{outbox::Outbox, wire::Wire};
+use super::{engine_session::EngineSession, sender::SocketSender};
 use crate::{
     app::{Actor, App},
     transport::{
@@ -25,16 +25,16 @@ use tokio_util::{
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 
-/// Events of one socket that wait for their answers. Whoever sends more and does not read is closed.
+/// Events of one socket that wait for their answers. A client that sends more is closed.
 const ANSWERS_PENDING_MAX: usize = 4_096;
 
-/// How long a client is listened to after the last answer: what it sent on it, or before it heard `server:closing`, is
-/// refused, not lost.
-const HEARD_WITHIN: Duration = Duration::from_millis(250);
+/// How long a closing socket still reads after its last answer. Commands that the client sent before it received that
+/// answer, or `server:closing`, are refused and not lost.
+const REFUSING_TIME: Duration = Duration::from_millis(250);
 
-/// A socket is closed within this: it is told so, its commands are answered, and the answers leave.
+/// A socket is closed within this: `server:closing` is sent, its commands are answered, and the answers leave.
 pub(super) const CLOSE_TIME_MAX: Duration = FAREWELL_PATIENCE
-    .saturating_add(HEARD_WITHIN)
+    .saturating_add(REFUSING_TIME)
     .saturating_add(ANSWERS_PATIENCE)
     .saturating_add(FAREWELL_PATIENCE)
     .saturating_add(FAREWELL_PATIENCE);
@@ -44,12 +44,12 @@ pub(super) struct Connection {
     pub(super) socket: Arc<Socket>,
     /// This run of this instance, for errors.
     pub(super) instance: Arc<str>,
-    pub(super) wire: Arc<Wire>,
+    pub(super) engine_session: Arc<EngineSession>,
     /// One token for each event that waits for its answer.
     answers_pending: TaskTracker,
-    /// Cancelled when what is not answered yet is answered without its outcome.
+    /// Cancelled when pending commands are answered `outcome_unknown`, because their outcome takes too long.
     cut_short: CancellationToken,
-    /// Whoever waits for all sockets waits for this one.
+    /// Counts the socket among those that a stopping server waits for.
     _token: TaskTrackerToken,
 }
 
@@ -57,16 +57,16 @@ impl Connection {
     pub(super) fn new(
         (app, instance): (App, Arc<str>),
         actor: Actor,
-        wire: Arc<Wire>,
+        engine_session: Arc<EngineSession>,
         token: TaskTrackerToken,
     ) -> Arc<Self> {
         metrics::gauge!("roost_sockets").increment(1);
-        let socket = Socket::new(app, actor, wire.ended().child_token());
-        wire.serve(socket.session_end.clone());
+        let socket = Socket::new(app, actor, engine_session.ended().child_token());
+        engine_session.watch_revocation(socket.session_end.clone());
         Arc::new(Self {
             socket: Arc::new(socket),
             instance,
-            wire,
+            engine_session,
             answers_pending: closed_tracker(),
             cut_short: CancellationToken::new(),
             _token: token,
@@ -77,13 +77,13 @@ impl Connection {
         socket.extensions.get()
     }
 
-    /// Counts an event until its answer is given. To be called before the event is admitted: so either it sees that the
-    /// socket is closing, or whoever closes it sees the event.
+    /// Counts an event until its answer is given. Call it before the event is admitted: then either the event sees that the
+    /// socket is closing, or `close` waits for the event.
     pub(super) fn begin_answer(&self) -> TaskTrackerToken {
         let pending = self.answers_pending.token();
         atomic::fence(Ordering::SeqCst);
         if self.answers_pending.len() > ANSWERS_PENDING_MAX {
-            self.wire.cut();
+            self.engine_session.cut();
         }
         pending
     }
@@ -93,8 +93,9 @@ impl Connection {
         &self.cut_short
     }
 
-    /// Closes what a retry can cure: nothing new is begun, the server's word, the answers to what was begun, then the
-    /// transport, so that a stock client comes back by itself. A session that ends meanwhile ends at once.
+    /// Closes the socket so that its client comes back: refuses new commands, sends `server:closing`, answers the commands
+    /// that were begun, then closes the transport, after which a stock client reconnects by itself. A login session that is
+    /// revoked meanwhile closes the socket at once, for good.
     pub(super) async fn close(&self, socket: SocketRef, code: ErrorCode, retry_after: Duration) {
         if !self.begin_closing() {
             return;
@@ -103,21 +104,21 @@ impl Connection {
             code,
             retry_after_ms: u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX),
         };
-        let outbox = Outbox::new(socket.clone(), Arc::clone(&self.wire));
-        let last_words = async {
-            let said = outbox.tell("server:closing", &closing);
-            // A socket that lags does not hear it; its end is the same.
-            let _ = timeout(FAREWELL_PATIENCE, said).await;
+        let sender = SocketSender::new(socket.clone(), Arc::clone(&self.engine_session));
+        let closing = async {
+            let sent = sender.send_control("server:closing", &closing);
+            // A socket that does not read misses the event, and is closed in the same way.
+            let _ = timeout(FAREWELL_PATIENCE, sent).await;
             self.end(false);
             self.give_answers().await;
-            // An instance that is fenced has no time to give.
+            // A fenced instance closes its sockets without that delay.
             if !self.socket.app.fence().is_shut() {
-                sleep(HEARD_WITHIN).await;
+                sleep(REFUSING_TIME).await;
             }
         };
-        let has_said = last_words.with_cancellation_token(&self.session_end).await;
-        match has_said {
-            Some(()) => outbox.close().await,
+        let has_closed = closing.with_cancellation_token(&self.session_end).await;
+        match has_closed {
+            Some(()) => sender.close().await,
             None => self.close_for_good(socket).await,
         }
     }
@@ -130,16 +131,16 @@ impl Connection {
             .is_err()
         {
             self.cut_short.cancel();
-            // They only have to be said now; who does not read does not hear them.
+            // The answers need no outcome any more, only to be sent; a client that does not read misses them.
             let _ = timeout(FAREWELL_PATIENCE, self.answers_pending.wait()).await;
         }
     }
 
-    /// Closes what no retry cures: signed out.
+    /// Closes the socket of a session that was revoked. Its client is not to come back.
     pub(super) async fn close_for_good(&self, socket: SocketRef) {
         self.end(true);
-        let outbox = Outbox::new(socket, Arc::clone(&self.wire));
-        outbox.close_for_good().await;
+        let sender = SocketSender::new(socket, Arc::clone(&self.engine_session));
+        sender.close_for_good().await;
     }
 }
 
@@ -157,7 +158,7 @@ impl Drop for Connection {
     }
 }
 
-/// Whoever waits for it waits until it is empty, not until it is told that no more will come.
+/// A tracker whose `wait` ends as soon as it is empty, though more may come.
 fn closed_tracker() -> TaskTracker {
     let tracker = TaskTracker::new();
     tracker.close();

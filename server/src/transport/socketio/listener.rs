@@ -1,11 +1,10 @@
-//! A connection that can be watched and ended: it counts what it wrote, gives up when a write stands
-//! still, and closes when told to. Every connection of the server is one of these, because a plain one
-//! whose peer stops reading holds its socket, and all that waits for it, for as long as the peer likes.
-//! What arrives on a WebSocket is metered, too: see `inflow`.
+//! A TCP connection that can be watched and ended: it counts the bytes it wrote, ends when a write makes no progress, and
+//! ends when its handle says so. Every connection of the server is one of these: a peer that stops reading a plain one
+//! keeps it open, and everything that waits for it, for as long as it likes. `inflow` meters what arrives on a WebSocket.
 
 use crate::transport::{
     arrivals::Arriving,
-    inflow::{Inflow, Overrun, State},
+    inflow::{Inflow, Overrun, ReadState},
 };
 use parking_lot::Mutex;
 use std::{
@@ -26,14 +25,14 @@ use tokio::{
     time::Sleep,
 };
 
-/// How long a client may take to hear that it is closed, when it goes on sending.
+/// How long a connection that is to be closed is still read, so that a client that goes on sending receives the reason.
 pub(in crate::transport) const DROPPING_TIME: Duration = Duration::from_secs(2);
-/// How much of what is dropped is read at once.
+/// Bytes that are read at once to be dropped.
 pub(in crate::transport) const SCRAP_BYTES: usize = 4 * 1_024;
-/// At one turn.
+/// Reads to drop in one turn of the task.
 const DROPPED_READS_MAX: usize = 16;
 
-/// Hold of a connection from outside: how much it wrote, and its end.
+/// A handle to a connection: it reads what was written, and ends it.
 #[derive(Clone)]
 pub struct ConnectionHandle(Arc<Control>);
 
@@ -57,40 +56,41 @@ impl ConnectionHandle {
         self.0.dead.load(Ordering::Acquire)
     }
 
-    /// A request that came asks for a WebSocket: nothing more is read until it is answered.
+    /// Stops reading until the request for a WebSocket, which has just come, is answered.
     pub(in crate::transport) fn await_upgrade(&self) {
         self.0.inflow.await_upgrade();
     }
 
-    /// Whether the client sent nothing after that request, as RFC 6455 §4.1 wants; to be asked once the request is
-    /// being answered.
+    /// Whether the client sent nothing after its request for a WebSocket, as RFC 6455 §4.1 requires. Ask while the request
+    /// is being answered.
     pub(in crate::transport) fn is_quiet(&self) -> bool {
         self.0.inflow.is_quiet()
     }
 
-    /// From here on a WebSocket's frames arrive.
+    /// Counts the WebSocket's frames from here on.
     pub(in crate::transport) fn meter(&self, arriving: Arriving) {
         self.0.inflow.meter(arriving);
     }
 
-    /// The request that asked for a WebSocket is answered.
+    /// Reads again: the request for a WebSocket is answered.
     pub(in crate::transport) fn end_upgrade(&self) {
         self.0.inflow.end_upgrade();
         wake(&self.0.reader);
     }
 
-    /// Whoever sends here has signed in.
+    /// The client has signed in, and may send as much as an account.
     pub(in crate::transport) fn sign_in(&self) {
         self.0.inflow.sign_in();
     }
 
-    /// A request is refused before all of it was read: see `Guarded::take_lingering`.
+    /// Lets the connection linger at its end, because a request is refused before all of it was read: see
+    /// `Guarded::take_lingering`.
     pub(in crate::transport) fn linger(&self) {
         self.0.lingers.store(true, Ordering::Release);
     }
 
-    /// Resolves when more arrives than may. What follows is read and dropped for a moment, so that the client hears
-    /// why it is closed; then the connection breaks.
+    /// Resolves when the client sends more than it may. What follows is read and dropped for a moment, so that the client
+    /// receives the reason; then the connection ends.
     pub(in crate::transport) async fn overrun(&self) -> Overrun {
         self.0.inflow.overrun().await
     }
@@ -105,7 +105,7 @@ impl fmt::Debug for ConnectionHandle {
     }
 }
 
-/// A TCP connection under such a handle.
+/// A TCP connection that a [`ConnectionHandle`] can end.
 pub struct Guarded {
     /// Present until it lingers.
     stream: Option<TcpStream>,
@@ -132,8 +132,8 @@ impl Guarded {
         (guarded, handle)
     }
 
-    /// The connection by itself, which its owner is about to drop and which is to be read for a while more: one that is
-    /// closed on unread bytes is reset, and its client may never see the answer. None: it has ended, or was read whole.
+    /// The TCP stream of a connection that lingers, to be read for a while more before it is closed: a stream that is closed
+    /// with unread bytes is reset, and its client may never see the answer. `None`: it does not linger, or has ended.
     pub(in crate::transport) fn take_lingering(&mut self) -> Option<TcpStream> {
         let control = &self.control;
         let lingers =
@@ -145,7 +145,7 @@ impl Guarded {
         self.stream.as_mut().map(Pin::new).ok_or_else(closed)
     }
 
-    /// Reads and forgets, until the peer closes or had the time to.
+    /// Reads and drops, until the peer closes or `DROPPING_TIME` is over.
     fn poll_drop(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let timer = self
             .dropping
@@ -162,7 +162,7 @@ impl Guarded {
                 return Poll::Ready(Ok(()));
             }
         }
-        // Others have their turn.
+        // Yields to other tasks.
         context.waker().wake_by_ref();
         Poll::Pending
     }
@@ -206,9 +206,9 @@ impl AsyncRead for Guarded {
     ) -> Poll<io::Result<()>> {
         self.control.check(&self.control.reader, context)?;
         match self.control.inflow.state() {
-            State::Open => {}
-            State::Gated => return Poll::Pending,
-            State::Overrun => return self.poll_drop(context),
+            ReadState::Open => {}
+            ReadState::Gated => return Poll::Pending,
+            ReadState::Overrun => return self.poll_drop(context),
         }
         let before = buffer.filled().len();
         ready!(self.stream()?.poll_read(context, buffer))?;
@@ -250,7 +250,7 @@ impl AsyncWrite for Guarded {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.control.check(&self.control.writer, context)?;
-        // A TCP stream keeps nothing back, so this says nothing about the peer.
+        // A TCP stream has no buffer of its own: a flush succeeds whether the peer reads or not.
         self.stream()?.poll_flush(context)
     }
 
@@ -259,7 +259,7 @@ impl AsyncWrite for Guarded {
     }
 }
 
-/// What the two ends of a handle share.
+/// The state that a connection shares with its handles.
 #[derive(Default)]
 struct Control {
     dead: AtomicBool,
@@ -292,8 +292,8 @@ impl Control {
         self.moved.notify_waiters();
     }
 
-    /// Fails on a dead connection; else remembers whom to wake when it dies. The waker is kept
-    /// before the flag is read, so that no end goes unnoticed.
+    /// Fails on a dead connection; else keeps the waker of the task, to wake it when the connection ends. The waker is kept
+    /// before the flag is read, so that no end is missed.
     fn check(&self, slot: &WakerSlot, context: &Context<'_>) -> io::Result<()> {
         {
             let mut kept = slot.lock();
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_kill_wakes_whoever_waits_for_the_connection() {
+    async fn a_kill_wakes_the_tasks_that_wait_for_the_connection() {
         let (guarded, handle, mut peer) = connected(SOON).await;
         let (mut reader, mut writer) = tokio::io::split(guarded);
         let read = async { reader.read_u8().await.unwrap_err().kind() };

@@ -1,19 +1,19 @@
 //! Socket.IO at `/socket.io`: WebSocket and long-polling, one namespace, rooms inside it.
 //!
-//! A command's way: [`door`] lets the HTTP request in, the engine parses it, `reply` reads the
-//! event and admits its sender, the command's row in `sockets` calls one use case, and `reply`
-//! acknowledges. What a room tells goes out through `outbox`.
+//! The way of a command: [`handshake`] checks the HTTP request, the engine parses it, `reply` reads the event and checks its
+//! socket, the row of the command in `sockets` calls one use case, and `reply` acknowledges. Events leave through `sender`.
 
 mod auth;
-mod census;
 mod connection;
-mod door;
+mod engine_session;
+mod handshake;
+mod in_flight;
 pub mod listener;
-mod outbox;
 mod reply;
-mod wire;
+mod sender;
+mod stats;
 
-pub use wire::Wires;
+pub use engine_session::EngineSessions;
 
 use super::{
     Limits, Shared, WEBSOCKET_READ_BYTES, arrivals::ACCOUNT_BYTES_MAX, body::Bodies,
@@ -22,9 +22,9 @@ use super::{
 use crate::app::App;
 use axum::{Router, middleware};
 use connection::Connection;
-use outbox::Outbox;
 use rand::Rng;
 use roost_schema::ErrorCode;
+use sender::SocketSender;
 use socketioxide::{
     ParserConfig, SocketIo, SocketIoBuilder,
     extract::{SocketRef, State},
@@ -54,29 +54,29 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// One WebSocket message, and one of its frames.
 const MESSAGE_BYTES_MAX: usize = ACCOUNT_BYTES_MAX;
 
-/// Nothing here takes binary data. An event that announces some ends its socket: the parser keeps the whole event until
-/// what it announces has come, however long that takes, and its bytes would be on nobody's books.
+/// No command takes binary data. An event that announces attachments ends its socket: the parser would keep the event until
+/// they have come, however long that takes, and `Arrivals` would not count its bytes.
 const ATTACHMENTS_MAX: usize = 0;
 
-/// Packets the engine keeps for one socket. See `wire` for how they are shared out.
+/// Packets the engine keeps for one socket. `in_flight` has the bounds of each class of packets.
 const BUFFER_PACKETS: usize = 128;
 
-/// The answer to one poll takes whatever is in flight. A packet the engine would put aside for the
-/// next poll is lost when the client moves to a WebSocket in between, so there must never be one;
-/// what may be in flight is bounded by the outbox.
+/// The answer to one poll takes everything that is in flight, which `sender` bounds. It must never be too small: the engine
+/// would keep a packet for the next poll, and loses it when the client moves to a WebSocket in between.
 const POLL_BYTES_MAX: u64 = 64 << 20;
 
 /// How many sessions this instance holds, and how many of them are not connected to the namespace
 /// yet. A session that polls holds no connection, so the cap on connections does not bound them.
 const SESSIONS_MAX: usize = 20_000;
-const NEWCOMERS_MAX: usize = 2_500;
-/// Of one client address: as many as it may open at once by default. Twenty addresses leave a fifth to the others.
-const NEWCOMERS_SHARE: usize = NEWCOMERS_MAX / 25;
+const UNCONNECTED_MAX: usize = 2_500;
+/// Unconnected sessions of one client address: as many as it may open at once by default. Twenty addresses leave a fifth to
+/// the others.
+const UNCONNECTED_SHARE: usize = UNCONNECTED_MAX / 25;
 
-/// A stopping server closes its sockets in waves, which take this long.
-const DRAIN_WAVES: Duration = Duration::from_secs(2);
-/// All sockets are closed within this: the last wave has its time, too.
-pub const DRAIN_TIME: Duration = DRAIN_WAVES.saturating_add(connection::CLOSE_TIME_MAX);
+/// A stopping server closes each socket at a random moment within this time.
+const DRAIN_SPREAD: Duration = Duration::from_secs(2);
+/// All sockets are closed within this: the last one, too, has the time it may take.
+pub const DRAIN_TIME: Duration = DRAIN_SPREAD.saturating_add(connection::CLOSE_TIME_MAX);
 /// When clients of a stopping server come back: soon, but not together.
 const DRAIN_RETRY_MAX: Duration = Duration::from_secs(1);
 
@@ -85,10 +85,10 @@ struct Sockets {
     app: App,
     limits: Arc<Limits>,
     bodies: Bodies,
-    wires: Arc<Wires>,
+    engine_sessions: Arc<EngineSessions>,
     instance: Arc<str>,
     seats: Arc<Semaphore>,
-    newcomers: Arc<Shares>,
+    unconnected: Arc<Shares>,
     is_draining: AtomicBool,
     /// The tasks of connected sockets, and a token for each of them.
     connected: TaskTracker,
@@ -100,10 +100,10 @@ pub fn routes(app: &App, shared: &Shared) -> Router {
         app: app.clone(),
         limits: Arc::clone(&shared.limits),
         bodies: Bodies::new(app, shared),
-        wires: Arc::clone(&shared.wires),
+        engine_sessions: Arc::clone(&shared.engine_sessions),
         instance: Arc::clone(&shared.instance),
         seats: Arc::new(Semaphore::new(SESSIONS_MAX)),
-        newcomers: Arc::new(Shares::new(NEWCOMERS_MAX, NEWCOMERS_SHARE)),
+        unconnected: Arc::new(Shares::new(UNCONNECTED_MAX, UNCONNECTED_SHARE)),
         is_draining: AtomicBool::new(false),
         connected: TaskTracker::new(),
     });
@@ -126,8 +126,8 @@ pub fn routes(app: &App, shared: &Shared) -> Router {
     io.ns(NAMESPACE, begin.with(register).with(auth::admit));
     let (shared, drained) = (shared.clone(), Arc::clone(&sockets));
     shared.tasks.clone().spawn(async move {
-        // However this ends, the server goes on stopping. Until then it takes connections: a client
-        // that polls hears that the server stops in the answer to a request it has yet to send.
+        // The guard lets the server go on stopping however this task ends. Until then the server takes connections: a
+        // polling client receives `server:closing` in the answer to a request that it has yet to send.
         let _drained = shared.drained.clone().drop_guard();
         shared.closing.cancelled().await;
         tokio::join!(drain(&io, &drained), shared.web_sockets_closed());
@@ -135,7 +135,7 @@ pub fn routes(app: &App, shared: &Shared) -> Router {
     Router::new()
         .route_service(PATH, service.clone())
         .route_service(&format!("{PATH}/"), service)
-        .layer(middleware::from_fn_with_state(sockets, door::guard))
+        .layer(middleware::from_fn_with_state(sockets, handshake::guard))
 }
 
 /// Whether a request is for this transport.
@@ -144,7 +144,7 @@ pub(super) fn is_path(path: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest == "/")
 }
 
-/// Listens before the client learns that it is connected: an event that follows at once is heard.
+/// Registers the handlers before the client is told that it is connected, so that an event that follows at once is handled.
 async fn register(socket: SocketRef) -> Result<(), Infallible> {
     sockets::table(&socket);
     reply::answer_unknown(&socket);
@@ -152,22 +152,22 @@ async fn register(socket: SocketRef) -> Result<(), Infallible> {
     Ok(())
 }
 
-/// Starts what runs for a connected socket by itself.
+/// Starts the tasks of a connected socket.
 async fn begin(socket: SocketRef, State(all): State<Arc<Sockets>>) {
     let Some(connection) = Connection::of(&socket) else {
         return;
     };
-    // Connected before it is asked: who drains has seen the socket, or it sees who drains.
+    // The socket is connected before the flag is read: either `drain` has found the socket, or the socket sees the flag.
     if all.is_draining.load(Ordering::SeqCst) {
         let (connection, socket) = (Arc::clone(&connection), socket.clone());
         all.connected
             .spawn(async move { send_elsewhere(&connection, socket).await });
     }
-    let outbox = Outbox::new(socket.clone(), Arc::clone(&connection.wire));
+    let sender = SocketSender::new(socket.clone(), Arc::clone(&connection.engine_session));
     all.connected.spawn(async move {
         tokio::join!(
             auth::watch(&connection, socket),
-            sockets::follow_sessions(&connection.socket, &outbox),
+            sockets::follow_sessions(&connection.socket, &sender),
         );
     });
 }
@@ -184,13 +184,17 @@ async fn end(
     let has_left = reason == DisconnectReason::ClientNSDisconnect;
     connection.end(has_left);
     if has_left {
-        // A client that left closes its transport, or connects again; it does not stay for nothing.
-        let (sid, wire) = (socket.id, Arc::clone(&connection.wire));
+        // A client that left the namespace has to connect again, or its transport is closed.
+        let (sid, engine_session) = (socket.id, Arc::clone(&connection.engine_session));
         sockets.connected.spawn(async move {
             let waiting = tokio::time::sleep(CONNECT_TIMEOUT);
-            let is_open = wire.ended().run_until_cancelled(waiting).await.is_some();
+            let is_open = engine_session
+                .ended()
+                .run_until_cancelled(waiting)
+                .await
+                .is_some();
             if is_open && io.get_socket(sid).is_none() {
-                wire.cut();
+                engine_session.cut();
             }
         });
     }
@@ -201,7 +205,7 @@ async fn drain(io: &SocketIo, sockets: &Sockets) {
     sockets.is_draining.store(true, Ordering::SeqCst);
     for socket in io.sockets() {
         if let Some(connection) = Connection::of(&socket) {
-            let wait = DRAIN_WAVES.mul_f64(rand::rng().random());
+            let wait = DRAIN_SPREAD.mul_f64(rand::rng().random());
             sockets.connected.spawn(async move {
                 tokio::time::sleep(wait).await;
                 send_elsewhere(&connection, socket).await;
@@ -209,10 +213,10 @@ async fn drain(io: &SocketIo, sockets: &Sockets) {
         }
     }
     sockets.connected.close();
-    // Whoever is left after that is cut off.
+    // Sessions that are left after that are cut.
     let _ = tokio::time::timeout(DRAIN_TIME, sockets.connected.wait()).await;
-    for wire in sockets.wires.all() {
-        wire.cut();
+    for session in sockets.engine_sessions.all() {
+        session.cut();
     }
 }
 

@@ -1,7 +1,7 @@
-//! Commands and their acknowledgements. No reply is ever missing: whatever a client sends, an event
-//! that asks for an acknowledgement gets one, the view or `{"error": {…}}`.
+//! Reads commands and sends their acknowledgements. Every event that asks for an acknowledgement gets one, however
+//! malformed it is: the view, or `{"error": {…}}`.
 
-use super::{connection::Connection, outbox::Outbox};
+use super::{connection::Connection, sender::SocketSender};
 use crate::{
     app::{Api, Result},
     transport::{
@@ -25,7 +25,7 @@ use tokio_util::{
     future::FutureExt, sync::CancellationToken, task::task_tracker::TaskTrackerToken,
 };
 
-/// The sentence about a payload that cannot be read.
+/// Characters of the sentence about a payload that cannot be read.
 const MESSAGE_CHARS_MAX: usize = 300;
 
 impl Commands for SocketRef {
@@ -68,7 +68,7 @@ impl Commands for SocketRef {
     {
         self.on(name, move |call: Call, ack: AckSender| {
             let (accepted, reply, _) = call.accept(ack, |_| 1);
-            // In one piece: what holds a future and awaits it holds room for it twice.
+            // One boxed future: an async block that holds a future and awaits it has room for it twice.
             let going: BoxFuture<'static, ()> = match accepted {
                 Ok((caller, input)) => Box::pin(run(&caller, input, reply)),
                 Err(failure) => Box::pin(reply.fail(failure)),
@@ -78,7 +78,7 @@ impl Commands for SocketRef {
     }
 }
 
-/// Answers events that are no commands.
+/// Answers events that name no command.
 pub(super) fn answer_unknown(socket: &SocketRef) {
     socket.on_fallback(|call: Call, ack: AckSender| {
         let (accepted, reply, _) = call.accept(ack, |_: &serde::de::IgnoredAny| 1);
@@ -90,17 +90,17 @@ pub(super) fn answer_unknown(socket: &SocketRef) {
     });
 }
 
-/// Where the answer to one event goes.
+/// Sends the answer to one event.
 pub(in crate::transport) struct Acknowledgement {
-    /// With the instance that answers; absent for a socket that is not connected.
-    way: Option<(Outbox, Arc<str>)>,
+    /// With the instance, for errors; `None`: the socket is not connected.
+    sender: Option<(SocketSender, Arc<str>)>,
     ack: AckSender,
     ack_id: Option<i64>,
     _pending: Option<TaskTrackerToken>,
 }
 
 impl Reply for Acknowledgement {
-    type Sender = Outbox;
+    type Sender = SocketSender;
 
     async fn send(self, result: Result<impl Serialize + Send + Sync>) {
         match result {
@@ -109,23 +109,23 @@ impl Reply for Acknowledgement {
         }
     }
 
-    fn sender(&self) -> Option<Outbox> {
-        self.way.as_ref().map(|(outbox, _)| outbox.clone())
+    fn sender(&self) -> Option<SocketSender> {
+        self.sender.as_ref().map(|(sender, _)| sender.clone())
     }
 }
 
 impl Acknowledgement {
     async fn fail(self, failure: Failure) {
-        if let Some((_, instance)) = &self.way {
+        if let Some((_, instance)) = &self.sender {
             let error = Refused::new(failure, instance);
             self.acknowledge(&Answer { error }).await;
         }
     }
 
     async fn acknowledge(self, body: &impl Serialize) {
-        if let (Some((outbox, _)), Some(ack_id)) = (self.way, self.ack_id) {
-            // Gone: nobody waits for it any more.
-            let _ = outbox.reply(self.ack, ack_id, body).await;
+        if let (Some((sender, _)), Some(ack_id)) = (self.sender, self.ack_id) {
+            // An error means that the socket has ended, and its client no longer waits for the answer.
+            let _ = sender.reply(self.ack, ack_id, body).await;
         }
     }
 }
@@ -136,7 +136,7 @@ struct Answer {
     error: Refused,
 }
 
-/// Why something is refused, and by which instance.
+/// A failure, and the instance that answers with it.
 #[derive(Serialize)]
 pub(super) struct Refused {
     #[serde(flatten)]
@@ -154,8 +154,8 @@ impl Refused {
     }
 }
 
-/// One event as it arrived. Read by hand, because the crate's own extractors drop an event they
-/// cannot parse without an answer.
+/// One event as it arrived. The crate's own extractors drop an event that they cannot parse without an answer, so its input
+/// is read here.
 struct Call {
     connection: Option<Arc<Connection>>,
     socket: SocketRef,
@@ -186,7 +186,7 @@ impl FromMessageParts<LocalAdapter> for Call {
 }
 
 impl Call {
-    /// Reads what came and admits its sender; with when an answer may take no longer.
+    /// Checks the socket and reads the input. The token is cancelled when the answer may take no longer.
     fn accept<Input: DeserializeOwned>(
         self,
         ack: AckSender,
@@ -199,9 +199,9 @@ impl Call {
         let connection = self.connection.as_deref();
         let until = connection.map_or_else(CancellationToken::new, |it| it.cut_short().clone());
         let reply = Acknowledgement {
-            way: connection.map(|connection| {
-                let outbox = Outbox::new(self.socket, Arc::clone(&connection.wire));
-                (outbox, Arc::clone(&connection.instance))
+            sender: connection.map(|connection| {
+                let sender = SocketSender::new(self.socket, Arc::clone(&connection.engine_session));
+                (sender, Arc::clone(&connection.instance))
             }),
             ack,
             ack_id: self.ack_id,
@@ -215,7 +215,7 @@ impl Call {
     }
 }
 
-/// One event is counted before anything is read, and what it holds once that is known.
+/// Charges one event before its input is read, and the rest of its cost after that.
 fn admit<Input: DeserializeOwned>(
     socket: &Arc<Socket>,
     text: Result<String, &'static str>,

@@ -9,12 +9,12 @@ use roost_schema::{
 use serde::{Serialize, de::DeserializeOwned};
 use std::future::ready;
 
-/// A carrier that hands each command to the function of its row. What that does before its first await happens in the order
-/// of the commands; what it awaits happens side by side with later ones.
+/// A carrier calls the function of each command's row. What the function does before its first await happens in the order of
+/// the commands; what it awaits runs concurrently with later commands.
 pub(in crate::transport) trait Commands {
     type Reply: Reply;
 
-    /// `cost`: how many events of the socket's budget it is.
+    /// `cost`: how many events a command counts as in the socket's budget.
     fn answer<Input, View, Answer>(
         &self,
         name: &'static str,
@@ -25,7 +25,7 @@ pub(in crate::transport) trait Commands {
         View: Serialize + Send + Sync + 'static,
         Answer: Future<Output = Result<View>> + Send + 'static;
 
-    /// For a command that goes on after its reply.
+    /// Registers a command that goes on after its reply.
     fn converse<Input, Going>(
         &self,
         name: &'static str,
@@ -35,7 +35,7 @@ pub(in crate::transport) trait Commands {
         Going: Future<Output = ()> + Send + 'static;
 }
 
-/// Every command there is.
+/// Registers every command.
 #[rustfmt::skip]
 pub(in crate::transport) fn table(to: &impl Commands) {
     to.converse("room:join", rooms::join);

@@ -1,7 +1,7 @@
-//! What clients of a socket may ask and what they hear, whatever carries it: a table of commands, and the rooms a socket is in.
+//! Sockets, independent of the carrier: a table of commands, and the rooms a socket is in.
 //!
-//! A carrier, such as `socketio`, makes a [`Socket`] of each connection, gives every command of the [`table`] to the function that
-//! stands there, and brings it a [`Reply`] and a [`Sender`].
+//! A carrier, such as `socketio`, makes a [`Socket`] of each connection, calls the function of a command's row in the [`table`],
+//! and provides a [`Reply`] and a [`Sender`].
 
 mod commands;
 mod presence;
@@ -17,6 +17,6 @@ pub(super) use socket::{Caller, Socket};
 
 use std::time::Duration;
 
-/// How long a feed waits before it looks again whether its room can be read: behind the fence its socket is closed before, or
-/// the fence is open.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How long a feed waits before it tries again to read its room. When the fence is shut, its socket is closed within this
+/// time, or the fence is open again.
+const READ_RETRY: Duration = Duration::from_millis(500);

@@ -1,7 +1,7 @@
-//! Rooms a socket is in: `room:join` and `room:leave`; `room:events` and `room:closed` come back.
+//! The rooms of a socket: the commands `room:join` and `room:leave`, the events `room:events` and `room:closed`.
 
 use super::{
-    LOOK_AGAIN, presence,
+    READ_RETRY, presence,
     sender::{Gone, Reply, Sender},
     socket::{Caller, Socket},
 };
@@ -22,34 +22,34 @@ use tokio_util::{future::FutureExt, sync::CancellationToken};
 
 const ROOMS_MAX: usize = 128;
 
-/// Takes its place in the order of joins and leaves before it returns.
+/// Begins the membership before it returns, so in the order of joins and leaves.
 pub(super) fn join<R: Reply>(
     caller: &Caller,
     input: JoinRoom,
     reply: R,
 ) -> impl Future<Output = ()> + Send + use<R> {
-    let taken = caller.socket.places.take(input.room);
+    let begun = caller.socket.memberships.begin(input.room);
     let Caller { actor, socket } = caller.clone();
     async move {
-        let (place, predecessor) = match taken {
-            Ok(taken) => taken,
+        let (membership, predecessor) = match begun {
+            Ok(begun) => begun,
             Err(error) => return reply.send(Err::<(), _>(error)).await,
         };
-        let _gone = place.gone.clone().drop_guard();
+        let _gone = membership.gone.clone().drop_guard();
         if let Some(predecessor) = predecessor {
             predecessor.gone.cancelled().await;
         }
-        // Done in a moment, and larger than all that lasts as long as the place.
+        // Boxed: joining takes a moment, and its future is larger than what lasts as long as the membership.
         let joining = Box::pin(socket.app.join_room(&actor, input));
-        let joined = joining.with_cancellation_token(&place.left).await;
+        let joined = joining.with_cancellation_token(&membership.left).await;
         match (joined, reply.sender()) {
-            // Who is there was read before this instance slept, if it did.
+            // The answer may be outdated: the instance may have slept since it was read.
             (Some(Ok(_)), _) if socket.app.fence().is_shut() => {
                 reply.send(Err::<(), _>(FENCED)).await;
             }
             (Some(Ok(joined)), Some(sender)) => {
                 reply.send(Ok(&joined.answer)).await;
-                follow(&socket, &sender, &place, joined).await;
+                follow(&socket, &sender, &membership, joined).await;
             }
             (Some(Err(error)), _) => reply.send(Err::<(), _>(error)).await,
             _ => {
@@ -57,19 +57,19 @@ pub(super) fn join<R: Reply>(
                 reply.send(Err::<(), _>(reason)).await;
             }
         }
-        socket.places.give_up(&place);
+        socket.memberships.remove(&membership);
     }
 }
 
-/// Leaving takes effect before this returns; the answer comes when nothing more will.
+/// Leaves before it returns. The answer is sent after the room's last event.
 pub(super) fn leave(
     caller: &Caller,
     input: InRoom,
 ) -> impl Future<Output = Result<InRoom>> + use<> {
-    let place = caller.socket.places.leave(input.room);
+    let membership = caller.socket.memberships.leave(input.room);
     async move {
-        if let Some(place) = place {
-            place.gone.cancelled().await;
+        if let Some(membership) = membership {
+            membership.gone.cancelled().await;
         }
         Ok(input)
     }
@@ -81,21 +81,21 @@ const LEFT: Error = Error::refused(
 );
 
 /// The rooms of one socket.
-pub(super) struct Places {
-    by_room: Mutex<HashMap<RoomId, Arc<Place>>>,
+pub(super) struct Memberships {
+    by_room: Mutex<HashMap<RoomId, Arc<Membership>>>,
     closed: CancellationToken,
 }
 
-/// A socket's place in a room, from the moment it asked to join.
-struct Place {
+/// A socket in a room, from the moment it asked to join.
+struct Membership {
     room: RoomId,
     left: CancellationToken,
     is_left_on_purpose: AtomicBool,
-    /// Cancelled when nothing more is sent for this place.
+    /// Cancelled when nothing more is sent for this membership.
     gone: CancellationToken,
 }
 
-impl Places {
+impl Memberships {
     pub(super) fn new(closed: CancellationToken) -> Self {
         Self {
             by_room: Mutex::default(),
@@ -103,8 +103,8 @@ impl Places {
         }
     }
 
-    /// A new place in the room, and the one it follows, which is left by it.
-    fn take(&self, room: RoomId) -> Result<(Arc<Place>, Option<Arc<Place>>)> {
+    /// A new membership in the room, and its predecessor, which ends.
+    fn begin(&self, room: RoomId) -> Result<(Arc<Membership>, Option<Arc<Membership>>)> {
         let mut by_room = self.by_room.lock();
         let predecessor = by_room.get(&room).cloned();
         if predecessor.is_none() && by_room.len() >= ROOMS_MAX {
@@ -116,37 +116,37 @@ impl Places {
         if let Some(predecessor) = &predecessor {
             predecessor.left.cancel();
         }
-        let place = Arc::new(Place {
+        let membership = Arc::new(Membership {
             room,
             left: self.closed.child_token(),
             is_left_on_purpose: AtomicBool::new(false),
             gone: CancellationToken::new(),
         });
-        by_room.insert(room, Arc::clone(&place));
-        Ok((place, predecessor))
+        by_room.insert(room, Arc::clone(&membership));
+        Ok((membership, predecessor))
     }
 
-    fn leave(&self, room: RoomId) -> Option<Arc<Place>> {
-        let place = self.by_room.lock().remove(&room)?;
-        place.is_left_on_purpose.store(true, Ordering::Release);
-        place.left.cancel();
-        Some(place)
+    fn leave(&self, room: RoomId) -> Option<Arc<Membership>> {
+        let membership = self.by_room.lock().remove(&room)?;
+        membership.is_left_on_purpose.store(true, Ordering::Release);
+        membership.left.cancel();
+        Some(membership)
     }
 
-    /// Frees the place unless another has taken it.
-    fn give_up(&self, place: &Arc<Place>) {
+    /// Removes the membership, unless a later one has replaced it.
+    fn remove(&self, membership: &Arc<Membership>) {
         let mut by_room = self.by_room.lock();
         if by_room
-            .get(&place.room)
-            .is_some_and(|kept| Arc::ptr_eq(kept, place))
+            .get(&membership.room)
+            .is_some_and(|kept| Arc::ptr_eq(kept, membership))
         {
-            by_room.remove(&place.room);
+            by_room.remove(&membership.room);
         }
     }
 }
 
-/// Sends what happens in the room until the place is left, the person is removed, or the socket ends.
-async fn follow(socket: &Socket, sender: &impl Sender, place: &Place, joined: Joined) {
+/// Sends the room's events until the membership is left, the person is removed, or the socket ends.
+async fn follow(socket: &Socket, sender: &impl Sender, membership: &Membership, joined: Joined) {
     let Joined {
         feed,
         ephemera,
@@ -155,10 +155,10 @@ async fn follow(socket: &Socket, sender: &impl Sender, place: &Place, joined: Jo
     } = joined;
     let is_removed = tokio::select! {
         biased;
-        () = place.left.cancelled() => false,
+        () = membership.left.cancelled() => false,
         end = changes(sender, feed) => match end {
             Ok(failure) => {
-                close(sender, place.room, failure).await;
+                close(sender, membership.room, failure).await;
                 true
             }
             Err(Gone) => false,
@@ -166,20 +166,20 @@ async fn follow(socket: &Socket, sender: &impl Sender, place: &Place, joined: Jo
         () = presence::follow(sender, ephemera) => false,
     };
     let is_signed_out = socket.session_end.is_cancelled() || socket.is_leaving();
-    if is_removed || is_signed_out || place.is_left_on_purpose.load(Ordering::Acquire) {
+    if is_removed || is_signed_out || membership.is_left_on_purpose.load(Ordering::Acquire) {
         here.leave();
     }
 }
 
-/// Passes on the room's changes; answers why there are no more. A slow socket holds at most one frame
-/// and pulls the next, larger one when it has room again.
+/// Sends the room's changes; returns why there are no more. A slow socket holds at most one frame, and pulls the next,
+/// larger one when it can send again.
 async fn changes(sender: &impl Sender, mut feed: Feed) -> Result<Failure, Gone> {
     loop {
-        sender.clear().await?;
+        sender.ready_for_frames().await?;
         match feed.next().await {
-            Ok(Some(frame)) => sender.frame("room:events", &frame.to_json()).await?,
+            Ok(Some(frame)) => sender.send_frame("room:events", &frame.to_json()).await?,
             Ok(None) => return Ok(REMOVED.report()),
-            Err(LiveError::Unavailable) => tokio::time::sleep(LOOK_AGAIN).await,
+            Err(LiveError::Unavailable) => tokio::time::sleep(READ_RETRY).await,
             Err(error) => return Ok(Error::from(error).report()),
         }
     }
@@ -193,6 +193,6 @@ async fn close(sender: &impl Sender, room: RoomId, failure: Failure) {
         code: failure.code,
         message: failure.message,
     };
-    // Gone: nobody is left to be told.
-    let _ = sender.tell("room:closed", &closed).await;
+    // An error means that the socket has ended, and needs no event.
+    let _ = sender.send_control("room:closed", &closed).await;
 }

@@ -1,8 +1,7 @@
-//! The person's own room, which every socket follows: its session items become `user:loggedIn` and
-//! `session:updated`.
+//! Every socket follows the person's own room: its session items become `user:loggedIn` and `session:updated`.
 
 use super::{
-    LOOK_AGAIN,
+    READ_RETRY,
     sender::{Gone, Sender},
     socket::Socket,
 };
@@ -12,8 +11,8 @@ use roost_schema::{ItemId, Kind, Op, RoomEvent, RoomId, SessionState};
 use std::collections::HashSet;
 use tokio_util::future::FutureExt;
 
-/// A login says when it began, and is committed later, within the 2 s of a statement: by the clock of its instance, which
-/// follows the database's as this one's does.
+/// A session's `created_at` is older than its commit by up to the 2 s of a statement. It is by the clock of the instance that
+/// made it, which follows the database's clock as this instance's does.
 const LOGIN_TAKES_MAX: TimeDelta = TimeDelta::seconds(3);
 
 /// Follows the person's own room until the socket ends.
@@ -22,11 +21,11 @@ pub(in crate::transport) async fn follow(socket: &Socket, sender: &impl Sender) 
     let following = async {
         loop {
             let actor = socket.actor();
-            // Done in a moment, and larger than all that lasts as long as the socket.
+            // Boxed: this takes a moment, and its future is larger than what lasts as long as the socket.
             match Box::pin(socket.app.watch_room(&actor, room, None)).await {
-                Ok(feed) => return pass_on(socket, sender, feed).await,
+                Ok(feed) => return send_changes(socket, sender, feed).await,
                 Err(error) if error.code().is_retryable() => {
-                    tokio::time::sleep(LOOK_AGAIN).await;
+                    tokio::time::sleep(READ_RETRY).await;
                 }
                 Err(error) => {
                     tracing::debug!(room.id = %room, %error, "a person's own room cannot be followed");
@@ -38,22 +37,26 @@ pub(in crate::transport) async fn follow(socket: &Socket, sender: &impl Sender) 
     following.with_cancellation_token(socket.closed()).await;
 }
 
-async fn pass_on(socket: &Socket, sender: &impl Sender, mut feed: Feed) {
+async fn send_changes(socket: &Socket, sender: &impl Sender, mut feed: Feed) {
     let mut logins = Logins::of(socket);
     loop {
         match feed.next().await {
             Ok(Some(frame)) => {
-                if tell(sender, &frame, &mut logins).await.is_err() {
+                if send_sessions(sender, &frame, &mut logins).await.is_err() {
                     return;
                 }
             }
-            Err(LiveError::Unavailable) => tokio::time::sleep(LOOK_AGAIN).await,
+            Err(LiveError::Unavailable) => tokio::time::sleep(READ_RETRY).await,
             Ok(None) | Err(_) => return,
         }
     }
 }
 
-async fn tell(sender: &impl Sender, frame: &Frame, logins: &mut Logins) -> Result<(), Gone> {
+async fn send_sessions(
+    sender: &impl Sender,
+    frame: &Frame,
+    logins: &mut Logins,
+) -> Result<(), Gone> {
     for change in &frame.events {
         if change.kind != Kind::Session {
             continue;
@@ -63,16 +66,16 @@ async fn tell(sender: &impl Sender, frame: &Frame, logins: &mut Logins) -> Resul
             Op::Put | Op::Delete => "session:updated",
             Op::Other(_) => continue,
         };
-        sender.tell(event, &**change).await?;
+        sender.send_control(event, &**change).await?;
     }
     Ok(())
 }
 
-/// Which of a person's sessions began while the socket followed them. What a session says of its beginning tells, so a
-/// socket that connects asks no database, and a thousand that come back at once do not either.
+/// Finds the sessions that began while the socket follows its person. It compares `created_at`, so that a socket that connects
+/// reads no database, nor do a thousand that come back at once.
 struct Logins {
     since: DateTime<Utc>,
-    /// The socket's own session, and what was told.
+    /// The socket's own session, and those whose `user:loggedIn` was sent.
     known: HashSet<ItemId>,
 }
 
@@ -85,7 +88,7 @@ impl Logins {
         }
     }
 
-    /// Whether this is the first that is told of a session that began meanwhile.
+    /// Whether the change is the first of a session that began while the socket follows.
     fn has_new(&mut self, change: &RoomEvent) -> bool {
         let state: Option<SessionState> = change.body.decode().ok();
         state.is_some_and(|it| it.created_at >= self.since) && self.known.insert(change.item)

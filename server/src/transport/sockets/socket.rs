@@ -1,6 +1,6 @@
-//! A connected socket: the person behind it, what it may still ask, and its rooms.
+//! A connected socket: the person behind it, its budget of events, and its rooms.
 
-use super::rooms::Places;
+use super::rooms::Memberships;
 use crate::{
     app::{Actor, Api, App, Error, FENCED, Result},
     transport::STOPPING,
@@ -19,22 +19,22 @@ use std::{
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// What one socket may ask: steadily, and at once, when it comes back with work that waited. Beyond
-/// it: `rate_limited`.
+/// The budget of one socket: its steady rate, and its burst, for a client that comes back with work that waited. Beyond it
+/// a command is `rate_limited`.
 const EVENTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(200).expect("not zero");
 const EVENTS_AT_ONCE: NonZeroU32 = NonZeroU32::new(2_500).expect("not zero");
 
 /// Lives as long as the socket is connected.
 pub(in crate::transport) struct Socket {
     pub(in crate::transport) app: App,
-    pub(super) places: Places,
+    pub(super) memberships: Memberships,
     /// Notified when the socket renewed its access.
     pub(in crate::transport) renewed: Notify,
     /// Cancelled when the session is revoked.
     pub(in crate::transport) session_end: CancellationToken,
     actor: Mutex<Actor>,
     budget: DefaultDirectRateLimiter,
-    /// Nothing new is begun for the socket.
+    /// Set when new commands are refused.
     is_closing: AtomicBool,
     closed: CancellationToken,
     is_leaving: AtomicBool,
@@ -46,7 +46,7 @@ impl Socket {
         Self {
             session_end: app.session_end(actor.session_id),
             app,
-            places: Places::new(closed.clone()),
+            memberships: Memberships::new(closed.clone()),
             renewed: Notify::new(),
             actor: Mutex::new(actor),
             budget: RateLimiter::direct(
@@ -62,7 +62,7 @@ impl Socket {
         *self.actor.lock()
     }
 
-    /// Checks that the person may still act, and by this socket.
+    /// Checks that the session, the token and the socket still allow a command.
     pub(in crate::transport) fn check_open(&self) -> Result<Actor> {
         let actor = self.actor();
         if self.session_end.is_cancelled() {
@@ -98,7 +98,7 @@ impl Socket {
         })
     }
 
-    /// From now on nothing is begun; whether this was the first to say so.
+    /// Refuses new commands from now on; `false`: they were refused already.
     pub(in crate::transport) fn begin_closing(&self) -> bool {
         !self.is_closing.swap(true, Ordering::SeqCst)
     }
@@ -113,7 +113,7 @@ impl Socket {
         self.is_leaving.load(Ordering::Acquire)
     }
 
-    /// Ends everything that runs for the socket. `on_purpose`: the person is gone at once, not
+    /// Ends the tasks of the socket. `on_purpose`: the person is gone at once, not
     /// moving to another connection.
     pub(in crate::transport) fn end(&self, on_purpose: bool) {
         self.is_leaving.fetch_or(on_purpose, Ordering::AcqRel);
@@ -121,7 +121,7 @@ impl Socket {
     }
 }
 
-/// Who sends a command, and from which socket.
+/// The person who sends a command, and the socket they send it on.
 #[derive(Clone)]
 pub(in crate::transport) struct Caller {
     pub(in crate::transport) actor: Actor,

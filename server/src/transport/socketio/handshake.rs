@@ -1,13 +1,13 @@
-//! What every HTTP request to `/socket.io` passes before the engine sees it: only well-formed ones,
-//! within the limits, and each bound to the session and the connection it belongs to.
+//! Checks every HTTP request to `/socket.io` before the engine sees it: a request has to be well-formed and within the
+//! limits, and is bound to its session and its connection.
 
-use super::{Sockets, listener::ConnectionHandle, wire::Wire};
+use super::{Sockets, engine_session::EngineSession, listener::ConnectionHandle};
 use crate::{
     app::{Error, FENCED},
     transport::{
         ClientAddress,
         arrivals::{ACCOUNT_BYTES_MAX, Standing},
-        body::{Terms, turn_away},
+        body::{BodyLimits, turn_away},
         limits::network,
         problem,
         request::client_of,
@@ -43,7 +43,7 @@ const HANDSHAKE_BYTES_MAX: usize = 4_096;
 const PROTOCOL: &str = "4";
 const WEBSOCKET_VERSION: &str = "13";
 
-/// When to come back after a refusal for want of room.
+/// When a client may come back that was refused because there were too many sessions.
 const NO_ROOM_RETRY: Duration = Duration::from_secs(2);
 
 pub(super) async fn guard(
@@ -51,52 +51,54 @@ pub(super) async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    let visit = match Visit::read(request.method(), request.uri()) {
-        Ok(visit) => visit,
-        Err(refusal) => return turn_away(request, refusal.into_response()).await,
+    let session_request = match SessionRequest::read(request.method(), request.uri()) {
+        Ok(session_request) => session_request,
+        Err(error) => return turn_away(request, error.into_response()).await,
     };
-    if visit.is_websocket
-        && let Err(refusal) = check_upgrade(&request)
+    if session_request.is_websocket
+        && let Err(error) = check_upgrade(&request)
     {
-        return refusal.into_response();
+        return error.into_response();
     }
-    match visit.sid {
-        None => open(&sockets, visit, request, next).await,
-        Some(sid) => match sockets.wires.find(sid) {
-            Some(wire) if !wire.has_ended() && visit.is_post => {
-                take_in(&sockets, wire, visit, request, next).await
+    match session_request.sid {
+        None => open(&sockets, session_request, request, next).await,
+        Some(sid) => match sockets.engine_sessions.find(sid) {
+            Some(engine_session) if !engine_session.has_ended() && session_request.is_post => {
+                serve_post(&sockets, engine_session, session_request, request, next).await
             }
-            Some(wire) if !wire.has_ended() => serve(wire, visit, request, next).await,
-            _ => turn_away(request, Refusal::UnknownSid.into_response()).await,
+            Some(engine_session) if !engine_session.has_ended() => {
+                serve(engine_session, session_request, request, next).await
+            }
+            _ => turn_away(request, EngineError::UnknownSid.into_response()).await,
         },
     }
 }
 
-/// What a request wants, read from its query as the engine reads it.
-struct Visit {
+/// What a request asks of a session: its method and its query, read as the engine reads them.
+struct SessionRequest {
     is_websocket: bool,
     is_post: bool,
     sid: Option<Sid>,
 }
 
-impl Visit {
-    fn read(method: &Method, uri: &Uri) -> Result<Self, Refusal> {
+impl SessionRequest {
+    fn read(method: &Method, uri: &Uri) -> Result<Self, EngineError> {
         let query = uri.query().unwrap_or_default();
         if once(query, "EIO=")? != Some(PROTOCOL) {
-            return Err(Refusal::UnsupportedProtocol);
+            return Err(EngineError::UnsupportedProtocol);
         }
         let is_websocket = match once(query, "transport=")? {
             Some("websocket") => true,
             Some("polling") => false,
-            _ => return Err(Refusal::UnknownTransport),
+            _ => return Err(EngineError::UnknownTransport),
         };
         let sid = match once(query, "sid=")? {
-            Some(sid) => Some(sid.parse().map_err(|_| Refusal::UnknownSid)?),
+            Some(sid) => Some(sid.parse().map_err(|_| EngineError::UnknownSid)?),
             None => None,
         };
         let is_post = method == Method::POST;
         if is_post && (is_websocket || sid.is_none()) || !is_post && method != Method::GET {
-            return Err(Refusal::BadMethod);
+            return Err(EngineError::BadMethod);
         }
         Ok(Self {
             is_websocket,
@@ -106,35 +108,40 @@ impl Visit {
     }
 }
 
-/// The value of a key that may be given once: of two, two readers might take different ones.
-fn once<'q>(query: &'q str, key: &str) -> Result<Option<&'q str>, Refusal> {
+/// The value of a key. A key that is given twice is refused: this server and the engine could read different values.
+fn once<'q>(query: &'q str, key: &str) -> Result<Option<&'q str>, EngineError> {
     let mut values = query.split('&').filter_map(|pair| pair.strip_prefix(key));
     match (values.next(), values.next()) {
         (value, None) => Ok(value),
-        _ => Err(Refusal::BadRequest),
+        _ => Err(EngineError::BadRequest),
     }
 }
 
-/// The engine answers any request that has a key; RFC 6455 §4.2.1 asks for more.
-fn check_upgrade(request: &Request) -> Result<(), Refusal> {
+/// Checks what RFC 6455 §4.2.1 requires of an upgrade. The engine looks for a key only.
+fn check_upgrade(request: &Request) -> Result<(), EngineError> {
     let headers = request.headers();
     let is_websocket = headers
         .get(UPGRADE)
         .is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    // A request the engine does not answer with 101 must not bind the session to its connection.
+    // A request that the engine does not answer with 101 must not move the session to its connection.
     let has_key = headers.contains_key(SEC_WEBSOCKET_KEY);
     if !is_websocket || !has_key || request.extensions().get::<OnUpgrade>().is_none() {
-        return Err(Refusal::BadRequest);
+        return Err(EngineError::BadRequest);
     }
     let version = headers.get(SEC_WEBSOCKET_VERSION);
     if version.is_none_or(|version| version != WEBSOCKET_VERSION) {
-        return Err(Refusal::UnsupportedWebSocket);
+        return Err(EngineError::UnsupportedWebSocket);
     }
     Ok(())
 }
 
-/// A handshake: a session of its own from here on, if there is room for one.
-async fn open(sockets: &Arc<Sockets>, visit: Visit, mut request: Request, next: Next) -> Response {
+/// Answers a handshake: opens a session, if there is room for one.
+async fn open(
+    sockets: &Arc<Sockets>,
+    session_request: SessionRequest,
+    mut request: Request,
+    next: Next,
+) -> Response {
     if sockets.is_draining.load(Ordering::Acquire) {
         return no_room(ErrorCode::Unavailable, "the server is stopping");
     }
@@ -150,34 +157,34 @@ async fn open(sockets: &Arc<Sockets>, visit: Visit, mut request: Request, next: 
         return no_room(ErrorCode::Overloaded, "the server holds no more sockets");
     };
     let client = network(client_of(&request));
-    let Some(newcomer) = sockets.newcomers.take_one(client) else {
+    let Some(unconnected) = sockets.unconnected.take_one(client) else {
         return no_room(
             ErrorCode::Overloaded,
             "too many sockets of this address, or of all, are connecting",
         );
     };
-    let connection = match (visit.is_websocket, connection_of(&request)) {
-        (true, None) => return unwatched(),
+    let connection = match (session_request.is_websocket, connection_of(&request)) {
+        (true, None) => return without_handle(),
         (true, connection) => connection,
         (false, _) => None,
     };
-    let wire = Wire::open(
-        &sockets.wires,
+    let engine_session = EngineSession::new(
+        &sockets.engine_sessions,
         sockets.app.fence().clone(),
         connection,
         seat,
-        newcomer,
+        unconnected,
     );
-    request.extensions_mut().insert(Arc::clone(&wire));
+    request.extensions_mut().insert(Arc::clone(&engine_session));
     let response = next.run(compact(request)).await;
-    if visit.is_websocket || response.status() != StatusCode::OK {
+    if session_request.is_websocket || response.status() != StatusCode::OK {
         return response;
     }
-    learn_sid(&wire, response).await
+    read_sid(&engine_session, response).await
 }
 
-/// The engine keeps the parts of a handshake as long as the session, and its headers and path keep the buffer they were
-/// read into, of 8 KiB and more. So it gets copies of what it reads: the path, and the one header.
+/// Copies what the engine reads of a handshake: the path, and the one header. The engine keeps the parts of the request as
+/// long as the session, and the originals would keep the buffer they were read into, of 8 KiB and more.
 fn compact(request: Request) -> Request {
     let (mut parts, body) = request.into_parts();
     if let Ok(uri) = parts.uri.to_string().parse() {
@@ -193,42 +200,51 @@ fn compact(request: Request) -> Request {
     Request::from_parts(parts, body)
 }
 
-/// What a session that polls sends: little, until it is connected to the namespace.
-async fn take_in(
+/// Reads what a polling session sends. An unconnected session may send as much as a guest.
+async fn serve_post(
     sockets: &Sockets,
-    wire: Arc<Wire>,
-    visit: Visit,
+    engine_session: Arc<EngineSession>,
+    session_request: SessionRequest,
     request: Request,
     next: Next,
 ) -> Response {
-    let terms = Terms::of(if wire.is_settled() {
+    let body_limits = BodyLimits::of(if engine_session.is_connected() {
         Standing::Account
     } else {
         Standing::Guest
     });
-    match sockets.bodies.take_in(request, terms).await {
-        Ok((request, _arriving)) => serve(wire, visit, request, next).await,
+    match sockets.bodies.take_in(request, body_limits).await {
+        Ok((request, _arriving)) => serve(engine_session, session_request, request, next).await,
         Err(refusal) => *refusal,
     }
 }
 
-/// A request of a session that exists.
-async fn serve(wire: Arc<Wire>, visit: Visit, request: Request, next: Next) -> Response {
-    if visit.is_websocket {
+/// Serves a request of a session that exists.
+async fn serve(
+    engine_session: Arc<EngineSession>,
+    session_request: SessionRequest,
+    request: Request,
+    next: Next,
+) -> Response {
+    if session_request.is_websocket {
         return match connection_of(&request) {
-            None => unwatched(),
-            Some(connection) if wire.move_to(&connection) => next.run(request).await,
-            Some(_) => Refusal::BadRequest.into_response(),
+            None => without_handle(),
+            Some(connection) if engine_session.move_to(&connection) => next.run(request).await,
+            Some(_) => EngineError::BadRequest.into_response(),
         };
     }
-    let answering = next.run(request).with_cancellation_token(wire.ended());
+    let answering = next
+        .run(request)
+        .with_cancellation_token(engine_session.ended());
     let answer = answering.await;
     match answer {
-        // What the answer holds was handed to a session that has ended meanwhile.
-        _ if wire.has_ended() => Refusal::UnknownSid.into_response(),
-        None => Refusal::UnknownSid.into_response(),
-        Some(response) if visit.is_post || response.status() != StatusCode::OK => response,
-        Some(response) => response.map(|body| Body::new(Counted::new(body, wire))),
+        // The session has ended meanwhile: its packets would be delivered after its end.
+        _ if engine_session.has_ended() => EngineError::UnknownSid.into_response(),
+        None => EngineError::UnknownSid.into_response(),
+        Some(response) if session_request.is_post || response.status() != StatusCode::OK => {
+            response
+        }
+        Some(response) => response.map(|body| Body::new(Counted::new(body, engine_session))),
     }
 }
 
@@ -236,12 +252,12 @@ fn connection_of(request: &Request) -> Option<ConnectionHandle> {
     request.extensions().get::<ConnectionHandle>().cloned()
 }
 
-/// Reads the new session's id from the answer to a polling handshake, `0{"sid":…,"maxPayload":…}`,
-/// and tells the client how much it may send at once: the engine has one number for both
-/// directions, and the one it knows is for the other.
-async fn learn_sid(wire: &Arc<Wire>, response: Response) -> Response {
+/// Reads the id of the new session from the answer to a polling handshake, `0{"sid":…,"maxPayload":…}`, and replaces
+/// `maxPayload` by how much the client may send at once. The engine has one number for both directions: its own is how much
+/// the server may send.
+async fn read_sid(engine_session: &Arc<EngineSession>, response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
-    let learned = to_bytes(body, HANDSHAKE_BYTES_MAX)
+    let read = to_bytes(body, HANDSHAKE_BYTES_MAX)
         .await
         .ok()
         .and_then(|body| {
@@ -251,31 +267,31 @@ async fn learn_sid(wire: &Arc<Wire>, response: Response) -> Response {
             *open.get_mut("maxPayload")? = json!(ACCOUNT_BYTES_MAX);
             Some((sid, format!("0{open}")))
         });
-    let Some((sid, open)) = learned else {
+    let Some((sid, open)) = read else {
         tracing::error!("the engine's handshake reads otherwise than expected");
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
-    wire.name(sid);
+    engine_session.register(sid);
     parts
         .headers
         .insert(CONTENT_LENGTH, HeaderValue::from(open.len()));
     Response::from_parts(parts, Body::from(open))
 }
 
-/// The answer to a poll, counted as taken when all of it has been.
+/// The answer to a poll. Its bytes are counted when all of it was read.
 struct Counted {
     body: Body,
     bytes: u64,
-    /// Present until the answer was taken.
-    wire: Option<Arc<Wire>>,
+    /// Present until the answer was read.
+    engine_session: Option<Arc<EngineSession>>,
 }
 
 impl Counted {
-    fn new(body: Body, wire: Arc<Wire>) -> Self {
+    fn new(body: Body, engine_session: Arc<EngineSession>) -> Self {
         Self {
             body,
             bytes: 0,
-            wire: Some(wire),
+            engine_session: Some(engine_session),
         }
     }
 }
@@ -295,9 +311,9 @@ impl HttpBody for Counted {
         let is_over = matches!(poll, Poll::Ready(None)) || self.body.is_end_stream();
         if poll.is_ready()
             && is_over
-            && let Some(wire) = self.wire.take()
+            && let Some(engine_session) = self.engine_session.take()
         {
-            wire.polled(self.bytes);
+            engine_session.count_poll(self.bytes);
         }
         poll
     }
@@ -313,21 +329,21 @@ impl HttpBody for Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        // The client's request broke, and with it everything in the answer. Going on would leave a
-        // gap that nobody sees; ended, the client comes back and resumes.
-        if let Some(wire) = self.wire.take()
+        // The client's request broke, and the packets in its answer are lost. The session ends here: the client would
+        // not notice the gap, but after the end it comes back and resumes.
+        if let Some(engine_session) = self.engine_session.take()
             && !self.body.is_end_stream()
         {
-            wire.cut();
+            engine_session.cut();
         }
     }
 }
 
-/// Why a request is not let in, as Engine.IO's reference server says it.
+/// The errors of a request, with the codes and sentences of Engine.IO's reference server.
 #[derive(Clone, Copy)]
-enum Refusal {
+enum EngineError {
     UnknownTransport,
-    /// The client starts anew.
+    /// The session has ended, or never was: the client opens another.
     UnknownSid,
     BadMethod,
     BadRequest,
@@ -335,7 +351,7 @@ enum Refusal {
     UnsupportedWebSocket,
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for EngineError {
     fn into_response(self) -> Response {
         let (code, message) = match self {
             Self::UnknownTransport => (0, "Transport unknown"),
@@ -361,7 +377,7 @@ fn no_room(code: ErrorCode, sentence: &'static str) -> Response {
     })
 }
 
-fn unwatched() -> Response {
+fn without_handle() -> Response {
     tracing::error!("a connection without a handle: serve this router with its own loop");
     StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }
