@@ -1,7 +1,7 @@
 //! Being in a room: joining it from a connection, cursors, typing, who is here.
 
 use super::{Actor, App, Error, Permission, Result};
-use crate::live::{Ephemera, Feed, Here, LiveRoom};
+use crate::live::{EphemeralEvents, Feed, LiveRoom, PresenceGuard};
 use roost_schema::{Cursor, InRoom, JoinRoom, JoinedRoom, MoveCursor, Presence, RoomId};
 use std::sync::Arc;
 
@@ -11,19 +11,19 @@ pub struct Joined {
     /// The room's changes.
     pub feed: Feed,
     /// What needs no memory: presence and awareness.
-    pub ephemera: Ephemera,
+    pub ephemeral_events: EphemeralEvents,
     /// Keeps the person present: `leave` it for an explicit leave; dropped, the connection counts
     /// as lost and the person as moving for 10 s.
-    pub here: Here,
+    pub guard: PresenceGuard,
 }
 
 impl App {
-    /// Joins a room: its feed, its ephemera, and the person's presence.
+    /// Joins a room: its feed, its ephemeral events, and the person's presence.
     pub async fn join_room(&self, actor: &Actor, input: JoinRoom) -> Result<Joined> {
         let access = self.enter_room(actor, input.room, Permission::Read).await?;
         let feed = self.follow_room(&access, input.after).await?;
         let room = self.live.room(access.room_id);
-        let (here, ephemera, presence) = room.arrive(access.user_id).await;
+        let (guard, ephemeral_events, presence) = room.arrive(access.user_id).await;
         let answer = JoinedRoom {
             position: feed.position(),
             role: access.role,
@@ -32,8 +32,8 @@ impl App {
         Ok(Joined {
             answer,
             feed,
-            ephemera,
-            here,
+            ephemeral_events,
+            guard,
         })
     }
 

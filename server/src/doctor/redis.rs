@@ -4,7 +4,7 @@
 use super::{Check, in_time};
 use crate::{
     config::Loaded,
-    live::{REQUEST_PATIENCE, Redis, RedisCondition},
+    live::{REQUEST_PATIENCE, Redis, RedisDiagnostics},
 };
 
 const REDIS: &str = "redis";
@@ -15,10 +15,10 @@ pub(super) async fn examine(loaded: &Loaded) -> Vec<Check> {
     };
     let shown = loaded.shown("redis_url");
     match in_time(Box::pin(Redis::examine(url.expose()))).await {
-        Ok(condition) => vec![
-            reached(&condition, &shown),
-            memory(&condition),
-            round_trip(&condition),
+        Ok(diagnostics) => vec![
+            reached(&diagnostics, &shown),
+            memory(&diagnostics),
+            round_trip(&diagnostics),
         ],
         Err(reason) => vec![Check::problem(
             REDIS,
@@ -29,32 +29,32 @@ pub(super) async fn examine(loaded: &Loaded) -> Vec<Check> {
     }
 }
 
-fn reached(condition: &RedisCondition, shown: &str) -> Check {
-    let finding = format!("{} at {shown}", condition.version);
-    if !condition.is_supported {
+fn reached(diagnostics: &RedisDiagnostics, shown: &str) -> Check {
+    let finding = format!("{} at {shown}", diagnostics.version);
+    if !diagnostics.is_supported {
         let advice = "upgrade it to Redis 6.2 or newer";
         return Check::problem(REDIS, finding + " is too old", advice);
     }
-    if condition.is_cluster {
+    if diagnostics.is_cluster {
         let advice = "give Roost one server, or one endpoint that stands for several";
         let finding = finding + " is a node of a Redis Cluster, which is not supported";
         return Check::problem(REDIS, finding, advice);
     }
-    if condition.is_replica {
+    if diagnostics.is_replica {
         let advice = "let redis_url name the primary";
         return Check::problem(REDIS, finding + " is a replica and takes no writes", advice);
     }
-    if let Some(refusal) = &condition.script_refusal {
+    if let Some(refusal) = &diagnostics.script_refusal {
         let advice = "allow its user the commands EVAL and EVALSHA";
         return Check::problem(REDIS, format!("{finding} runs no Lua: {refusal}"), advice);
     }
     Check::ok(REDIS, finding)
 }
 
-fn memory(condition: &RedisCondition) -> Check {
+fn memory(diagnostics: &RedisDiagnostics) -> Check {
     const NAME: &str = "redis memory";
-    let policy = &condition.memory_policy;
-    let finding = match condition.memory_max_bytes {
+    let policy = &diagnostics.memory_policy;
+    let finding = match diagnostics.memory_max_bytes {
         0 => format!("maxmemory-policy {policy}, no maxmemory"),
         bytes => format!("maxmemory-policy {policy}, maxmemory {bytes} bytes"),
     };
@@ -69,11 +69,11 @@ fn memory(condition: &RedisCondition) -> Check {
     Check::problem(NAME, finding, advice)
 }
 
-fn round_trip(condition: &RedisCondition) -> Check {
+fn round_trip(diagnostics: &RedisDiagnostics) -> Check {
     const NAME: &str = "redis round trip";
-    let milliseconds = condition.round_trip.as_secs_f64() * 1_000.0;
+    let milliseconds = diagnostics.round_trip.as_secs_f64() * 1_000.0;
     let finding = format!("{milliseconds:.1} ms");
-    if condition.round_trip < REQUEST_PATIENCE {
+    if diagnostics.round_trip < REQUEST_PATIENCE {
         return Check::ok(NAME, finding);
     }
     Check::problem(
@@ -92,8 +92,8 @@ mod tests {
     use crate::doctor::Verdict;
     use std::time::Duration;
 
-    fn condition() -> RedisCondition {
-        RedisCondition {
+    fn diagnostics() -> RedisDiagnostics {
+        RedisDiagnostics {
             version: "Redis 7.0.15".into(),
             is_supported: true,
             is_cluster: false,
@@ -107,23 +107,23 @@ mod tests {
 
     #[test]
     fn what_roost_cannot_work_with_is_a_problem() {
-        assert_eq!(reached(&condition(), "").verdict, Verdict::Ok);
+        assert_eq!(reached(&diagnostics(), "").verdict, Verdict::Ok);
         for broken in [
-            RedisCondition {
+            RedisDiagnostics {
                 is_supported: false,
-                ..condition()
+                ..diagnostics()
             },
-            RedisCondition {
+            RedisDiagnostics {
                 is_cluster: true,
-                ..condition()
+                ..diagnostics()
             },
-            RedisCondition {
+            RedisDiagnostics {
                 is_replica: true,
-                ..condition()
+                ..diagnostics()
             },
-            RedisCondition {
+            RedisDiagnostics {
                 script_refusal: Some("NOPERM".into()),
-                ..condition()
+                ..diagnostics()
             },
         ] {
             assert_eq!(reached(&broken, "").verdict, Verdict::Problem, "{broken:?}");
@@ -132,11 +132,11 @@ mod tests {
 
     #[test]
     fn no_request_waits_for_a_redis_that_is_far_away() {
-        let far = RedisCondition {
+        let far = RedisDiagnostics {
             round_trip: REQUEST_PATIENCE,
-            ..condition()
+            ..diagnostics()
         };
         assert_eq!(round_trip(&far).verdict, Verdict::Problem);
-        assert_eq!(round_trip(&condition()).verdict, Verdict::Ok);
+        assert_eq!(round_trip(&diagnostics()).verdict, Verdict::Ok);
     }
 }

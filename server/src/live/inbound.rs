@@ -90,10 +90,10 @@ impl Live {
                     active.receive(epoch, entries);
                 }
             }
-            Message::Presence(record) => self.instance.presence.hear(record),
+            Message::Presence(record) => self.instance.presence.apply_remote(record),
             Message::Awareness(awareness) => {
                 if let Some(active) = self.active_room(awareness.room) {
-                    active.hear_awareness(awareness.people);
+                    active.apply_awareness(awareness.people);
                 }
             }
             Message::Revoked(sessions) => {
@@ -112,7 +112,7 @@ impl Live {
     }
 
     fn look_again(&self, is_meant: impl Fn(RoomId) -> bool) {
-        self.instance.presence.doubt(&is_meant);
+        self.instance.presence.invalidate(&is_meant);
         let mut rooms: Vec<_> = self.instance.rooms().keys().copied().collect();
         rooms.retain(|room| is_meant(*room));
         let instance = Arc::clone(&self.instance);

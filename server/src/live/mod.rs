@@ -36,11 +36,11 @@ pub use fence::{BootTime, FENCE_AFTER, Fence, Mark};
 pub use limits::{Limiter, Rate};
 pub use peers::{BEACON_EVERY, Beacon, Peers, REGISTRY_LEASE, SILENT_AFTER, Word};
 pub use presence::{
-    Departure, Ephemera, Ephemeral, Here, LocalPresence, MOVING_MAX, Presence, PresenceChanges,
-    Record,
+    Departure, EphemeralEvent, EphemeralEvents, LocalPresence, MOVING_MAX, Presence,
+    PresenceChanges, PresenceGuard, Record,
 };
 pub use redis::{
-    LEASE, REQUEST_PATIENCE, Redis, RedisBackplane, RedisCondition, RedisDown, RedisPresence,
+    LEASE, REQUEST_PATIENCE, Redis, RedisBackplane, RedisDiagnostics, RedisDown, RedisPresence,
 };
 pub use revocations::{REVOCATION_KEPT, Revocations};
 pub use room::{LiveRoom, MAILBOX_CAPACITY_BYTES, MAILBOX_CAPACITY_WRITES};

@@ -1,6 +1,6 @@
-//! What needs no memory: cursors and typing, merged per person and told once per tick.
+//! Awareness: cursors and typing, merged per person and sent once per tick. It is never kept.
 
-use super::EPHEMERA_CAPACITY;
+use super::EPHEMERAL_CAPACITY;
 use crate::live::{
     LiveRoom,
     backplane::{Bucket, Channel},
@@ -11,27 +11,27 @@ use roost_schema::{Awareness, Cursor, PersonAwareness, UserId};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{sync::broadcast, time::sleep};
 
-/// How often cursors and typing are told: at most once per tick, merged per person.
+/// Awareness of a room is sent at most once per tick.
 const AWARENESS_TICK: Duration = Duration::from_millis(40);
 
-/// What the next tick tells of a room.
+/// The awareness of a room that the next tick sends.
 pub(in crate::live) struct AwarenessBoard {
     pending: Mutex<Pending>,
-    told: broadcast::Sender<Arc<Awareness>>,
+    sender: broadcast::Sender<Arc<Awareness>>,
 }
 
-/// A tick is on its way whenever one of them is not empty.
+/// A tick is scheduled while one of them is not empty.
 #[derive(Default)]
 struct Pending {
-    /// Said on this instance; told here and to the others.
+    /// From connections to this instance; sent to them and to the other instances.
     own: BTreeMap<UserId, PersonAwareness>,
-    /// Said on others; told here.
-    heard: BTreeMap<UserId, PersonAwareness>,
+    /// From other instances; sent to connections to this one.
+    remote: BTreeMap<UserId, PersonAwareness>,
 }
 
 impl Pending {
     fn is_empty(&self) -> bool {
-        self.own.is_empty() && self.heard.is_empty()
+        self.own.is_empty() && self.remote.is_empty()
     }
 }
 
@@ -39,14 +39,14 @@ impl Default for AwarenessBoard {
     fn default() -> Self {
         Self {
             pending: Mutex::default(),
-            told: broadcast::Sender::new(EPHEMERA_CAPACITY),
+            sender: broadcast::Sender::new(EPHEMERAL_CAPACITY),
         }
     }
 }
 
 impl AwarenessBoard {
     pub(in crate::live) fn listen(&self) -> broadcast::Receiver<Arc<Awareness>> {
-        self.told.subscribe()
+        self.sender.subscribe()
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {
@@ -77,9 +77,9 @@ impl LiveRoom {
         is_here
     }
 
-    /// Takes what another instance told of.
-    pub(in crate::live) fn hear_awareness(self: &Arc<Self>, people: Vec<PersonAwareness>) {
-        self.merge(|pending| &mut pending.heard, people);
+    /// Merges awareness that another instance announced.
+    pub(in crate::live) fn apply_awareness(self: &Arc<Self>, people: Vec<PersonAwareness>) {
+        self.merge(|pending| &mut pending.remote, people);
     }
 
     fn merge(
@@ -94,13 +94,13 @@ impl LiveRoom {
             let room = Arc::clone(self);
             self.instance.tasks.spawn(async move {
                 sleep(AWARENESS_TICK).await;
-                room.tell_awareness();
+                room.send_awareness();
             });
         }
     }
 
-    fn tell_awareness(&self) {
-        let Pending { own, heard } = std::mem::take(&mut *self.awareness.pending());
+    fn send_awareness(&self) {
+        let Pending { own, remote } = std::mem::take(&mut *self.awareness.pending());
         let awareness = |people: BTreeMap<UserId, PersonAwareness>| Awareness {
             room: self.id(),
             people: people.into_values().collect(),
@@ -111,10 +111,10 @@ impl LiveRoom {
             let channel = Channel::Bucket(Bucket::of(self.id()));
             Message::Awareness(awareness(own.clone())).send(backplane.as_ref(), channel);
         }
-        let mut all = heard;
+        let mut all = remote;
         merge_into(&mut all, own.into_values());
-        // An error only means that nobody is listening.
-        let _ = self.awareness.told.send(Arc::new(awareness(all)));
+        // An error means that the room has no listener.
+        let _ = self.awareness.sender.send(Arc::new(awareness(all)));
     }
 }
 

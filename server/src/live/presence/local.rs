@@ -1,4 +1,4 @@
-//! Presence in process, for one instance.
+//! Presence in memory, for one instance.
 
 use super::{Departure, MOVING_MAX, People, Presence, PresenceChanges, Record};
 use async_trait::async_trait;
@@ -10,26 +10,26 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// Rooms that are kept before those that nobody needs are looked for.
+/// Rooms that are kept before the first sweep of unused ones.
 const SWEEP_MIN_ROOMS: usize = 64;
 
-/// See [`Presence`] for its promises.
+/// [`Presence`] has its promises.
 #[derive(Default)]
 pub struct LocalPresence {
     rooms: Arc<Mutex<Rooms>>,
-    /// One for each departure that may come back.
+    /// A timer for each lost connection whose person may come back.
     timers: Mutex<JoinSet<()>>,
 }
 
 #[derive(Default)]
 struct Rooms {
     people: HashMap<RoomId, People>,
-    /// As many rooms may be kept before the next sweep.
+    /// How many rooms are kept before the next sweep.
     sweep_at: usize,
 }
 
 impl Rooms {
-    /// Making room in proportion to what there is costs little for each.
+    /// Removes unused rooms. The threshold doubles with the rooms that stay, so that a sweep costs little for each room.
     fn sweep(&mut self) {
         if self.people.len() >= self.sweep_at.max(SWEEP_MIN_ROOMS) {
             let is_needed = |people: &People| !people.is_empty() || !people.is_idle();
@@ -92,7 +92,7 @@ impl Presence for LocalPresence {
         people.is_some_and(|people| people.is_here(user))
     }
 
-    fn hear(&self, _record: Record) {}
+    fn apply_remote(&self, _record: Record) {}
 
-    fn doubt(&self, _is_meant: &dyn Fn(RoomId) -> bool) {}
+    fn invalidate(&self, _is_affected: &dyn Fn(RoomId) -> bool) {}
 }

@@ -1,16 +1,15 @@
 //! Who is in a room now. A port: in process for one instance, Redis for several.
 //!
-//! A person is here while one of their connections to any instance is. When the last one is lost they
-//! are moving, and gone after 10 s unless one comes back; when it leaves on purpose they are gone at
-//! once. Promises of every implementation, held by one contract test (`tests/it/presence.rs`):
+//! A person is here while one of their connections to any instance is in the room. When the last one is lost they are moving,
+//! and gone after 10 s unless one comes back; when the last one leaves on purpose they are gone at once. Every implementation
+//! promises this, and one contract test checks it (`tests/it/presence.rs`):
 //!
-//! * Only the first connection of a person and the end of the last one are told: `here`, `moving`,
-//!   `gone`, never the same twice in a row.
-//! * To whoever listens on this instance, what happens on it is told at once: nothing but
-//!   [`Presence::read`] waits for anybody, and that for 50 ms at most.
-//! * Versions rise by one with each change that is told: whoever is too slow and misses some sees it.
-//! * Whoever reads after they began to listen misses nothing.
-//! * The connections of this instance are known exactly, whatever else is lost.
+//! * A change is announced only for a person's first connection and the end of their last one: `here`, `moving`, `gone`,
+//!   never the same state twice in a row.
+//! * A change on this instance is announced to its listeners at once. Only [`Presence::read`] waits, for 50 ms at most.
+//! * The version rises by one with each announced change, so that a listener that is too slow sees that it missed some.
+//! * A listener that reads after it began to listen misses no change.
+//! * The connections of this instance are known exactly, even while Redis or the backplane is down.
 
 mod awareness;
 mod local;
@@ -29,8 +28,8 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 /// How long a person whose connection was lost may take to come back.
 pub const MOVING_MAX: Duration = Duration::from_secs(10);
-/// Ephemera a connection may be behind before it misses some.
-const EPHEMERA_CAPACITY: usize = 64;
+/// Ephemeral events that wait for a listener. A listener that is further behind misses some.
+const EPHEMERAL_CAPACITY: usize = 64;
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,61 +39,60 @@ pub enum Departure {
     OnPurpose,
 }
 
-/// What is told of a room's presence from some moment on.
+/// The changes of a room's presence from some moment on.
 pub type PresenceChanges = broadcast::Receiver<Arc<PresenceChanged>>;
 
-/// See the file's head for its promises.
+/// The head of this file has the promises of every implementation.
 #[async_trait]
 pub trait Presence: Send + Sync {
-    /// What is told of a room from now on.
+    /// The changes of a room's presence from now on.
     fn listen(&self, room: RoomId) -> PresenceChanges;
 
-    /// Who is here or moving, by id.
+    /// The people who are here or moving, by id.
     async fn read(&self, room: RoomId) -> Vec<roost_schema::Presence>;
 
-    /// One more connection of a person to this instance is in the room.
+    /// Adds a connection of a person to this instance.
     fn arrive(&self, room: RoomId, user: UserId);
 
-    /// One connection less.
+    /// Removes a connection of a person to this instance.
     fn depart(&self, room: RoomId, user: UserId, departure: Departure);
 
     /// Whether a connection of the person to this instance is in the room.
     fn is_here(&self, room: RoomId, user: UserId) -> bool;
 
-    /// Takes what another instance told of.
-    fn hear(&self, record: Record);
+    /// Applies a record that another instance announced.
+    fn apply_remote(&self, record: Record);
 
-    /// What others told of these rooms may have been missed.
-    fn doubt(&self, is_meant: &dyn Fn(RoomId) -> bool);
+    /// Reads the rooms anew for which `is_affected` holds: records of them may have been missed.
+    fn invalidate(&self, is_affected: &dyn Fn(RoomId) -> bool);
 }
 
-/// Something that is told once and kept nowhere.
+/// An event of a room that is sent once, and that the journal does not keep.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Ephemeral {
+pub enum EphemeralEvent {
     Presence(Arc<PresenceChanged>),
     Awareness(Arc<Awareness>),
 }
 
-/// What a connection hears of a room besides its changes.
-pub struct Ephemera {
+/// The ephemeral events of a room, for one connection.
+pub struct EphemeralEvents {
     presence: PresenceChanges,
     awareness: broadcast::Receiver<Arc<Awareness>>,
 }
 
-impl Ephemera {
-    /// The next thing to tell. Whoever is too slow misses some; a gap in the presence version shows.
-    /// Safe to cancel.
-    pub async fn next(&mut self) -> Ephemeral {
+impl EphemeralEvents {
+    /// The next event. A connection that is too slow misses some, which a gap in the presence version shows. Safe to cancel.
+    pub async fn next(&mut self) -> EphemeralEvent {
         tokio::select! {
-            changed = next_of(&mut self.presence) => Ephemeral::Presence(changed),
-            awareness = next_of(&mut self.awareness) => Ephemeral::Awareness(awareness),
+            changed = next_of(&mut self.presence) => EphemeralEvent::Presence(changed),
+            awareness = next_of(&mut self.awareness) => EphemeralEvent::Awareness(awareness),
         }
     }
 }
 
-async fn next_of<T: Clone>(told: &mut broadcast::Receiver<T>) -> T {
+async fn next_of<T: Clone>(events: &mut broadcast::Receiver<T>) -> T {
     loop {
-        match told.recv().await {
+        match events.recv().await {
             Ok(next) => return next,
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return std::future::pending().await,
@@ -102,21 +100,21 @@ async fn next_of<T: Clone>(told: &mut broadcast::Receiver<T>) -> T {
     }
 }
 
-/// Keeps a person present in a room through one connection. Dropped: the connection is lost.
-pub struct Here {
+/// Keeps a person present in a room through one connection. When it is dropped, the connection counts as lost.
+pub struct PresenceGuard {
     room: Arc<LiveRoom>,
     user: UserId,
     departure: Departure,
 }
 
-impl Here {
+impl PresenceGuard {
     /// Leaves on purpose: gone at once, not moving.
     pub fn leave(mut self) {
         self.departure = Departure::OnPurpose;
     }
 }
 
-impl Drop for Here {
+impl Drop for PresenceGuard {
     fn drop(&mut self) {
         let presence = &self.room.instance.presence;
         presence.depart(self.room.id(), self.user, self.departure);
@@ -124,18 +122,18 @@ impl Drop for Here {
 }
 
 impl LiveRoom {
-    /// Makes a person present through one more connection. Answers who is present then, and what is
-    /// told of the room from before that on.
+    /// Makes a person present through one more connection. Returns the people who are present then, and the ephemeral events
+    /// from before that on.
     pub async fn arrive(
         self: Arc<Self>,
         user: UserId,
-    ) -> (Here, Ephemera, Vec<roost_schema::Presence>) {
-        let ephemera = Ephemera {
+    ) -> (PresenceGuard, EphemeralEvents, Vec<roost_schema::Presence>) {
+        let events = EphemeralEvents {
             presence: self.instance.presence.listen(self.id()),
             awareness: self.awareness.listen(),
         };
         let mut present = self.present().await;
-        // Nothing waits from here on: whoever is given up before this has not been here.
+        // No await from here to the guard: a join that is cancelled before this has added no connection.
         self.instance.presence.arrive(self.id(), user);
         present.retain(|presence| presence.user_id != user);
         present.push(roost_schema::Presence {
@@ -143,15 +141,15 @@ impl LiveRoom {
             state: PresenceState::Here,
         });
         present.sort_by_key(|presence| presence.user_id);
-        let here = Here {
+        let guard = PresenceGuard {
             room: self,
             user,
             departure: Departure::Lost,
         };
-        (here, ephemera, present)
+        (guard, events, present)
     }
 
-    /// Who is here or moving, by id.
+    /// The people who are here or moving, by id.
     pub async fn present(&self) -> Vec<roost_schema::Presence> {
         self.instance.presence.read(self.id()).await
     }

@@ -1,6 +1,6 @@
-//! One room's people as this instance knows them, and telling whoever listens what changes.
+//! The people of one room as this instance knows them; it announces their changes to its listeners.
 
-use super::{Departure, EPHEMERA_CAPACITY, MOVING_MAX, PresenceChanges};
+use super::{Departure, EPHEMERAL_CAPACITY, MOVING_MAX, PresenceChanges};
 use chrono::Utc;
 use roost_schema::{InstanceId, Presence, PresenceChanged, PresenceState, RoomId, UserId};
 use std::{collections::HashMap, sync::Arc};
@@ -10,14 +10,14 @@ pub(in crate::live) struct People {
     room: RoomId,
     version: u64,
     by_id: HashMap<UserId, Person>,
-    told: broadcast::Sender<Arc<PresenceChanged>>,
-    /// What is learned now is no news to anybody.
+    sender: broadcast::Sender<Arc<PresenceChanged>>,
+    /// Changes are not announced while this is set.
     is_silent: bool,
 }
 
 #[derive(Default)]
 struct Person {
-    /// To this instance.
+    /// Connections to this instance.
     connections: usize,
     /// The other instances to which the person is connected, as far as it is known.
     elsewhere: Vec<InstanceId>,
@@ -40,25 +40,25 @@ impl People {
     pub(in crate::live) fn new(room: RoomId) -> Self {
         Self {
             room,
-            // Begins with the clock, so that it also rises when the room was forgotten in between.
+            // Begins with the clock, so that it also rises when the room was removed and made again.
             version: Utc::now().timestamp_millis().unsigned_abs(),
             by_id: HashMap::new(),
-            told: broadcast::Sender::new(EPHEMERA_CAPACITY),
+            sender: broadcast::Sender::new(EPHEMERAL_CAPACITY),
             is_silent: false,
         }
     }
 
     pub(in crate::live) fn listen(&self) -> PresenceChanges {
-        self.told.subscribe()
+        self.sender.subscribe()
     }
 
-    /// Whether nobody is connected here, nor listens.
+    /// Whether the room has no connection to this instance, and no listener.
     pub(in crate::live) fn is_idle(&self) -> bool {
         let is_empty = self.by_id.values().all(|person| person.connections == 0);
-        is_empty && self.told.receiver_count() == 0
+        is_empty && self.sender.receiver_count() == 0
     }
 
-    /// Whether nobody is here or moving.
+    /// Whether the room has no person who is here or moving.
     pub(in crate::live) fn is_empty(&self) -> bool {
         self.by_id.is_empty()
     }
@@ -68,19 +68,19 @@ impl People {
         person.is_some_and(|person| person.connections > 0)
     }
 
-    /// Those who are connected to this instance.
+    /// The people who are connected to this instance.
     pub(in crate::live) fn connected(&self) -> impl Iterator<Item = UserId> {
         let connected =
             |(user, person): (&UserId, &Person)| (person.connections > 0).then_some(*user);
         self.by_id.iter().filter_map(connected)
     }
 
-    /// Everybody who is known, wherever they are.
+    /// All people of the room, of every instance.
     pub(in crate::live) fn known(&self) -> Vec<UserId> {
         self.by_id.keys().copied().collect()
     }
 
-    /// By id.
+    /// The people who are here or moving, by id.
     pub(in crate::live) fn present(&self) -> Vec<Presence> {
         let mut present: Vec<_> = self
             .by_id
@@ -115,7 +115,7 @@ impl People {
         })
     }
 
-    /// Gives up those who have been moving for too long at this time.
+    /// Removes the people whose time to come back is over at `now`.
     pub(in crate::live) fn expire(&mut self, now: Instant) {
         let is_due = |(user, person): (&UserId, &Person)| {
             let is_due = person.moving_until.is_some_and(|until| until <= now);
@@ -127,8 +127,8 @@ impl People {
         }
     }
 
-    /// Learns where else a person is. `is_moving`: `None` when this says nothing of it.
-    pub(in crate::live) fn learn(
+    /// Sets the other instances to which a person is connected. `is_moving`: `None` leaves it as it is.
+    pub(in crate::live) fn apply(
         &mut self,
         user: UserId,
         elsewhere: Vec<InstanceId>,
@@ -147,8 +147,8 @@ impl People {
         });
     }
 
-    /// Gives up whoever is connected only to other instances.
-    pub(in crate::live) fn forget_elsewhere(&mut self) {
+    /// Removes all connections to other instances.
+    pub(in crate::live) fn clear_elsewhere(&mut self) {
         for user in self.known() {
             self.change(user, |person| person.elsewhere.clear());
         }
@@ -160,7 +160,7 @@ impl People {
         person.map_or(&[], |person| person.elsewhere.as_slice())
     }
 
-    /// Says nothing of what is changed meanwhile.
+    /// Makes changes without announcing them.
     pub(in crate::live) fn silently(&mut self, change: impl FnOnce(&mut Self)) {
         self.is_silent = true;
         change(self);
@@ -176,19 +176,19 @@ impl People {
             self.by_id.remove(&user);
         }
         if before != after && !self.is_silent {
-            self.tell(user, after);
+            self.announce(user, after);
         }
         answer
     }
 
-    fn tell(&mut self, user_id: UserId, state: PresenceState) {
+    fn announce(&mut self, user_id: UserId, state: PresenceState) {
         self.version += 1;
         let changed = PresenceChanged {
             room: self.room,
             version: self.version,
             presence: Presence { user_id, state },
         };
-        // An error only means that nobody is listening.
-        let _ = self.told.send(Arc::new(changed));
+        // An error means that the room has no listener.
+        let _ = self.sender.send(Arc::new(changed));
     }
 }

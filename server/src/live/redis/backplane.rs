@@ -1,10 +1,9 @@
 //! The backplane on Redis: publish and subscribe, on channels that buckets of rooms share.
 //!
-//! Sending and hearing are two clients. One task owns the hearing one: it subscribes to what is
-//! wanted, and each second sends itself a canary; when two of them do not come back it throws the
-//! client away and makes another, with back-off. A canary is also written: a replica, and a Redis that is
-//! full, carry messages and take nothing. A library that resubscribed by itself was seen to
-//! stay deaf, and a half-open connection shows in nothing but silence.
+//! Publishing and subscribing use two clients. One task owns the subscribing one: it subscribes to the wanted buckets, and each
+//! second publishes a canary to itself. When two canaries do not come back it makes another client, with back-off. A canary is
+//! also written to a key, because a replica, and a Redis that is full, carry messages but take no writes. The library does not
+//! resubscribe by itself: one that did was seen to receive nothing any more, and a half-open connection shows only by silence.
 
 use super::{COMMAND_TIMEOUT, MESSAGES_WAITING_MAX, Redis, canary::Canary, wanted::Wanted};
 use crate::live::backplane::{Arrival, Arrivals, Backplane, Bucket, Channel, Link};
@@ -33,7 +32,7 @@ const OUTGOING_BATCH: usize = 128;
 const ARRIVALS_MAX: usize = MESSAGES_WAITING_MAX;
 /// Channels that one command subscribes to.
 const SUBSCRIBE_BATCH: usize = 256;
-/// A message that could not leave for so long says nothing of now.
+/// A message that could not leave for this long is outdated, and is dropped.
 const STALE_AFTER: Duration = Duration::from_secs(1);
 const CANARY_EVERY: Duration = Duration::from_secs(1);
 /// Canaries in a row that may be missing.
@@ -44,16 +43,16 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(4);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// Writes a canary, and if that is taken, sends it.
+/// Writes a canary, and publishes it if the write succeeds.
 const CANARY_SCRIPT: &str = "
 redis.call('SET', KEYS[1], ARGV[1], 'PX', 10000)
 return redis.call('PUBLISH', KEYS[1], ARGV[1])
 ";
 
-/// The sender's id begins each message.
+/// Each message begins with the id of the sending instance.
 const ENVELOPE_BYTES: usize = 16;
 
-/// See the file's head.
+/// The head of this file describes it.
 pub struct RedisBackplane {
     instance: InstanceId,
     redis: Redis,
@@ -81,7 +80,7 @@ impl RedisBackplane {
             let publishing = Box::pin(publish(publishing, leaving));
             until.run_until_cancelled(publishing).await;
         });
-        let hearing = Hearing {
+        let subscriber = Subscriber {
             own: redis.name(&format!("canary:{instance}")),
             instance,
             redis: redis.clone(),
@@ -91,7 +90,7 @@ impl RedisBackplane {
             has_missed: false,
         };
         let until = cancel.clone();
-        tasks.spawn(async move { until.run_until_cancelled(Box::pin(hearing.run())).await });
+        tasks.spawn(async move { until.run_until_cancelled(Box::pin(subscriber.run())).await });
         let backplane = Self {
             instance,
             redis,
@@ -108,7 +107,8 @@ impl Backplane for RedisBackplane {
         envelope.put_slice(self.instance.as_uuid().as_bytes());
         envelope.put_slice(&bytes);
         let name = channel_name(&self.redis, channel);
-        self.outgoing.push(Kind::Message, name, envelope.freeze());
+        self.outgoing
+            .push(OutgoingKind::Message, name, envelope.freeze());
     }
 
     fn serve(&self, bucket: Bucket) {
@@ -131,15 +131,15 @@ fn channel_name(redis: &Redis, channel: Channel) -> String {
     }
 }
 
-/// What waits to leave.
+/// The queue of messages that wait to leave.
 #[derive(Clone)]
 struct Outgoing {
-    queue: mpsc::Sender<Leaving>,
+    queue: mpsc::Sender<OutgoingMessage>,
     budget: Arc<Semaphore>,
 }
 
-struct Leaving {
-    kind: Kind,
+struct OutgoingMessage {
+    kind: OutgoingKind,
     channel: String,
     bytes: Bytes,
     queued_at: Instant,
@@ -147,17 +147,17 @@ struct Leaving {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum OutgoingKind {
     Message,
     Canary,
 }
 
 impl Outgoing {
-    fn push(&self, kind: Kind, channel: String, bytes: Bytes) {
+    fn push(&self, kind: OutgoingKind, channel: String, bytes: Bytes) {
         let weight = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let budget = Arc::clone(&self.budget).try_acquire_many_owned(weight);
         let is_queued = budget.is_ok_and(|budget| {
-            let leaving = Leaving {
+            let leaving = OutgoingMessage {
                 kind,
                 channel,
                 bytes,
@@ -176,12 +176,12 @@ fn dropped(messages: usize) {
     metrics::counter!("roost_backplane_dropped_total").increment(messages as u64);
 }
 
-/// Sends what waits, in order, many messages in one round trip.
-async fn publish(redis: Redis, mut leaving: mpsc::Receiver<Leaving>) {
+/// Publishes the queue in order, many messages in one round trip.
+async fn publish(redis: Redis, mut leaving: mpsc::Receiver<OutgoingMessage>) {
     let mut batch = Vec::with_capacity(OUTGOING_BATCH);
     while leaving.recv_many(&mut batch, OUTGOING_BATCH).await > 0 {
         let count = batch.len();
-        // Kept for later they would be stale, and nobody misses them: the journal has it all.
+        // Outdated messages are dropped: receivers read from the journal what they missed.
         batch.retain(|message| message.queued_at.elapsed() < STALE_AFTER);
         let left = if redis.commands().is_connected() {
             publish_batch(&redis, &batch).await
@@ -195,16 +195,16 @@ async fn publish(redis: Redis, mut leaving: mpsc::Receiver<Leaving>) {
     }
 }
 
-/// Gives how many have left.
-async fn publish_batch(redis: &Redis, batch: &[Leaving]) -> usize {
+/// Publishes a batch; returns how many messages have left.
+async fn publish_batch(redis: &Redis, batch: &[OutgoingMessage]) -> usize {
     let pipeline = redis.commands().pipeline();
     let publishing = async {
         let mut answers = Vec::new();
         for message in batch {
             let (channel, bytes) = (message.channel.clone(), message.bytes.clone());
             match message.kind {
-                Kind::Message => pipeline.publish::<(), _, _>(channel, bytes).await?,
-                Kind::Canary => {
+                OutgoingKind::Message => pipeline.publish::<(), _, _>(channel, bytes).await?,
+                OutgoingKind::Canary => {
                     answers.push(redis.commands().eval(CANARY_SCRIPT, channel, bytes).await);
                 }
             }
@@ -223,8 +223,8 @@ async fn publish_batch(redis: &Redis, batch: &[Leaving]) -> usize {
     answers.iter().filter(|answer| answer.is_ok()).count()
 }
 
-/// The task that hears.
-struct Hearing {
+/// The task that subscribes and receives.
+struct Subscriber {
     /// The channel of this instance's canaries.
     own: String,
     instance: InstanceId,
@@ -232,23 +232,23 @@ struct Hearing {
     outgoing: Outgoing,
     wanted: Arc<Wanted>,
     arrived: mpsc::Sender<Arrival>,
-    /// Something did not fit, and nobody was told yet.
+    /// An arrival did not fit into the queue, and `Missed` is still to be sent.
     has_missed: bool,
 }
 
-impl Hearing {
+impl Subscriber {
     async fn run(mut self) {
         let mut failures = 0;
         loop {
             let began = Instant::now();
-            if let Err(error) = self.hear().await {
+            if let Err(error) = self.subscribe().await {
                 tracing::debug!(
                     error = format!("{error:#}"),
                     "the backplane is not heard, trying again"
                 );
             }
             self.redis.set_link(Link::Down);
-            // A link that held for a while was a good one.
+            // A link that held for a while resets the back-off.
             failures = if began.elapsed() > PAUSE_MAX * 4 {
                 0
             } else {
@@ -261,17 +261,17 @@ impl Hearing {
         }
     }
 
-    /// Connects, subscribes and takes what comes, until something is wrong.
-    async fn hear(&mut self) -> anyhow::Result<()> {
+    /// Connects, subscribes and receives, until the connection or the canaries fail.
+    async fn subscribe(&mut self) -> anyhow::Result<()> {
         let client = self.redis.subscriber()?;
         let mut messages = client.message_rx();
-        let heard = Box::pin(self.hear_on(&client, &mut messages)).await;
-        // Half-open or not: it is not waited for.
+        let ended = Box::pin(self.receive(&client, &mut messages)).await;
+        // A half-open connection would not answer, so the wait is bounded.
         let _ = timeout(PAUSE_MAX, client.quit()).await;
-        heard
+        ended
     }
 
-    async fn hear_on(
+    async fn receive(
         &mut self,
         client: &Client,
         messages: &mut tokio::sync::broadcast::Receiver<Message>,
@@ -288,7 +288,7 @@ impl Hearing {
         let mut connection = timeout(CONNECT_PATIENCE, connecting).await??;
         let mut confirmed = HashSet::new();
         self.reconcile(client, &mut confirmed).await?;
-        self.pass_on(Arrival::Missed);
+        self.forward(Arrival::Missed);
         let mut canary = Canary::default();
         let mut ticks = interval(CANARY_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -302,7 +302,7 @@ impl Hearing {
                         }
                     }
                     Ok(message) => self.take(&message),
-                    Err(RecvError::Lagged(_)) => self.pass_on(Arrival::Missed),
+                    Err(RecvError::Lagged(_)) => self.forward(Arrival::Missed),
                     Err(RecvError::Closed) => bail!("the connection is closed"),
                 },
                 () = self.wanted.changed.notified() => self.reconcile(client, &mut confirmed).await?,
@@ -311,7 +311,7 @@ impl Hearing {
                         self.redis.reconnect().await;
                         bail!("the canaries do not come back");
                     }
-                    self.outgoing.push(Kind::Canary, self.own.clone(), canary.next());
+                    self.outgoing.push(OutgoingKind::Canary, self.own.clone(), canary.next());
                     self.reconcile(client, &mut confirmed).await?;
                 }
                 ended = &mut connection => {
@@ -322,7 +322,7 @@ impl Hearing {
         }
     }
 
-    /// Subscribes to what is wanted and not confirmed, and unsubscribes from the rest.
+    /// Subscribes to wanted buckets that are not confirmed, and unsubscribes from confirmed ones that are not wanted.
     async fn reconcile(
         &mut self,
         client: &Client,
@@ -342,11 +342,11 @@ impl Hearing {
         let missing: Vec<_> = wanted.difference(confirmed).copied().collect();
         for buckets in missing.chunks(SUBSCRIBE_BATCH) {
             client.subscribe(names(buckets)).await?;
-            // The library throws the confirmations away. Redis answers a connection in order, so
-            // the answer to what is asked next confirms them.
+            // The library drops the confirmations. Redis answers the commands of a connection in order, so the answer to a
+            // later ping confirms them.
             let () = client.ping(None).await?;
             confirmed.extend(buckets);
-            self.pass_on(Arrival::Confirmed(buckets.to_vec()));
+            self.forward(Arrival::Confirmed(buckets.to_vec()));
         }
         Ok(())
     }
@@ -359,13 +359,13 @@ impl Hearing {
             return;
         };
         if sender != self.instance.as_uuid().as_bytes() {
-            self.pass_on(Arrival::Message(bytes.slice_ref(body)));
+            self.forward(Arrival::Message(bytes.slice_ref(body)));
         }
     }
 
-    fn pass_on(&mut self, arrival: Arrival) {
+    fn forward(&mut self, arrival: Arrival) {
         if self.has_missed {
-            // Once there is room for what follows: each of these has every room looked at.
+            // Sent only once half of the queue is free: each `Missed` makes the instance look at every room.
             if self.arrived.capacity() < ARRIVALS_MAX / 2 {
                 return;
             }

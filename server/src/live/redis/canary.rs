@@ -1,12 +1,12 @@
-//! What this instance sends itself each second, the way it sends to others: a link that looks whole
-//! and carries nothing shows in nothing else.
+//! A canary: a message that this instance publishes to itself each second. Only a missing canary shows that a connection is
+//! open and carries no messages.
 
 use bytes::Bytes;
 use fred::types::Message;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The canary that is out, and how many did not come back.
+/// The newest canary, and how many in a row did not come back.
 #[derive(Default)]
 pub(super) struct Canary {
     number: u64,
@@ -15,7 +15,7 @@ pub(super) struct Canary {
 }
 
 impl Canary {
-    /// How many in a row are missing now.
+    /// Counts the newest canary as missing if it did not come back; returns how many in a row are missing.
     pub(super) fn missed(&mut self) -> u32 {
         if self.sent.take().is_some() {
             self.missed += 1;
@@ -30,7 +30,7 @@ impl Canary {
         self.number.to_string().into()
     }
 
-    /// How long the newest one took; `None` for an older one.
+    /// The round trip of the newest canary; `None` for an older one.
     pub(super) fn came_back(&mut self, message: &Message) -> Option<Duration> {
         let number: u64 = message.value.as_string()?.parse().ok()?;
         if number != self.number {

@@ -1,11 +1,11 @@
-//! One script that counts uses of limits by the clock of Redis (GCRA; see `live::limits`).
+//! Charges rate limits in Redis with one script, by the clock of Redis (GCRA; see `live::limits`).
 
 use super::Redis;
 use fred::{error::Error, interfaces::LuaInterface};
 use std::time::Duration;
 
-/// For each key: adds what was let through already, then what is wanted if that keeps within reach.
-/// A key holds microseconds of Redis time, and goes when that moment has passed.
+/// For each key: adds the uses that were allowed already, then the wanted ones if the sum keeps within reach. A key holds its
+/// theoretical arrival time in microseconds of Redis time, and expires when that has passed.
 const SCRIPT: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -29,25 +29,25 @@ end
 return answers
 ";
 
-/// What to count on one key.
+/// The uses to count on one key.
 pub(in crate::live) struct Charge {
     pub(in crate::live) name: String,
-    /// What one costs.
+    /// The emission interval: how much time one use costs.
     pub(in crate::live) gap: Duration,
-    /// How far ahead of the steady rate the key may be.
+    /// The burst: how far ahead of the steady rate the key may be.
     pub(in crate::live) reach: Duration,
-    /// How many are counted in any case.
+    /// Uses that are counted in any case, because they were allowed already.
     pub(in crate::live) forced: u32,
-    /// How many are counted if they keep within reach.
+    /// Uses that are counted only if they keep within reach.
     pub(in crate::live) wanted: u32,
 }
 
-/// How a key stands afterwards.
+/// The state of a key after a charge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::live) struct Verdict {
-    /// Whether what was wanted is counted.
+    /// Whether the wanted uses were counted.
     pub(in crate::live) is_allowed: bool,
-    /// How far ahead of the steady rate it is.
+    /// How far ahead of the steady rate the key is.
     pub(in crate::live) ahead: Duration,
 }
 
@@ -68,7 +68,7 @@ pub(in crate::live) async fn charge(
             ]
         })
         .collect();
-    // The library's future takes 7 KB: room that each request would hold as long as it lasts.
+    // Boxed: the library's future takes 7 KB, which each request would hold as long as it runs.
     let asked = Box::pin(redis.commands().eval(SCRIPT, keys, numbers));
     let answers: Vec<i64> = asked.await?;
     let (pairs, _) = answers.as_chunks::<2>();

@@ -1,18 +1,18 @@
-//! The way to Redis: how its clients are set up, and how long anyone waits for it.
+//! The clients of Redis: their settings, and how long a caller waits for it.
 //!
-//! Redis is never needed. Whoever asks it has a fallback of its own, and uses it at once while the
-//! link is known to be down; a link is up again when its canary has come back (see `backplane`).
+//! Redis is never required. Each caller has a fallback of its own, and uses it at once while the link is down. A link is up
+//! again when its canary has come back (see `backplane`).
 
 mod backplane;
 mod canary;
 mod charge;
-mod condition;
+mod diagnostics;
 mod presence;
 mod wanted;
 
 pub use backplane::RedisBackplane;
 pub(super) use charge::{Charge, charge};
-pub use condition::RedisCondition;
+pub use diagnostics::RedisDiagnostics;
 pub use presence::{LEASE, RedisPresence};
 
 use super::backplane::Link;
@@ -39,32 +39,32 @@ use tokio::{sync::watch, time::timeout};
 /// How long a request may wait for Redis before the local fallback serves it.
 pub const REQUEST_PATIENCE: Duration = Duration::from_millis(50);
 
-/// How long a command may take when nobody's request waits for it.
+/// How long a command may take when no request waits for it.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// A connection that owes an answer for this long is given up; half-open ones are found no other way.
+/// A connection that owes an answer for this long is closed; a half-open one shows in no other way.
 const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(2);
 /// Pauses between tries to connect: exponential, with jitter, without end.
 const RECONNECT_MIN_MS: u32 = 50;
 const RECONNECT_MAX_MS: u32 = 2_000;
 const RECONNECT_JITTER_MS: u32 = 100;
-/// Messages that may wait for the task that takes them. The library's own 32 lose a burst.
+/// Messages that may wait for the task that receives them. The library's default of 32 loses messages in a burst.
 const MESSAGES_WAITING_MAX: usize = 65_536;
 /// Commands that may wait for the connection.
 const COMMANDS_WAITING_MAX: usize = 16_384;
 
-/// Redis did not answer in time, or is known not to.
+/// Redis did not answer in time, or the link is down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("redis does not answer")]
 pub struct RedisDown;
 
-/// One Redis, as this instance's commands reach it. Cheap to clone.
+/// The client for this instance's commands. Cheap to clone.
 #[derive(Clone)]
 pub struct Redis {
     commands: Client,
     settings: Arc<Settings>,
     link: watch::Sender<Link>,
-    /// It kept a request waiting since its last canary came back.
+    /// Whether Redis was late for a request since its last canary came back.
     is_late: Arc<AtomicBool>,
 }
 
@@ -74,9 +74,9 @@ struct Settings {
 }
 
 impl Redis {
-    /// Starts to connect, and goes on trying. Every name of ours in it begins with `prefix`.
+    /// Starts to connect, and goes on trying. The name of every key and channel begins with `prefix`.
     ///
-    /// Errors: only when the address cannot be understood; Redis itself need not be there.
+    /// Errors: the address is malformed. Redis itself need not be up.
     pub fn open(url: &str, prefix: &str) -> anyhow::Result<Self> {
         let config = understand(url)?;
         let mut policy = ReconnectPolicy::new_exponential(0, RECONNECT_MIN_MS, RECONNECT_MAX_MS, 2);
@@ -99,12 +99,12 @@ impl Redis {
         format!("{}:{rest}", self.settings.prefix)
     }
 
-    /// For background work; each command waits a second at most.
+    /// The client for background work; each command waits a second at most.
     pub fn commands(&self) -> &Client {
         &self.commands
     }
 
-    /// How the way to the other instances is.
+    /// The state of the link to the other instances.
     pub fn link(&self) -> watch::Receiver<Link> {
         self.link.subscribe()
     }
@@ -113,14 +113,14 @@ impl Redis {
         self.link.borrow().is_up()
     }
 
-    /// Whether a request that waits may ask: not after it was late, until a canary has come back.
+    /// Whether a request may ask Redis: not after Redis was late, until a canary has come back.
     pub fn is_prompt(&self) -> bool {
         self.is_up() && !self.is_late.load(Ordering::Relaxed)
     }
 
-    /// Asks for a request that waits: 50 ms at most, and not at all while it is not prompt.
+    /// Asks Redis for a request: waits 50 ms at most, and fails at once while Redis is not prompt.
     ///
-    /// Built of combinators, because an async function holds a future that it is given twice, and a command's has 7 KB.
+    /// Built of combinators: an async function has room for a future that it is given twice, and a command's takes 7 KB.
     pub fn ask<'a, T>(
         &'a self,
         question: impl Future<Output = Result<T, fred::error::Error>> + 'a,
@@ -139,8 +139,7 @@ impl Redis {
         })
     }
 
-    /// Its commands go by another connection from now on: this one may lead to a server that is not
-    /// the primary any more.
+    /// Moves the commands to another connection: this one may lead to a server that is no longer the primary.
     async fn reconnect(&self) {
         if self.commands.is_connected()
             && let Ok(Err(error)) =
@@ -150,7 +149,7 @@ impl Redis {
         }
     }
 
-    /// A canary came back after this long.
+    /// Marks the link as up: a canary came back after `lag`.
     fn set_up(&self, lag: Duration) {
         let since = match *self.link.borrow() {
             Link::Up { since, .. } => since,
@@ -173,7 +172,7 @@ impl Redis {
         });
     }
 
-    /// A client for subscriptions only. It does not reconnect: who uses it makes another.
+    /// A client for subscriptions only. It does not reconnect: the backplane makes another.
     fn subscriber(&self) -> anyhow::Result<Client> {
         let mut config = self.settings.config.clone();
         config.fail_fast = true;
@@ -186,19 +185,19 @@ fn understand(url: &str) -> anyhow::Result<Config> {
     config.version = RespVersion::RESP3;
     config.fail_fast = false;
     if url.starts_with("rediss:") {
-        // Trusts what the host trusts; `SSL_CERT_FILE` names another set.
+        // Trusts the certificates of the host; `SSL_CERT_FILE` names others.
         config.tls = Some(TlsConnector::default_rustls()?.into());
     }
     Ok(config)
 }
 
-/// What both kinds of client have in common. The library's defaults wait for ever.
+/// The settings that both clients share. The library's defaults wait for ever.
 fn builder(config: &Config) -> Builder {
     let mut builder = Builder::from_config(config.clone());
     builder.with_connection_config(|connection| {
         connection.connection_timeout = CONNECT_TIMEOUT;
         connection.internal_command_timeout = CONNECT_TIMEOUT;
-        // A message that was sent again could arrive twice.
+        // One attempt only: a message that is sent again could arrive twice.
         connection.max_command_attempts = 1;
         connection.max_command_buffer_len = COMMANDS_WAITING_MAX;
         connection.unresponsive = UnresponsiveConfig {

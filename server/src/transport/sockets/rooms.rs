@@ -149,8 +149,8 @@ impl Memberships {
 async fn follow(socket: &Socket, sender: &impl Sender, membership: &Membership, joined: Joined) {
     let Joined {
         feed,
-        ephemera,
-        here,
+        ephemeral_events,
+        guard,
         ..
     } = joined;
     let is_removed = tokio::select! {
@@ -163,11 +163,11 @@ async fn follow(socket: &Socket, sender: &impl Sender, membership: &Membership, 
             }
             Err(Gone) => false,
         },
-        () = presence::follow(sender, ephemera) => false,
+        () = presence::follow(sender, ephemeral_events) => false,
     };
     let is_signed_out = socket.session_end.is_cancelled() || socket.is_leaving();
     if is_removed || is_signed_out || membership.is_left_on_purpose.load(Ordering::Acquire) {
-        here.leave();
+        guard.leave();
     }
 }
 

@@ -1,24 +1,24 @@
 //! Presence on Redis: all instances share one record of each room, and each keeps a replica of the
 //! rooms it has people in.
 //!
-//! * What happens on this instance is told here at once, and to Redis by one task, which sends only the
-//!   newest of each person: a storm costs no more than its last word.
-//! * Redis decides each change atomically and counts it (`presence.lua`); whoever made it tells the
-//!   others on the backplane. A gap in the count means: read the room again.
-//! * An instance's people are kept under its lease. An instance is dead only when its lease has ended
-//!   and nothing is heard of it; then any other takes its people away.
-//! * Who is moving is in Redis with the time they have: any instance gives them up when it has passed.
-//! * Redis was emptied when its generation is another one. Then each instance writes its own people
-//!   again, and for 15 s nobody is believed gone on the word of Redis.
-//! * While Redis is down: this instance's own people are exact; those elsewhere stay as they were last
-//!   known, for a minute, and are gone then. When it is back, everything is compared again.
+//! * A change on this instance is announced to its own listeners at once. One task declares it to Redis, only the newest change
+//!   of each person: many changes of one person cost one call.
+//! * Redis decides each change atomically and gives it the room's next revision (`presence.lua`). The instance that declared it
+//!   announces the record on the backplane. After a gap in the revisions the room is read again.
+//! * An instance's people are kept under its lease. An instance is dead only when its lease has ended and no beacon of it
+//!   arrives; then any other instance removes its people.
+//! * Redis keeps how long a moving person may take to come back. Any instance removes them after that.
+//! * Another generation means that Redis was emptied. Then each instance declares its own people again, and for 15 s a person
+//!   or connection that is missing in Redis is not taken for gone.
+//! * While Redis is down: this instance's own people are exact; those of other instances stay as they were for a minute, and
+//!   are gone then. When it is up again, all rooms are read again.
 
-mod answers;
-mod ledger;
 mod replica;
+mod script;
+mod script_answer;
 mod task;
 
-pub use ledger::LEASE;
+pub use script::LEASE;
 
 use super::Redis;
 use crate::live::{
@@ -27,12 +27,12 @@ use crate::live::{
     peers::Peers,
     presence::{Departure, Presence, PresenceChanges, Record},
 };
-use answers::Snapshot;
 use async_trait::async_trait;
-use ledger::{Declared, Ledger};
 use parking_lot::{Mutex, MutexGuard};
-use replica::Replica;
+use replica::{Merge, Replica};
 use roost_schema::{InstanceId, RoomId, UserId};
+use script::{Declared, PresenceScript};
+use script_answer::Snapshot;
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -41,47 +41,47 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// How long nobody is believed gone after Redis was emptied.
-const QUIET: Duration = Duration::from_secs(15);
-/// How long a change that came too early may wait for those before it.
+/// How long the instances may take to declare their people again after Redis was emptied.
+const REFILL_GRACE: Duration = Duration::from_secs(15);
+/// How long a record that came too early may wait for those before it, before the room is read again.
 const GAP_WAIT: Duration = Duration::from_millis(100);
 
-/// See the file's head.
-pub struct RedisPresence(Arc<Shared>);
+/// The head of this file describes it.
+pub struct RedisPresence(Arc<SharedPresence>);
 
-/// What the task and those who ask share.
-struct Shared {
+/// The state that the port's methods share with the task.
+struct SharedPresence {
     instance: InstanceId,
-    ledger: Ledger,
+    script: PresenceScript,
     backplane: Arc<dyn Backplane>,
     peers: Arc<Peers>,
-    state: Mutex<State>,
-    /// There is something to do for the task.
+    state: Mutex<ReplicaState>,
+    /// Wakes the task.
     work: Notify,
 }
 
 /// A person in a room.
-type Key = (RoomId, UserId);
+type PersonInRoom = (RoomId, UserId);
 
 #[derive(Default)]
-struct State {
+struct ReplicaState {
     rooms: HashMap<RoomId, Replica>,
-    /// What Redis is still to be told, and what it is being told.
-    to_declare: HashMap<Key, Declared>,
-    in_flight: HashSet<Key>,
-    /// Whom Redis may hold as connected to this instance.
-    written: HashSet<Key>,
-    /// Rooms to be read again, and when.
-    doubts: HashMap<RoomId, Doubt>,
+    /// Changes that are to be declared to Redis, and those of the call that is under way.
+    to_declare: HashMap<PersonInRoom, Declared>,
+    being_declared: HashSet<PersonInRoom>,
+    /// People whom Redis may hold as connected to this instance.
+    written: HashSet<PersonInRoom>,
+    /// Rooms that are to be read again, and when.
+    resyncs: HashMap<RoomId, Resync>,
     generation: Option<String>,
-    quiet_until: Option<Instant>,
+    refilling_until: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Doubt {
-    /// Whatever is known.
+enum Resync {
+    /// At once.
     Now,
-    /// If changes are still missing then.
+    /// At this time, if records are still missing then.
     Gap(Instant),
 }
 
@@ -95,9 +95,9 @@ impl RedisPresence {
         tasks: &TaskTracker,
         cancel: CancellationToken,
     ) -> Arc<dyn Presence> {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SharedPresence {
             instance,
-            ledger: Ledger::new(redis, instance),
+            script: PresenceScript::new(redis, instance),
             backplane,
             peers,
             state: Mutex::default(),
@@ -123,19 +123,19 @@ impl Presence for RedisPresence {
 
     async fn read(&self, room: RoomId) -> Vec<roost_schema::Presence> {
         if let Some(replica) = self.0.state().rooms.get(&room)
-            && replica.is_known()
+            && replica.is_synced()
         {
             return replica.people.present();
         }
-        let snapshot = self.0.ledger.ask(room).await;
+        let snapshot = self.0.script.ask(room).await;
         let mut state = self.0.state();
-        // One that nobody needs is forgotten with the next tick.
+        // The next tick removes the replica if the room has no connection and no listener.
         let replica = state.rooms.entry(room);
         replica.or_insert_with(|| Replica::new(room));
         match snapshot {
-            Ok(found) => state.adopt(self.0.instance, found),
+            Ok(found) => state.apply_snapshot(self.0.instance, found),
             Err(_) => {
-                state.doubts.insert(room, Doubt::Now);
+                state.resyncs.insert(room, Resync::Now);
             }
         }
         self.0.work.notify_one();
@@ -153,8 +153,8 @@ impl Presence for RedisPresence {
         if !replica.people.arrive(user) {
             return;
         }
-        if !replica.is_known() {
-            state.doubts.insert(room, Doubt::Now);
+        if !replica.is_synced() {
+            state.resyncs.insert(room, Resync::Now);
         }
         state.to_declare.insert((room, user), Declared::Here);
         self.0.work.notify_one();
@@ -181,44 +181,45 @@ impl Presence for RedisPresence {
         replica.is_some_and(|replica| replica.people.is_here(user))
     }
 
-    fn hear(&self, record: Record) {
+    fn apply_remote(&self, record: Record) {
         let mut state = self.0.state();
-        state.take(self.0.instance, record);
-        if !state.doubts.is_empty() || !state.to_declare.is_empty() {
+        state.apply_change(self.0.instance, record);
+        if !state.resyncs.is_empty() || !state.to_declare.is_empty() {
             self.0.work.notify_one();
         }
     }
 
-    fn doubt(&self, is_meant: &dyn Fn(RoomId) -> bool) {
+    fn invalidate(&self, is_affected: &dyn Fn(RoomId) -> bool) {
         let mut state = self.0.state();
-        state.doubt_all(is_meant);
+        state.resync_all(is_affected);
         self.0.work.notify_one();
     }
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl SharedPresence {
+    fn state(&self) -> MutexGuard<'_, ReplicaState> {
         self.state.lock()
     }
 
-    /// Takes changes that this instance made, and tells the others.
-    fn tell(&self, records: Vec<Record>) {
+    /// Applies records of changes that this instance declared, and announces them to the other instances.
+    fn publish(&self, records: Vec<Record>) {
         let mut state = self.state();
         for record in records {
-            state.take(self.instance, record.clone());
+            state.apply_change(self.instance, record.clone());
             let channel = Channel::Bucket(Bucket::of(record.room));
             Message::Presence(record).send(self.backplane.as_ref(), channel);
         }
     }
 }
 
-impl State {
-    fn doubt_all(&mut self, is_meant: &dyn Fn(RoomId) -> bool) {
-        let meant = self.rooms.keys().copied().filter(|room| is_meant(*room));
-        self.doubts.extend(meant.map(|room| (room, Doubt::Now)));
+impl ReplicaState {
+    fn resync_all(&mut self, is_affected: &dyn Fn(RoomId) -> bool) {
+        let affected = self.rooms.keys().copied().filter(|room| is_affected(*room));
+        self.resyncs
+            .extend(affected.map(|room| (room, Resync::Now)));
     }
 
-    /// Everybody who is connected here is declared anew, and whoever Redis holds beyond them as gone.
+    /// Declares anew all people who are connected to this instance, and as gone those whom Redis holds beyond them.
     fn declare_all(&mut self) {
         for key in self.written.drain() {
             self.to_declare.entry(key).or_insert(Declared::Left);
@@ -230,59 +231,60 @@ impl State {
         }
     }
 
-    /// Notes which life of Redis an answer came from.
-    fn note_generation(&mut self, generation: &str) {
+    /// Compares the generation of an answer. Another one means that Redis was emptied since.
+    fn check_generation(&mut self, generation: &str) {
         if self.generation.as_deref() == Some(generation) {
             return;
         }
         let before = self.generation.replace(generation.to_owned());
         if before.is_some() {
             tracing::warn!("redis was emptied: presence is written again");
-            self.quiet_until = Some(Instant::now() + QUIET);
+            self.refilling_until = Some(Instant::now() + REFILL_GRACE);
             self.written.clear();
             self.declare_all();
         }
         for replica in self.rooms.values_mut() {
-            replica.forget_ahead();
+            replica.clear_ahead();
         }
-        self.doubt_all(&|_| true);
+        self.resync_all(&|_| true);
     }
 
-    fn is_quiet(&self) -> bool {
-        self.quiet_until.is_some_and(|until| Instant::now() < until)
+    fn is_refilling(&self) -> bool {
+        self.refilling_until
+            .is_some_and(|until| Instant::now() < until)
     }
 
-    /// Takes a change, whoever made it.
-    fn take(&mut self, me: InstanceId, record: Record) {
+    /// Applies the record of a change, of this or another instance.
+    fn apply_change(&mut self, me: InstanceId, record: Record) {
         let room = record.room;
         let Some(replica) = self.rooms.get_mut(&room) else {
             return;
         };
         if self.generation.as_ref() != Some(&record.generation) {
-            self.doubts.insert(room, Doubt::Now);
+            self.resyncs.insert(room, Resync::Now);
             return;
         }
-        let is_news = replica.note(&record);
-        if replica.has_hole() {
-            let gap = Doubt::Gap(Instant::now() + GAP_WAIT);
-            self.doubts.entry(room).or_insert(gap);
+        let is_newest = replica.track(&record);
+        if replica.has_gap() {
+            let gap = Resync::Gap(Instant::now() + GAP_WAIT);
+            self.resyncs.entry(room).or_insert(gap);
         }
-        if is_news {
-            self.apply(me, record, false);
+        if is_newest {
+            self.apply_record(me, record, false);
         }
     }
 
-    /// Takes the whole of a room, unless more is known already.
-    fn adopt(&mut self, me: InstanceId, found: Snapshot) {
-        self.note_generation(&found.generation);
+    /// Applies a snapshot of a room, unless the replica is newer.
+    fn apply_snapshot(&mut self, me: InstanceId, found: Snapshot) {
+        self.check_generation(&found.generation);
         let Some(replica) = self.rooms.get_mut(&found.room) else {
             return;
         };
-        let is_first = !replica.is_known();
+        let is_first = !replica.is_synced();
         let Some(newer) = replica.reset(&found.generation, found.revision) else {
             return;
         };
-        // Nobody was shown this room before: it is no news.
+        // The people of a room that was never shown are not announced: its first reader gets them as they are.
         let is_silent = is_first && !replica.is_shown;
         let missing = replica.people.known().into_iter();
         let held: HashSet<_> = found.people.iter().map(|record| record.user).collect();
@@ -291,25 +293,34 @@ impl State {
         let mut records = found.people;
         records.extend(nowhere);
         records.retain(|record| !newer.contains(&record.user));
-        if replica.has_hole() {
-            let gap = Doubt::Gap(Instant::now() + GAP_WAIT);
-            self.doubts.entry(found.room).or_insert(gap);
+        if replica.has_gap() {
+            let gap = Resync::Gap(Instant::now() + GAP_WAIT);
+            self.resyncs.entry(found.room).or_insert(gap);
         }
         for record in records {
-            self.apply(me, record, is_silent);
+            self.apply_record(me, record, is_silent);
         }
     }
 
-    fn apply(&mut self, me: InstanceId, record: Record, is_silent: bool) {
-        let (is_quiet, key) = (self.is_quiet(), (record.room, record.user));
-        let is_pending = self.to_declare.contains_key(&key) || self.in_flight.contains(&key);
+    fn apply_record(&mut self, me: InstanceId, record: Record, is_silent: bool) {
+        let (is_refilling, key) = (self.is_refilling(), (record.room, record.user));
+        let is_pending = self.to_declare.contains_key(&key) || self.being_declared.contains(&key);
         let Some(replica) = self.rooms.get_mut(&record.room) else {
             return;
         };
         let is_named = record.instances.contains(&me);
         let is_here = replica.people.is_here(record.user);
-        replica.learn(me, record, is_pending, is_quiet, is_silent);
-        // What is pending is newer than what Redis says; else one of the two has forgotten.
+        let user = record.user;
+        let merge = Merge::of(is_pending, is_refilling);
+        let (elsewhere, is_moving) = replica.merged(me, record, merge);
+        if is_silent {
+            replica
+                .people
+                .silently(|people| people.apply(user, elsewhere, is_moving));
+        } else {
+            replica.people.apply(user, elsewhere, is_moving);
+        }
+        // A pending change is newer than the record. Without one, Redis and this instance have to agree.
         if is_pending || is_here == is_named {
             return;
         }
@@ -337,22 +348,22 @@ mod tests {
         }
     }
 
-    /// The answer of Redis is on its way when the next change is heard.
+    /// A record arrives while the snapshot of an earlier revision is on its way.
     #[test]
-    fn a_snapshot_takes_nothing_back_of_what_was_heard_since() {
+    fn a_snapshot_undoes_no_newer_record() {
         let (me, room) = (InstanceId::generate(), RoomId::generate());
         let (long_here, arrived, gone) =
             (UserId::generate(), UserId::generate(), UserId::generate());
-        let mut state = State::default();
+        let mut state = ReplicaState::default();
         state.rooms.insert(room, Replica::new(room));
         state.generation = Some("one".to_owned());
-        state.take(me, here(room, arrived, 14));
+        state.apply_change(me, here(room, arrived, 14));
         let left = Record {
             instances: Vec::new(),
             ..here(room, gone, 15)
         };
-        state.take(me, left);
-        state.adopt(
+        state.apply_change(me, left);
+        state.apply_snapshot(
             me,
             Snapshot {
                 room,
@@ -368,6 +379,6 @@ mod tests {
         present.sort();
         expected.sort();
         assert_eq!(present, expected);
-        assert_eq!((replica.revision(), replica.has_hole()), (Some(15), false));
+        assert_eq!((replica.revision(), replica.has_gap()), (Some(15), false));
     }
 }

@@ -1,21 +1,21 @@
--- Who is in which room, for all instances: every change is decided here, at once and by the time of Redis.
+-- The people of each room, for all instances. Every change is decided here, atomically and by the time of Redis.
 --
--- KEYS[1] begins each name. ARGV: the command, the instance that asks, the lease and the time to come
--- back, both in milliseconds; the rest is the command's own. The answer is a list of texts: the
--- generation first, then a line each, as `answers.rs` reads them.
+-- KEYS[1] begins each key. ARGV: the command, the calling instance, its lease and how long a moving person may take to come
+-- back, both in milliseconds, then the command's own arguments. The answer is a list of texts: the generation first, then
+-- lines as `script_answer.rs` reads them.
 --
---   generation      which life of Redis this is
+--   generation      another one after Redis was emptied
 --   room:ROOM       `revision`, and of each person: the instances they are connected to, or "moving"
---   of:INSTANCE     ROOM/USER of everybody who is connected to an instance
---   leases          until when each instance lives
+--   of:INSTANCE     ROOM/USER of each person who is connected to an instance
+--   leases          when the lease of each instance ends
 --   due             until when each ROOM/USER may come back
 
 local prefix, command, me = KEYS[1], ARGV[1], ARGV[2]
 local lease_ms, moving_ms = tonumber(ARGV[3]), tonumber(ARGV[4])
 local FIRST = 5
--- Whatever could be long is done in parts.
+-- Entries that one call removes at most; the caller repeats it for the rest.
 local BATCH = 256
--- A room without people is remembered for an hour, so that its revision goes on.
+-- A room without people is kept for an hour, so that its revision goes on.
 local EMPTY_KEPT_S = 3600
 
 local time = redis.call('TIME')
@@ -32,7 +32,7 @@ if not generation then
 end
 local answer = { generation }
 
-local function say(...)
+local function reply(...)
   answer[#answer + 1] = table.concat({ ... }, ' ')
 end
 
@@ -40,7 +40,7 @@ local function record_of(room, user)
   return redis.call('HGET', prefix .. 'room:' .. room, user) or ''
 end
 
--- Sets where a person is; '' is nowhere.
+-- Sets the record of a person; '' removes it.
 local function set(room, user, record)
   if record_of(room, user) == record then
     return
@@ -63,10 +63,10 @@ local function set(room, user, record)
   else
     redis.call('EXPIRE', key, EMPTY_KEPT_S)
   end
-  say('record', room, user, text(revision), record)
+  reply('record', room, user, text(revision), record)
 end
 
--- The instances a record names, but for one; and whether it named that one.
+-- The instances that a record names, without one; and whether it named that one.
 local function others(record, instance)
   local kept, is_named = {}, false
   if record ~= 'moving' then
@@ -107,7 +107,7 @@ local function declare(room, user, state)
   end
 end
 
--- Takes a part of an instance's people away; those who are connected nowhere else become `record`.
+-- Removes a part of an instance's people. Those who are connected to no other instance get `record`.
 local function clear(instance, record)
   local entries = prefix .. 'of:' .. instance
   for _, entry in ipairs(redis.call('SPOP', entries, BATCH)) do
@@ -118,7 +118,7 @@ local function clear(instance, record)
     end
   end
   if redis.call('EXISTS', entries) == 1 then
-    say('more')
+    reply('more')
   else
     redis.call('ZREM', prefix .. 'leases', instance)
   end
@@ -145,9 +145,9 @@ local function read(room)
       lines[#lines + 1] = people[index] .. ' ' .. people[index + 1]
     end
   end
-  say('room', room, revision)
+  reply('room', room, revision)
   for _, line in ipairs(lines) do
-    say('person', room, line)
+    reply('person', room, line)
   end
 end
 
@@ -159,7 +159,7 @@ if command == 'declare' then
 elseif command == 'tick' then
   local lease = redis.call('ZSCORE', prefix .. 'leases', me)
   if not lease or tonumber(lease) < now then
-    say('lapsed')
+    reply('lapsed')
   end
   renew()
   if ARGV[FIRST] == 'due' then
@@ -167,9 +167,9 @@ elseif command == 'tick' then
   end
   local expired = redis.call('ZRANGEBYSCORE', prefix .. 'leases', '-inf', '(' .. text(now), 'LIMIT', 0, BATCH)
   for _, instance in ipairs(expired) do
-    say('expired', instance)
+    reply('expired', instance)
   end
-elseif command == 'bury' then
+elseif command == 'remove_dead' then
   local lease = redis.call('ZSCORE', prefix .. 'leases', ARGV[FIRST])
   if lease and tonumber(lease) < now then
     clear(ARGV[FIRST], '')
@@ -178,7 +178,7 @@ elseif command == 'release' then
   clear(me, 'moving')
 elseif command == 'own' then
   for _, entry in ipairs(redis.call('SMEMBERS', prefix .. 'of:' .. me)) do
-    say('own', (string.gsub(entry, '/', ' ')))
+    reply('own', (string.gsub(entry, '/', ' ')))
   end
 elseif command == 'read' then
   for index = FIRST, #ARGV do
@@ -186,7 +186,7 @@ elseif command == 'read' then
   end
 elseif command == 'revisions' then
   for index = FIRST, #ARGV do
-    say('revision', ARGV[index], redis.call('HGET', prefix .. 'room:' .. ARGV[index], 'revision') or '0')
+    reply('revision', ARGV[index], redis.call('HGET', prefix .. 'room:' .. ARGV[index], 'revision') or '0')
   end
 end
 return answer

@@ -1,8 +1,8 @@
 //! The calls of `presence.lua`.
 
 use super::{
-    Key,
-    answers::{Answer, Snapshot},
+    PersonInRoom,
+    script_answer::{ScriptAnswer, Snapshot},
 };
 use crate::live::{
     presence::MOVING_MAX,
@@ -12,14 +12,13 @@ use fred::{error::Error, interfaces::LuaInterface};
 use roost_schema::{InstanceId, RoomId};
 use std::time::Duration;
 
-/// How long an instance's people stay in Redis when it says nothing more.
+/// How long an instance's people stay in Redis without a renewal.
 pub const LEASE: Duration = Duration::from_secs(10);
 
-/// A few kilobytes that go with every call, so that no Redis has to know it from before; it compiles
-/// the same text only once.
+/// The script goes with every call, a few kilobytes, so that Redis need not have it already. Redis compiles a text only once.
 const SCRIPT: &str = include_str!("presence.lua");
 
-/// What an instance says of a person's connections to it.
+/// The state of a person's connections to the instance that declares it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Declared {
     Here,
@@ -37,13 +36,13 @@ impl Declared {
     }
 }
 
-pub(super) struct Ledger {
+pub(super) struct PresenceScript {
     pub(super) redis: Redis,
     prefix: String,
     instance: String,
 }
 
-impl Ledger {
+impl PresenceScript {
     pub(super) fn new(redis: Redis, instance: InstanceId) -> Self {
         Self {
             prefix: redis.name("presence:"),
@@ -52,41 +51,47 @@ impl Ledger {
         }
     }
 
-    /// Renews the lease, and says of each person what is so now.
-    pub(super) async fn declare(&self, batch: &[(Key, Declared)]) -> Result<Answer, Error> {
+    /// Renews the lease, and declares the state of each person.
+    pub(super) async fn declare(
+        &self,
+        batch: &[(PersonInRoom, Declared)],
+    ) -> Result<ScriptAnswer, Error> {
         let words = batch.iter().flat_map(|((room, user), declared)| {
             [room.to_string(), user.to_string(), declared.word().into()]
         });
         self.call("declare", words).await
     }
 
-    /// Renews the lease. `gives_up`: whoever has been moving for too long is gone.
-    pub(super) async fn tick(&self, gives_up: bool) -> Result<Answer, Error> {
-        let word = if gives_up { "due" } else { "" };
+    /// Renews the lease. `expires_moving`: removes people whose time to come back is over.
+    pub(super) async fn tick(&self, expires_moving: bool) -> Result<ScriptAnswer, Error> {
+        let word = if expires_moving { "due" } else { "" };
         self.call("tick", [word.to_owned()]).await
     }
 
-    /// Takes a part of a dead instance's people away, if its lease has ended.
-    pub(super) async fn bury(&self, instance: InstanceId) -> Result<Answer, Error> {
-        self.call("bury", [instance.to_string()]).await
+    /// Removes a part of a dead instance's people, if its lease has ended.
+    pub(super) async fn remove_dead_instance(
+        &self,
+        instance: InstanceId,
+    ) -> Result<ScriptAnswer, Error> {
+        self.call("remove_dead", [instance.to_string()]).await
     }
 
-    /// Gives a part of this instance's people up, and the lease with the last ones.
-    pub(super) async fn release(&self) -> Result<Answer, Error> {
+    /// Releases a part of this instance's people, who are moving then, and the lease with the last ones.
+    pub(super) async fn release(&self) -> Result<ScriptAnswer, Error> {
         self.call("release", []).await
     }
 
-    /// Whom Redis holds as connected to this instance.
-    pub(super) async fn own(&self) -> Result<Answer, Error> {
+    /// The people whom Redis holds as connected to this instance.
+    pub(super) async fn own(&self) -> Result<ScriptAnswer, Error> {
         self.call("own", []).await
     }
 
-    pub(super) async fn read(&self, rooms: &[RoomId]) -> Result<Answer, Error> {
+    pub(super) async fn read(&self, rooms: &[RoomId]) -> Result<ScriptAnswer, Error> {
         self.call("read", rooms.iter().map(ToString::to_string))
             .await
     }
 
-    pub(super) async fn revisions(&self, rooms: &[RoomId]) -> Result<Answer, Error> {
+    pub(super) async fn revisions(&self, rooms: &[RoomId]) -> Result<ScriptAnswer, Error> {
         self.call("revisions", rooms.iter().map(ToString::to_string))
             .await
     }
@@ -101,7 +106,7 @@ impl Ledger {
         &self,
         command: &str,
         words: impl IntoIterator<Item = String>,
-    ) -> Result<Answer, Error> {
+    ) -> Result<ScriptAnswer, Error> {
         let mut arguments = vec![
             command.to_owned(),
             self.instance.clone(),
@@ -110,9 +115,9 @@ impl Ledger {
         ];
         arguments.extend(words);
         let redis = self.redis.commands();
-        // The library's future takes 7 KB.
+        // Boxed: the library's future takes 7 KB.
         let asked = Box::pin(redis.eval(SCRIPT, self.prefix.as_str(), arguments));
         let lines: Vec<String> = asked.await?;
-        Answer::read(lines)
+        ScriptAnswer::read(lines)
     }
 }

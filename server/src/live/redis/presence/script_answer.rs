@@ -1,28 +1,28 @@
-//! What `presence.lua` answers: texts, one a line.
+//! Reads the answer of `presence.lua`: a list of texts, one for each line.
 
 use crate::live::presence::Record;
 use fred::error::{Error, ErrorKind};
 use roost_schema::{InstanceId, RoomId, UserId};
 use std::str::FromStr;
 
-/// The record of somebody whose last connection was lost.
+/// The record of a moving person, whose last connection was lost.
 const MOVING: &str = "moving";
 
-/// Everything one call may answer.
+/// The answer to one call of the script.
 #[derive(Default)]
-pub(super) struct Answer {
+pub(super) struct ScriptAnswer {
     pub(super) generation: String,
     /// Changes that were made, in order.
     pub(super) records: Vec<Record>,
     pub(super) snapshots: Vec<Snapshot>,
     pub(super) revisions: Vec<(RoomId, u64)>,
-    /// Whom Redis holds as connected to the instance that asks.
+    /// The people whom Redis holds as connected to the calling instance.
     pub(super) own: Vec<(RoomId, UserId)>,
     /// Instances whose lease has ended.
     pub(super) expired: Vec<InstanceId>,
-    /// The lease of the instance that asks had ended.
+    /// Whether the lease of the calling instance had ended.
     pub(super) has_lapsed: bool,
-    /// There is more of the same to do.
+    /// Whether the call did a part only, and has to be repeated.
     pub(super) has_more: bool,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// The record of somebody the room does not hold.
+    /// The record of a person whom the room does not hold.
     pub(super) fn nowhere(&self, user: UserId) -> Record {
         Record {
             room: self.room,
@@ -48,7 +48,7 @@ impl Snapshot {
     }
 }
 
-impl Answer {
+impl ScriptAnswer {
     pub(super) fn read(lines: Vec<String>) -> Result<Self, Error> {
         let mut lines = lines.into_iter();
         let mut answer = Self {
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_script_says_is_understood() {
+    fn an_answer_of_the_script_is_read() {
         let (room, user, instance) = (
             RoomId::generate(),
             UserId::generate(),
@@ -144,7 +144,7 @@ mod tests {
             format!("room {room} 10"),
             format!("person {room} {user} {instance}"),
         ];
-        let answer = Answer::read(lines.into()).unwrap();
+        let answer = ScriptAnswer::read(lines.into()).unwrap();
         assert!(answer.has_lapsed && !answer.has_more);
         assert_eq!(answer.expired, [instance]);
         let [both, moving, gone] = answer.records.as_slice() else {
@@ -161,7 +161,7 @@ mod tests {
     fn anything_else_is_an_error() {
         for line in ["nonsense", "record a b c d", "room"] {
             assert!(
-                Answer::read(vec!["5.1".into(), line.into()]).is_err(),
+                ScriptAnswer::read(vec!["5.1".into(), line.into()]).is_err(),
                 "{line}"
             );
         }

@@ -1,4 +1,4 @@
-//! How Redis is, read without changing anything: for `roost doctor`.
+//! Reads the version and settings of a Redis for `roost doctor`, without changing anything.
 
 use super::{Redis, builder, understand};
 use anyhow::Context;
@@ -11,45 +11,45 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// RESP3 came with 6.0; 6.2 is what our commands keep to.
+/// RESP3 came with 6.0; the server uses commands of up to 6.2.
 const VERSION_MIN: (u32, u32) = (6, 2);
-/// Round trips that are measured; the middle one counts.
+/// Round trips that are measured; the median is reported.
 const ROUND_TRIPS: usize = 5;
 
-/// What a Redis is, and how it is set.
+/// The version, role and settings of a Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RedisCondition {
+pub struct RedisDiagnostics {
     /// `Redis 7.0.15`.
     pub version: String,
     pub is_supported: bool,
-    /// It is a node of a Redis Cluster.
+    /// Whether it is a node of a Redis Cluster.
     pub is_cluster: bool,
-    /// It follows another one and takes no writes.
+    /// Whether it follows a primary and takes no writes.
     pub is_replica: bool,
-    /// What it does when it is full.
+    /// The eviction policy (`maxmemory-policy`).
     pub memory_policy: String,
-    /// 0: as much as there is.
+    /// 0: no limit.
     pub memory_max_bytes: u64,
     pub round_trip: Duration,
-    /// Why it runs no Lua, if so.
+    /// Why it runs no Lua script; `None`: it does.
     pub script_refusal: Option<String>,
 }
 
 impl Redis {
     /// Connects to `redis:` or `rediss:` and reads.
-    pub async fn examine(url: &str) -> anyhow::Result<RedisCondition> {
+    pub async fn examine(url: &str) -> anyhow::Result<RedisDiagnostics> {
         let mut config = understand(url)?;
         config.fail_fast = true;
         let client = builder(&config).build()?;
         client.init().await?;
-        let condition = examine(&client).await;
-        // The answer is there: how the connection ends does not matter.
+        let diagnostics = examine(&client).await;
+        // All answers are there, so an error at the end of the connection is ignored.
         let _ = client.quit().await;
-        condition
+        diagnostics
     }
 }
 
-async fn examine(client: &Client) -> anyhow::Result<RedisCondition> {
+async fn examine(client: &Client) -> anyhow::Result<RedisDiagnostics> {
     let text: String = client.info(None).await.context("INFO")?;
     let mut round_trips = Vec::with_capacity(ROUND_TRIPS);
     for _ in 0..ROUND_TRIPS {
@@ -60,14 +60,14 @@ async fn examine(client: &Client) -> anyhow::Result<RedisCondition> {
     round_trips.sort();
     let nothing = Vec::<String>::new;
     let script: Result<i64, _> = client.eval("return 1", nothing(), nothing()).await;
-    let mut condition = understand_info(&text);
-    condition.round_trip = round_trips[ROUND_TRIPS / 2];
-    condition.script_refusal = script.err().map(|error| error.to_string());
-    Ok(condition)
+    let mut diagnostics = understand_info(&text);
+    diagnostics.round_trip = round_trips[ROUND_TRIPS / 2];
+    diagnostics.script_refusal = script.err().map(|error| error.to_string());
+    Ok(diagnostics)
 }
 
 /// The answer to INFO: `name:value` lines.
-fn understand_info(text: &str) -> RedisCondition {
+fn understand_info(text: &str) -> RedisDiagnostics {
     let values: HashMap<&str, &str> = text
         .lines()
         .filter_map(|line| line.trim_end().split_once(':'))
@@ -78,7 +78,7 @@ fn understand_info(text: &str) -> RedisCondition {
         Some(version) => format!("Valkey {version}"),
         None => format!("Redis {compatible}"),
     };
-    RedisCondition {
+    RedisDiagnostics {
         version,
         is_supported: numbers(compatible) >= VERSION_MIN,
         is_cluster: value("cluster_enabled") == "1",
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_redis_says_of_itself_is_understood() {
+    fn the_answer_to_info_is_read() {
         let old = understand_info("# Server\r\nredis_version:6.0.16\r\nrole:slave\r\n");
         assert!(!old.is_supported && old.is_replica && !old.is_cluster);
         let new = understand_info(
