@@ -1,4 +1,4 @@
-//! How long to wait before the next try.
+//! The waits between tries to connect.
 
 use rand::Rng;
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Full jitter: a wait between nothing and a bound that doubles, so that the clients of a server that
-/// died do not come back together
+/// Full jitter: each wait is random, between nothing and a bound that doubles, so that the clients of a dead server do not
+/// come back together
 /// (<https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>).
 #[derive(Debug)]
 pub struct Backoff {
@@ -21,14 +21,14 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The next wait; never shorter than what the server asked for.
+    /// The next wait; never shorter than the server asks for.
     pub fn next_wait(&mut self, asked: Option<Duration>) -> Duration {
         let wait = self.bound.mul_f64(rand::rng().random());
         self.bound = (self.bound * 2).min(LONGEST);
         asked.unwrap_or_default() + wait
     }
 
-    /// It worked: the next failure waits briefly again.
+    /// Starts again with short waits, after a success.
     pub fn reset(&mut self) {
         *self = Self::default();
     }

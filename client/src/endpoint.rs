@@ -1,4 +1,4 @@
-//! Where a server is, and from which local address to reach it.
+//! The address of a server, and the local address to reach it from.
 
 use crate::{Client, Error, Result};
 use reqwest::{Method, RequestBuilder, Response};
@@ -15,7 +15,7 @@ use tokio_tungstenite::{
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longer than the server takes to give up an answer.
+/// How long an answer may take: longer than the server's own timeout.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 
 pub(crate) type WebSocket = WebSocketStream<TcpStream>;
@@ -30,7 +30,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// `url`: `http://host:port`. TLS is the business of a proxy beside the client, not of this crate.
+    /// `url`: `http://host:port`. This crate has no TLS; a proxy beside the client can add it.
     pub fn new(url: &str) -> Result<Self> {
         let authority = url
             .strip_prefix("http://")
@@ -58,7 +58,7 @@ impl Endpoint {
         })
     }
 
-    /// The local address connections are made from; `None`: whichever the system takes.
+    /// The local address connections are made from; `None`: the system chooses.
     pub const fn local_address(&self) -> Option<IpAddr> {
         self.local_address
     }
@@ -74,7 +74,7 @@ impl Endpoint {
         Ok(Client::new(self.clone(), signed_in))
     }
 
-    /// A request by hand, for what has no method of its own; `path` begins with a slash.
+    /// A request for a route that has no method here; `path` begins with a slash.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http
             .request(method, format!("http://{}{path}", self.authority))
@@ -132,7 +132,7 @@ pub(crate) async fn answer<T: DeserializeOwned>(response: Response) -> Result<T>
     let status = response.status();
     let body = response.bytes().await?;
     if status.is_success() {
-        // No content is the one value of the unit type.
+        // An answer without content is read as `()`.
         let body: &[u8] = if body.is_empty() { b"null" } else { &body };
         return serde_json::from_slice(body).map_err(Error::strange);
     }
@@ -145,7 +145,7 @@ pub(crate) async fn answer<T: DeserializeOwned>(response: Response) -> Result<T>
     Err(Error::Refused(problem.into()))
 }
 
-/// What we use of a problem document (RFC 9457).
+/// The fields of a problem document (RFC 9457) that this client reads.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Problem {

@@ -1,4 +1,4 @@
-//! Why a call did not succeed.
+//! The errors of a call.
 
 use roost_schema::{ErrorCode, Failure};
 use std::{fmt::Display, time::Duration};
@@ -10,13 +10,13 @@ pub enum Error {
     /// The server's answer: a code for programs and a sentence for people.
     #[error("{}: {}", .0.code.as_str(), .0.message)]
     Refused(Failure),
-    /// The connection could not be made or broke; what became of the call is unknown.
+    /// The connection could not be made, or broke. The outcome of the call is unknown.
     #[error("no answer: {0}")]
     Disconnected(String),
-    /// The answer did not come in time; what became of the call is unknown.
+    /// The answer did not come in time. The outcome of the call is unknown.
     #[error("no answer in time")]
     Late,
-    /// The server answered something this client does not understand.
+    /// The answer cannot be read.
     #[error("not understood: {0}")]
     Strange(String),
 }

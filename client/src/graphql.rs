@@ -16,9 +16,9 @@ use tokio_tungstenite::tungstenite::{Message as Frame, protocol::CloseFrame};
 
 const PROTOCOL: &str = "graphql-transport-ws";
 const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(10);
-/// When to come back to a server that sent its sockets elsewhere.
+/// When to connect again after a server closed its sockets because it stops.
 const RECONNECT_AFTER_MS: u64 = 1_000;
-/// A connection carries one operation here, so every operation has the same name.
+/// The id of an operation. A connection carries one operation here, so the id is always the same.
 const OPERATION_ID: &str = "1";
 
 const ROOM_EVENTS: &str = "subscription($room: RoomId!, $after: Position) {
@@ -58,7 +58,7 @@ impl Client {
         Ok(subscription)
     }
 
-    /// An acknowledged WebSocket.
+    /// Opens a WebSocket and waits for `connection_ack`.
     pub(crate) async fn open_graphql(&self) -> Result<Subscription> {
         let token = self.access_token().await?;
         let mut socket = self
@@ -89,7 +89,7 @@ impl Client {
     }
 }
 
-/// The answers to a subscription as they come. Dropped, it ends.
+/// The answers to a subscription as they come. It ends when it is dropped.
 pub struct Subscription {
     pub(crate) socket: WebSocket,
 }
@@ -113,7 +113,7 @@ impl Subscription {
             return Ok(None);
         };
         let mut events = data["roomEvents"].take();
-        // The release before wrote both as enumerations, in capitals.
+        // An earlier release wrote both as enumerations, in capitals.
         let is_capitals = |text: &str| text.bytes().all(|byte| byte.is_ascii_uppercase());
         for event in events["events"].as_array_mut().into_iter().flatten() {
             for name in ["kind", "op"] {
@@ -134,7 +134,7 @@ impl Subscription {
         }
     }
 
-    /// The next message but pings, which are answered; and the operation it is of.
+    /// The next message, with the id of its operation. Pings are answered and left out.
     pub(crate) async fn message(&mut self) -> Result<(Option<String>, Message)> {
         loop {
             let text = match self.socket.next().await {
@@ -161,8 +161,8 @@ impl Subscription {
     }
 }
 
-/// Why the server closed. When it sends its sockets elsewhere, or the token has expired, it has answered everything it
-/// began before: what has no answer was not begun.
+/// The error of a close code. A server that stops, or whose client's token has expired, answers every operation that it began
+/// before it closes: an operation without an answer was not begun.
 fn closed(close: &CloseFrame) -> Error {
     const SERVICE_RESTART: u16 = 1012;
     const TRY_AGAIN_LATER: u16 = 1013;

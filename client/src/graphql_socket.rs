@@ -1,4 +1,4 @@
-//! Queries and mutations over one `graphql-transport-ws` connection, any number at a time.
+//! Runs queries and mutations over one `graphql-transport-ws` connection, any number at a time.
 
 use crate::{
     Client, Error, Result,
@@ -22,15 +22,15 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A connected socket. Dropped, the connection is cut.
+/// A connected socket. When it is dropped, the connection is cut.
 pub struct GraphQlSocket {
-    operations: mpsc::UnboundedSender<Operation>,
-    /// Why the server closed, if it said so: nothing that it did not answer was begun.
+    operations: mpsc::UnboundedSender<PendingOperation>,
+    /// Why the server closed, if it gave a reason: then it began no operation that it did not answer.
     end: Arc<OnceLock<Failure>>,
     _task: JoinSet<()>,
 }
 
-struct Operation {
+struct PendingOperation {
     payload: Value,
     answer: Answer,
 }
@@ -43,7 +43,7 @@ impl GraphQlSocket {
         let socket = client.open_graphql().await?;
         let (operations, queue) = mpsc::unbounded_channel();
         let end = Arc::new(OnceLock::new());
-        let link = Link {
+        let connection = GraphQlTask {
             end: Arc::clone(&end),
             socket,
             queue,
@@ -51,7 +51,7 @@ impl GraphQlSocket {
             next_id: 0,
         };
         let mut task = JoinSet::new();
-        task.spawn(link.run());
+        task.spawn(connection.run());
         Ok(Self {
             operations,
             end,
@@ -74,7 +74,7 @@ impl GraphQlSocket {
     ) -> impl Future<Output = Result<T>> + Send + use<Variables, T> {
         let (answer, answered) = oneshot::channel();
         let payload = json!({ "query": query, "variables": json!(variables) });
-        let sent = self.operations.send(Operation { payload, answer });
+        let sent = self.operations.send(PendingOperation { payload, answer });
         let end = Arc::clone(&self.end);
         async move {
             sent.map_err(|_| ended(&end))?;
@@ -87,7 +87,7 @@ impl GraphQlSocket {
     }
 }
 
-/// For what got no answer from a connection that has ended.
+/// The error of an operation that got no answer before the connection ended.
 fn ended(end: &OnceLock<Failure>) -> Error {
     end.get().map_or_else(
         || Error::disconnected("the socket closed before the answer"),
@@ -95,16 +95,16 @@ fn ended(end: &OnceLock<Failure>) -> Error {
     )
 }
 
-/// The connection's own task: writes operations, gives answers to those who wait.
-struct Link {
+/// The task of a connection: it writes operations and distributes answers.
+struct GraphQlTask {
     end: Arc<OnceLock<Failure>>,
     socket: Subscription,
-    queue: mpsc::UnboundedReceiver<Operation>,
+    queue: mpsc::UnboundedReceiver<PendingOperation>,
     waiting: HashMap<String, Answer>,
     next_id: u64,
 }
 
-impl Link {
+impl GraphQlTask {
     async fn run(mut self) {
         let end = loop {
             let done = tokio::select! {
@@ -130,7 +130,7 @@ impl Link {
         }
     }
 
-    async fn send(&mut self, operation: Operation) -> Result<()> {
+    async fn send(&mut self, operation: PendingOperation) -> Result<()> {
         self.next_id += 1;
         let id = self.next_id.to_string();
         let subscribe =
@@ -146,7 +146,7 @@ impl Link {
             _ => return,
         };
         if let Some(waiting) = id.and_then(|id| self.waiting.remove(id)) {
-            // Whoever asked has given up.
+            // An error means that the caller no longer waits for the answer.
             let _ = waiting.send(answer);
         }
     }

@@ -1,5 +1,4 @@
-//! Follows a room for as long as it is read: loads it, joins it, and joins it again after whatever
-//! happens to the connection.
+//! Follows a room for as long as it is read: loads it, joins it, and joins it again whenever the connection ends.
 
 use crate::{Backoff, Client, Error, Result, RoomState, Socket};
 use roost_schema::{ErrorCode, RoomClosed, RoomEvent, RoomEvents, RoomId, ServerClosing};
@@ -30,10 +29,10 @@ impl RoomReader {
         }
     }
 
-    /// Waits for news, and applies it before it returns: the events of one frame that this reader had
-    /// not seen. `None` when the reader was removed from the room.
+    /// Waits for a frame and applies it; returns the events that this reader had not seen. `None`: the person was removed from
+    /// the room.
     ///
-    /// Errors: what no retry cures, such as `unauthenticated` or `not_found`.
+    /// Errors: those that no retry can help, such as `unauthenticated` or `not_found`.
     pub async fn next(&mut self) -> Result<Option<Vec<RoomEvent>>> {
         loop {
             let error = match self.step().await {
@@ -54,17 +53,17 @@ impl RoomReader {
         }
     }
 
-    /// What is known of the room; nothing before the first news.
+    /// The room's state; `None` before the first frame.
     pub const fn state(&self) -> Option<&RoomState> {
         self.state.as_ref()
     }
 
-    /// How often the connection was made anew.
+    /// How often the reader connected again.
     pub const fn reconnects(&self) -> u64 {
         self.reconnects
     }
 
-    /// How often everything had to be forgotten and loaded anew.
+    /// How often the state was dropped and loaded anew.
     pub const fn resets(&self) -> u64 {
         self.resets
     }
@@ -115,7 +114,7 @@ enum Step {
     Removed,
 }
 
-/// Why the server gives nothing more of the room.
+/// What follows from a `room:closed`.
 fn closed(closed: &RoomClosed) -> Result<Step> {
     match closed.code {
         ErrorCode::NotFound | ErrorCode::Forbidden => Ok(Step::Removed),

@@ -16,7 +16,7 @@ const RENEW_BEFORE: TimeDelta = TimeDelta::seconds(30);
 pub struct Client {
     endpoint: Endpoint,
     signed_in: Arc<Mutex<SignedIn>>,
-    /// One exchange at a time: a refresh token is good for one.
+    /// One exchange at a time, because a refresh token is valid for one.
     exchanging: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -51,7 +51,7 @@ impl Client {
         self.signed_in.lock().clone()
     }
 
-    /// An access token that is good for a while: a new one when the present one is about to expire.
+    /// An access token that is valid for a while: a new one when the present one is about to expire.
     pub async fn access_token(&self) -> Result<Secret> {
         let present = self.signed_in();
         if present.access_expires_at - Utc::now() > RENEW_BEFORE {
@@ -80,7 +80,7 @@ impl Client {
         Ok(token)
     }
 
-    /// Sends a request by hand, signed in; `path` begins with a slash.
+    /// Sends a signed-in request for a route that has no method here; `path` begins with a slash.
     pub async fn send<T: DeserializeOwned>(
         &self,
         method: Method,

@@ -1,4 +1,4 @@
-//! Socket.IO 5 on Engine.IO 4 over WebSocket (<https://socket.io/docs/v4/socket-io-protocol/>).
+//! A client of Socket.IO 5 on Engine.IO 4 over WebSocket (<https://socket.io/docs/v4/socket-io-protocol/>).
 
 use crate::{Client, Error, Result, endpoint::WebSocket};
 use futures::{SinkExt, StreamExt};
@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Something the server said by itself.
+/// An event that the server sent by itself.
 #[derive(Clone, Debug)]
 pub struct Event {
     pub name: String,
@@ -27,13 +27,13 @@ pub struct Event {
 }
 
 impl Event {
-    /// The payload as what this event's name promises.
+    /// Reads the payload as the type that belongs to the event's name.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T> {
         T::deserialize(&self.payload).map_err(Error::strange)
     }
 }
 
-/// A connected socket. Dropped, the connection is cut.
+/// A connected socket. When it is dropped, the connection is cut.
 pub struct Socket {
     commands: mpsc::UnboundedSender<Command>,
     events: mpsc::UnboundedReceiver<Event>,
@@ -53,13 +53,13 @@ impl Socket {
         Self::connect_with(client, &json!({ "token": token.expose() })).await
     }
 
-    /// Connects with an `auth` object of one's own.
+    /// Connects with an `auth` object that the caller makes.
     pub async fn connect_with(client: &Client, auth: &Value) -> Result<Self> {
         let open = async {
             let path = "/socket.io/?EIO=4&transport=websocket";
             let mut socket = client.endpoint().web_socket(path, None).await?;
             let opened = text(&mut socket).await?;
-            let opened: Opened = opened
+            let opened: EngineHandshake = opened
                 .strip_prefix('0')
                 .and_then(|json| serde_json::from_str(json).ok())
                 .ok_or_else(|| Error::strange(&opened))?;
@@ -73,7 +73,7 @@ impl Socket {
             .map_err(|_| Error::Late)??;
         let (commands, queue) = mpsc::unbounded_channel();
         let (events_in, events) = mpsc::unbounded_channel();
-        let link = Link {
+        let connection = SocketTask {
             socket,
             queue,
             events: events_in,
@@ -82,7 +82,7 @@ impl Socket {
             silence_max,
         };
         let mut task = JoinSet::new();
-        task.spawn(link.run());
+        task.spawn(connection.run());
         Ok(Self {
             commands,
             events,
@@ -119,7 +119,7 @@ impl Socket {
         }
     }
 
-    /// What the server says next by itself; `None` when the connection has ended.
+    /// The next event of the server; `None` when the connection has ended.
     pub async fn next_event(&mut self) -> Option<Event> {
         self.events.recv().await
     }
@@ -161,7 +161,7 @@ impl Socket {
 /// The `0` packet of Engine.IO; times in milliseconds.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Opened {
+struct EngineHandshake {
     ping_interval: u64,
     ping_timeout: u64,
 }
@@ -185,10 +185,10 @@ async fn admitted(socket: &mut WebSocket) -> Result<()> {
 /// A `connect_error` carries one message; the server writes its failure into it as JSON.
 fn refused(refusal: &str) -> Error {
     #[derive(Deserialize)]
-    struct Refusal {
+    struct ConnectError {
         message: String,
     }
-    let failure = serde_json::from_str::<Refusal>(refusal)
+    let failure = serde_json::from_str::<ConnectError>(refusal)
         .ok()
         .and_then(|refusal| serde_json::from_str::<Failure>(&refusal.message).ok());
     failure.map_or_else(|| Error::strange(refusal), Error::Refused)
@@ -205,18 +205,18 @@ async fn text(socket: &mut WebSocket) -> Result<String> {
     }
 }
 
-/// The connection's own task: writes commands, gives answers to those who wait.
-struct Link {
+/// The task of a connection: it writes commands, and distributes answers and events.
+struct SocketTask {
     socket: WebSocket,
     queue: mpsc::UnboundedReceiver<Command>,
     events: mpsc::UnboundedSender<Event>,
     waiting: HashMap<u64, oneshot::Sender<Result<Value>>>,
     next_id: u64,
-    /// The server pings; when it has been silent for longer, it is gone.
+    /// The server pings; when it is silent for longer than this, the connection is dead.
     silence_max: Duration,
 }
 
-impl Link {
+impl SocketTask {
     async fn run(mut self) {
         let end = loop {
             let deadline = Instant::now() + self.silence_max;
@@ -226,7 +226,7 @@ impl Link {
                     None => break Error::disconnected("dropped"),
                 },
                 packet = timeout_at(deadline, text(&mut self.socket)) => match packet {
-                    Ok(Ok(packet)) => self.hear(&packet).await,
+                    Ok(Ok(packet)) => self.receive(&packet).await,
                     Ok(Err(error)) => Err(error),
                     Err(_) => Err(Error::disconnected("the server is silent")),
                 },
@@ -249,13 +249,13 @@ impl Link {
         Ok(self.socket.send(Frame::text(packet)).await?)
     }
 
-    async fn hear(&mut self, packet: &str) -> Result<()> {
+    async fn receive(&mut self, packet: &str) -> Result<()> {
         if packet == "2" {
             return Ok(self.socket.send(Frame::text("3")).await?);
         }
         if let Some(event) = packet.strip_prefix("42") {
             let (name, payload) = serde_json::from_str(event).map_err(Error::strange)?;
-            // Nobody listens any more: the answers may still be wanted.
+            // An error means that no caller reads events any more. The connection stays, for the answers.
             let _ = self.events.send(Event { name, payload });
             return Ok(());
         }
@@ -282,7 +282,7 @@ impl Link {
             None => Ok(view),
         };
         if let Some(waiting) = self.waiting.remove(&id) {
-            // Whoever asked has given up.
+            // An error means that the caller no longer waits for the answer.
             let _ = waiting.send(result);
         }
         Ok(())

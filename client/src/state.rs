@@ -1,4 +1,4 @@
-//! What a reader knows of a room: the newest state of each item, deletions included.
+//! The state of a room as a reader knows it: the newest event of each item, deletions included.
 
 use roost_schema::{ItemId, Op, Position, RoomEvent, RoomEvents};
 use std::collections::HashMap;
@@ -7,7 +7,7 @@ use std::collections::HashMap;
 #[derive(Clone, Debug)]
 pub struct RoomState {
     position: Position,
-    /// A deleted item stays, as its deletion: an older page still in flight must not revive it.
+    /// A deleted item stays as its deletion: an older page that arrives later must not bring it back.
     items: HashMap<ItemId, RoomEvent>,
 }
 
@@ -22,8 +22,8 @@ impl RoomState {
         (state, events)
     }
 
-    /// Applies a frame; answers the events that were news. The higher seq of an item wins, whatever
-    /// order they come in. An op of a later release is news, and changes no item.
+    /// Applies a frame; returns the events that were new. The event of an item with the highest seq wins, in any order of
+    /// arrival. An event with an op of a later release is new, and changes no item.
     pub fn apply(&mut self, frame: RoomEvents) -> Vec<RoomEvent> {
         if frame.reset {
             self.items.clear();

@@ -7,7 +7,7 @@ use reqwest::{Method, Response, header::ACCEPT};
 use roost_schema::{Failure, Position, RoomEvents, RoomId};
 use std::time::Duration;
 
-/// A stream has no last byte; longer than any test or proof takes.
+/// The timeout of a whole stream, which has no last byte: longer than any test takes.
 const STREAM_TIMEOUT: Duration = Duration::from_hours(24);
 
 impl Client {
@@ -38,14 +38,14 @@ impl Client {
 
 type Chunks = futures::stream::BoxStream<'static, Result<Vec<u8>>>;
 
-/// The frames of a room as they come. Dropped, it ends.
+/// The frames of a room as they come. The stream ends when it is dropped.
 pub struct EventStream {
     chunks: Chunks,
     unread: Vec<u8>,
 }
 
 impl EventStream {
-    /// The next frame. Errors: what the server said as it closed, or that the connection broke.
+    /// The next frame. Errors: the reason for which the server closed the stream, or that the connection broke.
     pub async fn next_events(&mut self) -> Result<RoomEvents> {
         loop {
             while let Some(end) = self.unread.windows(2).position(|two| two == b"\n\n") {
