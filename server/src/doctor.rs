@@ -1,7 +1,7 @@
-//! `roost doctor`: reaches everything the configuration names, and says what is not as it should be
-//! and what to do about it. It changes nothing.
+//! `roost doctor`: checks every store and address that the configuration names, and reports problems with advice. It changes
+//! nothing.
 //!
-//! Composition, like `boot.rs`: what a store is, the store knows; here it is judged.
+//! Like `boot.rs` it composes: each store reads its own diagnostics, and the checks here judge them.
 
 mod database;
 mod files;
@@ -23,12 +23,12 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(3);
 const CONFIGURATION: &str = "configuration";
 
-/// How something is.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     Ok,
-    /// It works, and something about it should be looked after.
+    /// It works, but an operator should look at it.
     Warning,
     /// It does not work, or an acknowledged write could be lost.
     Problem,
@@ -44,14 +44,14 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// One thing that was looked at.
+/// One check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Check {
     pub name: &'static str,
     pub verdict: Verdict,
     pub finding: String,
-    /// What to do; there when it is not ok.
+    /// What to do; absent when the check is ok.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
 }
@@ -82,7 +82,7 @@ impl Check {
     }
 }
 
-/// Everything that was looked at, in the order it is read.
+/// All checks, in the order of the report.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// The worst of the checks.
@@ -99,7 +99,7 @@ impl Report {
         }
     }
 
-    /// How many problems there are.
+    /// The number of problems.
     pub fn problems(&self) -> usize {
         let is_problem = |check: &&Check| check.verdict == Verdict::Problem;
         self.checks.iter().filter(is_problem).count()
@@ -131,7 +131,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Looks at everything, whatever fails on the way.
+/// Runs every check, also after one has failed.
 pub async fn examine(loaded: &Result<Loaded, Problems>) -> Report {
     let loaded = match loaded {
         Ok(loaded) => loaded,
@@ -154,7 +154,7 @@ pub async fn examine(loaded: &Result<Loaded, Problems>) -> Report {
         redis::examine(loaded),
     );
     checks.extend([addresses, database, journal, redis].concat());
-    // The last guard: an error of a library could repeat what it was given.
+    // Removes secrets from the findings: the error of a library could repeat the URL it was given.
     for check in &mut checks {
         for secret in secrets::passwords(config) {
             check.finding = check.finding.replace(secret, "***");
@@ -163,7 +163,7 @@ pub async fn examine(loaded: &Result<Loaded, Problems>) -> Report {
     Report::new(checks)
 }
 
-/// Why something failed, or that it took too long; the causes in one sentence.
+/// Waits for `PATIENCE` at most. The error has all causes, or that it took too long, in one sentence.
 async fn in_time<T, E: Into<anyhow::Error>>(
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, String> {
@@ -174,7 +174,7 @@ async fn in_time<T, E: Into<anyhow::Error>>(
     }
 }
 
-/// The causes that say something, outermost first: many libraries repeat theirs in their own words.
+/// The causes, outermost first, without those that the cause before repeats.
 fn causes(error: &anyhow::Error) -> String {
     let mut sentence = String::new();
     for cause in error.chain() {
@@ -187,6 +187,6 @@ fn causes(error: &anyhow::Error) -> String {
         }
         sentence += text.trim_end().trim_end_matches('.');
     }
-    // One line per check, whatever a library says.
+    // A check is one line, though the error of a library may have several.
     sentence.replace('\n', " ")
 }

@@ -20,13 +20,13 @@ const DURATION_BUCKETS_SECONDS: [f64; 12] = [
 const BATCH_METRIC: &str = "roost_journal_batch_entries";
 const BATCH_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
-/// Every histogram of ours that measures time is named so.
+/// The suffix of every histogram that measures time.
 const DURATION_SUFFIX: &str = "_duration_seconds";
 
 /// The one recorder of this process: the metrics macros are global.
 static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
 
-/// Starts writing logs to standard error.
+/// Starts to write logs to standard error.
 pub fn init_logs(config: &Config) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.log_level).with_context(|| {
         format!(
@@ -78,20 +78,20 @@ pub fn metrics() -> anyhow::Result<PrometheusHandle> {
         describe();
         return Ok(handle);
     }
-    // Another thread was first; its recorder is the one that counts.
+    // Another thread was first: its recorder is the global one.
     Ok(RECORDER.get().cloned().unwrap_or(handle))
 }
 
-/// Names the instance on every line of the log from here on.
+/// Writes the instance into every line of the log from here on.
 pub fn sign_logs(instance: String) {
-    // Of several servers in one process the first is named; a program runs one.
+    // Several servers in one process, as in tests, all log the first one's id.
     let _ = SIGNATURE.set(instance);
 }
 
-/// The id that stands on every line of this process' log.
+/// The instance id on every line of this process' log.
 static SIGNATURE: OnceLock<String> = OnceLock::new();
 
-/// Puts the instance before what another format writes.
+/// Writes the instance in front of each line of another format.
 struct Signed<F> {
     format: F,
     is_json: bool,
@@ -120,14 +120,14 @@ where
         self.format
             .format_event(context, Writer::new(&mut line), event)?;
         match line.strip_prefix('{') {
-            // An id: there is nothing in it that JSON would escape.
+            // An id has no character that JSON would escape.
             Some(rest) => write!(writer, "{{\"instance\":\"{instance}\",{rest}"),
             None => writer.write_str(&line),
         }
     }
 }
 
-/// Every metric of ours and what it says, by the kind it is of.
+/// Every metric with its description, by type.
 const COUNTERS: &[(&str, &str)] = &[
     ("roost_http_requests_total", "HTTP requests answered."),
     (

@@ -1,5 +1,5 @@
-//! The relational database: reached, durable, migrated, with room for our connections and a clock
-//! that agrees; and the journal, when it is kept there.
+//! Checks the relational database: whether it is reached, durable and migrated, has room for the connections of all instances,
+//! and a clock that agrees; and the journal, when it is kept there.
 
 use super::{Check, in_time};
 use crate::{
@@ -17,10 +17,10 @@ const DATABASE: &str = "database";
 const DURABILITY: &str = "durability";
 const INSTANCES: &str = "instances";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// A clock that is off by more than this should be looked after, and by more than that is wrong.
+/// A clock that is off by more than these is a warning, or a problem.
 const DRIFT_WARNING: TimeDelta = TimeDelta::seconds(1);
 const DRIFT_PROBLEM: TimeDelta = CLOCK_DRIFT_MAX;
-/// Connections to leave to others: administrators, backups, a start beside a running instance.
+/// Connections that are left for others: administrators, backups, an instance that starts beside this one.
 const CONNECTIONS_SPARE: u32 = 10;
 
 pub(super) async fn examine(loaded: &Loaded) -> Vec<Check> {
@@ -49,7 +49,7 @@ pub(super) async fn examine(loaded: &Loaded) -> Vec<Check> {
         clock(&sql).await,
     ];
     let mut running = 0;
-    // The registry is as new as the newest migration it needs.
+    // The registry's columns need the newest migrations.
     if condition.migrations.pending.is_empty() {
         let registry = Instances::new(sql);
         match in_time(registry.others(InstanceId::generate())).await {
@@ -101,7 +101,7 @@ async fn durability(sql: &Sql, condition: &Condition, is_journal_here: bool) -> 
         let advice = "set it back to `on` (ALTER SYSTEM, then SELECT pg_reload_conf())";
         return Check::problem(DURABILITY, finding, advice);
     }
-    // Without its tables there is nothing to read back.
+    // The journal can be checked only when its tables exist.
     let is_made = condition.migrations.pending.is_empty();
     if is_journal_here
         && is_made

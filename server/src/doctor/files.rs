@@ -1,4 +1,4 @@
-//! The files of an `SQLite` database: whether other users of this host can read or replace them.
+//! Checks the files of an `SQLite` database: whether other users of this host can read or replace them.
 
 use super::Check;
 use crate::{
@@ -9,11 +9,11 @@ use std::path::Path;
 
 const NAME: &str = "data folder";
 
-/// Nothing for a database that is no file, and for one that is not there yet.
+/// `None` for a database that is no file, and for one that does not exist yet.
 pub(super) fn examine(config: &Config) -> Option<Check> {
     match Sql::exposed(config.database_url.expose()) {
         Ok(exposed) => exposed.map(|exposed| judge(&exposed)),
-        // Not there, or not to be reached: the check of the database says so.
+        // The file does not exist or cannot be read, which the check of the database reports.
         Err(_) => None,
     }
 }

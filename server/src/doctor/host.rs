@@ -1,4 +1,4 @@
-//! This host: how many files the program may open, and whether its addresses are free.
+//! Checks this host: how many files the program may open, and whether its addresses are free.
 
 use super::{Check, PATIENCE};
 use crate::config::{Config, reachable};
@@ -10,11 +10,11 @@ use tokio::{
     time::timeout,
 };
 
-/// What an instance opens besides its clients' connections: those to the stores, logs, and room to spare.
+/// Files that an instance opens besides its clients' connections: connections to the stores, logs, and a reserve.
 const FILES_BESIDE: u64 = 256;
-/// With less than this, whatever the configuration says, the stores' connections are at risk.
+/// With fewer files than this the stores' connections are at risk, even if the configuration needs less.
 const FILES_MIN: u64 = 1_024;
-/// How much of an answer is read to know who gave it.
+/// Bytes of an answer that are read to see whether a Roost gave it.
 const ANSWER_BYTES_MAX: u64 = 64 * 1_024;
 
 pub(super) fn file_limit(config: &Config) -> Check {
@@ -47,7 +47,7 @@ pub(super) async fn addresses(config: &Config) -> Vec<Check> {
     checks
 }
 
-/// Free, or listened on by a Roost, which answers `path` with something that contains `sign`.
+/// Checks that an address is free, or that a Roost listens on it, which answers `path` with a body that contains `sign`.
 async fn address(name: &'static str, address: SocketAddr, path: &str, sign: &str) -> Check {
     match TcpListener::bind(address).await {
         Ok(_) if address.port() == 0 => Check::ok(name, "any free port"),

@@ -1,4 +1,4 @@
-//! The journal, when it is kept in `MongoDB`: reached, a replica set that takes writes, durable.
+//! Checks a journal in `MongoDB`: whether it is reached, a replica set that takes writes, and durable.
 
 use super::{Check, in_time};
 use crate::{

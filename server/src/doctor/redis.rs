@@ -1,5 +1,4 @@
-//! Redis: reached in time, new enough, one server that takes writes, and one that forgets nothing
-//! while it runs.
+//! Checks Redis: whether it is reached in time, new enough, a single server that takes writes, and evicts no keys.
 
 use super::{Check, in_time};
 use crate::{

@@ -1,4 +1,4 @@
-//! The secrets of the configuration: whether they are there, and not what everybody would try first.
+//! Checks the secrets of the configuration: whether they are set, and not easy to guess.
 
 use super::Check;
 use crate::{
@@ -9,7 +9,7 @@ use roost_schema::Secret;
 use secrecy::ExposeSecret;
 use std::net::IpAddr;
 
-/// What is tried first, besides the name of the user.
+/// Passwords that an attacker tries first, besides the name of the user.
 const WELL_KNOWN: [&str; 14] = [
     "roost", "postgres", "password", "changeme", "secret", "admin", "root", "redis", "mongodb",
     "mongo", "example", "test", "123456", "12345678",
@@ -28,7 +28,7 @@ pub(super) fn examine(config: &Config) -> Vec<Check> {
     checks
 }
 
-/// Those that must not be shown.
+/// The passwords that must not appear in the report.
 pub(super) fn passwords(config: &Config) -> Vec<&str> {
     let password = |(_, url)| Address::of(url).password;
     let passwords = urls(config).into_iter().filter_map(password);
@@ -90,7 +90,7 @@ fn judge_password(key: &'static str, address: &Address<'_>) -> Option<Check> {
     })
 }
 
-/// The parts of a URL that say who may come in, and where.
+/// The parts of a URL that name the user, the password and the host.
 #[derive(Debug, PartialEq, Eq)]
 struct Address<'a> {
     user: &'a str,
@@ -118,7 +118,7 @@ impl<'a> Address<'a> {
         }
     }
 
-    /// Whether only this host's own programs can come in: by loopback, or by a socket that is a file.
+    /// Whether only programs of this host can connect: over loopback, or a Unix socket.
     fn is_here(&self) -> bool {
         let is_here = |host: &&str| {
             let address = host.parse::<IpAddr>();
