@@ -1,4 +1,4 @@
-//! Who may do what. The only place a permission is decided.
+//! Permissions: what an actor may do in a room. No other file decides one.
 
 use super::{
     Api, App, Result,
@@ -9,20 +9,20 @@ use chrono::{DateTime, Utc};
 use roost_schema::{ErrorCode, Role, RoomId, SessionId, UserId};
 use std::net::{IpAddr, Ipv6Addr};
 
-/// A person's network is an IPv6 /64; single addresses in it are free to take.
+/// An IPv6 /64 counts as one client, because a client can take any address in its own.
 const IPV6_PREFIX_BITS: u32 = 64;
 
-/// The signed-in person behind a request, the session they act through, and the way in that they came by.
+/// The signed-in person behind a request, the session they act through, and the transport it came by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Actor {
     pub user_id: UserId,
     pub session_id: SessionId,
-    /// When the access token that proved it expires.
+    /// When the access token expires that proved their identity.
     pub expires_at: DateTime<Utc>,
     pub api: Api,
 }
 
-/// Where a request that shows a password comes from, or one without an account.
+/// The origin of a request that shows a password, or that has no account.
 #[derive(Clone, Debug)]
 pub struct Origin {
     pub address: IpAddr,
@@ -30,7 +30,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// For whom a password is hashed; `account`: who is signed in already.
+    /// Asks the password queue for a hash. `account`: the person, if they are signed in already.
     pub(super) fn asking(&self, purpose: Use, account: Option<UserId>) -> Asking {
         Asking {
             purpose,
@@ -40,7 +40,7 @@ impl Origin {
     }
 }
 
-/// What counts as one place on the network.
+/// The part of an address that counts as one client.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -51,14 +51,14 @@ pub fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// What one may want to do in a room.
+/// A permission in a room, which a role allows or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
     /// See the room, its members, items and events.
     Read,
-    /// Write items, and change one's own or what is everybody's.
+    /// Write items, and change one's own and those of shared kinds.
     WriteItems,
-    /// Delete what is other people's.
+    /// Delete other people's items.
     Moderate,
     /// Give the room another title.
     Rename,
@@ -100,7 +100,7 @@ pub(super) struct RoomAccess {
 }
 
 impl App {
-    /// Outsiders learn nothing: to them a room they cannot see does not exist.
+    /// Checks a permission. To a person who is no member, the room does not exist: the answer is the same.
     pub(super) async fn enter_room(
         &self,
         actor: &Actor,
@@ -112,13 +112,13 @@ impl App {
         if permitted.is_ok() {
             return Ok(permitted?);
         }
-        // Another instance may have let them in a moment ago: a refusal stands only at the head.
+        // Another instance may have made them a member a moment ago: only the view at the head may refuse.
         room.refresh().await?;
         Ok(permit(&*room.view().await?, actor, permission)?)
     }
 }
 
-/// The same decision on a room's state at a head, for writes that are judged in the mailbox.
+/// Checks a permission by a view. The mailbox's judges call it with the view at a head.
 pub(super) fn permit(
     room: &RoomView,
     actor: &Actor,
@@ -142,7 +142,7 @@ pub(super) struct Writing {
     pub(super) at: DateTime<Utc>,
 }
 
-/// As [`permit`], for what changes an item: nobody writes in the archive.
+/// As [`permit`], for a write of an item: an archived room refuses it.
 pub(super) fn permit_writing(
     room: &RoomView,
     actor: &Actor,

@@ -16,13 +16,13 @@ use roost_schema::{
 };
 use sha2::{Digest, Sha256};
 
-/// A refresh token is so many random bytes, as base64url without padding.
+/// Random bytes of a refresh token, which is base64url without padding.
 const REFRESH_TOKEN_BYTES: usize = 32;
-/// What a session is called when its program did not say.
+/// The name of a session whose program sent no `User-Agent`.
 const UNKNOWN_PROGRAM: &str = "unknown program";
 
 impl App {
-    /// Turns an access token into the person behind it, who came by this way in: `unauthenticated`, or `session_revoked`.
+    /// Authenticates an access token. `api`: the transport it came by. Errors: `unauthenticated`, `session_revoked`.
     pub fn authenticate(&self, token: &str, api: Api) -> Result<Actor> {
         let actor = Actor {
             api,
@@ -34,7 +34,7 @@ impl App {
         Ok(actor)
     }
 
-    /// Makes an account and signs in. An operation id that is known signs in anew, with the password.
+    /// Makes an account and signs in. A repeated operation id signs in again, and checks the password.
     pub async fn register(&self, origin: &Origin, input: Register) -> Result<SignedIn> {
         let email: Email = parse("email", &input.email)?;
         let name: Name = parse("name", &input.name)?;
@@ -66,7 +66,7 @@ impl App {
             .await?;
         match created {
             Created::Account(account) => {
-                self.tell_person(account.me.id).await;
+                self.relay_sessions(account.me.id).await;
                 self.signed_in(account.me, session.into(), refresh_token)
             }
             Created::Known(known) => {
@@ -80,7 +80,7 @@ impl App {
     }
 
     pub async fn login(&self, origin: &Origin, input: Login) -> Result<SignedIn> {
-        // What is no address is answered like an address nobody has, after as much work.
+        // A malformed address is refused like one without an account, after as much work, so that neither shows.
         let account = match input.email.parse::<Email>() {
             Ok(email) => self.store.users.find_by_email(&email).await?,
             Err(_) => None,
@@ -89,7 +89,7 @@ impl App {
     }
 
     /// Exchanges a refresh token. The immediate predecessor of a token stays good for 10 s; older
-    /// reuse ends the session, and says so.
+    /// reuse ends the session with `session_revoked`.
     pub async fn refresh(&self, _origin: &Origin, input: Refresh) -> Result<SignedIn> {
         let presented = token_hash(input.refresh_token.expose());
         let (next, next_hash) = fresh_refresh_token();
@@ -101,7 +101,7 @@ impl App {
             Exchange::Reused { session, user } => {
                 tracing::warn!(session.id = %session, user.id = %user, "refresh token used again");
                 self.end_everywhere(&[session]);
-                self.tell_person(user).await;
+                self.relay_sessions(user).await;
                 Err(session_revoked())
             }
             Exchange::Revoked => Err(session_revoked()),
@@ -143,7 +143,7 @@ impl App {
             .await?
             .ok_or_else(wrong_credentials)?;
         self.end_everywhere(&ended);
-        self.tell_person(actor.user_id).await;
+        self.relay_sessions(actor.user_id).await;
         Ok(())
     }
 
@@ -152,7 +152,7 @@ impl App {
         Ok(account.ok_or_else(Error::unauthenticated)?.me)
     }
 
-    /// The public keys that prove access tokens, as a JSON Web Key Set.
+    /// The public keys that verify access tokens, as a JSON Web Key Set.
     pub fn jwks(&self) -> &serde_json::Value {
         self.tokens.jwks()
     }
@@ -191,7 +191,7 @@ impl App {
         match opened {
             Opened::Opened { ended } => {
                 self.end_everywhere(&ended);
-                self.tell_person(account.me.id).await;
+                self.relay_sessions(account.me.id).await;
                 self.signed_in(account.me, session.into(), refresh_token)
             }
             Opened::PasswordChanged => Err(wrong_credentials()),
@@ -268,7 +268,7 @@ fn check_new_password(field: &'static str, password: &Secret) -> Result<()> {
     Err(Error::Invalid { field, problem })
 }
 
-/// Its hash leaves out the password: a digest of one must not be kept.
+/// The request hash leaves out the password: no digest of one may be kept.
 fn register_operation(email: &Email, name: &Name, op_id: OpId) -> Operation {
     Operation {
         owner: Owner::Address(email.clone()),
@@ -283,12 +283,12 @@ fn fresh_refresh_token() -> (Secret, TokenHash) {
     (Secret::new(token), hash)
 }
 
-/// A token has 256 bits of chance: a plain hash is as good as a slow one.
+/// A token has 256 random bits, so a fast hash protects it as well as a slow one.
 fn token_hash(token: &str) -> TokenHash {
     TokenHash(Sha256::digest(token).into())
 }
 
-/// What a session is called until its person names it: as the program calls itself.
+/// The name of a session until its person names it: the program's `User-Agent`.
 fn program_name(origin: &Origin) -> String {
     let agent = origin.user_agent.as_deref().unwrap_or_default();
     let shown: String = agent

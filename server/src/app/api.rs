@@ -1,9 +1,9 @@
-//! Writes are counted where they are acknowledged, by the way in that they came by.
+//! The transport a request came by, and the metric of writes by transport, which count when they are acknowledged.
 
 use metrics::Counter;
 use std::sync::LazyLock;
 
-/// The way in.
+/// A transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Api {
     Rest,
@@ -11,7 +11,7 @@ pub enum Api {
     SocketIo,
 }
 
-/// Kept, because each write counts.
+/// The counters are kept, because looking one up for each write would cost more than the increment.
 static WRITES: LazyLock<[Counter; Api::ALL.len()]> = LazyLock::new(|| {
     Api::ALL.map(|api| metrics::counter!("roost_writes_total", "api" => api.name()))
 });
@@ -19,7 +19,7 @@ static WRITES: LazyLock<[Counter; Api::ALL.len()]> = LazyLock::new(|| {
 impl Api {
     const ALL: [Self; 3] = [Self::Rest, Self::Graphql, Self::SocketIo];
 
-    /// As a metric's label.
+    /// The label of the metric.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Rest => "rest",
@@ -28,8 +28,8 @@ impl Api {
         }
     }
 
-    /// Shows the counters before the first write.
-    pub fn show_counts() {
+    /// Registers the counters, so that they are exported before the first write.
+    pub fn register_counters() {
         LazyLock::force(&WRITES);
     }
 

@@ -21,7 +21,7 @@ const CORRUPT: Error = Error::refused(
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A refusal that its code and a sentence say everything about.
+    /// A refusal whose code and sentence need nothing more.
     #[error(transparent)]
     Refused(#[from] Refusal),
     #[error("{field} {problem}")]
@@ -29,10 +29,10 @@ pub enum Error {
         field: &'static str,
         problem: &'static str,
     },
-    /// What a client wrote of an item is not what its kind takes.
+    /// The body of an item does not fit its kind.
     #[error("body: {0}")]
     InvalidBody(String),
-    /// Come back later; nothing was written.
+    /// The same request may succeed later; nothing was written.
     #[error("{sentence}")]
     Later {
         code: ErrorCode,
@@ -59,7 +59,7 @@ impl Error {
         }
     }
 
-    /// What the client is told. Logs the cause when the fault is ours: here the error stops.
+    /// The failure as the client sees it. Logs the cause of an internal error, because the error stops here.
     pub fn report(&self) -> Failure {
         match self {
             Self::Internal(cause) => tracing::error!(error = ?cause, "request failed"),
@@ -87,7 +87,8 @@ impl Error {
         Self::Refused(Refusal { code, sentence })
     }
 
-    /// Of something read beside what was asked for, which may be done: that a store is away says nothing of it.
+    /// The error of a field that was read beside a use case. It must not read as if the use case itself had failed, because
+    /// that may be done.
     pub(crate) fn beside(self) -> Self {
         match self {
             Self::Unavailable(cause) => {
@@ -118,7 +119,7 @@ impl Error {
     }
 }
 
-/// Rounded up: whoever comes back after exactly that long must not be too early.
+/// Rounds up, so that a client that waits exactly this long is not too early.
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX)
 }

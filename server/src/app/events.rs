@@ -9,14 +9,14 @@ use crate::live::Feed;
 use chrono::{DateTime, Utc};
 use roost_schema::{ErrorCode, Position, RoomEvents, RoomId, Secret, Seq};
 
-/// For a ticket that opens nothing.
+/// The error for a ticket that opens no stream.
 pub const BAD_TICKET: Error = Error::refused(
     ErrorCode::Unauthenticated,
     "the ticket was used, has expired, or never was one for this room",
 );
 
 impl App {
-    /// A ticket that opens a stream of a room for who asks, at any instance, and when it expires.
+    /// A ticket that opens a stream of a room for the actor, on any instance, and when it expires.
     pub async fn issue_stream_ticket(
         &self,
         actor: &Actor,
@@ -26,7 +26,7 @@ impl App {
         self.tokens.issue_ticket(actor, room, self.store.now())
     }
 
-    /// What a ticket for a room says; whether it was used before is for the caller to ask. `unauthenticated`, or
+    /// Reads a ticket for a room. The caller has to check whether it was used before. Errors: `unauthenticated`,
     /// `session_revoked`.
     pub fn read_stream_ticket(&self, ticket: &str, room: RoomId) -> Result<StreamTicket> {
         let ticket = self.tokens.read_ticket(ticket, room, self.store.now());
@@ -37,8 +37,7 @@ impl App {
         Ok(ticket)
     }
 
-    /// What changed after a position, one page; without one, the room's full state from its
-    /// beginning. `live` says whether it was the last page.
+    /// A page of the changes after a position; without a position, of the room's full state. `live`: it is the last page.
     pub async fn list_events(
         &self,
         actor: &Actor,
@@ -47,7 +46,7 @@ impl App {
     ) -> Result<RoomEvents> {
         let access = self.enter_room(actor, room, Permission::Read).await?;
         let room = self.live.room(access.room_id);
-        // Whoever asks instead of watching finds what was acknowledged before, on any instance.
+        // A page has to contain every write that was acknowledged before, on any instance.
         if !self.live.is_alone() {
             room.refresh().await?;
         }
@@ -61,8 +60,8 @@ impl App {
         Ok(page.content())
     }
 
-    /// Frames without end: first what changed after the position (none: from now on), then live.
-    /// Ends when the actor is removed from the room.
+    /// The room's frames: first the changes after the position (`None`: from now on), then each as it happens. Ends when the
+    /// actor is removed from the room.
     pub async fn watch_room(
         &self,
         actor: &Actor,
@@ -73,7 +72,7 @@ impl App {
         self.follow_room(&access, after).await
     }
 
-    /// From now on means after what was acknowledged until now, also elsewhere.
+    /// Without a position the feed begins after every write that was acknowledged until now, on any instance.
     pub(super) async fn follow_room(
         &self,
         access: &RoomAccess,

@@ -1,4 +1,4 @@
-//! This instance among the others: its leased row in the registry, and who else there is.
+//! The registry of instances: this instance's leased row, and the other instances.
 
 use super::{App, Error, Result};
 use crate::{
@@ -12,13 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 /// How often the lease is renewed and the registry read.
 pub(super) const RENEW_EVERY: Duration = Duration::from_secs(3);
-/// How long the database may take for that.
+/// How long the database may take for a renewal.
 pub(super) const RENEW_PATIENCE: Duration = Duration::from_secs(2);
-/// How soon after a renewal that failed the next is tried.
+/// How long after a failed renewal the next is tried.
 pub(super) const RENEW_AGAIN: Duration = Duration::from_secs(1);
-/// How often one that waits for others to end looks again.
+/// How often an instance reads the registry while it waits for others to end.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// What a waiting one adds to a lease, so that a renewal on its way is seen.
+/// A waiting instance waits this much longer than a lease, to see a renewal that is under way.
 const LEASE_SLACK: Duration = Duration::from_secs(1);
 
 const _: () = assert!(
@@ -44,7 +44,7 @@ impl App {
         self.live.identity()
     }
 
-    /// How the way to the other instances is; `None`: this one is meant to be alone.
+    /// The link to the other instances; `None`: this instance is configured without Redis.
     pub fn link(&self) -> Option<Link> {
         self.live.link()
     }
@@ -64,8 +64,8 @@ impl App {
         Ok(self.store.instances.others(self.instance().id).await?)
     }
 
-    /// Registers this instance before it serves. Where others run that it would not hear, it waits out
-    /// one lease: they may have crashed. Where others of a later release run, it waits until they know of it.
+    /// Registers this instance before it serves. When other instances run and not all have Redis, it waits for one lease,
+    /// because they may have crashed. When instances of a later release run, it waits until they have read of this one.
     ///
     /// Errors: `Deaf` when one of them renewed its lease meanwhile.
     pub async fn join_instances(&self) -> Result<(), NotAdmitted> {
@@ -75,7 +75,7 @@ impl App {
         let began = loop {
             let began = BootTime::now();
             let others = match self.store.instances.admit(&own).await {
-                // The first connections of a busy host may come late.
+                // On a busy host the first connections to the database may take long.
                 Err(StoreError::Unavailable(_)) if Instant::now() < until => {
                     sleep(LOOK_EVERY).await;
                     continue;
@@ -111,7 +111,7 @@ impl App {
         Ok(())
     }
 
-    /// Keeps the lease, and knows the others, until cancelled.
+    /// Renews the lease and reads the other instances, until cancelled.
     ///
     /// Errors: `Deaf` when the lease had run out and another instance has begun in its place.
     pub async fn stay_registered(&self, cancel: CancellationToken) -> Result<(), NotAdmitted> {
@@ -145,7 +145,7 @@ impl App {
         Ok(())
     }
 
-    /// Ends the lease: the others need not wait for it to run out.
+    /// Ends the lease, so that the other instances need not wait for it to run out.
     pub async fn leave_instances(&self) {
         let removal = self.store.instances.remove(self.instance().id);
         match timeout(RENEW_PATIENCE, removal).await {
@@ -155,15 +155,15 @@ impl App {
         }
     }
 
-    /// The lease begins to count when the others know of this instance. `registered`: when its registration began.
+    /// Starts the lease once the other instances have read of this one. `registered`: when its registration began.
     async fn hold_lease(&self, registered: BootTime) -> Result<()> {
         let renewed = self.wait_to_be_known(registered).await?;
-        self.meet_others().await?;
+        self.update_peers().await?;
         self.fence().leased(renewed);
         Ok(())
     }
 
-    /// `is_known` becomes false when this instance has to be registered again.
+    /// Renews the lease. Sets `is_known` to false when this instance has to be registered again.
     async fn renew_lease(&self, is_known: &mut bool) -> Result<(), NotAdmitted> {
         let own = self.registration();
         let is_renewed = self.store.instances.renew(own.id).await;
@@ -179,11 +179,11 @@ impl App {
                 });
             }
         }
-        self.meet_others().await?;
+        self.update_peers().await?;
         Ok(())
     }
 
-    async fn meet_others(&self) -> Result<()> {
+    async fn update_peers(&self) -> Result<()> {
         let others = self.list_other_instances().await?;
         metrics::gauge!("roost_instances_registered").set(1.0 + f64::from(count(others.len())));
         let speaks = |other: &KeptInstance| PeerSpeaks {

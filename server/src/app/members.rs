@@ -20,7 +20,7 @@ impl App {
         let room = self.enter_room(actor, room, Permission::Read).await?;
         let limit = page_limit(&page)?;
         let after = page.cursor.as_deref().map(parse_cursor).transpose()?;
-        // One more than asked for tells whether there is a next page.
+        // One more than the limit is read, to know whether there is a next page.
         let found = self
             .store
             .members

@@ -1,8 +1,8 @@
-//! What the product does. Every use case is a method on [`App`]; nothing here knows a transport.
+//! The use cases. Each is a method on [`App`], and independent of the transport.
 
 mod access;
 mod accounts;
-mod counts;
+mod api;
 mod error;
 mod events;
 mod instances;
@@ -23,7 +23,7 @@ mod upkeep;
 mod users;
 
 pub use access::{Actor, Origin, Permission, allows, network};
-pub use counts::Api;
+pub use api::Api;
 pub use error::{Error, Result};
 pub use events::BAD_TICKET;
 pub use instances::NotAdmitted;
@@ -37,11 +37,11 @@ pub use tokens::{ACCESS_TOKEN_LIFETIME_MAX, StreamTicket, TICKET_LIFETIME, Token
 use crate::{live::Live, store::Store};
 use std::{ops::Deref, sync::Arc};
 
-/// The use cases. Each request and each socket has one, so it is a pointer to what they need.
+/// The use cases. Each request and each socket has a clone, so it is one pointer.
 #[derive(Clone)]
 pub struct App(Arc<Parts>);
 
-/// What the use cases need to run.
+/// The parts that the use cases call.
 pub struct Parts {
     store: Store,
     live: Arc<Live>,

@@ -1,4 +1,4 @@
-//! Operations on a room's items: what the use cases queue in its mailbox.
+//! Operations on a room's items, which the use cases queue in the room's mailbox.
 
 use super::{Actor, Api, App, Error, Result};
 use crate::{
@@ -15,24 +15,24 @@ use std::{
 };
 
 /// A write that is parsed and ready to be queued.
-pub(super) struct Operation {
+pub(super) struct ItemOperation {
     pub(super) op_id: Option<OpId>,
-    /// Tells a retry from another request under the same operation id, as earlier releases do: by the route.
+    /// Distinguishes a retry from another request under the same operation id. By route, as earlier releases compare it.
     pub(super) request_hash: RequestHash,
-    /// The same whatever route it came on.
+    /// The same on every route.
     pub(super) asked_hash: RequestHash,
     pub(super) item: ItemId,
-    /// The item's id was made for this operation.
+    /// Whether the item's id was made for this operation.
     pub(super) is_new: bool,
     pub(super) bytes: usize,
     pub(super) judge: Judge,
 }
 
-/// An operation that has its place in the room's queue, in the order of the calls: so the writes of one socket keep
-/// theirs. Await it to learn what became of it; dropped, it is written all the same.
-#[must_use = "nothing else tells what became of the write"]
+/// An operation in the queue of its room. Operations are queued in the order of the calls, so the writes of one socket keep
+/// their order. Await it for its outcome; it is written even when it is dropped.
+#[must_use = "nothing else returns the outcome of the write"]
 pub struct Queued<T> {
-    /// An error: it was refused before it was queued.
+    /// An error: the operation was refused before it was queued.
     write: std::result::Result<QueuedWrite, Option<Error>>,
     view: fn(Entry) -> Result<T>,
     api: Api,
@@ -52,12 +52,12 @@ impl<T> Future for Queued<T> {
 }
 
 impl App {
-    /// Queues an operation, if it is one; the answer shows the entry it made.
+    /// Queues an operation; `view` makes the answer of its entry. An error is passed on to the answer.
     pub(super) fn write<T>(
         &self,
         actor: &Actor,
         room: RoomId,
-        operation: Result<Operation>,
+        operation: Result<ItemOperation>,
         view: fn(Entry) -> Result<T>,
     ) -> Queued<T> {
         let write = operation.map(|operation| self.queue(actor, room, operation));
@@ -66,7 +66,7 @@ impl App {
         Queued { write, view, api }
     }
 
-    fn queue(&self, actor: &Actor, room: RoomId, operation: Operation) -> QueuedWrite {
+    fn queue(&self, actor: &Actor, room: RoomId, operation: ItemOperation) -> QueuedWrite {
         const ENVELOPE_BYTES: usize = 512;
         self.live.room(room).write(Write {
             actor: actor.user_id,
@@ -81,19 +81,19 @@ impl App {
     }
 }
 
-/// A future is asked once for its answer.
+/// The error of a future that is polled after its answer.
 const ALREADY_ANSWERED: Error = Error::refused(ErrorCode::Internal, "it was answered before");
 
-/// What an operation asks of a room. What is absent stays absent: an id that the server makes is not asked for. Its hash
-/// is kept and compared by later releases, so its form stays: a field that is added is left out while it is absent.
+/// The request of an operation, independent of its route. An id that the server makes is absent. The hash of its JSON is kept
+/// and compared by later releases, so the JSON must not change: an added field has to be left out while it is absent.
 #[derive(Serialize)]
 pub(super) struct Asked<B> {
     pub(super) room: RoomId,
     pub(super) item: Option<ItemId>,
-    /// Absent for a deletion, which does not say it on every route.
+    /// Absent for a deletion, which does not name its kind on every route.
     pub(super) kind: Option<Kind>,
     pub(super) op: Op,
-    /// As parsed, so that white space and the order of fields say nothing.
+    /// The parsed body, so that white space and the order of fields do not matter.
     pub(super) body: B,
     pub(super) if_match: Option<Seq>,
 }
@@ -110,7 +110,7 @@ pub(super) fn request_hash(use_case: &str, input: &impl Serialize) -> RequestHas
     let mut hash = Sha256::new();
     hash.update(use_case);
     hash.update([0]);
-    // Plain data of ours always encodes; should it not, the empty text differs from every request.
+    // Plain data always encodes. If it did not, the hash of the empty text would differ from every request's.
     hash.update(serde_json::to_vec(input).unwrap_or_default());
     RequestHash(hash.finalize().into())
 }

@@ -1,5 +1,4 @@
-//! The relay: carries what the relational side has to tell into the journal, per room strictly in
-//! the order of the outbox ids, one relay of a room at a time.
+//! The relay carries outbox rows into the journal: for each room strictly in the order of their ids, one relay at a time.
 
 use super::{Actor, App, Error, Result, operations::request_hash};
 use crate::{
@@ -13,21 +12,20 @@ use std::{collections::HashMap, time::Duration};
 use tokio::time::{Instant, interval, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-/// How long a use case waits for its events to reach the journal before it says that it cannot
-/// know.
+/// How long a use case waits for its events to reach the journal before it answers `outcome_unknown`.
 const RELAY_WAIT_MAX: Duration = Duration::from_secs(5);
-/// How much longer it waits for each event that it told.
+/// How much longer it waits for each event of its own.
 const EVENT_WAIT_MAX: Duration = Duration::from_millis(100);
-/// How long to wait before asking again for a room that another instance has.
+/// How long to wait before claiming a room again that another instance has claimed.
 const CLAIM_PAUSE: Duration = Duration::from_millis(20);
 /// How long to wait before trying again after a store refused.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// How often to look for what an earlier process left.
+/// How often to look for rows that an earlier process left.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// How many rooms the sweep relays at once; the rest is for use cases that wait.
+/// How many rooms the sweep relays at once. Use cases that wait need the other connections.
 const SWEEP_ROOMS_AT_ONCE: usize = 4;
 
-/// How long the sweep leaves a room alone whose events no second try will bring into the journal.
+/// How long the sweep leaves a room alone whose rows no retry can relay.
 const HOPELESS_PAUSE: Duration = Duration::from_secs(5);
 
 /// Why a room was not relayed to its end.
@@ -42,7 +40,7 @@ enum RelayError {
 }
 
 impl RelayError {
-    /// A row or the room's journal cannot be read: somebody has to mend it first.
+    /// Whether no retry can help: a row or the room's journal cannot be read until an operator repairs it.
     const fn is_hopeless(&self) -> bool {
         matches!(
             self,
@@ -53,11 +51,10 @@ impl RelayError {
 }
 
 impl App {
-    /// Brings every event of a room that waits into the journal: so many, each a commit of its own. A use case calls this
-    /// after its commit and before it answers, and what it answers is a write that is acknowledged; what is left undone,
-    /// the sweep does.
+    /// Relays the waiting events of a room, each in a commit of its own, and counts a write. A use case calls this after its
+    /// commit and before it answers. The sweep relays what this could not. `events`: how many the use case made.
     ///
-    /// Errors: only `outcome_unknown`, because what the events tell is committed already.
+    /// Errors: only `outcome_unknown`, because the change itself is committed already.
     pub(super) async fn acknowledge(
         &self,
         actor: &Actor,
@@ -69,7 +66,7 @@ impl App {
         Ok(())
     }
 
-    /// The same without counting a write: for what follows from another change.
+    /// The same without counting a write: for events that follow from another change.
     pub(super) async fn relay_room(&self, room: RoomId, events: usize) -> Result<()> {
         let events = u32::try_from(events).unwrap_or(u32::MAX);
         let patience = RELAY_WAIT_MAX + EVENT_WAIT_MAX.saturating_mul(events);
@@ -88,7 +85,7 @@ impl App {
                 Ok(Err(failure)) => failure,
                 Err(elapsed) => elapsed.into(),
             };
-            // What the stores refuse now they may take in a moment, and nothing else can be done.
+            // A store that fails now may succeed in a moment.
             if failure.is_hopeless() || Instant::now() + RETRY_PAUSE >= deadline {
                 return Err(failure);
             }
@@ -96,8 +93,7 @@ impl App {
         }
     }
 
-    /// Relays what use cases could not, of this process or an earlier one: at once, then every
-    /// second, until cancelled.
+    /// Relays the rows that use cases left, of this process or an earlier one: at once, then every second, until cancelled.
     pub async fn run_relay(&self, cancel: CancellationToken) {
         let mut ticks = interval(SWEEP_EVERY);
         let mut put_off = HashMap::new();
@@ -109,7 +105,7 @@ impl App {
         }
     }
 
-    /// `put_off`: hopeless rooms, and until when they keep none of the others waiting.
+    /// `put_off`: rooms that no retry can relay, and until when they are skipped.
     async fn relay_all(&self, put_off: &mut HashMap<RoomId, Instant>) -> Result<(), StoreError> {
         put_off.retain(|_, until| *until > Instant::now());
         let mut rooms = self.store.outbox.rooms().await?;
@@ -145,7 +141,7 @@ impl App {
         }
     }
 
-    /// Deletes what was written also when it ends early: the rest stays, with its order.
+    /// Relays a claimed room. The rows that were written are deleted even when it ends early; the others keep their order.
     async fn relay_claimed(&self, room: RoomId, claim: Claim) -> Result<(), RelayError> {
         loop {
             let rows = claim.oldest().await?;
@@ -163,7 +159,7 @@ impl App {
         }
     }
 
-    /// Writes rows one after the other, and answers the id of the last that is in the journal.
+    /// Writes rows one after the other; returns the id of the last one that is in the journal.
     async fn write_rows(
         &self,
         room: RoomId,
@@ -171,7 +167,7 @@ impl App {
     ) -> (Option<i64>, Result<(), LiveError>) {
         let mut written = None;
         for row in rows {
-            // A row that was written before is a retry here, and answers its first entry.
+            // A row that was written before counts as a retry, and returns its first entry.
             if let Err(error) = self.live.room(room).write(entry_of(row)).await {
                 return (written, Err(error));
             }
@@ -181,7 +177,7 @@ impl App {
     }
 }
 
-/// Never judged by the room's state: the relational side decided, under the lock of the room's row.
+/// The write of a row. Its judge always agrees: the store decided under the lock of the room's row.
 fn entry_of(row: &OutboxRow) -> Write {
     let OutboxEvent {
         item,
@@ -196,7 +192,7 @@ fn entry_of(row: &OutboxRow) -> Write {
         actor,
         op_id: Some(OpId::reserved(format_args!("outbox.{}", row.id))),
         request_hash: hash,
-        // There is one route.
+        // Outbox rows have one route only, so both hashes are the same.
         asked_hash: hash,
         item,
         is_new: false,

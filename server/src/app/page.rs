@@ -1,4 +1,4 @@
-//! Pages: how many items, and where the next one begins.
+//! Pages of lists: the number of items, and the cursors of the next page.
 
 use super::{Error, Result};
 use roost_schema::{PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, PageQuery, Position, RoomId, Seq};
@@ -39,7 +39,7 @@ impl fmt::Display for Cursor {
     }
 }
 
-/// Where a page of what was found in many rooms ended.
+/// Where a page of items of many rooms ended.
 #[derive(Clone, Copy)]
 pub(super) struct FoundCursor {
     pub(super) room: RoomId,
@@ -47,13 +47,13 @@ pub(super) struct FoundCursor {
 }
 
 impl FoundCursor {
-    /// In a room, after the item that was born then; absent: at the room's beginning.
+    /// Goes on in a room after the item with this first seq; `None`: at the room's beginning.
     pub(super) fn new(room: RoomId, born: Option<Seq>) -> Self {
         let born = born.unwrap_or_default();
         Self { room, born }
     }
 
-    /// After everything in a room: where the next id begins.
+    /// Goes on after all items of a room: with the next room id.
     pub(super) fn after(room: RoomId) -> Self {
         let next = room.as_uuid().as_u128().saturating_add(1);
         Self {

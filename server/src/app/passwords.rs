@@ -20,21 +20,21 @@ use std::{sync::Arc, time::Duration};
 const MEMORY_KIB: u32 = 19 * 1_024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
-/// When to come back after the queue was full.
+/// When a client may come back after the queue was full.
 const RETRY_FULL: Duration = Duration::from_secs(1);
-/// The hash of no password, with today's parameters: verifying it takes as long as any other.
-const NOBODYS_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+/// The hash of no password, with the present parameters: verifying it takes as long as any other.
+const DUMMY_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// Hashes and verifies passwords. At most half the cores work on it; a bounded number wait, each use, network and
-/// account with a share of the places.
+/// Hashes and verifies passwords. At most half of the cores work on it. The queue is bounded, as is the share of each use,
+/// network and account.
 pub struct Passwords {
     queue: Arc<Queue>,
-    /// Those that nobody works with; there are never more than workers.
+    /// Hashers that are not in use; there are never more than workers.
     hashers: Arc<Mutex<Vec<Hasher>>>,
 }
 
 impl Passwords {
-    /// `cores`: how many this host has.
+    /// `cores`: the cores of this host.
     pub fn new(cores: usize) -> Self {
         Self {
             queue: Queue::new((cores / 2).max(1)),
@@ -54,7 +54,7 @@ impl Passwords {
         .await
     }
 
-    /// Whether this is the password of the hash. Without a hash it is not, after as much work.
+    /// Whether this is the password of the hash. Without a hash it returns `false`, after as much work.
     pub(super) async fn verify(
         &self,
         asking: Asking,
@@ -62,7 +62,7 @@ impl Passwords {
         hash: Option<&Secret>,
     ) -> Result<bool> {
         let password = password.clone();
-        let hash = hash.map_or_else(|| NOBODYS_HASH.to_owned(), |hash| hash.expose().to_owned());
+        let hash = hash.map_or_else(|| DUMMY_HASH.to_owned(), |hash| hash.expose().to_owned());
         self.work(asking, move |hasher| {
             let hash = PasswordHash::new(&hash)?;
             match hasher.verify_password(password.expose().as_bytes(), &hash) {
@@ -80,7 +80,7 @@ impl Passwords {
         job: impl FnOnce(&Hasher) -> Result<T, argon2::password_hash::Error> + Send + 'static,
     ) -> Result<T> {
         let turn = self.queue.enter(asking).await.map_err(overloaded)?;
-        // The turn goes with the job: a caller who gives up does not free a core that still works.
+        // The job holds the turn: a caller that gives up does not free a core that is still working.
         let hashers = Arc::clone(&self.hashers);
         let work = tokio::task::spawn_blocking(move || {
             let _turn = turn;
@@ -148,7 +148,7 @@ mod tests {
 
     #[tokio::test]
     async fn nobodys_hash_costs_as_much_and_never_matches() {
-        let nobody = PasswordHash::new(NOBODYS_HASH).unwrap();
+        let nobody = PasswordHash::new(DUMMY_HASH).unwrap();
         let params = Params::try_from(&nobody).unwrap();
         assert_eq!(params.m_cost(), MEMORY_KIB);
         assert_eq!(params.t_cost(), PASSES);

@@ -1,5 +1,5 @@
-//! What this instance concludes from what the others say of themselves. It is asked only while the database or
-//! the journal does not answer, or takes no renewal. See `docs/decisions/0015-speaks-and-peers.md`.
+//! What this instance concludes from the beacons of its peers, while the database or the journal does not answer, or takes
+//! no renewal. See `docs/decisions/0015-speaks-and-peers.md`.
 
 #[cfg(test)]
 mod simulation;
@@ -8,19 +8,19 @@ use super::App;
 use crate::live::{FENCE_AFTER, Link, Peers, SILENT_AFTER, Word};
 use std::time::{Duration, Instant};
 
-/// A peer that has not read the revocations for this long cannot read them either. Alike instances know it of
-/// each other before the first of their leases has run out, 7 s after their last common success.
+/// A peer that has not read the revocations for this long cannot read them either. Instances that are cut off together know
+/// it of each other before the first of their leases runs out, 7 s after their last common success.
 const NOT_READ_FOR: Duration = Duration::from_secs(4);
-/// A lease that was not renewed for this long is not being renewed: it is every 3 s, and that may take 2 s.
+/// A lease that was not renewed for this long cannot be renewed: renewals come every 3 s, and may take 2 s.
 const NOT_RENEWED_FOR: Duration = Duration::from_secs(5);
-/// A peer that was not answered for this long has no stores. Shorter, by the pause between two probes, than the
-/// patience of an instance with its own, so that those who are cut off together know it of each other.
+/// A peer whose stores did not answer for this long has lost them. It is shorter, by the pause between two probes, than the
+/// patience of an instance with its own stores, so that instances that are cut off together know it of each other in time.
 const NO_STORES_FOR: Duration = Duration::from_secs(3);
 
-/// How a look at the revocations went.
+/// How a read of the revocations ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LookEnded {
-    /// How long after the look before it began.
+    /// How long after the read before it began.
     pub(super) pause: Duration,
     pub(super) lasted: Duration,
     pub(super) has_failed: bool,
@@ -28,12 +28,12 @@ pub(super) struct LookEnded {
     pub(super) lease_age: Option<Duration>,
 }
 
-/// What an instance knows of itself as a look at the revocations ends.
+/// Whether this instance is behind, and why, as a read of the revocations ends.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Standing {
-    /// Its looks fail, or its renewals do.
+    /// Its reads of the revocations fail, or its renewals.
     is_behind: bool,
-    /// It slept, and was behind ever since: whatever it knows of the others is as old as that.
+    /// It slept, and was behind ever since: the beacons it has are older than that sleep.
     has_slept: bool,
 }
 
@@ -41,7 +41,7 @@ impl Standing {
     pub(super) fn after(self, look: &LookEnded) -> Self {
         let is_late = look.lease_age.is_some_and(|age| age >= NOT_RENEWED_FOR);
         let is_behind = look.has_failed || is_late;
-        // A look that a sleep interrupted may succeed, with what was so before.
+        // A read that a sleep interrupted may succeed, with rows from before the sleep.
         let has_slept = self.has_slept || look.pause.max(look.lasted) > FENCE_AFTER;
         Self {
             is_behind,
@@ -49,20 +49,20 @@ impl Standing {
         }
     }
 
-    /// Whether the fence may be held open if nobody knows more.
+    /// Whether the fence may stay open if no peer is better informed.
     pub(super) const fn may_be_spared(self) -> bool {
         self.is_behind && !self.has_slept
     }
 }
 
 impl App {
-    /// Whether no other instance can learn which sessions ended, or end one.
-    pub(super) fn knows_nobody_more(&self) -> bool {
+    /// Whether no peer can read which sessions ended, or end one.
+    pub(super) fn is_best_informed(&self) -> bool {
         let (peers, is_shut) = (&self.live.peers, self.fence().is_shut());
-        is_nobody_better_informed(peers, Instant::now(), self.link_up_for(), is_shut)
+        is_no_peer_better_informed(peers, Instant::now(), self.link_up_for(), is_shut)
     }
 
-    /// Whether the stores answer none of the others either.
+    /// Whether the stores answer no peer either.
     pub(super) fn are_stores_lost_everywhere(&self) -> bool {
         are_stores_lost_by_all(&self.live.peers, Instant::now(), self.link_up_for())
     }
@@ -72,10 +72,10 @@ impl App {
     }
 }
 
-/// What was said a while ago keeps a fence open, and opens none that is shut: that takes a word of just now.
-/// A link that has just come back may not have brought every word yet. Until it has, what was said before it
-/// went does not count, and a shut fence stays shut.
-fn is_nobody_better_informed(
+/// An older beacon may keep a fence open, but only a fresh one may open a shut fence. After the link has come back, beacons of
+/// some peers may still be missing. Until they can have arrived, beacons from before the outage do not count, and a shut
+/// fence stays shut.
+fn is_no_peer_better_informed(
     peers: &Peers,
     now: Instant,
     up_for: Option<Duration>,
@@ -179,7 +179,7 @@ mod tests {
         };
         peers.hear(heard, beacon);
         let is_spared = |silence: Duration, up_for: Duration, is_shut: bool| {
-            is_nobody_better_informed(&peers, heard + silence, Some(up_for), is_shut)
+            is_no_peer_better_informed(&peers, heard + silence, Some(up_for), is_shut)
         };
         let (just, settled) = (SILENT_AFTER, SILENT_AFTER + MOMENT);
         assert!(is_spared(MOMENT, just, false), "it was said just now");

@@ -1,19 +1,19 @@
-//! Being in a room: joining it from a connection, cursors, typing, who is here.
+//! Presence: joining a room from a connection, cursors, typing, and the people in a room.
 
 use super::{Actor, App, Error, Permission, Result};
 use crate::live::{EphemeralEvents, Feed, LiveRoom, PresenceGuard};
 use roost_schema::{Cursor, InRoom, JoinRoom, JoinedRoom, MoveCursor, Presence, RoomId};
 use std::sync::Arc;
 
-/// A connection's place in a room.
+/// A connection that has joined a room.
 pub struct Joined {
     pub answer: JoinedRoom,
     /// The room's changes.
     pub feed: Feed,
-    /// What needs no memory: presence and awareness.
+    /// The room's presence and awareness.
     pub ephemeral_events: EphemeralEvents,
-    /// Keeps the person present: `leave` it for an explicit leave; dropped, the connection counts
-    /// as lost and the person as moving for 10 s.
+    /// Keeps the person present. `leave` it when they leave on purpose; when it is dropped, the connection counts as lost, and
+    /// the person as moving for 10 s.
     pub guard: PresenceGuard,
 }
 

@@ -1,5 +1,5 @@
-//! The revocation feed: every instance learns within a second which sessions ended, from an
-//! announcement, and from the database however many of those were lost.
+//! The revocations: every instance knows within a second which sessions have ended. They are announced on the backplane, and
+//! read from the database each second, in case an announcement was lost.
 
 use super::{
     App, Error, Result,
@@ -15,27 +15,27 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// A token is accepted a moment longer than its lifetime, and so its revocation matters longer.
+/// Revocations are read for this much longer than a token lives, because a token is accepted a moment longer.
 const REVOCATION_SLACK: Duration = Duration::from_mins(1);
 /// How often the revocations are read.
 pub(super) const POLL_EVERY: Duration = Duration::from_secs(1);
-/// How long one look may take.
+/// How long one read may take.
 pub(super) const POLL_PATIENCE: Duration = Duration::from_secs(2);
-/// How far each look goes back behind the one before it by time, where rows tell no transaction: a
-/// row may become visible that much later than it says.
+/// How far each read overlaps the one before, in a database whose rows name no transaction: a row may become visible this
+/// much later than its timestamp.
 const REREAD: Duration = Duration::from_secs(30);
-/// How long an instance that nobody knows more than stays open before it asks itself again: longer than from one
-/// failed look to the next, and then to a renewal of the lease once the database is back, or for the journal's
-/// longest statement. Not for the longest on `PostgreSQL`: there the journal is in the same database.
+/// How long the fence stays open, after a failed read, when no peer is better informed. It is longer than from one failed
+/// read to the next, and then to a renewal of the lease once the database is back, or for the journal's longest statement.
+/// `PostgreSQL`'s longest does not count, because there the journal is in the same database.
 ///
-/// It adds to the 10 s after which a session that ended is refused everywhere: another instance may know more 4 s before
-/// this one hears of it.
+/// It adds to the 10 s after which a session that ended is refused on every instance: a peer may be better informed 4 s before
+/// its beacon arrives here.
 pub(super) const SPARED: Duration = Duration::from_secs(6);
 const _: () = assert!(SPARED.as_millis() > POLL_PATIENCE.as_millis() + STATEMENT_MAX.as_millis());
-/// When to come back to an instance that is fenced.
+/// When a client may come back to a fenced instance.
 pub const RETRY_FENCED: Duration = Duration::from_secs(2);
 
-/// What a fenced instance answers.
+/// The answer of a fenced instance.
 pub const FENCED: Error = Error::Later {
     code: ErrorCode::Unavailable,
     sentence: "this instance cannot learn which sessions have ended; nothing was written",
@@ -48,8 +48,8 @@ impl App {
         self.live.fence()
     }
 
-    /// Learns which sessions ended while this instance was away; before it serves. From then on the
-    /// fence shuts unless [`Self::follow_revocations`] goes on.
+    /// Reads which sessions have ended, before this instance serves. From then on the fence shuts unless
+    /// [`Self::follow_revocations`] runs.
     pub async fn load_revocations(&self) -> Result<()> {
         let began = BootTime::now();
         self.forget_sessions(&self.list_revoked(None).await?.ended);
@@ -57,7 +57,7 @@ impl App {
         Ok(())
     }
 
-    /// Reads the revocations each second until cancelled, and shuts the fence by not doing so.
+    /// Reads the revocations each second until cancelled. The fence shuts when the reads fail for too long.
     pub async fn follow_revocations(&self, cancel: CancellationToken) {
         let mut ticks = interval(POLL_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -83,13 +83,13 @@ impl App {
                 has_failed: failures > 0,
                 lease_age: self.fence().lease_age(),
             });
-            if standing.may_be_spared() && self.knows_nobody_more() {
+            if standing.may_be_spared() && self.is_best_informed() {
                 self.fence().spare(BootTime::now(), SPARED);
             }
         }
     }
 
-    /// Goes on from the horizon of the look before, and without one looks at all that matter.
+    /// Reads on from the horizon of the read before; without one, reads all revocations that are still needed.
     async fn poll_revocations(
         &self,
         began: BootTime,
@@ -97,7 +97,7 @@ impl App {
     ) -> Result<(), StoreError> {
         let look = self.list_revoked(*horizon).await?;
         self.forget_sessions(&look.ended);
-        // One that went back is another database's, restored: its rows are in no known order.
+        // A horizon that went back is that of a restored database, whose transactions are in another order.
         *horizon = Some(look.horizon).filter(|now| Some(*now) >= *horizon);
         if self.fence().polled(began) {
             self.live.look_everywhere();
@@ -118,8 +118,7 @@ impl App {
             .await
     }
 
-    /// Sessions ended, and that is committed: their tokens are refused and their connections closed
-    /// here, and then on the other instances.
+    /// Refuses the tokens of sessions whose end is committed, and closes their connections, here and on the other instances.
     pub(super) fn end_everywhere(&self, ended: &[SessionId]) {
         self.forget_sessions(ended);
         self.live.announce_revoked(ended);

@@ -34,7 +34,7 @@ impl App {
         Ok(room)
     }
 
-    /// One other person and no title: the direct conversation of the two, made if need be.
+    /// Opens a conversation. With one other person and no title it is the direct one of the two, made if there is none.
     pub async fn open_conversation(&self, actor: &Actor, input: OpenConversation) -> Result<Room> {
         let others = parse_others(actor, input.user_ids)?;
         let events = others.len();
@@ -82,7 +82,7 @@ impl App {
         let limit = page_limit(&page)?;
         let before = page.cursor.as_deref().map(decode_cursor).transpose()?;
         let before = before.map(|key| RoomId::from_uuid(Uuid::from_bytes(key)));
-        // One more than asked for tells whether there is a next page.
+        // One more than the limit is read, to know whether there is a next page.
         let rooms = &self.store.rooms;
         let found = rooms.list(actor.user_id, &listed, before, limit as u64 + 1);
         let mut items = found.await?;
@@ -100,11 +100,11 @@ impl App {
             .rooms
             .find(access.room_id, access.user_id)
             .await?;
-        // A member whose removal this instance has not heard of yet is an outsider already.
+        // The room is gone for a member whose removal is committed and has not reached this instance.
         Ok(found.ok_or(NO_SUCH_ROOM)?)
     }
 
-    /// Changes the title, the archive, or both; of nothing, answers the room as it is.
+    /// Changes the title, the archive, or both. An empty change returns the room as it is.
     pub async fn change_room(
         &self,
         actor: &Actor,
@@ -134,7 +134,7 @@ impl App {
         Ok(changed)
     }
 
-    /// As [`App::enter_room`], for changes that direct and personal rooms never take.
+    /// As [`App::enter_room`], for changes that direct and personal rooms do not allow.
     pub(super) async fn enter_shared_room(
         &self,
         actor: &Actor,
@@ -151,8 +151,8 @@ impl App {
         }
     }
 
-    /// What an operation in a room answered when it was done before; looked up before anything
-    /// else, because doing it may have taken the right to do it.
+    /// The first answer of an operation that is repeated. It is looked up before the permission is checked, because the
+    /// operation may have taken the permission away.
     pub(super) async fn repeat<T: serde::de::DeserializeOwned>(
         &self,
         actor: &Actor,
@@ -171,7 +171,7 @@ impl App {
 }
 
 impl RoomAccess {
-    /// What the store judges anew under the lock of the room's row.
+    /// The member whose role the store checks again under the lock of the room's row.
     pub(super) const fn acting(&self) -> ActingMember {
         ActingMember {
             room_id: self.room_id,
@@ -181,7 +181,7 @@ impl RoomAccess {
     }
 }
 
-/// A use case outside rooms that is done once, if the client named it.
+/// The operation of a use case on rooms or members, which is done once if the client named it.
 pub(super) fn operation(
     actor: &Actor,
     op_id: Option<OpId>,

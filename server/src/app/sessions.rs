@@ -13,13 +13,13 @@ impl App {
         self.store.now()
     }
 
-    /// How long what proved this person is still good for, by the clock of the database.
+    /// How long the actor's access token is still valid, by the clock of the database.
     pub fn time_left(&self, actor: &Actor) -> Duration {
         let left = actor.expires_at - self.store.now();
         left.to_std().unwrap_or(Duration::ZERO)
     }
 
-    /// The person's sessions, the one used last first.
+    /// The person's sessions, the most recently used first.
     pub async fn list_sessions(&self, actor: &Actor) -> Result<Vec<Session>> {
         let kept = self.store.sessions.list(actor.user_id).await?;
         let view = |session| session_view(session, Some(actor.session_id));
@@ -39,7 +39,7 @@ impl App {
             .rename(actor.user_id, session, &name)
             .await?;
         let kept = renamed.ok_or_else(no_such_session)?;
-        self.tell_person(actor.user_id).await;
+        self.relay_sessions(actor.user_id).await;
         actor.api.count_write();
         Ok(session_view(kept, Some(actor.session_id)))
     }
@@ -51,17 +51,17 @@ impl App {
         Ok(())
     }
 
-    /// The same, not counted as a write: signing out is none.
+    /// The same without counting a write, because signing out is none.
     pub(super) async fn end_session(&self, actor: &Actor, session: SessionId) -> Result<()> {
         if !self.store.sessions.end(actor.user_id, session).await? {
             return Err(no_such_session());
         }
         self.end_everywhere(&[session]);
-        self.tell_person(actor.user_id).await;
+        self.relay_sessions(actor.user_id).await;
         Ok(())
     }
 
-    /// Ends every session but the one that asks; answers how many.
+    /// Ends every session but the actor's own; returns how many.
     pub async fn revoke_other_sessions(&self, actor: &Actor) -> Result<u64> {
         let ended = self
             .store
@@ -69,25 +69,25 @@ impl App {
             .end_others(actor.user_id, actor.session_id)
             .await?;
         self.end_everywhere(&ended);
-        self.tell_person(actor.user_id).await;
+        self.relay_sessions(actor.user_id).await;
         actor.api.count_write();
         Ok(ended.len() as u64)
     }
 
-    /// Cancelled when the session is revoked: whoever holds a connection open closes it then.
+    /// Cancelled when the session is revoked: every open connection of it closes then.
     pub fn session_end(&self, session: SessionId) -> CancellationToken {
         self.live.revocations.watch(session)
     }
 
-    /// Ends sessions that were not refreshed for too long, and forgets what is not needed any more.
-    /// For a timer: some are ended at a time.
+    /// Ends sessions that were not refreshed for too long, some at a time, and deletes rows that are not needed any more. A
+    /// timer calls it.
     pub async fn expire_sessions(&self) -> Result<()> {
         let ended = self.store.sessions.expire().await?;
         let sessions: Vec<SessionId> = ended.iter().map(|(session, _)| *session).collect();
         self.end_everywhere(&sessions);
         let people: BTreeSet<UserId> = ended.iter().map(|(_, user)| *user).collect();
         for user in people {
-            self.tell_person(user).await;
+            self.relay_sessions(user).await;
         }
         self.store.revocations.forget().await?;
         self.store.operations.forget().await?;
@@ -95,9 +95,9 @@ impl App {
         Ok(())
     }
 
-    /// Tells the person's own room what has happened to their sessions. It is committed by now, so
-    /// a journal that fails here fails nothing: it is told later.
-    pub(super) async fn tell_person(&self, user: UserId) {
+    /// Relays the events of a person's sessions into their own room. The change is committed, so a journal that fails here is
+    /// no error: the sweep relays them later.
+    pub(super) async fn relay_sessions(&self, user: UserId) {
         if let Err(error) = self.relay_room(RoomId::of_user(user), 1).await {
             tracing::warn!(user.id = %user, %error, "session event not relayed yet");
         }

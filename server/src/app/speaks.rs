@@ -1,5 +1,5 @@
-//! What instances of different releases may use between them; and that one of an older release serves only when
-//! the newer ones know of it.
+//! What instances of different releases may use between them. An instance of an older release serves only when the newer ones
+//! have read of it.
 
 use super::{App, Result, instances::LOOK_EVERY};
 use crate::{
@@ -10,20 +10,20 @@ use std::collections::BTreeMap;
 use tokio::time::sleep;
 
 impl App {
-    /// Whether what came with `number` may be used between instances now: none would refuse or misread it.
+    /// Whether formats that came with `number` may be used between instances now: every instance can read them.
     pub fn speaks(&self, number: u32) -> bool {
         self.live.speaks(number)
     }
 
-    /// What may be used between instances now, and who holds the rest back.
+    /// What may be used between instances now, and which instances hold the rest back.
     pub fn spoken(&self) -> Spoken {
         self.live.spoken()
     }
 
-    /// Waits, once registered, until every instance that speaks more has renewed its lease, and so has read that this one
-    /// is here, or has lost it. What one read before counts for a while: that is waited out as well.
+    /// Waits, once registered, until every instance that speaks more has renewed its lease, and so has read of this one, or has
+    /// lost its lease. It also waits until what those instances read before no longer counts.
     ///
-    /// Gives when the last renewal of this instance's own lease began; `registered`: when its registration did.
+    /// Returns when the last renewal of this instance's lease began. `registered`: when its registration began.
     pub(super) async fn wait_to_be_known(&self, registered: BootTime) -> Result<BootTime> {
         let (since, mut renewed) = (BootTime::now(), registered);
         let mut leases = None;
@@ -46,7 +46,7 @@ impl App {
         }
     }
 
-    /// `leases`: what those that speak more held when this was asked for the first time.
+    /// Whether every instance that speaks more has read of this one. `leases`: their leases at the first call.
     async fn is_known(
         &self,
         leases: &mut Option<BTreeMap<roost_schema::InstanceId, chrono::DateTime<chrono::Utc>>>,

@@ -1,4 +1,4 @@
-//! Access tokens and stream tickets: JWTs signed with `EdDSA`, told apart by `kid`.
+//! Access tokens and stream tickets: JWTs signed with `EdDSA`, whose `kid` names the key.
 
 use super::{Actor, Api, Error, Result};
 use anyhow::Context;
@@ -16,23 +16,23 @@ use sha2::{Digest, Sha256};
 use std::{collections::HashMap, time::Duration};
 use uuid::Uuid;
 
-/// The longest lifetime an access token may be given: revocations are remembered for as long.
+/// The longest lifetime of an access token: revocations are kept for as long.
 pub const ACCESS_TOKEN_LIFETIME_MAX: Duration = crate::live::REVOCATION_KEPT;
 /// How long a stream ticket may be used.
 pub const TICKET_LIFETIME: Duration = Duration::from_secs(30);
-/// By how much clocks may differ when times are judged.
+/// How much the clocks of instances may differ.
 const LEEWAY: TimeDelta = TimeDelta::seconds(5);
-/// Ours have some 400 bytes.
+/// Tokens of this server have some 400 bytes.
 const TOKEN_BYTES_MAX: usize = 2_048;
-/// How many verified tokens are remembered: verifying one again costs more than most requests.
+/// Verified tokens that are cached: verifying one again costs more than most requests.
 const VERIFIED_TOKENS_MAX: u64 = 100_000;
 
-/// How access tokens are made out.
+/// The settings of access tokens.
 #[derive(Clone, Debug)]
 pub struct TokenSettings {
-    /// `iss`: who signs, for example the public URL.
+    /// `iss`: the issuer, for example the public URL.
     pub issuer: String,
-    /// `aud`: who is meant to read them.
+    /// `aud`: the intended reader.
     pub audience: String,
     pub lifetime: Duration,
 }
@@ -43,7 +43,7 @@ pub struct Tokens {
     lifetime: TimeDelta,
     kid: String,
     signing: EncodingKey,
-    /// By `kid`: each key has a validation of its own, and a token's `alg` chooses nothing.
+    /// By `kid`: each key has a validation of its own, so a token's `alg` has no effect.
     verifying: HashMap<String, Verifying>,
     jwks: serde_json::Value,
     /// By SHA-256 of the token.
@@ -56,10 +56,10 @@ struct Verifying {
     ticket: Validation,
 }
 
-/// Opens one stream of one room, at any instance.
+/// A ticket that opens one stream of one room, on any instance.
 #[derive(Clone, Copy, Debug)]
 pub struct StreamTicket {
-    /// Told apart from all others by this: it may be used once.
+    /// Identifies the ticket, which may be used once.
     pub id: Uuid,
     pub actor: Actor,
 }
@@ -73,7 +73,7 @@ struct TicketClaims {
     exp: i64,
     jti: Uuid,
     room: RoomId,
-    /// When the access token expires that the ticket was had for.
+    /// When the access token expires that the ticket was issued for.
     token_exp: i64,
 }
 
@@ -141,7 +141,7 @@ impl Tokens {
         Ok(Secret::new(pem.as_str()))
     }
 
-    /// Whether a private key could sign.
+    /// Checks that a private key can sign.
     pub fn check_key(private_pem: &Secret) -> anyhow::Result<()> {
         read_key(private_pem).map(drop)
     }
@@ -201,7 +201,7 @@ impl Tokens {
         ))
     }
 
-    /// What a ticket says, if it is one for this room and has not expired.
+    /// Reads a ticket; `None`: it is not for this room, or has expired.
     pub(super) fn read_ticket(
         &self,
         ticket: &str,
@@ -222,7 +222,7 @@ impl Tokens {
         })
     }
 
-    /// Who a token speaks for. Whether the session was revoked is for the caller to ask.
+    /// The actor of a token. The caller has to check whether the session was revoked.
     pub(super) fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Actor> {
         let digest: [u8; 32] = Sha256::digest(token).into();
         let remembered = self.verified.get(&digest);
@@ -236,8 +236,8 @@ impl Tokens {
         Ok(actor)
     }
 
-    /// The header is believed in one thing only, which of our keys to try: never `alg`, and no key
-    /// it brings along or points to (`jwk`, `jku`, `x5c`, `x5u`).
+    /// Decodes a token. Of its header only `kid` is used, to choose the key: never `alg`, and no key that it contains or points
+    /// to (`jwk`, `jku`, `x5c`, `x5u`).
     fn decode<C: DeserializeOwned>(
         &self,
         text: &str,
@@ -252,9 +252,9 @@ impl Tokens {
         Some(decoded.ok()?.claims)
     }
 
-    /// A token of a longer life than any instance may be configured for is none of ours, whoever signed it: a
-    /// revocation is forgotten before it expires. The lifetime configured here is no measure, because instances may
-    /// differ in it while it is changed.
+    /// Reads the claims of an access token. A token that lives longer than any instance may be configured for is refused,
+    /// though its signature is valid: its revocation would be deleted before it expires. The lifetime configured here is no
+    /// measure, because instances may differ in it while it is being changed.
     fn read(&self, token: &str, now: DateTime<Utc>) -> Option<Actor> {
         let claims: Claims = self.decode(token, |known| &known.token)?;
         let issued_at = DateTime::from_timestamp(claims.iat, 0)?;
@@ -265,20 +265,21 @@ impl Tokens {
             user_id: claims.sub,
             session_id: claims.sid,
             expires_at,
-            // A token is good on every way in.
+            // The caller sets the transport; a token is valid on each.
             api: Api::Rest,
         })
     }
 }
 
-/// An expiry, if it is no further ahead than a lifetime that begins now.
+/// The time of an expiry; `None`: it is further ahead than a lifetime that begins now.
 fn at_most(expiry: i64, now: DateTime<Utc>, lifetime: Duration) -> Option<DateTime<Utc>> {
     let expires_at = DateTime::from_timestamp(expiry, 0)?;
     let last = now + TimeDelta::from_std(lifetime).ok()? + LEEWAY;
     (expires_at <= last).then_some(expires_at)
 }
 
-/// Expiry is judged by database time, in [`Tokens::verify`]; the library knows this host's only.
+/// The validation leaves out the expiry: [`Tokens::verify`] checks it by the clock of the database, and the library would use
+/// this host's clock.
 fn validation(issuer: &str, audience: &str) -> Validation {
     let mut validation = Validation::new(Algorithm::EdDSA);
     validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
@@ -288,7 +289,7 @@ fn validation(issuer: &str, audience: &str) -> Validation {
     validation
 }
 
-/// Another one than an access token's: neither is good for the other.
+/// The audience of tickets, which differs from that of access tokens, so that neither is valid as the other.
 fn ticket_audience(settings: &TokenSettings) -> String {
     format!("{}/streams", settings.audience)
 }
@@ -297,7 +298,7 @@ fn read_key(pem: &Secret) -> anyhow::Result<SigningKey> {
     SigningKey::from_pkcs8_pem(pem.expose()).context("a signing key is not Ed25519 in PKCS#8 PEM")
 }
 
-/// RFC 7638: the same key has the same name everywhere.
+/// The name of a key by RFC 7638, the same on every instance.
 fn thumbprint(x: &str) -> String {
     let members = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
     BASE64URL.encode(Sha256::digest(members))

@@ -1,4 +1,4 @@
-//! What keeps the whole sound: whether the stores can be reached, and what may be forgotten.
+//! Upkeep: probes of the stores, and trimming the journal.
 
 use super::{App, Result};
 use crate::{
@@ -10,16 +10,16 @@ use roost_schema::InstanceId;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// Superseded entries may be asked for as long as a retry may come.
+/// Superseded entries are kept for as long as a retry may come.
 const SUPERSEDED_KEPT: TimeDelta = TimeDelta::hours(24);
-/// A reader that was away for longer gets the full state instead of what changed.
+/// A reader that was away for longer gets the full state instead of the changes.
 const TOMBSTONES_KEPT: TimeDelta = TimeDelta::days(30);
 
-/// Stores that have not answered for this long are out of reach.
+/// Stores that have not answered for this long cannot be reached.
 pub(super) const CUT_OFF_AFTER: Duration = Duration::from_secs(4);
 
 impl App {
-    /// Asks the database and the journal for a trifle: `unavailable` when one does not answer.
+    /// Probes the database and the journal: `unavailable` when one does not answer.
     pub async fn probe_stores(&self) -> Result<()> {
         self.store.sql.ping().await?;
         self.store.journal.heads(&[]).await?;
@@ -40,14 +40,14 @@ impl App {
         self.live.instance_id()
     }
 
-    /// How this instance is doing.
+    /// The statistics of this instance.
     pub fn vitals(&self) -> Vitals {
         self.live.vitals()
     }
 
-    /// Whether this instance should be sent no requests because its stores do not answer it. Where all
-    /// instances are cut off alike, none would do better; alone, it is the best there is. While
-    /// the link to the others is down nothing is known of them: then it says so of itself.
+    /// Whether this instance should get no requests, because its stores do not answer. `false` when it
+    /// runs alone, or all instances are cut off alike, because no other would do better. While the link to the others is down
+    /// their state is unknown, and this instance counts as cut off.
     pub async fn is_cut_off(&self, patience: Duration) -> bool {
         let began = BootTime::now();
         if let Ok(Ok(())) = timeout(patience, self.probe_stores()).await {
@@ -58,7 +58,7 @@ impl App {
         age.is_none_or(|age| age > CUT_OFF_AFTER) && !self.are_stores_lost_everywhere()
     }
 
-    /// Empties journal entries that nobody may ask for any more. For a timer.
+    /// Empties journal entries that no retry and no reader can need any more. A timer calls it.
     pub async fn trim_journal(&self) -> Result<()> {
         let now = self.store.now();
         let bounds = Trim {

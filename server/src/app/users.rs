@@ -4,7 +4,7 @@ use super::{Actor, App, Error, Result};
 use crate::store::Account;
 use roost_schema::{EMAIL_CHARS_MAX, Email, User, UserId};
 
-/// A shorter beginning of a name finds nearly everybody.
+/// A shorter beginning of a name would find nearly every person.
 const QUERY_CHARS_MIN: usize = 2;
 
 impl App {

@@ -4,7 +4,7 @@
 use super::{
     Shared,
     arrivals::{Arrivals, Arriving, Standing},
-    counts, problem, request, rest,
+    problem, refusal_metrics, request, rest,
     socketio::{self, listener::ConnectionHandle},
 };
 use crate::app::{self, App, Error};
@@ -93,7 +93,7 @@ impl Bodies {
     fn limits_of(&self, path: &str, headers: &HeaderMap) -> app::Result<BodyLimits> {
         let token = request::bearer(headers);
         let actor = match token {
-            Some(token) => self.app.authenticate(token, counts::api_of(path)),
+            Some(token) => self.app.authenticate(token, refusal_metrics::api_of(path)),
             None => Err(Error::unauthenticated()),
         };
         let route = rest::Route::of(path);

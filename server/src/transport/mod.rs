@@ -4,7 +4,6 @@
 mod arrivals;
 mod body;
 mod contracts;
-mod counts;
 mod frames;
 mod graphql;
 mod health;
@@ -12,6 +11,7 @@ mod inflow;
 mod limits;
 mod origins;
 mod page;
+mod refusal_metrics;
 mod request;
 mod rest;
 pub mod serve;
@@ -86,7 +86,7 @@ impl Shared {
         instance: Arc<str>,
         tasks: TaskTracker,
     ) -> Self {
-        Api::show_counts();
+        Api::register_counters();
         Self {
             limits: Arc::new(Limits::new(config, redis)),
             arrivals: Arc::default(),

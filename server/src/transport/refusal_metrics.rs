@@ -15,15 +15,15 @@ pub(super) fn api_of(path: &str) -> Api {
 }
 
 /// Counts a refused request.
-pub(super) fn refused(api: Api, code: ErrorCode) {
+pub(super) fn count(api: Api, code: ErrorCode) {
     metrics::counter!("roost_refusals_total", "api" => api.name(), "code" => code.as_str())
         .increment(1);
 }
 
 /// Counts each refused change of a batch.
-pub(super) fn refused_parts(api: Api, batch: &BatchOutcome) {
+pub(super) fn count_changes(api: Api, batch: &BatchOutcome) {
     let refusals = batch.outcomes.iter().filter_map(|it| it.error.as_ref());
     for refusal in refusals {
-        refused(api, refusal.code);
+        count(api, refusal.code);
     }
 }

@@ -3,9 +3,9 @@
 use super::{
     Shared,
     arrivals::Standing,
-    counts,
     health::Readiness,
     limits::{ClientAddress, client_address},
+    refusal_metrics,
     socketio::listener::ConnectionHandle,
 };
 use crate::app::Api;
@@ -87,7 +87,7 @@ pub(super) async fn observe(
     let current = Current {
         id: Arc::clone(&id),
         instance: Arc::clone(&shared.instance),
-        api: counts::api_of(request.uri().path()),
+        api: refusal_metrics::api_of(request.uri().path()),
     };
     let started = Instant::now();
     let mut response = CURRENT

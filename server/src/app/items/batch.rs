@@ -1,4 +1,4 @@
-//! Several changes of items of one room, queued together: judged in their order, answered one by one.
+//! A batch: changes of items of one room that are queued together, judged in their order, and answered one by one.
 
 use crate::{
     app::{Actor, App, Error, Queued, Result},
@@ -10,11 +10,11 @@ use roost_schema::{
     PatchItem, PutItem, RestoreItem, RoomId, Seq,
 };
 
-/// A batch that has its place in the room's queue; see [`Queued`].
-#[must_use = "nothing else tells what became of the changes"]
+/// A batch in the queue of its room; see [`Queued`].
+#[must_use = "nothing else returns the outcome of the changes"]
 pub struct QueuedBatch(Result<JoinAll<Queued<Changed>>>);
 
-/// Where a change is. What it made is not held until the whole batch is answered.
+/// The seq of a change. Its entry is dropped at once, so that a batch does not hold the entries of all its changes.
 struct Changed {
     item: ItemId,
     seq: Seq,
@@ -30,7 +30,7 @@ impl From<Entry> for Changed {
 }
 
 impl App {
-    /// Queues the changes in their order. They are not one: each is done or refused by itself.
+    /// Queues the changes in their order. Each is done or refused by itself.
     pub fn batch_items(&self, actor: &Actor, input: BatchItems) -> QueuedBatch {
         QueuedBatch(parts(input).map(|parts| {
             let queued = parts.into_iter().map(|part| self.change_item(actor, part));
@@ -96,7 +96,7 @@ impl App {
 }
 
 impl QueuedBatch {
-    /// What became of each. Errors: nothing was queued.
+    /// Waits for the outcome of each change. An error: no change was queued.
     pub async fn outcome(self) -> Result<BatchOutcome> {
         let outcome = |done: Result<Changed>| match done {
             Ok(changed) => ItemOutcome {
@@ -116,7 +116,7 @@ impl QueuedBatch {
     }
 }
 
-/// One change, with the operation id that is its own.
+/// One change, with an operation id of its own.
 type Part = (RoomId, Option<OpId>, ItemOp);
 
 fn parts(input: BatchItems) -> Result<Vec<Part>> {
@@ -144,7 +144,7 @@ fn numbered(op_id: &OpId, number: usize) -> Result<OpId> {
     format!("{op_id}:{number}").parse().map_err(|_| LONG_OP_ID)
 }
 
-/// With the number of a change it is still one.
+/// An operation id of this length is still valid with a change's number behind it.
 const OP_ID_CHARS_MAX: usize = 60;
 
 const LONG_OP_ID: Error = Error::Invalid {

@@ -1,11 +1,11 @@
-//! What every kind of item shares: how one is written, deleted and restored.
+//! The engine of items: how an item of any kind is written, deleted and restored.
 
 use super::kind::ItemKind;
 use crate::{
     app::{
         Actor, Error, Permission, Result,
         access::{Writing, permit_writing},
-        operations::{Asked, Operation, request_hash},
+        operations::{Asked, ItemOperation, request_hash},
     },
     live::{Change, Refusal, RoomView},
     store::journal::{Entry, RequestHash, Terms},
@@ -20,12 +20,12 @@ use serde_json::Value;
 /// Largest body that a client may write, in bytes of JSON.
 const ITEM_BODY_BYTES_MAX: usize = 256 * 1_024;
 
-/// What the engine does with a kind that it learns from a request or an entry.
+/// The functions of the engine for one kind, chosen by the kind of a request or an entry.
 pub(super) struct Rules {
-    pub(super) create: fn(&Actor, PutItem) -> Result<Operation>,
-    pub(super) put: fn(&Actor, PutItem) -> Result<Operation>,
-    pub(super) patch: fn(&Actor, PatchItem) -> Result<Operation>,
-    pub(super) restore: fn(&Actor, RestoreItem) -> Result<Operation>,
+    pub(super) create: fn(&Actor, PutItem) -> Result<ItemOperation>,
+    pub(super) put: fn(&Actor, PutItem) -> Result<ItemOperation>,
+    pub(super) patch: fn(&Actor, PatchItem) -> Result<ItemOperation>,
+    pub(super) restore: fn(&Actor, RestoreItem) -> Result<ItemOperation>,
     pub(super) delete: DeletionRule,
 }
 
@@ -45,39 +45,39 @@ impl Rules {
     }
 }
 
-fn create<K: ItemKind>(actor: &Actor, input: PutItem) -> Result<Operation> {
+fn create<K: ItemKind>(actor: &Actor, input: PutItem) -> Result<ItemOperation> {
     written::<K>(actor, input, Ask::Create)
 }
 
-fn put<K: ItemKind>(actor: &Actor, input: PutItem) -> Result<Operation> {
+fn put<K: ItemKind>(actor: &Actor, input: PutItem) -> Result<ItemOperation> {
     written::<K>(actor, input, Ask::Put)
 }
 
-fn written<K: ItemKind>(actor: &Actor, input: PutItem, ask: Ask) -> Result<Operation> {
+fn written<K: ItemKind>(actor: &Actor, input: PutItem, ask: Ask) -> Result<ItemOperation> {
     let patch = K::check(parse::<K::Draft>(input.body)?.into())?;
     let route = ("put", input.room, input.item, &patch, input.if_match);
     let route = request_hash("item", &route);
-    let write = Write::<K>::new(actor, input.item, (ask, patch), input.if_match)?;
+    let write = ItemWrite::<K>::new(actor, input.item, (ask, patch), input.if_match)?;
     Ok(write.into_operation(input.room, input.op_id, route))
 }
 
-fn patch<K: ItemKind>(actor: &Actor, input: PatchItem) -> Result<Operation> {
+fn patch<K: ItemKind>(actor: &Actor, input: PatchItem) -> Result<ItemOperation> {
     let patch = K::check(parse(input.body)?)?;
     let route = ("patch", input.room, input.item, &patch, input.if_match);
     let route = request_hash("item", &route);
-    let write = Write::<K>::new(actor, Some(input.item), (Ask::Patch, patch), input.if_match)?;
+    let write = ItemWrite::<K>::new(actor, Some(input.item), (Ask::Patch, patch), input.if_match)?;
     Ok(write.into_operation(input.room, input.op_id, route))
 }
 
-fn restore<K: ItemKind>(actor: &Actor, input: RestoreItem) -> Result<Operation> {
+fn restore<K: ItemKind>(actor: &Actor, input: RestoreItem) -> Result<ItemOperation> {
     let patch = K::check(parse::<K>(input.body)?.draft().into())?;
     let route = ("restore", input.room, input.item, &patch);
     let route = request_hash("item", &route);
-    let write = Write::<K>::new(actor, Some(input.item), (Ask::Restore, patch), None)?;
+    let write = ItemWrite::<K>::new(actor, Some(input.item), (Ask::Restore, patch), None)?;
     Ok(write.into_operation(input.room, input.op_id, route))
 }
 
-/// Reads what a client wrote.
+/// Reads the body that a client wrote.
 fn parse<T: DeserializeOwned>(body: Value) -> Result<T> {
     if body.to_string().len() > ITEM_BODY_BYTES_MAX {
         return Err(Error::refused(
@@ -89,7 +89,7 @@ fn parse<T: DeserializeOwned>(body: Value) -> Result<T> {
 }
 
 /// A write of one item, judged by the room's state at the head it would follow.
-pub(super) struct Write<K: ItemKind> {
+pub(super) struct ItemWrite<K: ItemKind> {
     actor: Actor,
     item: ItemId,
     /// The item's id was made for this write.
@@ -100,21 +100,21 @@ pub(super) struct Write<K: ItemKind> {
     at: DateTime<Utc>,
 }
 
-/// What a write does with its patch.
+/// What a write asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ask {
-    /// It makes a new item.
+    /// To make a new item.
     Create,
-    /// It makes a new item, or changes the one that is there.
+    /// To make a new item, or change the one that is there.
     Put,
-    /// It changes the item.
+    /// To change the item.
     Patch,
-    /// It brings back an item that was deleted, in its place.
+    /// To bring back a deleted item, in its place.
     Restore,
 }
 
-impl<K: ItemKind> Write<K> {
-    /// Without an id the server makes one. Errors: `invalid` for an id that no client may choose.
+impl<K: ItemKind> ItemWrite<K> {
+    /// A write of an item. `None`: the server makes its id. Errors: `invalid` for an id that no client may choose.
     pub(super) fn new(
         actor: &Actor,
         item: Option<ItemId>,
@@ -139,13 +139,13 @@ impl<K: ItemKind> Write<K> {
         })
     }
 
-    /// `request_hash`: by the route, as earlier releases compare it.
+    /// `request_hash`: the hash by route, which earlier releases compare.
     pub(super) fn into_operation(
         self,
         room: RoomId,
         op_id: Option<OpId>,
         request_hash: RequestHash,
-    ) -> Operation {
+    ) -> ItemOperation {
         let body = Body::encode(&self.patch).ok();
         let bytes = body.as_ref().map_or(0, |body| body.as_str().len());
         let asked = Asked {
@@ -156,7 +156,7 @@ impl<K: ItemKind> Write<K> {
             body,
             if_match: self.if_match,
         };
-        Operation {
+        ItemOperation {
             op_id,
             request_hash,
             asked_hash: asked.hash(),
@@ -191,11 +191,11 @@ impl<K: ItemKind> Write<K> {
     }
 }
 
-/// What makes the state an item's own. Terms of a later release go on with it.
+/// The change that gives an item this state. Terms of a later release stay.
 fn change<K: ItemKind>(item: ItemId, state: &K, known: Option<&Entry>) -> Result<Change, Refusal> {
     let mut terms = state.terms();
     terms.truncate(Terms::NAMED_MAX);
-    // Else a term that no longer holds would be carried like one of a later release.
+    // A term whose prefix the kind does not name would stay for ever, like one of a later release.
     debug_assert!(terms.iter().all(|term| K::TERMS.contains(&term.prefix())));
     let terms = Terms::new(terms);
     Ok(Change {
@@ -217,8 +217,8 @@ fn permit_change<K: ItemKind>(state: &K, by: &Writing) -> Result<(), Refusal> {
     }
 }
 
-/// What one person deleted is not another's to bring back, if it is anyone's own. Who brings it back is its author then:
-/// of a deleted item nothing tells who that was.
+/// Refuses to restore an item of a kind with authors that another person deleted. The person who restores it becomes its
+/// author, because a deleted item keeps no author.
 fn permit_restoring<K: ItemKind>(known: Option<&Entry>, by: &Writing) -> Result<(), Refusal> {
     let is_deleted = |entry: &&Entry| entry.kind == K::KIND && entry.op == Op::Delete;
     let deleted = known.filter(is_deleted).ok_or(K::MISSING)?;
@@ -228,7 +228,7 @@ fn permit_restoring<K: ItemKind>(known: Option<&Entry>, by: &Writing) -> Result<
     }
 }
 
-/// Deletes an item of this kind as of a head: what one may change, or anyone's by those who may moderate.
+/// Judges a deletion: of an item that the actor may change, or of any item with [`Permission::Moderate`].
 pub(super) fn delete<K: ItemKind>(
     room: &RoomView,
     actor: &Actor,
@@ -251,7 +251,7 @@ pub(super) fn delete<K: ItemKind>(
     })
 }
 
-/// The item an entry holds, unless it is deleted or of another kind.
+/// The item of an entry, unless it is deleted or of another kind.
 fn living<K: ItemKind>(entry: Option<&Entry>) -> Option<(&Entry, K)> {
     let entry = entry.filter(|entry| entry.kind == K::KIND && entry.op == Op::Put)?;
     Some((entry, entry.body.decode().ok()?))

@@ -1,4 +1,4 @@
-//! What a kind of item decides for itself.
+//! The trait of a kind: what it decides for itself.
 
 use crate::{
     app::{Error, Permission, Result, access::Writing},
@@ -10,47 +10,46 @@ use std::str::FromStr;
 
 /// A kind that clients write, by the state that its entries hold.
 ///
-/// Who may write in the room at all, ids, `If-Match`, retries, moderation and paging are the same for every kind, and the
-/// engine's. States are kept: fields are only ever added to them, with defaults, and those of a later release are written
-/// back ([`roost_schema::Rest`]).
+/// The engine does what is the same for every kind: permissions in the room, ids, `If-Match`, retries, moderation and paging.
+/// States are kept in the journal: fields are only added to them, with defaults, and unknown fields of a later release are
+/// written back ([`roost_schema::Rest`]).
 pub(super) trait ItemKind:
     ItemState + Serialize + DeserializeOwned + Send + Sync + 'static
 {
-    /// What it takes to write one.
+    /// The permission to write an item of this kind.
     const WRITE: Permission;
-    /// What everybody but its author hears who would change or restore one; they delete it with
-    /// [`Permission::Moderate`]. None: one is everybody's, as a todo is.
+    /// The refusal for a person who is not the author and would change or restore an item; to delete it they need
+    /// [`Permission::Moderate`]. `None`: the kind has no authors, as a todo.
     const NOT_YOURS: Option<Refusal>;
-    /// What is answered where there is none.
+    /// The refusal when there is no such item.
     const MISSING: Refusal;
-    /// What stands before the colon of the terms that this kind names; others are a later release's, and carried.
+    /// The prefixes of this kind's terms, before the colon. Terms with another prefix are a later release's, and stay.
     const TERMS: &'static [&'static str] = &[];
 
-    /// What clients write of a new one: a patch in which nothing is missing that one must have.
+    /// What clients write of a new item: a patch that has every required field.
     type Draft: DeserializeOwned + Into<Self::Patch> + Send + Sync + 'static;
-    /// What clients change of one. Its JSON is part of a hash that is kept (`operations::Asked`): a field that a later
-    /// release adds is left out while it is absent, or every retry across the upgrade is refused.
+    /// What clients change of an item. Its JSON is part of a kept hash (`operations::Asked`): a field that a later release
+    /// adds must be left out while it is absent, or every retry across the upgrade is refused.
     type Patch: Serialize + DeserializeOwned + Send + Sync + 'static;
 
-    /// Checks what a client wrote, by itself, and brings it into the form in which it is kept. Errors: `invalid`,
-    /// `too_large`.
+    /// Checks a patch without its item, and brings it into its kept form. Errors: `invalid`, `too_large`.
     fn check(patch: Self::Patch) -> Result<Self::Patch>;
 
-    /// A new one, of the patch that a draft is.
+    /// A new item, from the patch of its draft.
     fn create(patch: &Self::Patch, by: &Writing) -> Self;
 
     fn patch(self, patch: &Self::Patch, by: &Writing) -> Self;
 
-    /// What a client would write to make it anew.
+    /// The draft that would make this item anew.
     fn draft(self) -> Self::Draft;
 
-    /// What it is found by: at most [`Terms::NAMED_MAX`](crate::store::journal::Terms::NAMED_MAX).
+    /// The terms by which the item is found: at most [`Terms::NAMED_MAX`](crate::store::journal::Terms::NAMED_MAX).
     fn terms(&self) -> Vec<Term> {
         Vec::new()
     }
 }
 
-/// Checks the texts of a field, and keeps them in the form that their type gives them.
+/// Checks the texts of a field, and brings them into the form of their type.
 pub(super) fn check_texts<'a, Value: FromStr<Err = Invalid> + Into<String>>(
     field: &'static str,
     texts: impl IntoIterator<Item = &'a mut String>,
@@ -63,7 +62,7 @@ pub(super) fn check_texts<'a, Value: FromStr<Err = Invalid> + Into<String>>(
     Ok(())
 }
 
-/// Refuses to take away a field that every item of the kind has.
+/// Refuses to remove a required field.
 pub(super) fn check_stays<T>(field: &'static str, patch: &Patched<T>) -> Result<()> {
     match patch {
         Patched::Goes => Err(Error::Invalid {

@@ -1,11 +1,11 @@
-//! Chat messages: the kind, and what goes by its own name: send, edit, delete, read.
+//! Chat messages: the kind, and the use cases of its own: send, edit, delete, read.
 
 use super::{
     ItemQuery,
     engine::{
         self,
         Ask::{Create, Patch},
-        Write,
+        ItemWrite,
     },
     kind::{ItemKind, check_stays, check_texts},
 };
@@ -77,7 +77,7 @@ impl App {
     pub fn send_message(&self, actor: &Actor, room: RoomId, input: SendMessage) -> Queued<Message> {
         let request_hash = request_hash("send", &(room, &input.text, input.id));
         let operation = text_of(input.text)
-            .and_then(|text| Write::<MessageState>::new(actor, input.id, (Create, text), None))
+            .and_then(|text| ItemWrite::<MessageState>::new(actor, input.id, (Create, text), None))
             .map(|write| write.into_operation(room, input.op_id, request_hash));
         self.write(actor, room, operation, |entry| message_of(&entry))
     }
@@ -93,7 +93,7 @@ impl App {
         let request_hash = request_hash("edit", &(room, message, &input.text, input.if_match));
         let (item, if_match) = (Some(message), input.if_match);
         let operation = text_of(input.text)
-            .and_then(|text| Write::<MessageState>::new(actor, item, (Patch, text), if_match))
+            .and_then(|text| ItemWrite::<MessageState>::new(actor, item, (Patch, text), if_match))
             .map(|write| write.into_operation(room, input.op_id, request_hash));
         self.write(actor, room, operation, |entry| message_of(&entry))
     }
@@ -127,7 +127,7 @@ impl App {
         message_of(&entry)
     }
 
-    /// A page of the room's messages by birth, with the head that was read before the first page.
+    /// A page of the room's messages in the order they were made, with the head that was read before the first page.
     pub async fn list_messages(
         &self,
         actor: &Actor,
@@ -149,7 +149,7 @@ impl App {
     }
 }
 
-/// A message's text, checked.
+/// The checked text of a message.
 fn text_of(text: String) -> Result<MessagePatch> {
     let text = Patched::Is(text);
     MessageState::check(MessagePatch { text })

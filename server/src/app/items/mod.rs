@@ -1,4 +1,4 @@
-//! Items of every kind that clients write. What all kinds share is the engine's; a kind is one file.
+//! The use cases of items of every kind that clients write. The engine does what all kinds share; a kind is one file.
 
 mod batch;
 mod engine;
@@ -12,7 +12,7 @@ pub use reading::ItemQuery;
 use super::{
     Actor, App, Permission, Queued, Result,
     access::permit,
-    operations::{Asked, Operation, request_hash},
+    operations::{Asked, ItemOperation, request_hash},
 };
 use crate::{
     live::{Change, Refusal, RoomView},
@@ -71,7 +71,7 @@ impl App {
         self.write(actor, room, operation, |entry| Ok(entry.into()))
     }
 
-    /// Puts an item again that was deleted, in its place: as if who restores it had written it now.
+    /// Restores a deleted item in its place, as if the actor had written it now.
     pub fn restore_item<View: From<Entry>>(
         &self,
         actor: &Actor,
@@ -95,7 +95,7 @@ impl App {
         view: fn(Entry) -> Result<T>,
     ) -> Queued<T> {
         let (actor, item, if_match) = (*actor, input.item, input.if_match);
-        let operation = Operation {
+        let operation = ItemOperation {
             request_hash: request_hash("delete", &(input.room, item, if_match)),
             asked_hash: Asked {
                 room: input.room,
@@ -134,7 +134,7 @@ fn delete_any(
         Some(Kind::Other(_)) => return Err(UNSUPPORTED_KIND),
         living => living.and_then(rules_of),
     };
-    // Where there is nothing to tell a kind by, it is a message that is missing.
+    // Without an entry the kind is unknown, and the refusal is that of a missing message.
     let delete = rules.map_or(
         engine::delete::<roost_schema::MessageState> as DeletionRule,
         |rules| rules.delete,

@@ -1,4 +1,4 @@
-//! Reading items: one, a room's, and those of all rooms of a person.
+//! Reads items: one, those of a room, and those of all rooms of a person.
 
 use super::kind::ItemKind;
 use crate::{
@@ -12,7 +12,7 @@ use roost_schema::{
     Direction, FoundItems, Item, ItemId, ItemPage, Kind, Op, PageQuery, Position, RoomId, Term,
 };
 
-/// Searches for one page of a person's items: whoever has more rooms than these look into goes on with the next page.
+/// Searches for one page of a person's items. A person with more rooms than these cover reads on with the next page.
 const SEARCHES_MAX: usize = 10;
 
 /// A page of a room's items of one kind.
@@ -24,7 +24,7 @@ pub(super) struct EntryPage {
     pub(super) position: Position,
 }
 
-/// Which items of a room.
+/// Selects items of a room.
 #[derive(Clone, Debug)]
 pub struct ItemQuery {
     pub kind: Kind,
@@ -33,7 +33,7 @@ pub struct ItemQuery {
 }
 
 impl ItemQuery {
-    /// Errors: `invalid` for what can be no kind.
+    /// Errors: `invalid` for a text that cannot name a kind.
     pub fn parse(kind: &str, term: Option<Term>, direction: Direction) -> Result<Self> {
         const KIND_CHARS_MAX: usize = 32;
         let is_word = |byte: u8| {
@@ -70,7 +70,7 @@ impl App {
         entry.map(Item::from).ok_or(NO_SUCH_ITEM)
     }
 
-    /// A page of a room's items of a kind, whichever it is, in the order they were born.
+    /// A page of a room's items of any kind, in the order they were made.
     pub async fn list_items(
         &self,
         actor: &Actor,
@@ -87,7 +87,7 @@ impl App {
     }
 
     /// A page of the items of a kind in all rooms of the actor: room by room in the order of their ids, in each in the order
-    /// they were born. It ends early after many rooms in which there is none.
+    /// they were made. It ends early after many rooms without one.
     pub async fn find_items(
         &self,
         actor: &Actor,
@@ -147,8 +147,8 @@ impl App {
         }
     }
 
-    /// The next rooms of the actor to look into, the one in which a page ended first. Who is a member is asked where that is
-    /// decided: looking into a room must not load it.
+    /// The next rooms to search, beginning with the one in which the last page ended. The members are read from the store:
+    /// a search must not load the view of each room.
     async fn rooms_from(&self, actor: &Actor, from: Option<FoundCursor>) -> Result<Vec<FindRoom>> {
         let first = from.map(|cursor| cursor.room);
         let rooms = self

@@ -1,4 +1,4 @@
-//! Todos: what is to be done in a room, by whom and until when, and who did it.
+//! Todos: a task in a room, who has to do it, until when, and who did it.
 
 use super::kind::{ItemKind, check_stays, check_texts};
 use crate::{
@@ -12,14 +12,14 @@ use roost_schema::{
 };
 use std::ops::RangeInclusive;
 
-/// Of one todo.
+/// Labels of one todo.
 const LABELS_MAX: usize = 20;
 const TOO_MANY_LABELS: Error = Error::Invalid {
     field: "labels",
     problem: "has more than 20",
 };
 
-/// Of days as RFC 3339 writes them.
+/// The years of a date in RFC 3339.
 const YEARS: RangeInclusive<i32> = 0..=9_999;
 const NO_DAY: Error = Error::Invalid {
     field: "due",

@@ -1,7 +1,7 @@
-//! Argon2 in memory that is kept from one hash to the next.
+//! Hashes with Argon2 in memory that is kept from one hash to the next.
 //!
-//! Each takes 19 MiB. Given back to the allocator, as much stays behind for every thread that ever hashed (glibc, with an
-//! arena for each), and whoever tries wrong passwords decides how many do.
+//! Each hash takes 19 MiB. Memory that is given back to glibc stays in the arena of its thread, so every thread that ever
+//! hashed would keep as much, and a client that tries wrong passwords decides how many threads do.
 
 use argon2::{
     Algorithm, Argon2, Block, Params, PasswordHasher, Version,
@@ -9,7 +9,7 @@ use argon2::{
 };
 use std::cell::RefCell;
 
-/// As the library's own, for one hash at a time.
+/// The library's own hasher with memory that is kept, for one hash at a time.
 #[derive(Default)]
 pub(super) struct Hasher {
     blocks: RefCell<Vec<Block>>,

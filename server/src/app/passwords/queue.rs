@@ -1,14 +1,15 @@
-//! Who works on a password next. Hashing costs so much that whoever asks most must not take it all.
+//! A fair queue for password hashes. Hashing costs so much that the client that asks most must not take it all.
 //!
-//! Each use has a line of its own. The lines take turns. In a line the network goes next that was served longest ago: those
-//! that always wait take turns, however many hashes each asks for (round-robin fair queueing, J. Nagle, RFC 970), and whoever
-//! was not served lately need not wait for a hash of each of them (new flows of FQ-CoDel, RFC 8290 §4.2). A line remembers
-//! whom it served when nobody waits, too: else addresses that come in waves would be new in each.
+//! Each use has a line of its own, and the lines take turns. In a line the network is next that was served longest ago:
+//! networks that always wait take turns, however many hashes each asks for (round-robin fair queueing, J. Nagle, RFC 970), and
+//! a network that was not served lately does not wait for a hash of each of them (new flows of FQ-CoDel, RFC 8290 §4.2). An
+//! idle line still remembers the networks it served: else networks that come in waves would be new in each wave.
 //!
-//! A full line drops the youngest of the network that has most in it (longest queue drop, as in Stochastic Fairness
-//! Queueing, INFOCOM 1990). Whoever is dropped, or finds no place, is refused at once.
+//! A full line drops the youngest request of the network that has most in it (longest queue drop, as in Stochastic Fairness
+//! Queueing, INFOCOM 1990). A request that is dropped, or finds the line full, is refused at once.
 //!
-//! An account that somebody names who is not signed in has no share: else whoever names it could use it up.
+//! Only the account of a signed-in person has a share. An account that is only named has none: any client could name it, and
+//! use its share up.
 
 use parking_lot::{Mutex, MutexGuard};
 use roost_schema::UserId;
@@ -27,40 +28,40 @@ pub(in crate::app) enum Use {
     Change,
 }
 
-/// For whom a password is hashed.
+/// A request for a hash: its use, and the client it is for.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::app) struct Asking {
     pub(in crate::app) purpose: Use,
     pub(in crate::app) network: IpAddr,
-    /// Who is signed in already.
+    /// The account, if the person is signed in already.
     pub(in crate::app) account: Option<UserId>,
 }
 
-/// Whose turn it is, one after the other: most people only sign in.
+/// The order in which the lines take turns: most people only sign in.
 const TURNS: [Use; 4] = [Use::SignIn, Use::Register, Use::SignIn, Use::Change];
-/// How many may wait for each worker to sign in, to register, and to change their password. At some 30 ms a hash the
-/// last one that signs in waits for a second, and for two while the other lines are full.
+/// Places in the lines of sign-ins, registrations and changes of a password, for each worker. At some 30 ms a hash the last
+/// sign-in waits for a second, and for two while the other lines are full.
 const PLACES_PER_WORKER: [usize; 3] = [32, 32, 8];
-/// For how many of its turns a line remembers whom it served: some 10 s of a worker's time.
+/// For how many of its turns a line remembers the networks it served: some 10 s of a worker's time.
 const REMEMBERED_TURNS_PER_WORKER: u64 = 333;
-/// How many hashes one account that is signed in may wait for.
+/// Hashes that one signed-in account may wait for.
 const ACCOUNT_PLACES_MAX: usize = 2;
 
-/// No place, or not any more.
+/// The line is full, or the request was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
-pub(super) struct Queue(Mutex<State>);
+pub(super) struct Queue(Mutex<QueueState>);
 
-struct State {
+struct QueueState {
     idle_workers: usize,
     lines: [Line; 3],
-    /// Whose turn is next, in `TURNS`.
+    /// The next turn, in `TURNS`.
     next_turn: usize,
     next_number: u64,
 }
 
-/// Those who wait for one use.
+/// The requests that wait for one use.
 struct Line {
     places: usize,
     waiting: HashMap<IpAddr, VecDeque<Waiting>>,
@@ -68,7 +69,7 @@ struct Line {
     served: Served,
 }
 
-/// Whom a line served, counted in its turns. It holds at most twice as many networks as it remembers turns.
+/// When a line served each network, counted in its turns. It holds at most twice as many networks as it remembers turns.
 struct Served {
     turns: u64,
     remembered_turns: u64,
@@ -78,18 +79,18 @@ struct Served {
 
 struct Waiting {
     number: u64,
-    /// The turn from which on the line remembered whom it served when this one came.
+    /// The oldest turn that the line remembered when this request came.
     horizon: u64,
     account: Option<UserId>,
-    /// Dropped: the place is lost.
+    /// Gives the request its turn. When it is dropped, the request is refused.
     called: oneshot::Sender<Turn>,
 }
 
-/// The right to keep a worker busy, given on when it is dropped.
+/// The right to use a worker. When it is dropped, the next request gets it.
 pub(super) struct Turn(Arc<Queue>);
 
-/// A place in a line, left when it is dropped.
-struct Place<'a> {
+/// A place in a line, which is left when it is dropped.
+struct QueuePlace<'a> {
     queue: &'a Queue,
     asking: Asking,
     number: u64,
@@ -97,7 +98,7 @@ struct Place<'a> {
 
 impl Queue {
     pub(super) fn new(workers: usize) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(State {
+        Arc::new(Self(Mutex::new(QueueState {
             idle_workers: workers,
             lines: PLACES_PER_WORKER.map(|places| Line::new(places, workers)),
             next_turn: 0,
@@ -117,7 +118,7 @@ impl Queue {
             }
             state.join(asking)?
         };
-        let _place = Place {
+        let _place = QueuePlace {
             queue: self,
             asking,
             number,
@@ -133,12 +134,12 @@ impl Queue {
             next
         };
         if let Some(next) = next {
-            // Whoever does not wait any more drops the turn, and so gives it on.
+            // A request that does not wait any more drops the turn, which passes it on to the next.
             drop(next.called.send(Turn(Arc::clone(self))));
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, QueueState> {
         self.0.lock()
     }
 }
@@ -149,7 +150,7 @@ impl Drop for Turn {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueuePlace<'_> {
     fn drop(&mut self) {
         let left = {
             let mut state = self.queue.state();
@@ -159,7 +160,7 @@ impl Drop for Place<'_> {
     }
 }
 
-impl State {
+impl QueueState {
     fn join(&mut self, asking: Asking) -> Result<(u64, oneshot::Receiver<Turn>), Full> {
         let line = &mut self.lines[asking.purpose as usize];
         if asking.account.is_some() && line.count_of(asking.account) >= ACCOUNT_PLACES_MAX {
@@ -212,7 +213,7 @@ impl Line {
         all.filter(|waiting| waiting.account == account).count()
     }
 
-    /// Drops the youngest of the network that has most, if that is more than the newcomer's will have.
+    /// Drops the youngest request of the network that has most, if that is more than the newcomer's network will have.
     fn make_room_for(&mut self, newcomer: IpAddr) -> Result<(), Full> {
         let own = self.waiting.get(&newcomer).map_or(0, VecDeque::len);
         let longest = self.waiting.iter().max_by_key(|(_, waiting)| waiting.len());
@@ -269,8 +270,9 @@ impl Served {
         self.turns.saturating_sub(self.remembered_turns)
     }
 
-    /// When the network was served last, or the horizon when it came. That goes on with the turns: newcomers without end
-    /// do not pass somebody who waits for ever (start tags of start-time fair queueing, P. Goyal et al., SIGCOMM 1996).
+    /// The turn in which the network was served last, or the horizon of its request. The horizon rises with the turns, so that
+    /// endless newcomers cannot pass a waiting request for ever (start tags of start-time fair queueing, P. Goyal et al.,
+    /// SIGCOMM 1996).
     fn last_turn(&self, network: IpAddr, horizon: u64) -> u64 {
         let last = self.last.get(&network);
         last.map_or(horizon, |turn| horizon.max(*turn))

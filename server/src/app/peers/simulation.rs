@@ -1,5 +1,5 @@
-//! Instances that look, renew, send beacons and judge each other as the program does, on a clock of their own:
-//! whoever is killed or sleeps when, and whatever is cut off from whom, and comes back.
+//! Simulates instances that read revocations, renew leases, send beacons and judge each other as the program does, on a clock of
+//! their own, while some are killed, sleep, or lose a store or the link, and get it back.
 
 mod judge;
 mod world;
@@ -9,18 +9,18 @@ use proptest::{collection::vec, prelude::*, test_runner::Config};
 use std::{ops::Range, time::Duration};
 use world::{Fate, STEP, Stretch, World};
 
-/// The outages that all have in common begin when all have run for so long.
+/// When an outage begins that all instances share.
 const CUT: Duration = Duration::from_secs(25);
-/// What befalls some begins from then on.
+/// When the first fault of a single instance may begin.
 const FIRST: Duration = Duration::from_secs(15);
-/// By then everything is back that comes back.
+/// When every fault that ends has ended.
 const OVER: Duration = Duration::from_secs(70);
-/// Until then it is watched.
+/// How long the simulation runs.
 const END: Duration = Duration::from_secs(85);
-/// It does not come back.
+/// An outage that does not end.
 const FOR_GOOD: Stretch = CUT..Duration::MAX;
 
-/// What all lose at once.
+/// What all instances lose at once.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Lost {
     Database,
@@ -28,7 +28,7 @@ enum Lost {
     Journal,
 }
 
-/// Calls `each` after each step, once everybody knows everybody, with the time since the cut.
+/// Calls `each` after each step, once all instances know each other, with the time since the cut.
 fn watch(
     fates: &[Fate],
     mut each: impl FnMut(&World, Duration) -> Result<(), String>,
@@ -58,7 +58,7 @@ fn untouched() -> impl Strategy<Value = Fate> {
     })
 }
 
-/// From before the common cut until long after.
+/// A time of death, from before the shared outage until long after its beginning.
 fn kill() -> impl Strategy<Value = Duration> {
     duration(0..55_000).prop_map(|after| FIRST + after)
 }
@@ -70,24 +70,24 @@ fn stretch() -> impl Strategy<Value = Stretch> {
     })
 }
 
-/// With this probability; else never.
+/// A stretch with this probability; else an empty one.
 fn maybe(weight: f64) -> impl Strategy<Value = Stretch> {
     prop::option::weighted(weight, stretch()).prop_map(Option::unwrap_or_default)
 }
 
-/// One that may be killed.
+/// An instance that may be killed.
 fn mortal() -> impl Strategy<Value = Fate> {
     (untouched(), prop::option::of(kill())).prop_map(|(fate, killed_at)| Fate { killed_at, ..fate })
 }
 
-/// One that may fall silent: killed, asleep or without its link.
+/// An instance that may fall silent: killed, asleep or without its link.
 fn silent() -> impl Strategy<Value = Fate> {
     let asleep = (untouched(), stretch()).prop_map(|(fate, asleep)| Fate { asleep, ..fate });
     let unlinked = (untouched(), stretch()).prop_map(|(fate, no_link)| Fate { no_link, ..fate });
     prop_oneof![3 => mortal(), 1 => asleep, 1 => unlinked]
 }
 
-/// One that anything may befall.
+/// An instance with any faults.
 fn any_fate() -> impl Strategy<Value = Fate> {
     let stretches = (
         maybe(0.25),
@@ -111,7 +111,7 @@ fn any_fate() -> impl Strategy<Value = Fate> {
     })
 }
 
-/// Nothing befalls the first by itself.
+/// The fates of all instances; the first has no fault of its own.
 fn first_and(others: impl Strategy<Value = Vec<Fate>>) -> impl Strategy<Value = Vec<Fate>> {
     (untouched(), others).prop_map(|(first, others)| std::iter::once(first).chain(others).collect())
 }
@@ -119,9 +119,9 @@ fn first_and(others: impl Strategy<Value = Vec<Fate>>) -> impl Strategy<Value = 
 proptest! {
     #![proptest_config(Config { cases: 96, ..Config::default() })]
 
-    /// However many fall silent, before the outage, with it or later; nor does its end.
+    /// It holds however many instances fall silent, before the outage, with it or later, and also when the outage ends.
     #[test]
-    fn an_outage_for_all_fences_nobody_and_empties_no_readiness(
+    fn an_outage_for_all_fences_no_instance_and_ends_no_readiness(
         fates in first_and(vec(silent(), 0..5)),
         lost in prop_oneof![Just(Lost::Database), Just(Lost::Writes), Just(Lost::Journal)],
         lose_journal in vec(any::<bool>(), 5),
@@ -153,7 +153,7 @@ proptest! {
                     continue;
                 }
                 // A probe that was under way at the end may fail when others are answered again.
-                // The next begins at once.
+                // The next probe begins at once.
                 let given = if since < lasts { Duration::ZERO } else { 2 * STEP };
                 let said_for = world.says_cut_off_for(index);
                 let says_cut_off = said_for.is_some_and(|said_for| said_for >= given);
@@ -165,9 +165,9 @@ proptest! {
         })?;
     }
 
-    /// One that lives, is heard and has its stores: it may end sessions that the others hear nothing of.
+    /// One instance lives, has its link and its stores: it may end sessions that the others cannot read of.
     #[test]
-    fn one_that_knows_more_fences_those_that_are_cut_off(
+    fn a_better_informed_instance_fences_those_that_are_cut_off(
         fates in first_and(vec(mortal(), 1..5)),
         cuts in vec(any::<(bool, bool)>(), 5),
     ) {
@@ -200,14 +200,14 @@ proptest! {
         })?;
     }
 
-    /// Without the link nothing is known of those that are registered, dead ones included; one that is
-    /// alone knows that.
+    /// Without the link the state of registered instances is unknown, dead ones included. An instance that is registered alone
+    /// knows that it is alone.
     #[test]
     fn without_a_link_nothing_is_known(fates in first_and(vec(mortal(), 0..5))) {
         let mut fates = fates;
         for fate in &mut fates {
             (fate.no_database, fate.no_journal, fate.no_link) = (FOR_GOOD, FOR_GOOD, FOR_GOOD);
-            // Whoever died a lease before is registered no more.
+            // An instance that died a lease before is no longer registered.
             let before = CUT.saturating_sub(Duration::from_secs(1));
             fate.killed_at = fate.killed_at.map(|at| at.max(before));
         }
@@ -228,9 +228,9 @@ proptest! {
 proptest! {
     #![proptest_config(Config { cases: 192, ..Config::default() })]
 
-    /// See `judge.rs`.
+    /// `judge.rs` has the conditions.
     #[test]
-    fn whatever_befalls_whom_each_serves_if_and_only_if_it_may(fates in vec(any_fate(), 1..6)) {
+    fn with_any_faults_each_serves_if_and_only_if_it_may(fates in vec(any_fate(), 1..6)) {
         let mut judge = Judge::new(fates.len());
         watch(&fates, |world, _| judge.see(world))?;
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     app::{Api, Error},
-    transport::{counts, request::Current},
+    transport::{refusal_metrics, request::Current},
 };
 use async_graphql::{
     ErrorExtensionValues, Request, Response, ServerError, ServerResult,
@@ -83,7 +83,7 @@ pub(super) fn add_codes(errors: &mut [ServerError], request_id: Option<&RequestI
             .as_ref()
             .and_then(|known| known.get("code"));
         if is_known.is_none() {
-            counts::refused(Api::Graphql, failure.code);
+            refusal_metrics::count(Api::Graphql, failure.code);
         }
         error.message = failure.message;
         let extensions = error

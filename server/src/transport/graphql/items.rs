@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     app::{Error, ItemQuery, Result},
-    transport::{Shared, counts},
+    transport::{Shared, refusal_metrics},
 };
 use async_graphql::{
     ComplexObject, Context, InputObject, Interface, Object, OneofObject, SimpleObject,
@@ -104,7 +104,7 @@ impl ItemsMutation {
         let ops = ops.collect::<Result<_, _>>()?;
         let input = BatchItems { room, op_id, ops };
         let done = app.batch_items(&actor, input).outcome().await?;
-        counts::refused_parts(actor.api, &done);
+        refusal_metrics::count_changes(actor.api, &done);
         Ok(done.outcomes)
     }
 }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     app::{Actor, App, ItemQuery},
-    transport::{Shared, counts},
+    transport::{Shared, refusal_metrics},
 };
 use axum::{extract::State, http::StatusCode, response::IntoResponse};
 use roost_schema::{
@@ -153,7 +153,7 @@ async fn change_items(
         ops: input.ops,
     };
     let done = app.batch_items(&actor, input).outcome().await?;
-    counts::refused_parts(actor.api, &done);
+    refusal_metrics::count_changes(actor.api, &done);
     Ok(Json(done))
 }
 

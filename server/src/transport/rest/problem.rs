@@ -2,7 +2,7 @@
 
 use crate::{
     app::{Api, Error},
-    transport::{counts, request::current},
+    transport::{refusal_metrics, request::current},
 };
 use axum::{
     Json,
@@ -94,7 +94,7 @@ impl From<Error> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        counts::refused(
+        refusal_metrics::count(
             current().map_or(Api::Rest, |current| current.api),
             self.code,
         );

@@ -5,7 +5,7 @@ use super::{connection::Connection, sender::SocketSender};
 use crate::{
     app::{Api, Result},
     transport::{
-        counts, cut_short,
+        cut_short, refusal_metrics,
         sockets::{Caller, Commands, Reply, Socket},
     },
 };
@@ -146,7 +146,7 @@ pub(super) struct Refused {
 
 impl Refused {
     pub(super) fn new(failure: Failure, instance: &Arc<str>) -> Self {
-        counts::refused(Api::SocketIo, failure.code);
+        refusal_metrics::count(Api::SocketIo, failure.code);
         Self {
             failure,
             instance: Arc::clone(instance),

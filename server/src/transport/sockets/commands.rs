@@ -1,7 +1,7 @@
 //! The commands of a socket, one row each: its name, what it takes, what it costs, and the use case.
 
 use super::{rooms, sender::Reply, socket::Caller};
-use crate::{app::Result, transport::counts};
+use crate::{app::Result, transport::refusal_metrics};
 use roost_schema::{
     BatchItems, BatchOutcome, DeleteItem, InRoom, MoveCursor, PatchItem, PutItem, RenewSocket,
     RestoreItem, RoomEvent, SendMessage, SendMessageToRoom,
@@ -59,7 +59,7 @@ fn batch(by: &Caller, input: BatchItems) -> impl Future<Output = Result<BatchOut
     let (queued, api) = (by.app().batch_items(&by.actor, input), by.actor.api);
     async move {
         let done = queued.outcome().await?;
-        counts::refused_parts(api, &done);
+        refusal_metrics::count_changes(api, &done);
         Ok(done)
     }
 }

@@ -1,4 +1,4 @@
-//! Who is called when, and who is refused.
+//! The order of turns, and the refusals.
 
 use super::*;
 use futures::FutureExt;
@@ -14,7 +14,7 @@ fn asking(purpose: Use, network: u8) -> Asking {
     }
 }
 
-/// Somebody who has a place, or is refused, once this returns.
+/// A request that has a place or is refused once this returns.
 fn enters(queue: &Arc<Queue>, asking: Asking) -> Entering {
     let queue = Arc::clone(queue);
     let mut entering: Entering = Box::pin(async move { queue.enter(asking).await });
@@ -46,7 +46,7 @@ fn those_of(queue: &Arc<Queue>, networks: RangeInclusive<u8>) -> Vec<Entering> {
     all.collect()
 }
 
-/// Each of them is called, in this order, and passes the turn on.
+/// Checks that each of them gets the turn, in this order, and passes it on.
 #[track_caller]
 fn is_passed_on(turn: Turn, all: &mut [Entering]) -> Turn {
     all.iter_mut().fold(turn, |turn, entering| {
@@ -55,7 +55,7 @@ fn is_passed_on(turn: Turn, all: &mut [Entering]) -> Turn {
     })
 }
 
-/// Each number is another network.
+/// A request of the network with this number.
 fn newcomer(number: u64) -> Asking {
     let bits = u32::try_from(number).unwrap();
     Asking {
@@ -90,7 +90,7 @@ fn a_network_that_was_not_served_lately_goes_first_and_once() {
     let queue = Queue::new(1);
     let turn = busy(&queue);
     let turn = is_passed_on(turn, &mut those_of(&queue, 1..=20));
-    // All of them come again, and then somebody new, twice.
+    // All of them come again, and then a new network, twice.
     let mut again = those_of(&queue, 1..=20);
     let mut newcomer = enters(&queue, asking(Use::SignIn, 21));
     drop(turn);
@@ -104,7 +104,7 @@ fn a_network_that_was_not_served_lately_goes_first_and_once() {
 #[test]
 fn networks_that_come_in_waves_are_new_in_the_first_only() {
     let queue = Queue::new(1);
-    // One of twenty finds an idle worker, the others wait; the next wave comes when the last is answered.
+    // One of twenty finds an idle worker, the others wait; the next wave comes when the last one is answered.
     let turn = busy(&queue);
     drop(is_passed_on(turn, &mut those_of(&queue, 1..=19)));
     for _ in 0..3 {
@@ -186,7 +186,7 @@ fn a_full_line_makes_room_for_who_has_less_in_it() {
         many.iter_mut()
             .all(|entering| is_called(entering).is_none())
     );
-    // The other lines are no fuller for it.
+    // The other lines still have places.
     let other = enters(&queue, asking(Use::Register, 1));
     drop((turn, one, many, other));
     assert_eq!(queue.state().idle_workers, 1, "nobody is left");
@@ -228,7 +228,7 @@ fn who_gives_up_leaves_no_hole() {
     drop(gone);
     drop(turn);
     let called = is_called(&mut waits).expect("its turn");
-    // Called and gone before taking the turn.
+    // It gets its turn and is dropped before it takes it.
     let gone = enters(&queue, asking(Use::SignIn, 1));
     drop(called);
     drop(gone);

@@ -1,5 +1,5 @@
-//! What must hold of every instance at every moment, whatever befalls whom: judged by what is true, not by what
-//! the instances know.
+//! The conditions that every instance must meet at every moment, with any faults. They are judged by the true state of the
+//! world, not by what the instances know.
 
 use super::world::{STEP, World};
 use crate::{
@@ -11,28 +11,28 @@ use crate::{
 };
 use std::time::{Duration, Instant};
 
-/// What C7 of docs/delivery.md gives an instance that is cut off.
+/// How long an instance that is cut off may serve (C7 of docs/delivery.md).
 pub(super) const CUT_OFF_KNOWN: Duration = Duration::from_secs(10);
-/// When nothing has changed for a lease and a look that waits for nothing, each is as it must be.
+/// How long nothing must change until each instance is in its final state: a lease, and a read that times out.
 pub(super) const SETTLED: Duration = REGISTRY_LEASE.saturating_add(POLL_PATIENCE);
-/// When everything is back for so long, everybody serves.
+/// How long after the last fault every instance serves.
 const BACK: Duration = REGISTRY_LEASE.saturating_add(POLL_EVERY);
-/// An instance that gets the database back may end sessions at once. The others hear of it when a renewal that was
-/// under way has failed, and the next was made and told. Until then they spare themselves: one that stays cut off
-/// serves for longer than C7 gives.
+/// An instance that gets the database back may end sessions at once. The others get to know it when a renewal that was under
+/// way has failed, and the next one has succeeded and was sent in a beacon. Until then an instance that stays cut off keeps
+/// its fence open, for longer than C7 allows.
 const UNHEARD: Duration = RENEW_PATIENCE
     .saturating_add(RENEW_AGAIN)
     .saturating_add(BEACON_EVERY);
 
-/// What is true of another instance, from the point of view of one.
+/// The true state of another instance, as seen from one.
 #[derive(Clone, Default)]
 struct Truth {
-    /// Since when it can end sessions, and say so.
+    /// Since when it can end sessions, and send beacons.
     can_end_since: Option<Instant>,
     heard_since: Option<Instant>,
-    /// When it could end sessions for the last time as far as was heard, unless it has said since that it cannot.
+    /// When it could end sessions for the last time by its beacons, unless a later one said that it cannot.
     could_end_at: Option<Instant>,
-    /// Since when it has its stores, and this one has not.
+    /// Since when it has its stores, and this instance has not.
     better_off_since: Option<Instant>,
 }
 
@@ -49,7 +49,7 @@ impl Judge {
         }
     }
 
-    /// Looks at the world after each of its steps.
+    /// Checks the world after each of its steps.
     pub(super) fn see(&mut self, world: &World) -> Result<(), String> {
         for index in 0..world.count() {
             self.note(world, index);
@@ -64,7 +64,7 @@ impl Judge {
 
     fn note(&mut self, world: &World, index: usize) {
         let (now, is_linked) = (world.now(), world.up_for(index).is_some());
-        // One that was alone when it lost the link takes itself for alone until it is back.
+        // An instance that was alone when it lost the link takes itself for alone until the link is back.
         let is_deaf = !is_linked && world.knows_nobody(index);
         for other in (0..world.count()).filter(|other| *other != index) {
             let truth = &mut self.truths[index][other];
@@ -110,9 +110,9 @@ impl Judge {
             Some(true) if !is_shut && world.quiet_for() > UNHEARD + SPARED => {
                 return Err("is open though another knows more");
             }
-            // One that slept is shut until it has looked.
+            // An instance that slept is shut until it has read the revocations.
             Some(false) if is_shut && (!has_slept || world.can_write(index)) => {
-                return Err("is shut though nobody knows more");
+                return Err("is shut though no peer is better informed");
             }
             _ => {}
         }
@@ -123,7 +123,7 @@ impl Judge {
         Ok(())
     }
 
-    /// Whether a session may have ended long ago that this one has not read of.
+    /// Whether a session may have ended long ago that this instance has not read of.
     fn may_not_know(&self, world: &World, index: usize) -> bool {
         let polled = world.polled(index);
         self.truths[index].iter().any(|truth| {
@@ -140,7 +140,7 @@ impl Judge {
         })
     }
 
-    /// Whether another knew more as it fell silent, and its last word is old and still counts.
+    /// Whether another instance was better informed as it fell silent, and its last beacon is old and still counts.
     fn has_just_lost_one_that_knows(&self, world: &World, index: usize) -> bool {
         let counts = SILENT_AFTER + STEP..REGISTRY_LEASE.saturating_sub(BEACON_EVERY);
         let mut truths = self.truths[index].iter().enumerate();
@@ -151,7 +151,7 @@ impl Judge {
         })
     }
 
-    /// Whether another has its stores for so long, and this one has not.
+    /// Whether another instance has had its stores for this long, and this instance has not.
     fn is_worse_off(&self, world: &World, index: usize) -> bool {
         let mut since = self.truths[index]
             .iter()
@@ -160,13 +160,13 @@ impl Judge {
     }
 }
 
-/// `since` is when something began that still goes on.
+/// Keeps in `since` when a condition began to hold; `None` while it does not.
 fn go_on(since: &mut Option<Instant>, is_so: bool, now: Instant) {
     *since = is_so.then(|| since.unwrap_or(now));
 }
 
-/// Whether one that has lost something must leave serving to others that have it. `None`: that depends on what it
-/// knew before it lost the link.
+/// Whether an instance that has lost something must leave serving to others that have it. `None`: it depends on what the
+/// instance knew before it lost the link.
 fn must_yield(world: &World, index: usize, has: impl Fn(&World, usize) -> bool) -> Option<bool> {
     if has(world, index) {
         return Some(false);

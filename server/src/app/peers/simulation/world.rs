@@ -1,9 +1,9 @@
-//! The world that simulated instances live in: a clock of its own, what befalls whom, and what each does about it.
+//! The world of the simulated instances: its clock, the faults of each instance, and what each does.
 
 use crate::{
     app::{
         instances::{RENEW_AGAIN, RENEW_EVERY, RENEW_PATIENCE},
-        peers::{LookEnded, Standing, are_stores_lost_by_all, is_nobody_better_informed},
+        peers::{LookEnded, Standing, are_stores_lost_by_all, is_no_peer_better_informed},
         revocations::{POLL_EVERY, POLL_PATIENCE, SPARED},
         upkeep::CUT_OFF_AFTER,
     },
@@ -15,27 +15,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How far the clock goes at once; an answer takes as long, and so does a refusal.
+/// How far the clock goes in one step. An answer takes one step, and so does a refusal.
 pub(super) const STEP: Duration = Duration::from_millis(100);
-/// As `transport/health.rs` probes the stores.
+/// The times of the probes in `transport/health.rs`.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// From when to when, since all began; an empty one is never.
+/// A stretch of time since the beginning; an empty one is never.
 pub(super) type Stretch = Range<Duration>;
 
-/// What befalls an instance.
+/// The faults of an instance.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fate {
-    /// When its clocks tick, of each second and each renewal.
+    /// The phase of its timers within their period.
     pub(super) phase: Duration,
-    /// Stores that it has lost refuse at once. Else they say nothing until its patience is over.
+    /// Whether lost stores refuse at once. Else they do not answer before its patience is over.
     pub(super) is_refused: bool,
     pub(super) killed_at: Option<Duration>,
-    /// Its process is stopped.
+    /// When its process is stopped.
     pub(super) asleep: Stretch,
     pub(super) no_database: Stretch,
-    /// The database takes no writes of it.
+    /// When the database takes no writes of it.
     pub(super) no_writes: Stretch,
     pub(super) no_journal: Stretch,
     pub(super) no_link: Stretch,
@@ -65,21 +65,21 @@ struct Simulated {
     fate: Fate,
     peers: Peers,
     standing: Standing,
-    /// When the last look began, and the last that completed.
+    /// When the last read of the revocations began, and the last that succeeded.
     looked: Instant,
     polled: Instant,
     leased: Instant,
     answered: Option<Instant>,
     open_until: Instant,
     cut_off_since: Option<Instant>,
-    look: Duty,
-    renewal: Duty,
-    probe: Duty,
+    look: PeriodicCall,
+    renewal: PeriodicCall,
+    probe: PeriodicCall,
     beacon_at: Instant,
 }
 
-/// Something done again and again that may take long.
-struct Duty {
+/// A call that is repeated, and that may take long.
+struct PeriodicCall {
     due: Instant,
     /// When it began, if it is under way, and whether it will be answered.
     under_way: Option<(Instant, bool)>,
@@ -90,7 +90,7 @@ struct Done {
     has_failed: bool,
 }
 
-impl Duty {
+impl PeriodicCall {
     fn step(&mut self, now: Instant, is_answered: bool, patience: Duration) -> Option<Done> {
         let Some((began, is_answered)) = self.under_way else {
             self.under_way = (now >= self.due).then_some((now, is_answered));
@@ -133,7 +133,7 @@ impl World {
         self.now - self.start
     }
 
-    /// For how long nothing has befallen anybody.
+    /// How long ago the last fault of any instance began or ended.
     pub(super) fn quiet_for(&self) -> Duration {
         let elapsed = self.elapsed();
         let changes = self.instances.iter().flat_map(|one| one.fate.changes());
@@ -166,7 +166,7 @@ impl World {
         !self.fate(index).no_database.contains(&self.elapsed())
     }
 
-    /// Whether sessions can be ended there.
+    /// Whether sessions can be ended on the instance.
     pub(super) fn can_write(&self, index: usize) -> bool {
         self.has_database(index) && !self.fate(index).no_writes.contains(&self.elapsed())
     }
@@ -185,12 +185,13 @@ impl World {
         (!down.contains(&elapsed)).then(|| elapsed.saturating_sub(since))
     }
 
-    /// Whether the others hear it.
+    /// Whether the other instances receive its beacons.
     pub(super) fn speaks(&self, index: usize) -> bool {
         self.is_awake(index) && self.up_for(index).is_some()
     }
 
-    /// What was sent to one that sleeps waits for it. After a long sleep its connections are gone.
+    /// Whether the instance receives beacons. Those that were sent to a sleeping one wait for it, but its connections do not
+    /// survive a long sleep.
     pub(super) fn hears(&self, index: usize) -> bool {
         let asleep = &self.fate(index).asleep;
         let is_out = asleep.contains(&self.elapsed())
@@ -198,13 +199,13 @@ impl World {
         self.lives(index) && self.up_for(index).is_some() && !is_out
     }
 
-    /// Whether everybody who lives has everything.
+    /// Whether every living instance has its stores and its link.
     pub(super) fn is_all_back(&self) -> bool {
         let mut living = (0..self.count()).filter(|index| self.lives(*index));
         living.all(|index| self.speaks(index) && self.can_write(index) && self.has_stores(index))
     }
 
-    /// Whether it takes itself for the only one.
+    /// Whether the instance takes itself for the only one.
     pub(super) fn knows_nobody(&self, index: usize) -> bool {
         let peers = &self.instances[index].peers;
         peers.are_all(self.now, None, |_| false)
@@ -218,12 +219,12 @@ impl World {
         self.now > self.instances[index].open_until
     }
 
-    /// Whether it is open, if at all, for its own looks and renewals.
+    /// Whether its own reads and renewals are enough to keep its fence open.
     pub(super) fn holds_itself_open(&self, index: usize) -> bool {
         self.now <= self.instances[index].known_until()
     }
 
-    /// Whether it would be not ready if a probe failed now.
+    /// Whether it would not be ready if a probe failed now.
     pub(super) fn is_cut_off(&self, index: usize) -> bool {
         let own = &self.instances[index];
         let age = own.answered.map(|at| self.now - at);
@@ -231,7 +232,7 @@ impl World {
             && !are_stores_lost_by_all(&own.peers, self.now, self.up_for(index))
     }
 
-    /// For how long it has said that it is cut off.
+    /// For how long its readiness has been `CutOff`.
     pub(super) fn says_cut_off_for(&self, index: usize) -> Option<Duration> {
         let since = self.instances[index].cut_off_since?;
         Some(self.now - since)
@@ -289,7 +290,7 @@ impl World {
         let Some(done) = own.look.step(now, is_answered, patience) else {
             return;
         };
-        // A tick that was missed meanwhile comes at once.
+        // A timer that is overdue fires at once.
         own.look.due = done.began + POLL_EVERY;
         if !done.has_failed {
             own.polled = done.began;
@@ -304,7 +305,7 @@ impl World {
         own.looked = done.began;
         let is_shut = now > own.open_until;
         if own.standing.may_be_spared()
-            && is_nobody_better_informed(&own.peers, now, up_for, is_shut)
+            && is_no_peer_better_informed(&own.peers, now, up_for, is_shut)
         {
             own.open_until = own.open_until.max(now + SPARED);
         }
@@ -350,9 +351,9 @@ impl World {
 }
 
 impl Simulated {
-    /// Registered, and with the revocations read.
+    /// An instance that is registered and has read the revocations.
     fn new(start: Instant, fate: Fate) -> Self {
-        let duty = |every: Duration| Duty {
+        let duty = |every: Duration| PeriodicCall {
             due: start + fate.phase.mul_f64(every.as_secs_f64()),
             under_way: None,
         };
@@ -374,7 +375,7 @@ impl Simulated {
         }
     }
 
-    /// As the fence counts: a look is good no longer than the lease.
+    /// Until when the fence stays open by itself: a read counts no longer than the lease.
     fn known_until(&self) -> Instant {
         (self.polled + FENCE_AFTER).min(self.leased + REGISTRY_LEASE)
     }
