@@ -1,7 +1,7 @@
 //! Connections that the server closes in order: whatever it began is answered before it closes, whatever it did not
 //! begin is refused, and the journal holds what was acknowledged and nothing else.
 
-use crate::support::{Cable, Person, World, eventually};
+use crate::support::{Person, TcpProxy, World, eventually};
 use futures::future::join_all;
 use roost_client::{Error, GraphQlSocket, Result, Socket};
 use roost_schema::{ErrorCode, MessageState, RoomId, SendMessageToRoom};
@@ -20,14 +20,14 @@ async fn a_server_that_stops_answers_every_command_it_began() {
     const SOCKETS: usize = 50;
     const GRAPHQL_SOCKETS: usize = 20;
     let world = World::on_postgres().await;
-    let cable = Cable::to(world.database_url()).await;
-    let keys = [("database_url", cable.url())];
+    let proxy = TcpProxy::to(world.database_url()).await;
+    let keys = [("database_url", proxy.url())];
     let keys = keys.each_ref().map(|(name, url)| (*name, url.as_str()));
     let server = world.serve_one_with(&keys).await;
     let alice = server.alice().await;
     let room = alice.board("Plan").await.id;
     let writers = Writer::connect(&alice, SOCKETS, GRAPHQL_SOCKETS).await;
-    cable.slow(STORE_DELAY);
+    proxy.slow(STORE_DELAY);
     let stop = async {
         head_passes(&alice, room, 200).await;
         server.begin_stopping();
@@ -76,9 +76,9 @@ async fn a_socket_whose_token_expires_is_answered_every_command_it_began() {
     const SOCKETS: usize = 6;
     const GRAPHQL_SOCKETS: usize = 6;
     let world = World::on_postgres().await;
-    let cable = Cable::to(world.database_url()).await;
+    let proxy = TcpProxy::to(world.database_url()).await;
     let keys = [
-        ("database_url", cable.url()),
+        ("database_url", proxy.url()),
         ("access_token_lifetime", "10s".to_owned()),
     ];
     let keys = keys.each_ref().map(|(name, text)| (*name, text.as_str()));
@@ -86,9 +86,9 @@ async fn a_socket_whose_token_expires_is_answered_every_command_it_began() {
     let alice = server.alice().await;
     let room = alice.board("Plan").await.id;
     let writers = Writer::connect(&alice, SOCKETS, GRAPHQL_SOCKETS).await;
-    cable.slow(STORE_DELAY);
+    proxy.slow(STORE_DELAY);
     let tally = Tally::of(&writers, room, Duration::ZERO).await;
-    cable.mend();
+    proxy.mend();
 
     tally.check(&alice, room).await;
     assert_eq!(tally.unanswered, BTreeSet::new());
@@ -101,17 +101,17 @@ async fn an_instance_that_is_fenced_answers_every_command_it_began() {
     const SOCKETS: usize = 20;
     const GRAPHQL_SOCKETS: usize = 10;
     let world = World::on_cluster().await;
-    let cable = Cable::to(world.database_url()).await;
+    let proxy = TcpProxy::to(world.database_url()).await;
     let one = world.serve_one_with(&[]).await;
     let two = world
-        .serve_one_with(&[("database_url", &cable.url())])
+        .serve_one_with(&[("database_url", &proxy.url())])
         .await;
     let alice = one.alice().await;
     let room = alice.board("Plan").await.id;
     let writers = Writer::connect(&alice.at(&two.endpoint), SOCKETS, GRAPHQL_SOCKETS).await;
     let cut_off = async {
         head_passes(&alice, room, 100).await;
-        cable.freeze();
+        proxy.freeze();
     };
     let (tally, ()) = tokio::join!(Tally::of(&writers, room, PACE), cut_off);
     // Writes end a little before it: none may outlast it.

@@ -1,7 +1,7 @@
 //! The contract of the backplane, on a real Redis: instances hear each other at most once, in order,
 //! and know from when on they do.
 
-use crate::support::{Cable, DEADLINE, redis_url};
+use crate::support::{DEADLINE, TcpProxy, redis_url};
 use bytes::Bytes;
 use fred::{cmd, interfaces::ClientLike};
 use roost_schema::{InstanceId, RoomId};
@@ -134,11 +134,11 @@ async fn systems_with_different_prefixes_do_not_hear_each_other() {
 #[tokio::test]
 async fn a_link_that_broke_is_made_anew_and_says_so() {
     let (prefix, bucket) = fresh();
-    let cable = Cable::to(&redis_url()).await;
+    let proxy = TcpProxy::to(&redis_url()).await;
     let mut one = End::open(&redis_url(), &prefix).await;
-    let mut two = End::open(&cable.url(), &prefix).await;
+    let mut two = End::open(&proxy.url(), &prefix).await;
     two.serve(bucket).await;
-    cable.cut();
+    proxy.cut();
     // Whoever was cut off hears of it: the bucket is confirmed again, on another connection.
     two.confirmed(bucket).await;
     one.backplane.send(Channel::Bucket(bucket), "again".into());
@@ -153,12 +153,12 @@ async fn a_link_that_broke_is_made_anew_and_says_so() {
 #[tokio::test]
 async fn a_silent_connection_is_found_by_the_canary() {
     let (prefix, bucket) = fresh();
-    let cable = Cable::to(&redis_url()).await;
-    let mut two = End::open(&cable.url(), &prefix).await;
+    let proxy = TcpProxy::to(&redis_url()).await;
+    let mut two = End::open(&proxy.url(), &prefix).await;
     two.serve(bucket).await;
-    cable.freeze();
+    proxy.freeze();
     two.until(|link| link == Link::Down).await;
-    cable.mend();
+    proxy.mend();
     two.until(Link::is_up).await;
     two.confirmed(bucket).await;
     let one = End::open(&redis_url(), &prefix).await;
@@ -200,15 +200,15 @@ async fn a_redis_that_refuses_to_write_counts_as_down() {
 #[tokio::test]
 async fn without_redis_sending_costs_nothing_and_the_link_is_down() {
     let (prefix, bucket) = fresh();
-    let cable = Cable::to(&redis_url()).await;
-    let mut one = End::open(&cable.url(), &prefix).await;
+    let proxy = TcpProxy::to(&redis_url()).await;
+    let mut one = End::open(&proxy.url(), &prefix).await;
     one.serve(bucket).await;
-    cable.refuse();
+    proxy.refuse();
     one.until(|link| link == Link::Down).await;
     for _ in 0..100_000 {
         one.backplane.send(Channel::Bucket(bucket), "lost".into());
     }
-    cable.mend();
+    proxy.mend();
     one.until(Link::is_up).await;
     let mut two = End::open(&redis_url(), &prefix).await;
     two.serve(bucket).await;

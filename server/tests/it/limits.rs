@@ -1,7 +1,7 @@
 //! Limits: the same answers with Redis and without, one budget over all instances with it, and no
 //! waiting for it when it is gone.
 
-use crate::support::{Cable, DEADLINE, Server, World, eventually, redis_url};
+use crate::support::{DEADLINE, Server, TcpProxy, World, eventually, redis_url};
 use roost_schema::{ErrorCode, InstanceId, Login, RoomId, Secret};
 use roost_server::live::{Limiter, Link, Rate, Redis, RedisBackplane};
 use std::time::{Duration, Instant};
@@ -127,11 +127,11 @@ async fn what_is_let_through_unasked_is_counted_all_the_same() {
 #[tokio::test]
 async fn without_redis_the_local_limit_serves_and_nobody_waits() {
     let prefix = fresh();
-    let cable = Cable::to(&redis_url()).await;
-    let way = Way::open(&cable.url(), &prefix).await;
+    let proxy = TcpProxy::to(&redis_url()).await;
+    let way = Way::open(&proxy.url(), &prefix).await;
     let one = way.limiter(SLOW);
     assert_eq!(allowed(&one, "alice", 5).await, 5);
-    cable.freeze();
+    proxy.freeze();
     let begun = Instant::now();
     let passed = allowed(&one, "alice", 200).await;
     let took = begun.elapsed();
@@ -142,7 +142,7 @@ async fn without_redis_the_local_limit_serves_and_nobody_waits() {
         !way.redis.is_prompt(),
         "one was late, the others did not wait"
     );
-    cable.mend();
+    proxy.mend();
     eventually(async || way.redis.is_prompt()).await;
     let two = Way::open(&redis_url(), &prefix).await.limiter(SLOW);
     assert_eq!(allowed(&one, "bob", SLOW.burst).await, SLOW.burst);

@@ -1,6 +1,6 @@
 //! A store that does not answer for a while: whoever reads a room waits, is not closed, and misses nothing.
 
-use crate::support::{Cable, Person, Server, Via, Watch, World, in_time, message};
+use crate::support::{Person, Server, TcpProxy, Via, Watch, World, in_time, message};
 use futures::{StreamExt, future::join_all, stream};
 use reqwest::{Method, StatusCode};
 use roost_client::Endpoint;
@@ -16,21 +16,21 @@ const STALL: Duration = Duration::from_secs(8);
 /// Longer than a quiet stream is silent.
 const LONG_STALL: Duration = Duration::from_secs(17);
 
-/// A server with a cable to its store, and a reader with a cable to the server.
+/// A server with a proxy to its store, and a reader with a proxy to the server.
 struct Scene {
-    store: Cable,
-    way: Cable,
+    store: TcpProxy,
+    way: TcpProxy,
     server: Server,
     alice: Person,
-    /// A member, by the cable.
+    /// A member, by the proxy.
     bob: Person,
     room: RoomId,
 }
 
 impl Scene {
     async fn set(world: &World) -> Self {
-        let (store, server) = world.serve_one_by_cable().await;
-        let way = Cable::to(&format!("http://{}", server.address)).await;
+        let (store, server) = world.serve_one_by_proxy().await;
+        let way = TcpProxy::to(&format!("http://{}", server.address)).await;
         let (alice, bob) = (server.alice().await, server.bob().await);
         let room = alice.board("Plan").await.id;
         alice.invite(room, &bob, Role::Viewer).await;

@@ -2,7 +2,7 @@
 //! instance an answer comes from.
 
 use crate::support::{
-    Cable, Person, Server, Via, World, eventually, free_address, message, redis_url,
+    Person, Server, TcpProxy, Via, World, eventually, free_address, message, redis_url,
 };
 use reqwest::Method;
 use roost_schema::RoomId;
@@ -30,9 +30,9 @@ async fn healthz_names_what_the_server_needs() {
 #[tokio::test]
 async fn without_redis_a_server_is_degraded_and_ready() {
     let world = World::on_sqlite().await;
-    let cable = Cable::to(&redis_url()).await;
+    let proxy = TcpProxy::to(&redis_url()).await;
     let prefix = format!("test-{}", RoomId::generate());
-    let url = cable.url();
+    let url = proxy.url();
     let keys = [
         ("redis_url", url.as_str()),
         ("redis_prefix", prefix.as_str()),
@@ -45,7 +45,7 @@ async fn without_redis_a_server_is_degraded_and_ready() {
             .as_f64()
             .is_some()
     );
-    cable.refuse();
+    proxy.refuse();
     eventually(async || overall().await == "degraded").await;
     let (status, health) = report(&server, "/healthz").await;
     assert_eq!(status, 200);
@@ -54,7 +54,7 @@ async fn without_redis_a_server_is_degraded_and_ready() {
     assert!(text.contains("redis does not answer"), "{text}");
     assert!(!text.contains("127.0.0.1"), "no address: {text}");
     eventually(async || report(&server, "/readyz").await.0 == 200).await;
-    cable.mend();
+    proxy.mend();
     eventually(async || overall().await == "ok").await;
 }
 

@@ -15,7 +15,7 @@ const MESSAGE_BYTES: usize = 30_000;
 #[tokio::test]
 async fn a_subscription_waits_is_pinged_meanwhile_and_misses_nothing() {
     let world = World::on_postgres().await;
-    let (cable, server) = world.serve_one_by_cable().await;
+    let (proxy, server) = world.serve_one_by_proxy().await;
     let alice = server.alice().await;
     let room = alice.board("Plan").await.id;
     let first = alice.list_events(room, None).await.unwrap().position;
@@ -24,7 +24,7 @@ async fn a_subscription_waits_is_pinged_meanwhile_and_misses_nothing() {
         alice.send_message(room, &message(&text)).await.unwrap();
     }
     let mut socket = Raw::signed_in(&server, &alice).await;
-    cable.freeze();
+    proxy.freeze();
     let query = "subscription($room: RoomId!, $after: Position) {
         roomEvents(room: $room, after: $after) { events { seq } }
     }";
@@ -32,7 +32,7 @@ async fn a_subscription_waits_is_pinged_meanwhile_and_misses_nothing() {
     socket.subscribe("1", query, variables).await;
     assert!(socket.pings_within(STALL).await > 0);
 
-    cable.mend();
+    proxy.mend();
     let mut seq = first.seq.0;
     while seq < first.seq.0 + MESSAGES {
         let message = socket.hear().await.unwrap();
@@ -47,11 +47,11 @@ async fn a_subscription_waits_is_pinged_meanwhile_and_misses_nothing() {
 #[tokio::test]
 async fn what_cannot_be_read_beside_a_write_does_not_say_that_nothing_was_written() {
     let world = World::on_cluster().await;
-    let (cable, server) = world.serve_one_by_cable().await;
+    let (proxy, server) = world.serve_one_by_proxy().await;
     let alice = server.alice().await;
     let room = alice.board("Plan").await.id;
     alice.send_message(room, &message("first")).await.unwrap();
-    cable.refuse();
+    proxy.refuse();
     let query = "mutation($room: RoomId!, $input: SendMessage!) {
         sendMessage(room: $room, input: $input) { id author { name } }
     }";
@@ -59,7 +59,7 @@ async fn what_cannot_be_read_beside_a_write_does_not_say_that_nothing_was_writte
         json!({ "query": query, "variables": { "room": room, "input": { "text": "second" } } });
     let request = alice.ask(Method::POST, "/graphql").await.json(&body);
     let answer: Value = request.send().await.unwrap().json().await.unwrap();
-    cable.mend();
+    proxy.mend();
     let written = &answer["data"]["sendMessage"];
     assert!(
         written["id"].is_string() && written["author"].is_null(),

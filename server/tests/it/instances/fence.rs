@@ -1,7 +1,7 @@
 //! The fence: an instance that cannot learn which sessions ended sends and writes nothing, while the
 //! others go on; and one that slept notices before it speaks.
 
-use crate::support::{Cable, Person, Server, Via, Watch, World, eventually, message};
+use crate::support::{Person, Server, TcpProxy, Via, Watch, World, eventually, message};
 use reqwest::{Method, StatusCode};
 use roost_client::{Error, EventStream, Socket};
 use roost_schema::{ErrorCode, Role, SendMessageToRoom, ServerClosing};
@@ -16,10 +16,10 @@ const FENCED: Duration = Duration::from_secs(50);
 #[tokio::test]
 async fn an_instance_cut_off_from_the_database_closes_and_its_peer_goes_on() {
     let world = World::on_postgres_and_redis().await;
-    let cable = Cable::to(world.database_url()).await;
+    let proxy = TcpProxy::to(world.database_url()).await;
     let one = world.serve_one_with(&[]).await;
     let two = world
-        .serve_one_with(&[("database_url", &cable.url())])
+        .serve_one_with(&[("database_url", &proxy.url())])
         .await;
     let (alice, bob) = (one.alice().await, two.bob().await);
     let board = alice.board("Plan").await.id;
@@ -30,7 +30,7 @@ async fn an_instance_cut_off_from_the_database_closes_and_its_peer_goes_on() {
     }
     eventually(async || status(&two, "/readyz").await == StatusCode::OK).await;
 
-    cable.freeze();
+    proxy.freeze();
     let closing = async {
         for watch in &mut watches {
             match watch {
@@ -56,7 +56,7 @@ async fn an_instance_cut_off_from_the_database_closes_and_its_peer_goes_on() {
     alice.send(Via::Rest, board, message("on")).await.unwrap();
     assert_eq!(status(&one, "/readyz").await, StatusCode::OK);
 
-    cable.mend();
+    proxy.mend();
     eventually(async || status(&two, "/readyz").await == StatusCode::OK).await;
     bob.send(Via::SocketIo, board, message("back"))
         .await
@@ -66,8 +66,8 @@ async fn an_instance_cut_off_from_the_database_closes_and_its_peer_goes_on() {
 #[tokio::test]
 async fn instances_that_are_cut_off_alike_stay_as_open_as_they_can() {
     let world = World::on_postgres_and_redis().await;
-    let cable = Cable::to(world.database_url()).await;
-    let url = cable.url();
+    let proxy = TcpProxy::to(world.database_url()).await;
+    let url = proxy.url();
     let keys = [("database_url", url.as_str())];
     let servers = [
         world.serve_one_with(&keys).await,
@@ -76,7 +76,7 @@ async fn instances_that_are_cut_off_alike_stay_as_open_as_they_can() {
     for server in &servers {
         eventually(async || status(server, "/readyz").await == StatusCode::OK).await;
     }
-    cable.freeze();
+    proxy.freeze();
     let past = FENCE_AFTER + Duration::from_secs(3);
     for server in &servers {
         eventually(async || {

@@ -1,7 +1,7 @@
 //! What instances conclude from the silence of others: one that died fences nobody, and one whose lease ran
 //! out serves nothing.
 
-use crate::support::{Cable, Server, Via, Watch, World, eventually};
+use crate::support::{Server, TcpProxy, Via, Watch, World, eventually};
 use reqwest::{Method, StatusCode};
 use roost_client::Socket;
 use roost_schema::{InstanceId, Role, RoomId, SendMessageToRoom};
@@ -15,8 +15,8 @@ const BEFORE_THE_KILL: Duration = Duration::from_secs(3);
 #[tokio::test]
 async fn with_the_database_frozen_the_death_of_one_of_three_closes_nobody() {
     let world = World::on_cluster().await;
-    let cable = Cable::to(world.database_url()).await;
-    let url = cable.url();
+    let proxy = TcpProxy::to(world.database_url()).await;
+    let url = proxy.url();
     let keys = [("database_url", url.as_str())];
     let one = world.serve_one_with(&keys).await;
     let two = world.serve_one_with(&keys).await;
@@ -43,7 +43,7 @@ async fn with_the_database_frozen_the_death_of_one_of_three_closes_nobody() {
     }
     delivered(&writer, board, &mut watches, "before").await;
 
-    cable.freeze();
+    proxy.freeze();
     lasts_for(&[&one, &two], BEFORE_THE_KILL).await;
     three.kill().await;
     let mut number = 0;
@@ -57,7 +57,7 @@ async fn with_the_database_frozen_the_death_of_one_of_three_closes_nobody() {
         delivered(&writer, board, &mut watches, &format!("during {number}")).await;
     }
 
-    cable.mend();
+    proxy.mend();
     for server in [&one, &two] {
         eventually(async || {
             assert!(!server.app.fence().is_shut(), "nor does its end close them");

@@ -1,7 +1,7 @@
 //! C7 of docs/delivery.md: what ended on one instance has ended on all: within a second, and within three when Redis is
 //! down or an announcement was lost. Deadlines here are five times that.
 
-use crate::support::{Cable, Person, Server, Via, Watch, World, eventually, message, redis_url};
+use crate::support::{Person, Server, TcpProxy, Via, Watch, World, eventually, message, redis_url};
 use chrono::TimeDelta;
 use reqwest::Method;
 use roost_client::Socket;
@@ -20,18 +20,18 @@ use tokio_util::sync::CancellationToken;
 const ANNOUNCED: Duration = Duration::from_secs(5);
 const POLLED: Duration = Duration::from_secs(15);
 
-/// Two servers on one database, the second on a cable to Redis.
+/// Two servers on one database, the second on a proxy to Redis.
 struct Pair {
     world: World,
     one: Server,
     two: Server,
-    redis: Cable,
+    redis: TcpProxy,
 }
 
 impl Pair {
     async fn start() -> Self {
         let world = World::on_postgres_and_redis().await;
-        let redis = Cable::to(&redis_url()).await;
+        let redis = TcpProxy::to(&redis_url()).await;
         let one = world.serve_one_with(&[]).await;
         let two = world.serve_one_with(&[("redis_url", &redis.url())]).await;
         crate::support::eventually(async || {

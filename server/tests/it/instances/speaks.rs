@@ -53,12 +53,12 @@ async fn what_an_older_instance_would_misread_waits_until_that_has_left() {
 #[tokio::test]
 async fn what_is_known_of_the_others_counts_for_four_seconds() {
     let world = World::on_postgres_and_redis().await;
-    let (cable, server) = world.serve_one_by_cable().await;
+    let (proxy, server) = world.serve_one_by_proxy().await;
     eventually(async || server.app.speaks(SPEAKS)).await;
-    cable.freeze();
+    proxy.freeze();
     eventually(async || !server.app.speaks(SPEAKS)).await;
     assert!(!server.app.fence().is_shut(), "it is alone, and goes on");
-    cable.mend();
+    proxy.mend();
     eventually(async || server.app.speaks(SPEAKS)).await;
 }
 

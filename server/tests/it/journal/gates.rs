@@ -4,7 +4,7 @@ use super::{
     entries::{entry, open_gate},
     stores::{self, Store},
 };
-use crate::support::{Cable, DEADLINE};
+use crate::support::{DEADLINE, TcpProxy};
 use roost_schema::{RoomId, Seq};
 use roost_server::store::journal::{Entry, Gate, Journal, JournalError};
 use sea_orm::{ConnectionTrait, Statement};
@@ -66,17 +66,17 @@ async fn append_shut_meanwhile(
 #[tokio::test]
 async fn mongo_sends_nothing_through_a_gate_that_was_shut_while_it_read() {
     let store = Store::mongo().await;
-    let cable = Cable::to(&store.url()).await;
-    let journal = stores::open(&cable.url()).await;
+    let proxy = TcpProxy::to(&store.url()).await;
+    let journal = stores::open(&proxy.url()).await;
     let room = RoomId::generate();
     journal
         .append(room, &[entry(room, 1)], &open_gate())
         .await
         .unwrap();
-    // What it reads before it inserts hangs in the cable.
-    cable.freeze();
-    let waits = cable.holds_something();
-    append_shut_meanwhile(&*journal, &entry(room, 2), waits, async || cable.mend()).await;
+    // What it reads before it inserts hangs in the proxy.
+    proxy.freeze();
+    let waits = proxy.holds_something();
+    append_shut_meanwhile(&*journal, &entry(room, 2), waits, async || proxy.mend()).await;
     store.remove().await;
 }
 
@@ -89,12 +89,12 @@ async fn postgres_sends_nothing_through_a_gate_that_was_shut_while_it_prepared()
         .append(room, &[entry(room, 1)], &open_gate())
         .await
         .unwrap();
-    let cable = Cable::to(&store.url()).await;
-    let journal = stores::open(&cable.url()).await;
-    // Its connections are new, so it prepares the statement first. The answer to that hangs in the cable.
-    cable.freeze_behind(b"WITH written AS");
-    let waits = cable.holds_something();
-    append_shut_meanwhile(&*journal, &entry(room, 2), waits, async || cable.mend()).await;
+    let proxy = TcpProxy::to(&store.url()).await;
+    let journal = stores::open(&proxy.url()).await;
+    // Its connections are new, so it prepares the statement first. The answer to that hangs in the proxy.
+    proxy.freeze_behind(b"WITH written AS");
+    let waits = proxy.holds_something();
+    append_shut_meanwhile(&*journal, &entry(room, 2), waits, async || proxy.mend()).await;
     store.remove().await;
 }
 
@@ -192,14 +192,14 @@ async fn a_disk_that_hangs_keeps_nobody_waiting() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mongo_calls_an_insert_unknown_that_its_monitor_has_interrupted() {
     let store = Store::mongo().await;
-    let cable = Cable::to(&store.url()).await;
-    let journal = stores::open_mongo_with_quick_monitor(&cable.url()).await;
+    let proxy = TcpProxy::to(&store.url()).await;
+    let journal = stores::open_mongo_with_quick_monitor(&proxy.url()).await;
     let room = RoomId::generate();
     journal
         .append(room, &[entry(room, 1)], &open_gate())
         .await
         .unwrap();
-    cable.freeze_behind(b"insert\0");
+    proxy.freeze_behind(b"insert\0");
     let second = entry(room, 2);
     let gate = open_gate();
     let append = journal.append(room, std::slice::from_ref(&second), &gate);

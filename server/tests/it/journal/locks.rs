@@ -3,7 +3,7 @@
 
 use super::{
     entries::{entry, open_gate},
-    proxy::{Fault, Proxy},
+    fault_proxy::{Fault, FaultProxy},
     stores::{self, Store},
 };
 use crate::support::{PASSWORD, World, origin};
@@ -48,7 +48,7 @@ async fn until_done(what: &str, mut attempt: impl AsyncFnMut() -> bool) {
 }
 
 /// Waits until the proxy met its request.
-async fn until_broken(proxy: &Proxy) {
+async fn until_broken(proxy: &FaultProxy) {
     crate::support::eventually(async || proxy.has_broken()).await;
 }
 
@@ -68,7 +68,7 @@ async fn another_writes_the_second(other: &dyn Journal, first: Entry) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_room_is_written_though_an_instance_froze_before_it_committed_an_entry() {
     let store = Store::postgres().await;
-    let proxy = Proxy::start(&store.url()).await;
+    let proxy = FaultProxy::start(&store.url()).await;
     let frozen = Sql::connect(&proxy.url(&store.url())).await.unwrap();
     let other = store.open().await;
     let room = RoomId::generate();
@@ -95,7 +95,7 @@ async fn a_room_is_written_though_an_instance_froze_before_it_committed_an_entry
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_room_is_written_though_an_instance_vanished_between_execute_and_sync() {
     let store = Store::postgres().await;
-    let proxy = Proxy::start(&store.url()).await;
+    let proxy = FaultProxy::start(&store.url()).await;
     let lost = stores::open(&proxy.url(&store.url())).await;
     let other = store.open().await;
     let room = RoomId::generate();
@@ -116,7 +116,7 @@ async fn a_room_is_written_though_an_instance_vanished_between_execute_and_sync(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_signs_in_though_an_instance_froze_before_it_committed_their_sign_in() {
     let world = World::on_postgres().await;
-    let proxy = Proxy::start(world.database_url()).await;
+    let proxy = FaultProxy::start(world.database_url()).await;
     let frozen = world.instance_at(&proxy.url(world.database_url())).await;
     let here = world.instance().await;
     let email = "ann@example.com";
@@ -145,7 +145,7 @@ async fn a_person_signs_in_though_an_instance_froze_before_it_committed_their_si
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_instance_boots_though_another_froze_before_it_committed_its_admission() {
     let world = World::on_postgres().await;
-    let proxy = Proxy::start(world.database_url()).await;
+    let proxy = FaultProxy::start(world.database_url()).await;
     let sql = Sql::connect(&proxy.url(world.database_url())).await;
     let frozen = Instances::new(sql.unwrap());
 

@@ -1,8 +1,8 @@
 //! The contract of the journal, told once and held by each store: `SQLite`, `PostgreSQL`, `MongoDB`.
 
 mod entries;
+pub(crate) mod fault_proxy;
 mod images;
-pub(crate) mod proxy;
 mod stores;
 mod writer;
 

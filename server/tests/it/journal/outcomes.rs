@@ -2,7 +2,7 @@
 
 use super::{
     entries::{entry, open_gate, run},
-    proxy::{Fault, Proxy},
+    fault_proxy::{Fault, FaultProxy},
     stores::{self, Store},
 };
 use roost_schema::{RoomId, Seq};
@@ -34,7 +34,7 @@ mod network {
 
     /// Breaks the commit of entry 2 and answers whether it is in the journal.
     async fn breaks(store: &Store, fault: Fault) -> bool {
-        let proxy = Proxy::start(&store.url()).await;
+        let proxy = FaultProxy::start(&store.url()).await;
         let journal = stores::open(&proxy.url(&store.url())).await;
         let room = RoomId::generate();
         journal
@@ -91,7 +91,7 @@ mod network {
     }
 
     pub(super) async fn a_server_that_is_not_there_wrote_nothing(store: &Store) {
-        let proxy = Proxy::start(&store.url()).await;
+        let proxy = FaultProxy::start(&store.url()).await;
         let journal = stores::open(&proxy.url(&store.url())).await;
         let room = RoomId::generate();
         journal

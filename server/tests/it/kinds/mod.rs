@@ -1,10 +1,10 @@
 //! What a later release writes, and what cannot be read: carried, never interpreted; and rights are never given by what
 //! this release does not understand.
 
-mod beside;
 mod corrupt;
 mod rows;
 mod schema;
+mod side_by_side;
 
 use crate::support::{
     Instance, World, code, eventually, invitation, journal, new_board, on_each_database, trio,

@@ -1,7 +1,7 @@
 //! People on several instances that share PostgreSQL and Redis see each other come, move and go, and
 //! nobody leaves because an instance, a message or all of Redis was lost.
 
-use crate::support::{Cable, Person, Server, World, eventually, in_time, redis_url};
+use crate::support::{Person, Server, TcpProxy, World, eventually, in_time, redis_url};
 use fred::interfaces::LuaInterface;
 use roost_client::{Endpoint, Socket};
 use roost_schema::{Awareness, MoveCursor, PresenceChanged, PresenceState, Role, RoomId, UserId};
@@ -294,23 +294,23 @@ async fn nobody_leaves_when_redis_is_emptied() {
 #[tokio::test]
 async fn an_instance_cut_off_from_redis_goes_on_and_reconciles() {
     let cluster = Cluster::new().await;
-    let cable = Cable::to(&redis_url()).await;
+    let proxy = TcpProxy::to(&redis_url()).await;
     let (one, two) = (
         cluster.serve().await,
-        cluster.serve_through(&cable.url()).await,
+        cluster.serve_through(&proxy.url()).await,
     );
     let (room, [alice, bob, carol]) = board(&one).await;
     let mut at_one = Seat::take(&alice, &one.endpoint, room).await;
     let mut at_two = Seat::take(&bob, &two.endpoint, room).await;
     at_two.sees(&alice).await;
     at_one.until(&bob, Here).await;
-    cable.refuse();
+    proxy.refuse();
     let mut carol_at_two = Seat::take(&carol, &two.endpoint, room).await;
     assert_eq!(carol_at_two.here, ids([&alice, &bob, &carol]));
     at_two.until(&carol, Here).await;
     at_two.leave().await;
     carol_at_two.until(&bob, Gone).await;
-    cable.mend();
+    proxy.mend();
     // The two changes may be told in either order.
     let mut told = at_one.until(&carol, Here).await;
     if !told.contains(&(bob.id(), Gone)) {

@@ -2,7 +2,7 @@
 
 use super::{
     client::{Mode, Socket},
-    house::join,
+    fixture::join,
 };
 use crate::support::{Person, Server, World, message};
 use roost_schema::{DeleteMessage, Item, Role, RoomId};

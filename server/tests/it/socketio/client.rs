@@ -1,7 +1,7 @@
 //! A Socket.IO client on the bare protocol: WebSocket, long-polling, or the first moved to the second.
 //! It can stop reading and go on ponging, which no decent client does.
 
-use super::house::DEADLINE;
+use super::fixture::DEADLINE;
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::{net::SocketAddr, time::Duration};

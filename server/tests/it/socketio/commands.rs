@@ -2,7 +2,7 @@
 
 use super::{
     client::{Heard, Mode, Socket},
-    house::{DEADLINE, House, join},
+    fixture::{DEADLINE, Fixture, join},
 };
 use crate::support::{World, alone_and_on_clusters};
 use roost_schema::{ItemId, RoomId};
@@ -27,12 +27,12 @@ alone_and_on_clusters!(
 const MODES: [Mode; 3] = [Mode::WebSocket, Mode::Polling, Mode::Upgrade];
 
 async fn alice_sends_and_bob_watches(world: World) {
-    let house = House::upon(world, &[]).await;
-    let (alice, bob) = (house.person("alice").await, house.person("bob").await);
-    let room = house.board(&[&alice, &bob]).await;
+    let fixture = Fixture::upon(world, &[]).await;
+    let (alice, bob) = (fixture.person("alice").await, fixture.person("bob").await);
+    let room = fixture.board(&[&alice, &bob]).await;
     for mode in MODES {
-        let mut sender = house.connect(mode, &alice).await;
-        let mut watcher = house.connect(mode, &bob).await;
+        let mut sender = fixture.connect(mode, &alice).await;
+        let mut watcher = fixture.connect(mode, &bob).await;
         let joined = join(&mut watcher, room).await;
         assert_eq!(joined["role"], "editor");
         let message = sender
@@ -41,17 +41,17 @@ async fn alice_sends_and_bob_watches(world: World) {
         assert_eq!(message["text"], "hi", "{mode:?}: {message}");
         assert_eq!(watcher.messages(1).await, ["hi"], "{mode:?}");
     }
-    house.stop().await;
+    fixture.stop().await;
 }
 
 async fn messages_of_one_socket_keep_their_order(world: World) {
     const COUNT: usize = 2_000;
     /// Fewer than the room's mailbox holds.
     const WINDOW: usize = 400;
-    let house = House::upon(world, &[]).await;
-    let alice = house.person("alice").await;
-    let room = house.board(&[&alice]).await;
-    let mut socket = house.connect(Mode::WebSocket, &alice).await;
+    let fixture = Fixture::upon(world, &[]).await;
+    let alice = fixture.person("alice").await;
+    let room = fixture.board(&[&alice]).await;
+    let mut socket = fixture.connect(Mode::WebSocket, &alice).await;
     let joined = join(&mut socket, room).await;
     let mut pending = VecDeque::new();
     for number in 0..COUNT {
@@ -64,7 +64,7 @@ async fn messages_of_one_socket_keep_their_order(world: World) {
     while !pending.is_empty() {
         acknowledged(&mut socket, pending.pop_front()).await;
     }
-    let mut reader = house.connect(Mode::WebSocket, &alice).await;
+    let mut reader = fixture.connect(Mode::WebSocket, &alice).await;
     let resume = json!({ "room": room, "after": joined["position"] });
     reader.call("room:join", &resume).await;
     let texts = reader.messages(COUNT).await;
@@ -73,7 +73,7 @@ async fn messages_of_one_socket_keep_their_order(world: World) {
         .enumerate()
         .filter(|(at, text)| **text != at.to_string());
     assert_eq!(inversions.count(), 0);
-    house.stop().await;
+    fixture.stop().await;
 }
 
 async fn acknowledged(socket: &mut Socket, number: Option<u64>) {
@@ -84,48 +84,48 @@ async fn acknowledged(socket: &mut Socket, number: Option<u64>) {
 /// The connect packet and an event in one go: whoever registers handlers after the client was told
 /// that it is connected loses such events.
 async fn an_event_right_after_connecting_is_heard(world: World) {
-    let house = House::upon(world, &[]).await;
-    let alice = house.person("alice").await;
-    let room = house.board(&[&alice]).await;
+    let fixture = Fixture::upon(world, &[]).await;
+    let alice = fixture.person("alice").await;
+    let room = fixture.board(&[&alice]).await;
     for round in 0..100 {
-        let mut socket = house.connect(Mode::WebSocket, &alice).await;
+        let mut socket = fixture.connect(Mode::WebSocket, &alice).await;
         let text = round.to_string();
         let answer = socket
             .call("message:send", &json!({ "room": room, "text": text }))
             .await;
         assert_eq!(answer["text"], text);
     }
-    house.stop().await;
+    fixture.stop().await;
 }
 
 async fn a_member_resumes_where_it_left(world: World) {
-    let house = House::upon(world, &[]).await;
-    let alice = house.person("alice").await;
-    let room = house.board(&[&alice]).await;
+    let fixture = Fixture::upon(world, &[]).await;
+    let alice = fixture.person("alice").await;
+    let room = fixture.board(&[&alice]).await;
     for mode in MODES {
-        let mut before = house.connect(mode, &alice).await;
+        let mut before = fixture.connect(mode, &alice).await;
         let joined = join(&mut before, room).await;
         drop(before);
         for text in ["one", "two", "three"] {
-            house.send(&alice, room, text).await;
+            fixture.send(&alice, room, text).await;
         }
-        let mut after = house.connect(mode, &alice).await;
+        let mut after = fixture.connect(mode, &alice).await;
         let resume = json!({ "room": room, "after": joined["position"] });
         after.call("room:join", &resume).await;
         assert_eq!(after.messages(3).await, ["one", "two", "three"], "{mode:?}");
     }
     let reload = json!({ "room": room, "after": "ffff.1" });
-    let mut lost = house.connect(Mode::WebSocket, &alice).await;
+    let mut lost = fixture.connect(Mode::WebSocket, &alice).await;
     let answer = lost.call("room:join", &reload).await;
     assert_eq!(answer["error"]["code"], "reload_required");
-    house.stop().await;
+    fixture.stop().await;
 }
 
 async fn items_are_put_and_deleted(world: World) {
-    let house = House::upon(world, &[]).await;
-    let alice = house.person("alice").await;
-    let room = house.board(&[&alice]).await;
-    let mut socket = house.connect(Mode::WebSocket, &alice).await;
+    let fixture = Fixture::upon(world, &[]).await;
+    let alice = fixture.person("alice").await;
+    let room = fixture.board(&[&alice]).await;
+    let mut socket = fixture.connect(Mode::WebSocket, &alice).await;
     let item = ItemId::generate();
     let put = json!({ "room": room, "kind": "message", "item": item, "body": { "text": "hi" } });
     let put = socket.call("item:put", &put).await;
@@ -142,16 +142,16 @@ async fn items_are_put_and_deleted(world: World) {
         instance.parse::<roost_schema::InstanceId>().is_ok(),
         "{refused}"
     );
-    house.stop().await;
+    fixture.stop().await;
 }
 
 async fn people_see_each_other_come_move_and_go(world: World) {
-    let house = House::upon(world, &[]).await;
-    let (alice, bob) = (house.person("alice").await, house.person("bob").await);
-    let room = house.board(&[&alice, &bob]).await;
-    let mut watcher = house.connect_in_sight(Mode::WebSocket, &alice).await;
+    let fixture = Fixture::upon(world, &[]).await;
+    let (alice, bob) = (fixture.person("alice").await, fixture.person("bob").await);
+    let room = fixture.board(&[&alice, &bob]).await;
+    let mut watcher = fixture.connect_in_sight(Mode::WebSocket, &alice).await;
     join(&mut watcher, room).await;
-    let mut other = house.connect_in_sight(Mode::Polling, &bob).await;
+    let mut other = fixture.connect_in_sight(Mode::Polling, &bob).await;
     join(&mut other, room).await;
     expect_presence(&mut watcher, &bob.actor.user_id, "here").await;
     let joined = join(&mut watcher, room).await;
@@ -169,7 +169,7 @@ async fn people_see_each_other_come_move_and_go(world: World) {
 
     other.call("room:leave", &json!({ "room": room })).await;
     expect_presence(&mut watcher, &bob.actor.user_id, "gone").await;
-    house.send(&alice, room, "after you left").await;
+    fixture.send(&alice, room, "after you left").await;
     assert_eq!(watcher.messages(1).await, ["after you left"]);
     let cursor = json!({ "room": room, "x": 0, "y": 0 });
     let refused = other.call("cursor:move", &cursor).await;
@@ -179,7 +179,7 @@ async fn people_see_each_other_come_move_and_go(world: World) {
     expect_presence(&mut watcher, &bob.actor.user_id, "here").await;
     other.say("41");
     expect_presence(&mut watcher, &bob.actor.user_id, "gone").await;
-    house.stop().await;
+    fixture.stop().await;
 }
 
 async fn expect_presence(socket: &mut Socket, user: &impl ToString, state: &str) {
@@ -193,20 +193,20 @@ async fn expect_presence(socket: &mut Socket, user: &impl ToString, state: &str)
 }
 
 async fn a_removed_member_is_told_and_gets_nothing_more(world: World) {
-    let house = House::upon(world, &[]).await;
-    let (alice, bob) = (house.person("alice").await, house.person("bob").await);
-    let room = house.board(&[&alice, &bob]).await;
+    let fixture = Fixture::upon(world, &[]).await;
+    let (alice, bob) = (fixture.person("alice").await, fixture.person("bob").await);
+    let room = fixture.board(&[&alice, &bob]).await;
     for mode in MODES {
-        let mut removed = house.connect(mode, &bob).await;
+        let mut removed = fixture.connect(mode, &bob).await;
         join(&mut removed, room).await;
-        house
+        fixture
             .app
             .remove_member(&alice.actor, room, bob.actor.user_id, None)
             .await
             .unwrap();
         let closed = removed.event("room:closed").await;
         assert_eq!(closed["code"], "not_found", "{closed}");
-        house.send(&alice, room, "a secret").await;
+        fixture.send(&alice, room, "a secret").await;
         let answer = removed.call("room:join", &json!({ "room": room })).await;
         assert_eq!(answer["error"]["code"], "not_found");
         let invite = roost_schema::InviteMember {
@@ -215,22 +215,22 @@ async fn a_removed_member_is_told_and_gets_nothing_more(world: World) {
             role: roost_schema::Role::Editor,
             op_id: None,
         };
-        house
+        fixture
             .app
             .invite_member(&alice.actor, room, invite)
             .await
             .unwrap();
     }
-    house.stop().await;
+    fixture.stop().await;
 }
 
 async fn a_revoked_session_ends_its_sockets_for_good(world: World) {
-    let house = House::upon(world, &[]).await;
+    let fixture = Fixture::upon(world, &[]).await;
     for (mode, name) in MODES.into_iter().zip(["ann", "ben", "cem"]) {
-        let person = house.person(name).await;
-        let mut socket = house.connect(mode, &person).await;
+        let person = fixture.person(name).await;
+        let mut socket = fixture.connect(mode, &person).await;
         let session = person.actor.session_id;
-        house
+        fixture
             .app
             .revoke_session(&person.actor, session)
             .await
@@ -241,20 +241,20 @@ async fn a_revoked_session_ends_its_sockets_for_good(world: World) {
         let is_moving = mode == Mode::Upgrade && end == Heard::Closed;
         assert!(end == Heard::Disconnected || is_moving, "{mode:?}: {end:?}");
         let auth = json!({ "token": person.token });
-        let mut again = Socket::open(house.address, mode, Some(&auth)).await;
+        let mut again = Socket::open(fixture.address, mode, Some(&auth)).await;
         let Heard::Refused(refusal) = again.next().await else {
             panic!("a revoked session came back");
         };
         let failure: Value = serde_json::from_str(refusal["message"].as_str().unwrap()).unwrap();
         assert_eq!(failure["code"], "session_revoked");
     }
-    house.stop().await;
+    fixture.stop().await;
 }
 
 async fn a_socket_renews_its_access_or_closes(world: World) {
-    let house = House::upon(world, &[("access_token_lifetime", "10s")]).await;
-    let (alice, bob) = (house.person("alice").await, house.person("bob").await);
-    let mut socket = house.connect(Mode::WebSocket, &alice).await;
+    let fixture = Fixture::upon(world, &[("access_token_lifetime", "10s")]).await;
+    let (alice, bob) = (fixture.person("alice").await, fixture.person("bob").await);
+    let mut socket = fixture.connect(Mode::WebSocket, &alice).await;
     let expiring = socket.event("auth:expiring").await;
     assert_eq!(expiring["sessionId"], alice.actor.session_id.to_string());
 
@@ -270,14 +270,14 @@ async fn a_socket_renews_its_access_or_closes(world: World) {
     let closing = socket.event("server:closing").await;
     assert_eq!(closing["code"], "unauthenticated");
     assert_eq!(socket.end(DEADLINE).await, Heard::Closed);
-    house.stop().await;
+    fixture.stop().await;
 }
 
 async fn a_socket_that_left_may_connect_again(world: World) {
-    let house = House::upon(world, &[]).await;
-    let alice = house.person("alice").await;
-    let room = house.board(&[&alice]).await;
-    let mut socket = house.connect(Mode::WebSocket, &alice).await;
+    let fixture = Fixture::upon(world, &[]).await;
+    let alice = fixture.person("alice").await;
+    let room = fixture.board(&[&alice]).await;
+    let mut socket = fixture.connect(Mode::WebSocket, &alice).await;
     join(&mut socket, room).await;
     socket.say("41");
     // Its place in the namespace is freed a moment later; until then a connect goes unanswered.
@@ -292,26 +292,26 @@ async fn a_socket_that_left_may_connect_again(world: World) {
     });
     connected.await.expect("an answer");
     join(&mut socket, room).await;
-    house.stop().await;
+    fixture.stop().await;
 }
 
 async fn a_person_hears_of_logins_and_sessions(world: World) {
-    let house = House::upon(world, &[]).await;
-    let alice = house.person("alice").await;
-    let mut socket = house.connect(Mode::WebSocket, &alice).await;
+    let fixture = Fixture::upon(world, &[]).await;
+    let alice = fixture.person("alice").await;
+    let mut socket = fixture.connect(Mode::WebSocket, &alice).await;
     // Following the own room begins by itself; this answer comes after a round trip.
     socket
         .call("room:leave", &json!({ "room": RoomId::generate() }))
         .await;
     let origin = roost_server::app::Origin {
-        address: house.address.ip(),
+        address: fixture.address.ip(),
         user_agent: Some("another device".to_owned()),
     };
     let login = roost_schema::Login {
         email: "alice@example.org".to_owned(),
         password: roost_schema::Secret::new("correct horse battery"),
     };
-    let signed_in = house.app.login(&origin, login).await.unwrap();
+    let signed_in = fixture.app.login(&origin, login).await.unwrap();
     let logged_in = socket.event("user:loggedIn").await;
     assert_eq!(
         logged_in["body"]["sessionId"],
@@ -320,22 +320,22 @@ async fn a_person_hears_of_logins_and_sessions(world: World) {
     let name = roost_schema::NameSession {
         name: "telephone".to_owned(),
     };
-    house
+    fixture
         .app
         .name_session(&alice.actor, signed_in.session.id, name)
         .await
         .unwrap();
     let updated = socket.event("session:updated").await;
     assert_eq!(updated["body"]["name"], "telephone");
-    house.stop().await;
+    fixture.stop().await;
 }
 
 async fn a_stopping_server_sends_its_sockets_elsewhere(world: World) {
-    let house = House::upon(world, &[]).await;
-    let alice = house.person("alice").await;
+    let fixture = Fixture::upon(world, &[]).await;
+    let alice = fixture.person("alice").await;
     let mut sockets = Vec::new();
     for mode in MODES {
-        let mut socket = house.connect(mode, &alice).await;
+        let mut socket = fixture.connect(mode, &alice).await;
         // The second answer comes when the move to a WebSocket is over.
         for _ in 0..2 {
             let nowhere = json!({ "room": RoomId::generate() });
@@ -343,7 +343,7 @@ async fn a_stopping_server_sends_its_sockets_elsewhere(world: World) {
         }
         sockets.push(socket);
     }
-    let stopping = tokio_util::task::TaskTracker::new().spawn(house.stop());
+    let stopping = tokio_util::task::TaskTracker::new().spawn(fixture.stop());
     for mut socket in sockets {
         let closing = socket.event("server:closing").await;
         assert_eq!(closing["code"], "unavailable");

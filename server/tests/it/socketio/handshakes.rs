@@ -2,7 +2,7 @@
 
 use super::{
     client::{Heard, Mode, Socket},
-    house::{DEADLINE, House},
+    fixture::{DEADLINE, Fixture},
 };
 use serde_json::{Value, json};
 use std::{net::IpAddr, time::Duration};
@@ -13,8 +13,8 @@ use tokio::{
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_connects_without_a_good_token() {
-    let house = House::build().await;
-    let alice = house.person("alice").await;
+    let fixture = Fixture::build().await;
+    let alice = fixture.person("alice").await;
     let forged = format!("{}x", alice.token);
     let hands = [
         json!({}),
@@ -26,7 +26,7 @@ async fn nobody_connects_without_a_good_token() {
     ];
     for auth in hands {
         for mode in [Mode::WebSocket, Mode::Polling] {
-            let mut socket = Socket::open(house.address, mode, Some(&auth)).await;
+            let mut socket = Socket::open(fixture.address, mode, Some(&auth)).await;
             let Heard::Refused(refusal) = socket.next().await else {
                 panic!("{auth} was let in");
             };
@@ -35,16 +35,16 @@ async fn nobody_connects_without_a_good_token() {
             assert_eq!(failure["code"], "unauthenticated", "{auth}");
         }
     }
-    house.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_that_never_connect_are_bounded_and_go() {
-    let house = House::build_with(&[("address_handshakes_per_second", "100000")]).await;
+    let fixture = Fixture::build_with(&[("address_handshakes_per_second", "100000")]).await;
     let http = reqwest::Client::new();
     let url = format!(
         "http://{}/socket.io/?EIO=4&transport=polling",
-        house.address
+        fixture.address
     );
     let mut open = Vec::new();
     let refused = loop {
@@ -72,16 +72,16 @@ async fn sessions_that_never_connect_are_bounded_and_go() {
     })
     .await
     .expect("room again");
-    house.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_opens_so_many_sessions_and_no_more() {
-    let house = House::build_with(&[("address_handshakes_per_second", "2")]).await;
+    let fixture = Fixture::build_with(&[("address_handshakes_per_second", "2")]).await;
     let http = reqwest::Client::new();
     let url = format!(
         "http://{}/socket.io/?EIO=4&transport=polling",
-        house.address
+        fixture.address
     );
     let mut refused = None;
     for _ in 0..50 {
@@ -94,18 +94,18 @@ async fn an_address_opens_so_many_sessions_and_no_more() {
     let refused = refused.expect("a budget");
     assert_eq!(refused.status(), 429);
     assert!(refused.headers().contains_key("retry-after"));
-    house.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn handshakes_are_refused_that_are_none() {
-    let house = House::build_with(&[("allowed_origins", "https://app.example.org")]).await;
-    let own = format!("http://{}", house.address);
+    let fixture = Fixture::build_with(&[("allowed_origins", "https://app.example.org")]).await;
+    let own = format!("http://{}", fixture.address);
     for (line, headers, status) in handshakes(&own) {
-        let mut stream = TcpStream::connect(house.address).await.unwrap();
+        let mut stream = TcpStream::connect(fixture.address).await.unwrap();
         let request = format!(
             "{line} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n",
-            house.address
+            fixture.address
         );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = [0; 12];
@@ -113,7 +113,7 @@ async fn handshakes_are_refused_that_are_none() {
         let answer = String::from_utf8_lossy(&answer).into_owned();
         assert_eq!(answer, format!("HTTP/1.1 {status}"), "{line} {headers}");
     }
-    house.stop().await;
+    fixture.stop().await;
 }
 
 /// Request lines with their headers, and the status each is answered with.

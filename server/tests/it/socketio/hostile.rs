@@ -2,7 +2,7 @@
 
 use super::{
     client::{Heard, Mode, Socket, polling_handshake, polling_url, post, websocket},
-    house::{DEADLINE, House, Person, join},
+    fixture::{DEADLINE, Fixture, Person, join},
 };
 use crate::support::{eventually, in_time, rest_of, unfinished_frame, unfinished_post};
 use futures::{SinkExt, StreamExt};
@@ -14,11 +14,11 @@ use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_wrong_payload_gets_an_answer() {
-    let house = House::build().await;
-    let (alice, eve) = (house.person("alice").await, house.person("eve").await);
-    let room = house.board(&[&alice]).await;
+    let fixture = Fixture::build().await;
+    let (alice, eve) = (fixture.person("alice").await, fixture.person("eve").await);
+    let room = fixture.board(&[&alice]).await;
     for mode in [Mode::WebSocket, Mode::Polling] {
-        let mut socket = house.connect(mode, &eve).await;
+        let mut socket = fixture.connect(mode, &eve).await;
         for (number, (event, code)) in wrong_events(room).into_iter().enumerate() {
             let number = 1_000 + number as u64;
             socket.say(format!("42{number}{event}"));
@@ -37,7 +37,7 @@ async fn every_wrong_payload_gets_an_answer() {
             .await;
         assert!(answer["error"].is_object(), "{answer}");
     }
-    let log = house
+    let log = fixture
         .app
         .list_events(&alice.actor, room, None)
         .await
@@ -47,7 +47,7 @@ async fn every_wrong_payload_gets_an_answer() {
         .iter()
         .filter(|event| event.kind == roost_schema::Kind::Message);
     assert_eq!(messages.count(), 0);
-    house.stop().await;
+    fixture.stop().await;
 }
 
 /// Events nobody should send, and the code of each answer.
@@ -100,10 +100,10 @@ fn wrong_events(room: RoomId) -> Vec<(Value, &'static str)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn malformed_packets_end_only_their_own_socket() {
-    let house = House::build().await;
-    let alice = house.person("alice").await;
-    let room = house.board(&[&alice]).await;
-    let mut calm = house.connect(Mode::WebSocket, &alice).await;
+    let fixture = Fixture::build().await;
+    let alice = fixture.person("alice").await;
+    let room = fixture.board(&[&alice]).await;
+    let mut calm = fixture.connect(Mode::WebSocket, &alice).await;
     join(&mut calm, room).await;
     let packets = [
         "",
@@ -126,42 +126,42 @@ async fn malformed_packets_end_only_their_own_socket() {
     ];
     for packet in packets {
         for mode in [Mode::WebSocket, Mode::Polling] {
-            let socket = house.connect(mode, &alice).await;
+            let socket = fixture.connect(mode, &alice).await;
             socket.say(packet);
         }
     }
-    house.send(&alice, room, "still here").await;
+    fixture.send(&alice, room, "still here").await;
     assert_eq!(calm.messages(1).await, ["still here"]);
-    house.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_over_its_limit_ends_the_socket() {
-    let house = House::build().await;
-    let alice = house.person("alice").await;
-    let room = house.board(&[&alice]).await;
+    let fixture = Fixture::build().await;
+    let alice = fixture.person("alice").await;
+    let room = fixture.board(&[&alice]).await;
     let large = json!(["message:send", { "room": room, "text": "x".repeat(1 << 20) }]);
-    let mut socket = house.connect(Mode::WebSocket, &alice).await;
+    let mut socket = fixture.connect(Mode::WebSocket, &alice).await;
     socket.say(format!("421{large}"));
     assert_eq!(socket.end(DEADLINE).await, Heard::Closed);
 
-    let sid = polling_handshake(house.address).await;
+    let sid = polling_handshake(fixture.address).await;
     let http = reqwest::Client::new();
-    let url = polling_url(house.address, &sid);
+    let url = polling_url(fixture.address, &sid);
     let sent = http.post(&url).body(format!("421{large}")).send().await;
     assert_eq!(sent.unwrap().status(), 413);
     assert!(
         post(&http, &url, "3".to_owned()).await,
         "the session lives on"
     );
-    house.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_socket_asks_within_its_budget() {
-    let house = House::build().await;
-    let alice = house.person("alice").await;
-    let mut socket = house.connect(Mode::WebSocket, &alice).await;
+    let fixture = Fixture::build().await;
+    let alice = fixture.person("alice").await;
+    let mut socket = fixture.connect(Mode::WebSocket, &alice).await;
     let room = RoomId::generate();
     let mut limited = 0;
     // As many as it takes; answered one after the other, for the transport's pongs stand behind them.
@@ -181,34 +181,34 @@ async fn a_socket_asks_within_its_budget() {
         }
     }
     assert!(limited > 0, "10,000 in a row are more than the budget");
-    house.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_socket_that_asks_and_never_reads_is_closed() {
-    let house = House::build().await;
-    let eve = house.person("eve").await;
-    let mut deaf = house.connect(Mode::Polling, &eve).await;
+    let fixture = Fixture::build().await;
+    let eve = fixture.person("eve").await;
+    let mut deaf = fixture.connect(Mode::Polling, &eve).await;
     deaf.read(false);
     for _ in 0..6_000 {
         deaf.emit("room:leave", &json!({ "room": RoomId::generate() }));
     }
     assert_eq!(deaf.end(DEADLINE).await, Heard::Closed);
-    house.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_socket_is_in_128_rooms_at_most() {
-    let house = House::build().await;
-    let alice = house.person("alice").await;
-    let mut socket = house.connect(Mode::WebSocket, &alice).await;
+    let fixture = Fixture::build().await;
+    let alice = fixture.person("alice").await;
+    let mut socket = fixture.connect(Mode::WebSocket, &alice).await;
     let mut rooms = Vec::new();
     for _ in 0..128 {
-        let room = house.board(&[&alice]).await;
+        let room = fixture.board(&[&alice]).await;
         join(&mut socket, room).await;
         rooms.push(room);
     }
-    let one_more = house.board(&[&alice]).await;
+    let one_more = fixture.board(&[&alice]).await;
     let answer = socket.call("room:join", &json!({ "room": one_more })).await;
     assert_eq!(answer["error"]["code"], "limit_reached");
     join(&mut socket, rooms[0]).await;
@@ -216,15 +216,15 @@ async fn a_socket_is_in_128_rooms_at_most() {
         .call("room:leave", &json!({ "room": rooms[1] }))
         .await;
     join(&mut socket, one_more).await;
-    house.stop().await;
+    fixture.stop().await;
 }
 
 const MESSAGE_BYTES_MAX: u32 = 1 << 20;
 const GUEST_BYTES_MAX: u32 = 16 * 1_024;
 
 /// A WebSocket that has signed in, to be written to past its frames.
-async fn signed_in(house: &House, person: &Person) -> WebSocketStream<TcpStream> {
-    let mut socket = websocket(house.address, "").await;
+async fn signed_in(fixture: &Fixture, person: &Person) -> WebSocketStream<TcpStream> {
+    let mut socket = websocket(fixture.address, "").await;
     let connect = format!("40{}", json!({ "token": person.token }));
     socket.send(Message::text(connect)).await.unwrap();
     while !next_text(&mut socket)
@@ -266,13 +266,13 @@ async fn say(socket: &mut WebSocketStream<TcpStream>, bytes: &[u8]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_that_have_not_arrived_whole_have_a_share_of_the_memory() {
-    let house = House::build().await;
-    let alice = house.person("alice").await;
-    let room = house.board(&[&alice]).await;
-    let mut calm = house.connect(Mode::WebSocket, &alice).await;
+    let fixture = Fixture::build().await;
+    let alice = fixture.person("alice").await;
+    let room = fixture.board(&[&alice]).await;
+    let mut calm = fixture.connect(Mode::WebSocket, &alice).await;
     join(&mut calm, room).await;
-    let mut first = signed_in(&house, &alice).await;
-    let mut second = signed_in(&house, &alice).await;
+    let mut first = signed_in(&fixture, &alice).await;
+    let mut second = signed_in(&fixture, &alice).await;
     say(&mut first, &unfinished_frame(MESSAGE_BYTES_MAX)).await;
     say(&mut second, &unfinished_frame(MESSAGE_BYTES_MAX)).await;
     let code = tokio::select! {
@@ -280,12 +280,12 @@ async fn messages_that_have_not_arrived_whole_have_a_share_of_the_memory() {
         code = closing(&mut second) => code,
     };
     assert_eq!(code.as_deref(), Some("overloaded"));
-    house.send(&alice, room, "still here").await;
+    fixture.send(&alice, room, "still here").await;
     assert_eq!(calm.messages(1).await, ["still here"]);
     drop((first, second));
     // Then there is room again; a message that is too long is noticed by its first bytes.
     eventually(async || {
-        let mut socket = house.connect(Mode::WebSocket, &alice).await;
+        let mut socket = fixture.connect(Mode::WebSocket, &alice).await;
         let text = "x".repeat(900_000);
         let answer = socket
             .call_or_end("item:put", &json!({ "text": text }))
@@ -293,29 +293,29 @@ async fn messages_that_have_not_arrived_whole_have_a_share_of_the_memory() {
         answer.is_some_and(|answer| answer["error"]["code"] == "malformed")
     })
     .await;
-    let mut socket = signed_in(&house, &alice).await;
+    let mut socket = signed_in(&fixture, &alice).await;
     say(&mut socket, &unfinished_frame(MESSAGE_BYTES_MAX + 1)[..20]).await;
     assert_eq!(closing(&mut socket).await.as_deref(), Some("too_large"));
-    house.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn before_it_signs_in_a_session_says_little() {
-    let house = House::build().await;
-    let alice = house.person("alice").await;
-    let mut guest = websocket(house.address, "").await;
+    let fixture = Fixture::build().await;
+    let alice = fixture.person("alice").await;
+    let mut guest = websocket(fixture.address, "").await;
     say(&mut guest, &unfinished_frame(GUEST_BYTES_MAX + 1)).await;
     assert_eq!(closing(&mut guest).await, None);
 
     // An attachment is a part of its event that has not arrived: the event would be kept until it has.
-    let mut socket = signed_in(&house, &alice).await;
+    let mut socket = signed_in(&fixture, &alice).await;
     let packet = r#"451-["message:send",{"_placeholder":true,"num":0}]"#;
     socket.send(Message::text(packet)).await.unwrap();
     assert_eq!(closing(&mut socket).await, None);
 
     let http = reqwest::Client::new();
-    let sid = polling_handshake(house.address).await;
-    let url = polling_url(house.address, &sid);
+    let sid = polling_handshake(fixture.address).await;
+    let url = polling_url(fixture.address, &sid);
     let send = async |bytes: u32| {
         let body = "x".repeat(bytes as usize);
         http.post(&url).body(body).send().await.unwrap().status()
@@ -324,18 +324,18 @@ async fn before_it_signs_in_a_session_says_little() {
     // An id that nobody has is refused before its body is there, and so is a body that finds no room.
     let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let unknown = "/socket.io/?EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAAAAAAAA";
-    let mut stream = unfinished_post((from, house.address), unknown, "", 1 << 20).await;
+    let mut stream = unfinished_post((from, fixture.address), unknown, "", 1 << 20).await;
     let answer = in_time(rest_of(&mut stream)).await;
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
 
-    let socket = Socket::connect(house.address, Mode::Polling, &alice.token).await;
+    let socket = Socket::connect(fixture.address, Mode::Polling, &alice.token).await;
     let path = format!("/socket.io/?EIO=4&transport=polling&sid={}", socket.sid);
-    let mut one = unfinished_post((from, house.address), &path, "", 1 << 20).await;
-    let mut two = unfinished_post((from, house.address), &path, "", 1 << 20).await;
+    let mut one = unfinished_post((from, fixture.address), &path, "", 1 << 20).await;
+    let mut two = unfinished_post((from, fixture.address), &path, "", 1 << 20).await;
     let answer = tokio::select! {
         answer = rest_of(&mut one) => answer,
         answer = rest_of(&mut two) => answer,
     };
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
-    house.stop().await;
+    fixture.stop().await;
 }

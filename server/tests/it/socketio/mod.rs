@@ -1,11 +1,10 @@
-//! Socket.IO, driven by clients of our own that speak the bare protocol, so that they can also
-//! misbehave.
+//! Stories over Socket.IO, by clients that speak the bare protocol, so that they can also misbehave.
 
 mod access;
 mod client;
 mod commands;
+mod fixture;
 mod handshakes;
 mod hostile;
-mod house;
-mod proxy;
-mod stuck;
+mod http_proxy;
+mod slow_reader;

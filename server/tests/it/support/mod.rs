@@ -1,18 +1,18 @@
-//! Worlds for tests: a database of their own; upon it instances of the application, whole servers,
-//! and the real program; and people who use them.
+//! Worlds for tests: each has a database of its own, and on it instances of the application, whole servers or the real
+//! program, and people who use them.
 
-mod cable;
 mod person;
 mod program;
 mod server;
+mod tcp_proxy;
 mod unfinished;
 mod via;
 
 pub(crate) use {
-    cable::Cable,
     person::{PASSWORD, Person, message},
     program::{Program, free_address},
     server::Server,
+    tcp_proxy::TcpProxy,
     unfinished::{connect_from, rest_of, unfinished_frame, unfinished_post},
     via::{Via, Watch, in_time},
 };
@@ -43,10 +43,10 @@ use tokio_util::{
 };
 use uuid::Uuid;
 
-/// How long a test waits for what must come.
+/// How long a test waits for an event that must come.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(25);
 
-/// Tells each story on `SQLite` and on `PostgreSQL`.
+/// Runs each story on `SQLite` and on `PostgreSQL`.
 macro_rules! on_each_database {
     ($($story:ident),+ $(,)?) => {
         mod sqlite {
@@ -66,7 +66,7 @@ macro_rules! on_each_database {
 }
 pub(crate) use on_each_database;
 
-/// Tells each story of whole servers on `SQLite`, on `PostgreSQL`, and with the journal on `MongoDB`;
+/// Runs each story of whole servers on `SQLite`, on `PostgreSQL`, and with the journal on `MongoDB`;
 /// and on clusters.
 macro_rules! on_each_store {
     ($($story:ident),+ $(,)?) => {
@@ -96,7 +96,7 @@ macro_rules! on_each_store {
 }
 pub(crate) use on_each_store;
 
-/// Tells each story on one server, and on clusters.
+/// Runs each story on one server, and on clusters.
 macro_rules! alone_and_on_clusters {
     ($($story:ident),+ $(,)?) => {
         $crate::support::on_clusters!($($story),+);
@@ -111,7 +111,7 @@ macro_rules! alone_and_on_clusters {
 }
 pub(crate) use alone_and_on_clusters;
 
-/// Tells each story on three servers on `PostgreSQL` and `MongoDB`, its people spread over them:
+/// Runs each story on three servers on `PostgreSQL` and `MongoDB`, its people spread over them:
 /// once with Redis, and once with a Redis that does not answer.
 macro_rules! on_clusters {
     ($($story:ident),+ $(,)?) => {
@@ -140,9 +140,9 @@ const NO_REDIS_URL: &str = "redis://127.0.0.1:9/";
 /// A migrated database that no other test uses.
 pub(crate) struct World {
     url: String,
-    /// Empty: the journal is in the database above. Only whole servers look at it.
+    /// Empty: the journal is in the database above. Only whole servers use it.
     pub(crate) journal_url: String,
-    /// Empty: none. Only whole servers look at it.
+    /// Empty: no Redis. Only whole servers use it.
     redis_url: String,
     redis_prefix: String,
     /// How many servers serve it.
@@ -196,7 +196,7 @@ impl World {
         }
     }
 
-    /// The same with a Redis that does not answer.
+    /// The cluster with a Redis that does not answer.
     pub(crate) async fn on_cluster_without_redis() -> Self {
         let mut world = Self::on_postgres().await;
         world.journal_url = mongodb_database_url();
@@ -205,7 +205,7 @@ impl World {
         world
     }
 
-    /// Whether its servers do not reach the Redis they are meant to.
+    /// Whether the servers cannot reach the Redis of their configuration.
     pub(crate) fn is_cut_off(&self) -> bool {
         self.redis_url == NO_REDIS_URL
     }
@@ -224,7 +224,7 @@ impl World {
         }
     }
 
-    /// Where the database is, for a cable to it.
+    /// The address of the database, for a proxy in front of it.
     pub(crate) fn database_url(&self) -> &str {
         &self.url
     }
@@ -234,9 +234,9 @@ impl World {
         self.instance_at(&self.url).await
     }
 
-    /// The same, which reaches the database by another address.
+    /// Another instance, which reaches the database by this address.
     pub(crate) async fn instance_at(&self, url: &str) -> Instance {
-        // One writer for one file: connections of its own only where several may write.
+        // An `SQLite` file has one writer, so its instances share the connections.
         let sql = if self.url.starts_with("sqlite:") {
             self.sql.clone()
         } else {
@@ -263,7 +263,7 @@ impl World {
         }
     }
 
-    /// The journal of a world whose journal is on `MongoDB`, past every server.
+    /// The journal of a world with `MongoDB`, without a server in between.
     pub(crate) async fn journal(&self) -> Arc<dyn Journal> {
         MongoJournal::open(&self.journal_url).await.unwrap()
     }
@@ -290,12 +290,12 @@ impl World {
         }
     }
 
-    /// Statements without values.
+    /// Runs statements without values.
     pub(crate) async fn run(&self, sql: &str) {
         self.sql.write.execute_unprepared(sql).await.unwrap();
     }
 
-    /// How many rows a query gives.
+    /// The number of rows of a query.
     pub(crate) async fn count(&self, sql: &str) -> usize {
         let query = Statement::from_string(self.sql.backend(), sql);
         self.sql.read.query_all_raw(query).await.unwrap().len()
@@ -307,14 +307,14 @@ impl World {
     }
 }
 
-/// A server's inside: everything but its transports.
+/// A server without its transports.
 pub(crate) struct Instance {
     pub(crate) app: App,
     pub(crate) store: Store,
     _stop: DropGuard,
 }
 
-/// Where the requests of tests come from.
+/// The origin of the tests' requests.
 pub(crate) fn origin() -> Origin {
     Origin {
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -322,7 +322,7 @@ pub(crate) fn origin() -> Origin {
     }
 }
 
-/// Waits until something holds, asking again and again, no longer than the deadline.
+/// Waits until a condition holds, no longer than the deadline.
 pub(crate) async fn eventually<Asked: Future<Output = bool>>(mut holds: impl FnMut() -> Asked) {
     let mut ticks = tokio::time::interval(Duration::from_millis(10));
     let asking = async {

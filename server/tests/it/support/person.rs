@@ -1,4 +1,4 @@
-//! People: an account, a session, and what they do by the name of the use case.
+//! People of a story: an account, a session, and a method for each use case.
 
 use reqwest::{Method, RequestBuilder};
 use roost_client::{Client, Endpoint, Socket};
@@ -10,11 +10,11 @@ use tokio::sync::OnceCell;
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
 
-/// A signed-in person; everything the client can do, they can.
+/// A signed-in person, with every method of the client.
 pub(crate) struct Person {
     name: String,
     client: Client,
-    /// Their socket, connected when it is first spoken through.
+    /// Their socket, which connects when it is first used.
     socket: OnceCell<Socket>,
 }
 
@@ -42,7 +42,7 @@ impl Person {
         Self::sign_in_at(self.client.endpoint(), &self.name).await
     }
 
-    /// Somebody who has an account.
+    /// Signs in to an account that exists.
     pub(crate) async fn sign_in_at(endpoint: &Endpoint, name: &str) -> Self {
         let input = roost_schema::Login {
             email: email(name),
@@ -68,7 +68,7 @@ impl Person {
         self.client.user_id()
     }
 
-    /// A request by hand, signed in as this person; `path` begins with a slash.
+    /// A signed-in request for any route; `path` begins with a slash.
     pub(crate) async fn ask(&self, method: Method, path: &str) -> RequestBuilder {
         let token = self.client.access_token().await.unwrap();
         let request = self.client.endpoint().request(method, path);
@@ -79,7 +79,7 @@ impl Person {
         &self.client
     }
 
-    /// The socket commands are sent through.
+    /// The socket for this person's commands.
     pub(crate) async fn socket(&self) -> &Socket {
         let connect = async || Socket::connect(&self.client).await.unwrap();
         self.socket.get_or_init(connect).await
@@ -102,7 +102,7 @@ impl Person {
     }
 }
 
-/// A message with this text and nothing chosen by the client.
+/// A message with this text, whose id the server makes.
 pub(crate) fn message(text: &str) -> SendMessage {
     SendMessage {
         text: text.to_owned(),

@@ -14,7 +14,7 @@ use tokio::{
     time::timeout,
 };
 
-/// `roost serve` on a port of its own. Dropped, it is killed.
+/// `roost serve` on a port of its own. When it is dropped, it is killed.
 pub(crate) struct Program {
     pub(crate) endpoint: Endpoint,
     environment: Vec<(String, String)>,
@@ -81,7 +81,7 @@ impl World {
 }
 
 impl Program {
-    /// Ends it as a power cut would.
+    /// Kills it with SIGKILL.
     pub(crate) async fn kill(&mut self) {
         self.child.kill().await.unwrap();
     }
@@ -92,12 +92,12 @@ impl Program {
         self.ready().await;
     }
 
-    /// SIGSTOP: it does nothing until it is woken.
+    /// Stops the process with SIGSTOP, until it is woken.
     pub(crate) fn put_to_sleep(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// SIGCONT.
+    /// Continues the process with SIGCONT.
     pub(crate) fn wake(&self) {
         self.signal(Signal::CONT);
     }
@@ -108,7 +108,7 @@ impl Program {
         kill_process(process, signal).unwrap();
     }
 
-    /// SIGTERM, and how it ended.
+    /// Ends the process with SIGTERM; returns its exit status.
     pub(crate) async fn terminate(&mut self) -> std::process::ExitStatus {
         self.signal(Signal::TERM);
         let ended = timeout(DEADLINE, self.child.wait()).await;
@@ -154,7 +154,7 @@ fn start(mut command: Command, environment: &[(String, String)]) -> Child {
         .unwrap()
 }
 
-/// The program needs to be found again after a restart, so it cannot take whichever port is free.
+/// A free port that is chosen beforehand, because the program has to have the same one after a restart.
 pub(crate) fn free_address() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, free_port().unwrap()).into()
 }

@@ -1,6 +1,6 @@
 //! Whole servers in this process, on real ports, booted as the program boots them.
 
-use super::{Cable, DEADLINE, Person, World};
+use super::{DEADLINE, Person, TcpProxy, World};
 use roost_client::Endpoint;
 use roost_server::{
     app::App,
@@ -14,8 +14,7 @@ use std::{
 use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-/// A running server, or the first of a cluster. Dropped, it is gone at once, as after kill -9 but for
-/// its memory.
+/// A running server, or the first of a cluster. When it is dropped, it ends at once, without draining.
 pub(crate) struct Server {
     pub(crate) endpoint: Endpoint,
     pub(crate) address: SocketAddr,
@@ -48,15 +47,14 @@ impl World {
         Server::run(boot(self.config(keys)).await.unwrap())
     }
 
-    /// The same, with a cable to its database.
-    pub(crate) async fn serve_one_by_cable(&self) -> (Cable, Server) {
-        let cable = Cable::to(self.database_url()).await;
-        let server = self.serve_one_with(&[("database_url", &cable.url())]).await;
-        (cable, server)
+    /// One server, with a proxy in front of its database.
+    pub(crate) async fn serve_one_by_proxy(&self) -> (TcpProxy, Server) {
+        let proxy = TcpProxy::to(self.database_url()).await;
+        let server = self.serve_one_with(&[("database_url", &proxy.url())]).await;
+        (proxy, server)
     }
 
-    /// Configuration as a server of this world reads it: any free port, and no limit that a quick
-    /// story would meet by chance.
+    /// The configuration of a server of this world: any free port, and limits that no quick story reaches by chance.
     pub(crate) fn config(&self, keys: &[(&str, &str)]) -> Config {
         let defaults = [
             ("listen", "127.0.0.1:0"),
@@ -103,7 +101,7 @@ impl Server {
         Person::register(&self.next().endpoint, name).await
     }
 
-    /// The server whose turn it is.
+    /// The next server of the cluster, in turn.
     pub(crate) fn next(&self) -> &Self {
         let number = self.arrivals.fetch_add(1, Ordering::Relaxed) % (self.others.len() + 1);
         number
@@ -119,12 +117,12 @@ impl Server {
         self.person("bob").await
     }
 
-    /// Somebody who was invited to nothing.
+    /// A person who is invited to no room.
     pub(crate) async fn stranger(&self) -> Person {
         self.person("stranger").await
     }
 
-    /// Stops as after SIGTERM, and waits until it has; a cluster as a whole.
+    /// Stops the server, or the whole cluster, as SIGTERM does, and waits for its end.
     pub(crate) async fn stop(mut self) {
         self.begin_stopping();
         for server in
@@ -135,7 +133,7 @@ impl Server {
         }
     }
 
-    /// As a signal to stop does; the servers drain meanwhile.
+    /// Begins to stop the servers, as SIGTERM does; they drain meanwhile.
     pub(crate) fn begin_stopping(&self) {
         self.stop.cancel();
         for server in &self.others {

@@ -1,4 +1,4 @@
-//! Connections that hold something back: bodies and messages one byte short.
+//! Requests and messages that are not sent to their end: bodies and frames one byte short.
 
 use std::net::{IpAddr, SocketAddr};
 use tokio::{
@@ -19,7 +19,7 @@ pub(crate) async fn unfinished_post(
     );
     let mut said = head.into_bytes();
     said.resize(said.len() + bytes - 1, b' ');
-    // It may be refused before all of it is said.
+    // The server may refuse it before all of it is sent.
     let _ = stream.write_all(&said).await;
     stream
 }
@@ -34,13 +34,13 @@ pub(crate) async fn connect_from(from: IpAddr, to: SocketAddr) -> TcpStream {
 pub(crate) fn unfinished_frame(bytes: u32) -> Vec<u8> {
     let mut frame = vec![0x81, 0xff];
     frame.extend(u64::from(bytes).to_be_bytes());
-    // Masked with zeros, it stays as it is.
+    // A mask of zeros leaves the payload as it is.
     frame.extend([0; 4]);
     frame.resize(frame.len() + bytes as usize - 1, b'x');
     frame
 }
 
-/// Whatever the server says until it closes the connection.
+/// The bytes that the server sends until it closes the connection.
 pub(crate) async fn rest_of(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     let mut piece = [0; 4_096];

@@ -1,4 +1,4 @@
-//! The same command, spoken three ways; the same room, watched three ways.
+//! The same command on three transports, and the same room watched on three transports.
 
 use super::{DEADLINE, Person};
 use roost_client::{Error, EventStream, Result, Socket, Subscription};
@@ -119,7 +119,7 @@ impl Person {
         }
     }
 
-    /// Makes an item of a kind, by a socket.
+    /// Makes an item of a kind, over a socket.
     pub(crate) async fn put(&self, kind: &str, room: RoomId, body: Value) -> Result<RoomEvent> {
         let put = PutItem {
             room,
@@ -132,7 +132,7 @@ impl Person {
         self.socket().await.put_item(&put).await
     }
 
-    /// Changes fields of an item, by a socket.
+    /// Changes fields of an item, over a socket.
     pub(crate) async fn patch(
         &self,
         kind: &str,
@@ -181,7 +181,7 @@ impl Person {
         })
     }
 
-    /// Runs a mutation of one field and reads what that answers.
+    /// Runs a mutation of one field and reads its answer.
     async fn mutate<T: serde::de::DeserializeOwned>(
         &self,
         query: &str,
@@ -224,7 +224,7 @@ impl Watch {
         in_time(next).await
     }
 
-    /// Changes as they come, until so many are there.
+    /// Collects changes as they come, until there are so many.
     pub(crate) async fn events(&mut self, count: usize) -> Vec<RoomEvent> {
         let mut events = Vec::new();
         while events.len() < count {
@@ -234,7 +234,7 @@ impl Watch {
     }
 }
 
-/// What must come, comes before the deadline.
+/// Waits for a future, and fails after the deadline.
 pub(crate) async fn in_time<T>(what: impl Future<Output = T>) -> T {
     timeout(DEADLINE, what)
         .await

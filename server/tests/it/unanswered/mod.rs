@@ -1,10 +1,11 @@
-//! Writes whose append gets no answer, waits too long, or panics: "nothing was written" is said only when it is
-//! so, and whoever writes again under the same operation id has written once.
+//! Writes whose append gets no answer, waits too long, or panics: "nothing was written" is answered only when it is true, and a
+//! retry under the same operation id writes once.
 
-mod troubled;
-mod unsettled;
+mod faulty_journal;
+mod unknown_outcomes;
 
 use crate::support::{DEADLINE, redis_url};
+use faulty_journal::{Fault, FaultyJournal};
 use roost_schema::{
     Body, InstanceId, ItemId, Kind, MemberState, Op, OpId, Role, RoomId, Seq, UserId,
 };
@@ -24,17 +25,16 @@ use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
-use troubled::{Trouble, TroubledJournal};
 
-/// How long the mailbox may look for what became of a write: promised are two seconds.
+/// How long the mailbox may look for the outcome of a write; two seconds are promised.
 const SETTLED_WITHIN: Duration = Duration::from_secs(10);
 
-/// How soon the backplane brings what it brings.
+/// How soon the backplane delivers a message.
 const TOLD_WITHIN: Duration = Duration::from_millis(500);
 
-/// An instance upon a journal that can be troubled, and a room with one member.
+/// An instance on a faulty journal, and a room with one member.
 struct World {
-    journal: Arc<TroubledJournal>,
+    journal: Arc<FaultyJournal>,
     sound: Arc<SqlJournal>,
     live: Arc<Live>,
     room: Arc<LiveRoom>,
@@ -57,7 +57,7 @@ impl World {
         sql.migrate().await.unwrap();
         let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
         let sound = SqlJournal::open(sql, &tasks, cancel.clone()).await.unwrap();
-        let journal = TroubledJournal::upon(sound.clone());
+        let journal = FaultyJournal::upon(sound.clone());
         let place = place(&tasks, &cancel);
         let live = Live::new(journal.clone(), place, tasks.clone(), cancel.clone());
         let room = live.room(RoomId::generate());
@@ -161,7 +161,7 @@ async fn next_seq(feed: &mut Feed) -> Seq {
 async fn a_write_whose_answer_was_lost_is_found_and_told() {
     let world = World::new().await;
     let mut reader = world.reader().await;
-    world.journal.next(Trouble::LostAnswer);
+    world.journal.next(Fault::LostAnswer);
     let written = world.write("the second").await.unwrap();
     assert_eq!((written.entry.seq, written.is_retry), (Seq(2), false));
     assert_eq!(next_seq(&mut reader).await, Seq(2));
@@ -172,7 +172,7 @@ async fn a_write_whose_answer_was_lost_is_found_and_told() {
 #[tokio::test]
 async fn a_write_that_never_came_is_sent_again() {
     let world = World::new().await;
-    world.journal.next(Trouble::NeverSent);
+    world.journal.next(Fault::NeverSent);
     assert_eq!(world.write("the second").await.unwrap().entry.seq, Seq(2));
     assert_eq!(world.seqs_of("the second").await, [Seq(2)]);
 }
@@ -183,7 +183,7 @@ async fn a_write_that_comes_late_has_one_effect() {
         let world = World::new().await;
         world
             .journal
-            .next(Trouble::Late(Duration::from_millis(late_ms)));
+            .next(Fault::Late(Duration::from_millis(late_ms)));
         let first = world.write("the second").await;
         assert!(
             matches!(first, Ok(_) | Err(LiveError::OutcomeUnknown)),
@@ -198,7 +198,7 @@ async fn a_write_that_comes_late_has_one_effect() {
 #[tokio::test]
 async fn a_slot_that_another_took_says_that_nothing_was_written() {
     let world = World::new().await;
-    world.journal.next(Trouble::TakenByAnother);
+    world.journal.next(Fault::TakenByAnother);
     assert_eq!(world.write("the second").await.unwrap().entry.seq, Seq(3));
     assert_eq!(world.seqs_of("the second").await, [Seq(3)]);
 }
@@ -206,7 +206,7 @@ async fn a_slot_that_another_took_says_that_nothing_was_written() {
 #[tokio::test]
 async fn what_cannot_be_looked_up_stays_unknown() {
     let world = World::new().await;
-    world.journal.next(Trouble::SilentAfterwards);
+    world.journal.next(Fault::SilentAfterwards);
     let asked = tokio::time::Instant::now();
     let answer = world.write("the second").await;
     assert!(
@@ -224,8 +224,8 @@ async fn what_cannot_be_looked_up_stays_unknown() {
 #[tokio::test]
 async fn what_was_sent_twice_in_vain_stays_unknown() {
     let world = World::new().await;
-    world.journal.next(Trouble::NeverSent);
-    world.journal.next(Trouble::NeverSent);
+    world.journal.next(Fault::NeverSent);
+    world.journal.next(Fault::NeverSent);
     let answer = world.write("the second").await;
     assert!(
         matches!(answer, Err(LiveError::OutcomeUnknown)),
@@ -238,7 +238,7 @@ async fn what_was_sent_twice_in_vain_stays_unknown() {
 async fn a_room_outlives_a_panic_of_its_mailbox() {
     let world = World::new().await;
     let mut reader = world.reader().await;
-    world.journal.next(Trouble::Panic);
+    world.journal.next(Fault::Panic);
     let answer = world.write("the second").await;
     assert!(
         matches!(answer, Err(LiveError::OutcomeUnknown)),
@@ -254,8 +254,8 @@ async fn a_fence_that_shuts_while_the_journal_waits_lets_nothing_through() {
     let world = World::new().await;
     assert!(!world.live.fence().polled(BootTime::now()));
     world.write("in time").await.unwrap();
-    // Nobody looks at the revocations any more.
-    world.journal.next(Trouble::WaitUntilShut);
+    // No task reads the revocations any more.
+    world.journal.next(Fault::WaitUntilShut);
     let answer = world.write("too late").await;
     assert!(matches!(answer, Err(LiveError::Fenced)), "{answer:?}");
     assert!(
@@ -299,7 +299,7 @@ async fn a_panicking_gate_does_not_end_the_writer() {
     assert_eq!(appended.committed, 1);
 }
 
-/// The way to the journal hangs, the one to the others does not: readers hear what happens elsewhere.
+/// The journal hangs and the backplane does not: readers receive the changes of other instances.
 #[tokio::test]
 async fn a_waiting_append_keeps_nobody_from_hearing() {
     let prefix = format!("test-{}", uuid::Uuid::now_v7().simple());
@@ -323,7 +323,7 @@ async fn a_waiting_append_keeps_nobody_from_hearing() {
     let other = Live::new(world.sound.clone(), place(&tasks, &cancel), tasks, cancel);
     let elsewhere = other.room(world.room.id());
     let mut reader = world.reader().await;
-    // The backplane is up when something comes that cannot have been read.
+    // The backplane is up when a change arrives that cannot have been read from the journal.
     for number in 0.. {
         world.journal.fall_silent();
         let told = message(world.author, &format!("told {number}"));
@@ -336,11 +336,11 @@ async fn a_waiting_append_keeps_nobody_from_hearing() {
         if is_told {
             break;
         }
-        // What was lost is read before the next try, or it would stay a hole.
+        // A lost entry is read before the next try, or it would stay a gap.
         while next_seq(&mut reader).await < seq {}
     }
 
-    world.journal.next(Trouble::Hang);
+    world.journal.next(Fault::Hang);
     let hanging = world.room.write(message(world.author, "the hanging one"));
     world.journal.is_hanging().await;
     let seq = elsewhere

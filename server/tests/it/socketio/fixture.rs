@@ -1,4 +1,4 @@
-//! A running server with people in it.
+//! A running server, or cluster, with people and rooms for stories over Socket.IO.
 
 use super::client::{Mode, Socket};
 use crate::support::{Server, World};
@@ -10,11 +10,11 @@ use std::{
     time::Duration,
 };
 
-/// How long a test waits for what must come.
+/// How long a test waits for an event that must come.
 pub(super) const DEADLINE: Duration = Duration::from_secs(45);
 
-pub(super) struct House {
-    /// Of the first server.
+pub(super) struct Fixture {
+    /// The address of the first server.
     pub(super) address: SocketAddr,
     pub(super) app: App,
     server: Server,
@@ -26,12 +26,12 @@ pub(super) struct Person {
     pub(super) token: String,
 }
 
-impl House {
+impl Fixture {
     pub(super) async fn build() -> Self {
         Self::build_with(&[]).await
     }
 
-    /// With some keys of the configuration set otherwise.
+    /// A server with some keys of the configuration set.
     pub(super) async fn build_with(keys: &[(&str, &str)]) -> Self {
         Self::upon(World::on_sqlite().await, keys).await
     }
@@ -89,7 +89,7 @@ impl House {
         Socket::connect(self.server.next().address, mode, &person.token).await
     }
 
-    /// Connects where people see each other: at the next server, but without Redis all at the same.
+    /// Connects where people see each other's presence: at the next server, or without Redis all at the same one.
     pub(super) async fn connect_in_sight(&self, mode: Mode, person: &Person) -> Socket {
         let address = if self.world.is_cut_off() {
             self.address
@@ -113,7 +113,7 @@ impl House {
         sent.await.unwrap();
     }
 
-    /// Stops as a signal would, and waits for the end.
+    /// Stops the server as SIGTERM does, and waits for its end.
     pub(super) async fn stop(self) {
         self.server.stop().await;
     }

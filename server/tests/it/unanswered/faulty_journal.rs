@@ -1,4 +1,4 @@
-//! A real journal that is given trouble: one append at a time, and only as asked for.
+//! A real journal with faults: each test chooses the fault of one append.
 
 use async_trait::async_trait;
 use roost_schema::{Epoch, ItemId, OpId, RoomId, Seq, UserId};
@@ -13,34 +13,34 @@ use std::{
 };
 use tokio::{sync::watch, task::JoinSet};
 
-/// What happens to an append.
-pub(super) enum Trouble {
-    /// It is written, and nobody says so.
+/// The fault of an append.
+pub(super) enum Fault {
+    /// It is written, and gets no answer.
     LostAnswer,
-    /// It is not written, and nobody says so.
+    /// It is not written, and gets no answer.
     NeverSent,
-    /// Nobody says anything; it is written that much later.
+    /// It gets no answer, and is written this much later.
     Late(Duration),
-    /// Nobody says anything, and another writer takes its slot.
+    /// It gets no answer, and another writer takes its slot.
     TakenByAnother,
     /// It is written, and from then on the journal answers nothing.
     SilentAfterwards,
     Panic,
-    /// It waits, for a connection it may be, until its gate is shut.
+    /// It waits until its gate is shut, as it would for a connection.
     WaitUntilShut,
-    /// It waits until the journal speaks again.
+    /// It waits until the journal answers again.
     Hang,
 }
 
-pub(super) struct TroubledJournal {
+pub(super) struct FaultyJournal {
     journal: Arc<SqlJournal>,
-    troubles: Mutex<VecDeque<Trouble>>,
+    troubles: Mutex<VecDeque<Fault>>,
     late: Mutex<JoinSet<()>>,
     is_silent: watch::Sender<bool>,
     is_hanging: watch::Sender<bool>,
 }
 
-impl TroubledJournal {
+impl FaultyJournal {
     pub(super) fn upon(journal: Arc<SqlJournal>) -> Arc<Self> {
         Arc::new(Self {
             journal,
@@ -51,7 +51,7 @@ impl TroubledJournal {
         })
     }
 
-    pub(super) fn next(&self, trouble: Trouble) {
+    pub(super) fn next(&self, trouble: Fault) {
         self.troubles.lock().unwrap().push_back(trouble);
     }
 
@@ -59,18 +59,18 @@ impl TroubledJournal {
         self.is_silent.send_replace(true);
     }
 
-    /// It answers again.
+    /// Lets the journal answer again.
     pub(super) fn speak(&self) {
         self.is_silent.send_replace(false);
     }
 
-    /// What was to come late has come, or was refused.
+    /// Waits until a late append was written or refused.
     pub(super) async fn late_is_over(&self) {
         let late = std::mem::take(&mut *self.late.lock().unwrap());
         late.join_all().await;
     }
 
-    /// An append hangs.
+    /// Waits until an append hangs.
     pub(super) async fn is_hanging(&self) {
         let mut is_hanging = self.is_hanging.subscribe();
         is_hanging.wait_for(|is_hanging| *is_hanging).await.unwrap();
@@ -98,7 +98,7 @@ fn unknown() -> Result<Appended> {
 }
 
 #[async_trait]
-impl Journal for TroubledJournal {
+impl Journal for FaultyJournal {
     async fn append(
         &self,
         room: RoomId,
@@ -108,22 +108,22 @@ impl Journal for TroubledJournal {
         let trouble = self.troubles.lock().unwrap().pop_front();
         match trouble {
             None => {}
-            Some(Trouble::Panic) => panic!("trouble that a test made"),
-            Some(Trouble::NeverSent) => return unknown(),
-            Some(Trouble::LostAnswer) => {
+            Some(Fault::Panic) => panic!("trouble that a test made"),
+            Some(Fault::NeverSent) => return unknown(),
+            Some(Fault::LostAnswer) => {
                 self.journal.append(room, batch, gate).await?;
                 return unknown();
             }
-            Some(Trouble::SilentAfterwards) => {
+            Some(Fault::SilentAfterwards) => {
                 self.journal.append(room, batch, gate).await?;
                 self.is_silent.send_replace(true);
                 return unknown();
             }
-            Some(Trouble::TakenByAnother) => {
+            Some(Fault::TakenByAnother) => {
                 self.take_slot(room, &batch[0], gate).await;
                 return unknown();
             }
-            Some(Trouble::Late(pause)) => {
+            Some(Fault::Late(pause)) => {
                 let (journal, gate) = (Arc::clone(&self.journal), Arc::clone(gate));
                 let batch = batch.to_vec();
                 self.late.lock().unwrap().spawn(async move {
@@ -132,12 +132,12 @@ impl Journal for TroubledJournal {
                 });
                 return unknown();
             }
-            Some(Trouble::WaitUntilShut) => {
+            Some(Fault::WaitUntilShut) => {
                 while gate.is_open_for(STATEMENT_MAX) {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             }
-            Some(Trouble::Hang) => {
+            Some(Fault::Hang) => {
                 self.is_silent.send_replace(true);
                 self.is_hanging.send_replace(true);
                 self.spoken().await;

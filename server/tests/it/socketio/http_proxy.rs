@@ -31,7 +31,7 @@ const RECEIVE_BUFFER_BYTES: u32 = 16 * 1_024;
 const SEND_BUFFER_BYTES: u32 = 16 * 1_024;
 const BODY_BYTES_MAX: usize = 64 << 20;
 
-pub(super) struct Proxy {
+pub(super) struct HttpProxy {
     pub(super) address: SocketAddr,
     pool: Arc<Pool>,
     _stop: DropGuard,
@@ -45,7 +45,7 @@ struct Pool {
     tasks: TaskTracker,
 }
 
-impl Proxy {
+impl HttpProxy {
     pub(super) fn before(upstream: SocketAddr) -> Self {
         let pool = Arc::new(Pool {
             upstream,
@@ -102,7 +102,7 @@ async fn forward(State(pool): State<Arc<Pool>>, mut request: Request) -> Respons
         let (client, server) = (client.unwrap(), hyper::upgrade::on(&mut response));
         pool.tasks.spawn(async move {
             if let (Ok(client), Ok(server)) = tokio::join!(client, server) {
-                // Whichever side ends ends both.
+                // The end of one side ends both.
                 let _ =
                     copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(server)).await;
             }

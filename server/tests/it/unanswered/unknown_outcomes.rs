@@ -1,7 +1,7 @@
-//! Writes that were sent once without an answer, and then meet what ends a write: while they may still come into the
-//! journal, nobody is told that they did not.
+//! Writes that were sent once without an answer, and then meet an error that ends a write: while they may still come into the
+//! journal, no answer says that they did not.
 
-use super::{DEADLINE, Trouble, World, message};
+use super::{DEADLINE, Fault, World, message};
 use roost_schema::{ErrorCode, Seq};
 use roost_server::{
     live::{BootTime, LiveError, Refusal, RoomView, Write, Written},
@@ -15,7 +15,7 @@ const REFUSAL: Refusal = Refusal {
     sentence: "a refusal that a test made",
 };
 
-/// Judged good the first time, and refused from then on.
+/// A judge that agrees the first time, and refuses from then on.
 fn good_once(write: Write) -> Write {
     let (was_judged, judge) = (AtomicBool::new(false), write.judge);
     Write {
@@ -30,8 +30,8 @@ fn good_once(write: Write) -> Write {
     }
 }
 
-/// What a write is answered that was judged good, met this, and then is refused.
-async fn refused_after(trouble: Trouble, world: &World) -> Result<Written, LiveError> {
+/// The answer to a write that was judged good, met this fault, and then is refused.
+async fn refused_after(trouble: Fault, world: &World) -> Result<Written, LiveError> {
     world.journal.next(trouble);
     let write = good_once(message(world.author, "the second"));
     timeout(DEADLINE, world.room.write(write)).await.unwrap()
@@ -43,8 +43,8 @@ async fn a_fence_that_shuts_says_nothing_of_what_was_sent_before() {
     let fence = world.live.fence();
     // The mailbox sends, and a moment later the gate is shut for what takes as long as a statement may.
     fence.spare(BootTime::now(), STATEMENT_MAX);
-    world.journal.next(Trouble::NeverSent);
-    world.journal.next(Trouble::WaitUntilShut);
+    world.journal.next(Fault::NeverSent);
+    world.journal.next(Fault::WaitUntilShut);
     let answer = world.write("the second").await;
     assert!(
         matches!(answer, Err(LiveError::OutcomeUnknown)),
@@ -56,11 +56,11 @@ async fn a_fence_that_shuts_says_nothing_of_what_was_sent_before() {
     assert_eq!(world.seqs_of("the second").await, [Seq(2)]);
 }
 
-/// Its slot is free, so the first try may still take it.
+/// The slot is free, so the first try may still take it.
 #[tokio::test]
 async fn a_refusal_says_nothing_of_what_was_sent_before() {
     let world = World::new().await;
-    let answer = refused_after(Trouble::NeverSent, &world).await;
+    let answer = refused_after(Fault::NeverSent, &world).await;
     assert!(
         matches!(answer, Err(LiveError::OutcomeUnknown)),
         "{answer:?}"
@@ -71,7 +71,7 @@ async fn a_refusal_says_nothing_of_what_was_sent_before() {
 #[tokio::test]
 async fn a_refusal_stands_once_another_has_taken_the_slot() {
     let world = World::new().await;
-    let answer = refused_after(Trouble::TakenByAnother, &world).await;
+    let answer = refused_after(Fault::TakenByAnother, &world).await;
     assert!(
         matches!(answer, Err(LiveError::Refused(REFUSAL))),
         "{answer:?}"

@@ -1,4 +1,4 @@
-//! A cable to a server, for tests that pull it: a TCP proxy that can cut, slow down, freeze or refuse everything.
+//! A TCP proxy in front of a server, which can cut, slow down, freeze or refuse all connections.
 
 use std::{
     sync::{Arc, Mutex},
@@ -18,7 +18,7 @@ use tokio::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Open,
-    /// Everything takes this long in each direction.
+    /// All bytes are delayed by this in each direction.
     Slow(Duration),
     /// Connections stay, and nothing passes.
     Frozen,
@@ -26,20 +26,20 @@ enum Mode {
     Refused,
 }
 
-/// Dropped, it is pulled.
-pub(crate) struct Cable {
+/// A proxy in front of one server. When it is dropped, every connection through it ends.
+pub(crate) struct TcpProxy {
     server_url: String,
     port: u16,
-    /// With the number of cuts so far: each ends the connections before it.
+    /// The mode, and the number of cuts so far: each cut ends the connections that were made before it.
     mode: Arc<watch::Sender<(Mode, u64)>>,
-    /// Freezes behind the next request that holds these bytes.
+    /// Freezes behind the next request that contains these bytes.
     until: Arc<Mutex<Option<&'static [u8]>>>,
-    /// Something came that does not pass.
+    /// Whether bytes came that do not pass.
     holds: Arc<watch::Sender<bool>>,
     _tasks: JoinSet<()>,
 }
 
-impl Cable {
+impl TcpProxy {
     /// Listens on a port of its own, in front of the server a URL names.
     pub(crate) async fn to(url: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -75,46 +75,46 @@ impl Cable {
         }
     }
 
-    /// The URL by which the server is reached through this cable.
+    /// The URL by which the server is reached through this proxy.
     pub(crate) fn url(&self) -> String {
         let through = format!("127.0.0.1:{}", self.port);
         self.server_url
             .replacen(authority(&self.server_url), &through, 1)
     }
 
-    /// Ends every connection; new ones are taken.
+    /// Ends every connection, and accepts new ones.
     pub(crate) fn cut(&self) {
         self.mode.send_modify(|(_, cuts)| *cuts += 1);
     }
 
-    /// Everything that passes takes this long in each direction.
+    /// Delays all bytes by this in each direction.
     pub(crate) fn slow(&self, delay: Duration) {
         self.set(Mode::Slow(delay));
     }
 
-    /// Nothing passes from now on, and nobody is told.
+    /// Passes nothing from now on, without ending a connection.
     pub(crate) fn freeze(&self) {
         self.set(Mode::Frozen);
     }
 
-    /// Nothing passes any more once the next request that holds these bytes has passed.
+    /// Passes nothing any more once the next request that contains these bytes has passed.
     pub(crate) fn freeze_behind(&self, request: &'static [u8]) {
         *self.until.lock().unwrap() = Some(request);
     }
 
-    /// Waits, frozen, for something that wants to pass.
+    /// Waits until a frozen proxy holds bytes back.
     pub(crate) async fn holds_something(&self) {
         let mut holds = self.holds.subscribe();
         holds.wait_for(|holds| *holds).await.unwrap();
     }
 
-    /// Ends every connection and takes no new ones.
+    /// Ends every connection, and closes each new one.
     pub(crate) fn refuse(&self) {
         self.set(Mode::Refused);
         self.cut();
     }
 
-    /// All is well again.
+    /// Passes everything again.
     pub(crate) fn mend(&self) {
         self.set(Mode::Open);
     }
@@ -124,7 +124,7 @@ impl Cable {
     }
 }
 
-/// What a connection looks at, and tells.
+/// The state that the proxy shares with its connections.
 #[derive(Clone)]
 struct Ends {
     mode: Arc<watch::Sender<(Mode, u64)>>,
@@ -133,7 +133,7 @@ struct Ends {
 }
 
 impl Ends {
-    /// Waits until these bytes may pass; false: never.
+    /// Waits until bytes may pass; `false`: never.
     async fn may_pass(&self) -> bool {
         let mut modes = self.mode.subscribe();
         if modes.borrow().0 == Mode::Frozen {
@@ -149,7 +149,7 @@ impl Ends {
         true
     }
 
-    /// Freezes everything if it was these bytes that were waited for.
+    /// Freezes the proxy if these bytes contain the awaited request.
     fn passed(&self, bytes: &[u8]) {
         let mut until = self.until.lock().unwrap();
         let is_it = |request: &mut &[u8]| bytes.windows(request.len()).any(|part| part == *request);

@@ -2,19 +2,19 @@
 
 use super::{
     client::{Heard, Mode, Socket, polling_url},
-    house::{DEADLINE, House, join},
-    proxy::Proxy,
+    fixture::{DEADLINE, Fixture, join},
+    http_proxy::HttpProxy,
 };
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// Together far more than all buffers on the way hold.
+/// Messages that together exceed all buffers on the way by far.
 const FLOOD_MESSAGES: usize = 500;
 const MESSAGE_BYTES: usize = 30 * 1_024;
 
-/// What the others may take for the whole flood; without a stuck one it is a few seconds.
+/// How long the others may take for the whole flood; without a client that does not read it is a few seconds.
 const FLOOD_DEADLINE: Duration = Duration::from_mins(1);
-/// A polling session that still pongs is given up after 30 s without a poll.
+/// A polling session that still pongs is closed after 30 s without a poll.
 const GIVEN_UP_WITHIN: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -35,14 +35,14 @@ async fn stuck_after_the_upgrade() {
 async fn only_the_stuck_one_is_closed(mode: Mode) {
     // The proxy keeps idle connections for longer than we would: else it may take one that just closes.
     let settings = [("write_stall_timeout", "10s"), ("header_timeout", "2m")];
-    let house = House::build_with(&settings).await;
-    let proxy = Proxy::before(house.address);
+    let fixture = Fixture::build_with(&settings).await;
+    let proxy = HttpProxy::before(fixture.address);
     let (alice, bob, eve) = (
-        house.person("alice").await,
-        house.person("bob").await,
-        house.person("eve").await,
+        fixture.person("alice").await,
+        fixture.person("bob").await,
+        fixture.person("eve").await,
     );
-    let room = house.board(&[&alice, &bob, &eve]).await;
+    let room = fixture.board(&[&alice, &bob, &eve]).await;
     let mut others = Vec::new();
     for other in [Mode::WebSocket, Mode::Polling, Mode::Upgrade] {
         let mut socket = Socket::connect(proxy.address, other, &bob.token).await;
@@ -56,7 +56,7 @@ async fn only_the_stuck_one_is_closed(mode: Mode) {
 
     let flood = async {
         for number in 0..FLOOD_MESSAGES {
-            house.send(&alice, room, &text(number)).await;
+            fixture.send(&alice, room, &text(number)).await;
         }
     };
     let heard = async {
@@ -79,8 +79,8 @@ async fn only_the_stuck_one_is_closed(mode: Mode) {
         assert_eq!(stuck.end(DEADLINE).await, Heard::Closed);
     }
 
-    // Those who came over the same pooled connections are still there.
-    house.send(&alice, room, "0 afterwards").await;
+    // Clients that came over the same pooled connections are still connected.
+    fixture.send(&alice, room, "0 afterwards").await;
     for socket in &mut others {
         assert_eq!(socket.messages(1).await, ["0 afterwards"]);
     }
@@ -94,49 +94,49 @@ async fn only_the_stuck_one_is_closed(mode: Mode) {
         again.messages(FLOOD_MESSAGES + 1).await.len(),
         FLOOD_MESSAGES + 1
     );
-    house.stop().await;
+    fixture.stop().await;
 }
 
-/// Not reading for a while is no reason to be closed: what was missed comes from the journal.
+/// A client that does not read for a while is not closed: it gets from the journal what it missed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lagging_socket_catches_up_without_a_gap() {
     for mode in [Mode::WebSocket, Mode::Polling, Mode::Upgrade] {
-        let house = House::build().await;
-        let (alice, bob) = (house.person("alice").await, house.person("bob").await);
-        let room = house.board(&[&alice, &bob]).await;
-        let mut slow = house.connect(mode, &bob).await;
+        let fixture = Fixture::build().await;
+        let (alice, bob) = (fixture.person("alice").await, fixture.person("bob").await);
+        let room = fixture.board(&[&alice, &bob]).await;
+        let mut slow = fixture.connect(mode, &bob).await;
         join(&mut slow, room).await;
         slow.read(false);
         for number in 0..FLOOD_MESSAGES {
-            house.send(&alice, room, &text(number)).await;
+            fixture.send(&alice, room, &text(number)).await;
         }
         slow.read(true);
         let texts = slow.messages(FLOOD_MESSAGES).await;
         assert!((0..FLOOD_MESSAGES).eq(texts.iter().map(|text| number_of(text))));
-        // Its commands are answered as ever.
+        // Its commands are still answered.
         let message = json!({ "room": room, "text": "caught up" });
         assert_eq!(
             slow.call("message:send", &message).await["text"],
             "caught up"
         );
-        house.stop().await;
+        fixture.stop().await;
     }
 }
 
-/// The engine keeps what does not fit into the answer to a poll for the next one, and forgets it when
-/// the session moves to a WebSocket in between.
+/// The engine keeps packets that do not fit into the answer to a poll for the next one, and loses them when the session moves
+/// to a WebSocket in between.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_in_the_move_to_websocket() {
     /// One answer to a poll of the engine's default size holds one room's frame and not two.
     const MESSAGES: usize = 20;
-    let house = House::build().await;
-    let alice = house.person("alice").await;
+    let fixture = Fixture::build().await;
+    let alice = fixture.person("alice").await;
     let mut joins = Vec::new();
     for _ in 0..4 {
-        let room = house.board(&[&alice]).await;
-        let start = house.app.list_events(&alice.actor, room, None).await;
+        let room = fixture.board(&[&alice]).await;
+        let start = fixture.app.list_events(&alice.actor, room, None).await;
         for number in 0..MESSAGES {
-            house.send(&alice, room, &text(number)).await;
+            fixture.send(&alice, room, &text(number)).await;
         }
         let join = json!({ "room": room, "after": start.unwrap().position });
         joins.push(format!("42{}", json!(["room:join", join])));
@@ -144,14 +144,14 @@ async fn nothing_is_lost_in_the_move_to_websocket() {
     let connect = format!("40{}", json!({ "token": alice.token }));
     let packets = [connect, joins.join("\x1e")];
     for _ in 0..20 {
-        let mut socket = Socket::open_saying(house.address, Mode::Upgrade, &packets).await;
+        let mut socket = Socket::open_saying(fixture.address, Mode::Upgrade, &packets).await;
         let mut heard = 0;
         while heard < joins.len() * MESSAGES {
             let frame = socket.event("room:events").await;
             heard += frame["events"].as_array().unwrap().len();
         }
     }
-    house.stop().await;
+    fixture.stop().await;
 }
 
 async fn gone(socket: &mut Socket, user: &str) {

@@ -6,8 +6,8 @@ use roost_schema::{ChangeRoom, ErrorCode, ItemId, Kind, Role, RoomEvent, RoomId,
 use std::{slice, time::Duration};
 
 const WATCHED: Duration = Duration::from_secs(5);
-/// Fewer than two a second are promised for a room, here by all instances together. A rate is no deadline: it is
-/// asserted as it is promised.
+/// Reads of a room per second, of all instances together: fewer than two are promised. A rate is no deadline, so the test asserts
+/// the promised one.
 const READS_MAX: u64 = 2 * WATCHED.as_secs();
 const INSTANCES: usize = 3;
 
@@ -26,7 +26,7 @@ async fn a_later_release_costs_the_readers_nothing() {
     let bob = Person::register(&programs[1].0.endpoint, "bob").await;
     let room = alice.board("Plan").await.id;
     alice.invite(room, &bob, Role::Owner).await;
-    // Everywhere he may write, so everywhere the room is loaded with him as an owner.
+    // He may write on every instance, so each has loaded the room with him as an owner.
     for (program, _) in &programs {
         let there = bob.at(&program.endpoint);
         in_time(there.send(Via::Rest, room, message("as an owner")))
@@ -60,7 +60,7 @@ async fn a_later_release_costs_the_readers_nothing() {
     world
         .append(&entry(ItemId::generate(), "poll", question))
         .await;
-    // Nobody writes at the last one from here on: no write makes it read what it does not know.
+    // No write goes to the last instance from here on, so none makes it read kinds that it does not know.
     let (following, others) = programs.split_last().unwrap();
     he_is_refused_at(others, &bob, room).await;
     let told = alice

@@ -1,4 +1,4 @@
-//! A TCP proxy that breaks one request, before the server hears it or after the server answered it.
+//! A TCP proxy that breaks one request, before it reaches the server or after the server answered it.
 
 use socket2::{SockFilter, SockRef};
 use std::{
@@ -14,36 +14,36 @@ use tokio::{
 
 /// PostgreSQL's Sync: what was executed is committed when it comes.
 const SYNC: &[u8] = b"S\0\0\0\x04";
-/// The kernel acknowledges after 40 ms at the latest. It would send again what is not acknowledged, and each time the
-/// server would hear a sign of life.
+/// The kernel acknowledges after 40 ms at the latest. Before that it would send bytes again that are not acknowledged, which
+/// the server takes for a sign of life.
 const ACKNOWLEDGED_AFTER: Duration = Duration::from_millis(200);
-/// A socket filter (classic BPF) that takes nothing: the host does not even acknowledge any more.
+/// A socket filter (classic BPF) that drops every packet, so that the host does not even acknowledge any more.
 const DROP_ALL: SockFilter = SockFilter::new(0x06, 0, 0, 0);
 
 #[derive(Clone, Copy)]
 pub(crate) enum Fault {
-    /// The connection is cut; the server never hears the request.
+    /// The connection is cut before the request reaches the server.
     CutBefore,
     /// The server has answered; the connection is cut instead of passing the answer on.
     CutAfter,
-    /// The server has answered; nobody ever says so.
+    /// The server has answered; the answer never arrives.
     Silence,
-    /// The server never hears the request, and its connection stays: the client has frozen.
+    /// The request never reaches the server, and its connection stays: the client has frozen.
     SilenceBefore,
-    /// The server hears everything but Sync, and then no sign of life: the client's host has vanished.
+    /// The server receives everything but Sync, and then no packet: the client's host has vanished.
     VanishBeforeSync,
 }
 
-/// What to look for in what a client sends, and what to do then, once.
+/// The bytes to look for in a request, and the fault to cause then, once.
 type Rule = Option<(&'static [u8], Fault)>;
 
-pub(crate) struct Proxy {
+pub(crate) struct FaultProxy {
     port: u16,
     rule: Arc<Mutex<Rule>>,
     _tasks: JoinSet<()>,
 }
 
-impl Proxy {
+impl FaultProxy {
     /// Listens on a port of its own, in front of the server a URL names.
     pub(crate) async fn start(url: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -71,7 +71,7 @@ impl Proxy {
         url.replacen(address(url), &format!("127.0.0.1:{}", self.port), 1)
     }
 
-    /// Breaks the next request that holds these bytes.
+    /// Breaks the next request that contains these bytes.
     pub(crate) fn break_next(&self, request: &'static [u8], fault: Fault) {
         *self.rule.lock().unwrap() = Some((request, fault));
     }
