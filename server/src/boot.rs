@@ -8,7 +8,7 @@ pub use commands::{audit_journal, change_epoch, dump_journal, migrate};
 use crate::{
     app::{self, App, Passwords, TokenSettings, Tokens},
     config::{self, Config, SigningKey},
-    live::{Live, Place, Redis, RedisBackplane, RedisPresence},
+    live::{Live, NodeContext, Redis, RedisBackplane, RedisPresence},
     store::{
         Clock, DataLock, Sql, Store, StoreError,
         journal::{
@@ -304,8 +304,8 @@ fn take_place(
     redis: Option<&Redis>,
     tasks: &TaskTracker,
     cancel: &CancellationToken,
-) -> Place {
-    let mut place = Place::alone();
+) -> NodeContext {
+    let mut place = NodeContext::alone();
     place.id = id;
     place.name = match config.instance_name.as_str() {
         "" => host_name(),

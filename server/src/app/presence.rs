@@ -3,7 +3,6 @@
 use super::{Actor, App, Error, Permission, Result};
 use crate::live::{EphemeralEvents, Feed, LiveRoom, PresenceGuard};
 use roost_schema::{Cursor, InRoom, JoinRoom, JoinedRoom, MoveCursor, Presence, RoomId};
-use std::sync::Arc;
 
 /// A connection that has joined a room.
 pub struct Joined {
@@ -57,7 +56,7 @@ impl App {
         self.show(input.room, |room| room.show_typing(actor.user_id))
     }
 
-    fn show(&self, room: RoomId, show: impl FnOnce(&Arc<LiveRoom>) -> bool) -> Result<()> {
+    fn show(&self, room: RoomId, show: impl FnOnce(&LiveRoom) -> bool) -> Result<()> {
         let is_shown = self.live.active_room(room).is_some_and(|room| show(&room));
         if is_shown {
             Ok(())

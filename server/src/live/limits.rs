@@ -7,7 +7,7 @@
 //! is far below it at once, to be counted in a batch soon after. Without Redis, or while it does not
 //! answer, what the instance knows is the limit.
 
-use super::redis::{Charge, Redis, charge};
+use super::cluster::{Charge, Redis, charge};
 use metrics::Counter;
 use parking_lot::{Mutex, MutexGuard};
 use std::{

@@ -1,6 +1,6 @@
 //! How an instance is doing, in a few numbers.
 
-use super::{Link, Live};
+use super::{Link, Live, instance::INSTANCE_WRITE_BYTES_MAX};
 use std::time::Duration;
 
 /// At one moment.
@@ -31,7 +31,7 @@ impl Live {
         Vitals {
             rooms,
             writes_waiting,
-            write_bytes_waiting: super::INSTANCE_WRITE_BYTES_MAX.saturating_sub(left_bytes),
+            write_bytes_waiting: INSTANCE_WRITE_BYTES_MAX.saturating_sub(left_bytes),
             link: self.link(),
             delivery_lag: instance.deliveries.recent_lag(),
             has_silent_peer: instance.backplane.is_some() && self.peers.is_any_silent(),

@@ -3,7 +3,7 @@
 use chrono::{TimeDelta, Utc};
 use roost_schema::{Body, ItemId, Kind, MemberState, Op, Position, Role, RoomId, Seq, UserId};
 use roost_server::{
-    live::{Change, Live, Place, Write},
+    live::{Change, Live, NodeContext, Write},
     store::{
         Sql,
         journal::{Journal, RequestHash, SqlJournal, Terms, Trim},
@@ -45,7 +45,7 @@ impl World {
         let world = Self {
             live: Live::new(
                 journal.clone(),
-                Place::alone(),
+                NodeContext::alone(),
                 tasks.clone(),
                 cancel.clone(),
             ),
@@ -107,7 +107,7 @@ impl World {
     fn restart(&mut self) {
         self.live = Live::new(
             self.journal.clone(),
-            Place::alone(),
+            NodeContext::alone(),
             self.tasks.clone(),
             self.cancel.clone(),
         );
@@ -163,12 +163,12 @@ async fn who_was_removed_before_the_feed_began_gets_nothing() {
     let world = World::new().await;
     world.write_membership(Op::Delete).await;
     let room = world.live.room(world.room);
-    let mut from_now_on = Arc::clone(&room).watch(world.reader, None).await.unwrap();
+    let mut from_now_on = room.clone().watch(world.reader, None).await.unwrap();
     world.put("not for the reader").await;
     assert!(from_now_on.next().await.unwrap().is_none());
 
     let stranger = UserId::generate();
-    let mut never_in = Arc::clone(&room).watch(stranger, None).await.unwrap();
+    let mut never_in = room.clone().watch(stranger, None).await.unwrap();
     assert!(never_in.next().await.unwrap().is_none());
 
     // What was said before the removal may still be caught up with, up to the removal and no further.

@@ -6,7 +6,7 @@ use roost_schema::{
     Body, ErrorCode, ItemId, Kind, MemberState, Op, OpId, Role, RoomId, Seq, UserId,
 };
 use roost_server::{
-    live::{Change, Live, LiveError, Place, Refusal, Write},
+    live::{Change, Live, LiveError, NodeContext, Refusal, Write},
     store::{
         Sql,
         journal::{Entry, Journal, RequestHash, SqlJournal, Terms},
@@ -93,7 +93,7 @@ impl World {
             .map(|_| {
                 Live::new(
                     journal.clone(),
-                    Place::alone(),
+                    NodeContext::alone(),
                     tasks.clone(),
                     cancel.clone(),
                 )

@@ -1,11 +1,7 @@
 //! Awareness: cursors and typing, merged per person and sent once per tick. It is never kept.
 
 use super::EPHEMERAL_CAPACITY;
-use crate::live::{
-    LiveRoom,
-    backplane::{Bucket, Channel},
-    message::Message,
-};
+use crate::live::LiveRoom;
 use parking_lot::{Mutex, MutexGuard};
 use roost_schema::{Awareness, Cursor, PersonAwareness, UserId};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -56,20 +52,20 @@ impl AwarenessBoard {
 
 impl LiveRoom {
     /// Shows a person's cursor; `false` when the person is not here.
-    pub fn show_cursor(self: &Arc<Self>, user: UserId, cursor: Cursor) -> bool {
+    pub fn show_cursor(&self, user: UserId, cursor: Cursor) -> bool {
         let mut shown = nothing_of(user);
         shown.cursor = Some(cursor);
         self.show(shown)
     }
 
     /// Shows that a person is typing; `false` when the person is not here.
-    pub fn show_typing(self: &Arc<Self>, user: UserId) -> bool {
+    pub fn show_typing(&self, user: UserId) -> bool {
         let mut shown = nothing_of(user);
         shown.typing = true;
         self.show(shown)
     }
 
-    fn show(self: &Arc<Self>, shown: PersonAwareness) -> bool {
+    fn show(&self, shown: PersonAwareness) -> bool {
         let is_here = self.instance.presence.is_here(self.id(), shown.user_id);
         if is_here {
             self.merge(|pending| &mut pending.own, [shown]);
@@ -78,12 +74,12 @@ impl LiveRoom {
     }
 
     /// Merges awareness that another instance announced.
-    pub(in crate::live) fn apply_awareness(self: &Arc<Self>, people: Vec<PersonAwareness>) {
+    pub(in crate::live) fn apply_awareness(&self, people: Vec<PersonAwareness>) {
         self.merge(|pending| &mut pending.remote, people);
     }
 
     fn merge(
-        self: &Arc<Self>,
+        &self,
         part: impl FnOnce(&mut Pending) -> &mut BTreeMap<UserId, PersonAwareness>,
         people: impl IntoIterator<Item = PersonAwareness>,
     ) {
@@ -91,7 +87,7 @@ impl LiveRoom {
         let is_first = pending.is_empty();
         merge_into(part(&mut pending), people);
         if is_first && !pending.is_empty() {
-            let room = Arc::clone(self);
+            let room = self.clone();
             self.instance.tasks.spawn(async move {
                 sleep(AWARENESS_TICK).await;
                 room.send_awareness();
@@ -105,11 +101,8 @@ impl LiveRoom {
             room: self.id(),
             people: people.into_values().collect(),
         };
-        if let Some(backplane) = &self.instance.backplane
-            && !own.is_empty()
-        {
-            let channel = Channel::Bucket(Bucket::of(self.id()));
-            Message::Awareness(awareness(own.clone())).send(backplane.as_ref(), channel);
+        if !own.is_empty() {
+            self.instance.announce_awareness(awareness(own.clone()));
         }
         let mut all = remote;
         merge_into(&mut all, own.into_values());

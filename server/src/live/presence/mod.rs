@@ -102,7 +102,7 @@ async fn next_of<T: Clone>(events: &mut broadcast::Receiver<T>) -> T {
 
 /// Keeps a person present in a room through one connection. When it is dropped, the connection counts as lost.
 pub struct PresenceGuard {
-    room: Arc<LiveRoom>,
+    room: LiveRoom,
     user: UserId,
     departure: Departure,
 }
@@ -125,7 +125,7 @@ impl LiveRoom {
     /// Makes a person present through one more connection. Returns the people who are present then, and the ephemeral events
     /// from before that on.
     pub async fn arrive(
-        self: Arc<Self>,
+        self,
         user: UserId,
     ) -> (PresenceGuard, EphemeralEvents, Vec<roost_schema::Presence>) {
         let events = EphemeralEvents {

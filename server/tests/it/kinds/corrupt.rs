@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use roost_schema::{Direction, Epoch, ErrorCode, ItemId, OpId, PageQuery, RoomId, Seq, UserId};
 use roost_server::{
     app::Actor,
-    live::{Live, LiveError, Place},
+    live::{Live, LiveError, NodeContext},
     store::journal::{
         Appended, Entry, FindQuery, FindRoom, Gate, Heads, Journal, Page, Result, Trim,
     },
@@ -213,7 +213,7 @@ async fn a_corrupt_room_is_not_looked_at_over_and_over(world: World) {
     let cancel = CancellationToken::new();
     let live = Live::new(
         counted.clone(),
-        Place::alone(),
+        NodeContext::alone(),
         TaskTracker::new(),
         cancel.clone(),
     );

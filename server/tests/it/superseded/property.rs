@@ -4,7 +4,7 @@
 use proptest::{prelude::*, test_runner::Config};
 use roost_schema::{Body, ItemId, Kind, MemberState, Op, Position, Role, RoomId, Seq, UserId};
 use roost_server::{
-    live::{Change, Feed, Frame, Live, LiveRoom, Place, Write},
+    live::{Change, Feed, Frame, Live, LiveRoom, NodeContext, Write},
     store::{
         Sql,
         journal::{Journal, RequestHash, SqlJournal, Terms},
@@ -212,7 +212,7 @@ pub(super) struct Journaled {
 }
 
 /// The room at the instance that writes.
-pub(super) fn message_room(world: &Journaled) -> Arc<LiveRoom> {
+pub(super) fn message_room(world: &Journaled) -> LiveRoom {
     world.instances[0].room(world.room)
 }
 
@@ -233,7 +233,7 @@ impl Journaled {
         let live = || {
             Live::new(
                 journal.clone(),
-                Place::alone(),
+                NodeContext::alone(),
                 tasks.clone(),
                 cancel.clone(),
             )
@@ -307,6 +307,6 @@ impl Journaled {
     /// The instance that writes is another one from now on, which remembers nothing.
     pub(super) fn serve_from(&mut self, journal: Arc<dyn Journal>) {
         let (tasks, cancel) = (self.tasks.clone(), self.cancel.clone());
-        self.instances[0] = Live::new(journal, Place::alone(), tasks, cancel);
+        self.instances[0] = Live::new(journal, NodeContext::alone(), tasks, cancel);
     }
 }

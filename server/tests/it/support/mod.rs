@@ -23,7 +23,7 @@ use roost_schema::{
 };
 use roost_server::{
     app::{Actor, App, Origin, Passwords, Result, TokenSettings, Tokens},
-    live::{Live, Place},
+    live::{Live, NodeContext},
     store::{
         Clock, Sql, Store,
         journal::{Entry, Journal, MongoJournal, SqlJournal},
@@ -248,7 +248,7 @@ impl World {
             .await
             .unwrap();
         let store = Store::new(sql, journal.clone(), clock);
-        let live = Live::new(journal, Place::alone(), tasks.clone(), cancel.clone());
+        let live = Live::new(journal, NodeContext::alone(), tasks.clone(), cancel.clone());
         let settings = TokenSettings {
             issuer: "roost".into(),
             audience: "roost".into(),

@@ -11,7 +11,7 @@ use roost_schema::{
 };
 use roost_server::{
     live::{
-        BootTime, Change, Feed, Live, LiveError, LiveRoom, LocalPresence, Place, Redis,
+        BootTime, Change, Feed, Live, LiveError, LiveRoom, LocalPresence, NodeContext, Redis,
         RedisBackplane, Write, Written,
     },
     store::{
@@ -37,7 +37,7 @@ struct World {
     journal: Arc<FaultyJournal>,
     sound: Arc<SqlJournal>,
     live: Arc<Live>,
-    room: Arc<LiveRoom>,
+    room: LiveRoom,
     author: UserId,
     tasks: TaskTracker,
     cancel: CancellationToken,
@@ -47,10 +47,10 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        Self::at(|_, _| Place::alone()).await
+        Self::at(|_, _| NodeContext::alone()).await
     }
 
-    async fn at(place: impl Fn(&TaskTracker, &CancellationToken) -> Place) -> Self {
+    async fn at(place: impl Fn(&TaskTracker, &CancellationToken) -> NodeContext) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}/journal.db?mode=rwc", folder.path().display());
         let sql = Sql::connect(&url).await.unwrap();
@@ -85,7 +85,7 @@ impl World {
 
     /// A reader who has seen everything so far.
     async fn reader(&self) -> Feed {
-        let mut feed = Arc::clone(&self.room)
+        let mut feed = self.room.clone()
             .watch(self.author, None)
             .await
             .unwrap();
@@ -309,7 +309,7 @@ async fn a_waiting_append_keeps_nobody_from_hearing() {
             Redis::open(&redis_url(), &prefix).unwrap(),
         );
         let backplane = RedisBackplane::start(redis, id, tasks, cancel);
-        Place {
+        NodeContext {
             id,
             name: String::new(),
             backplane: Some(backplane),

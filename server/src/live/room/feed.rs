@@ -6,8 +6,8 @@
 
 use super::{
     LiveError, LiveRoom,
-    bus::{Delivery, FRAME_BYTES_MAX},
     deliveries::DeliverySource,
+    delivery::{Delivery, FRAME_BYTES_MAX},
     view::role_given,
 };
 use crate::store::journal::{Entry, Page, RoomHead};
@@ -100,7 +100,7 @@ enum Source {
 
 /// A reader's cursor in a room. It pulls: whoever is slow is given more at once, later.
 pub struct Feed {
-    room: Arc<LiveRoom>,
+    room: LiveRoom,
     /// The reader's own membership: the feed ends where it gives no right to read any more.
     reader: ItemId,
     cursor: Position,
@@ -114,7 +114,7 @@ pub struct Feed {
 }
 
 impl Feed {
-    pub(super) fn new(room: Arc<LiveRoom>, reader: UserId, cursor: Position) -> Self {
+    pub(super) fn new(room: LiveRoom, reader: UserId, cursor: Position) -> Self {
         Self {
             room,
             reader: ItemId::of_member(reader),
@@ -161,9 +161,10 @@ impl Feed {
         if self.is_ended {
             return Ok(None);
         }
-        let mut delivered = self.room.delivered.subscribe();
+        let mut status = self.room.status.subscribe();
         loop {
-            let now = (*delivered.borrow_and_update()).ok_or(LiveError::Unavailable)?;
+            let shown = *status.borrow_and_update();
+            let now = shown.delivered.ok_or(LiveError::Unavailable)?;
             if now.epoch != self.cursor.epoch {
                 return Err(LiveError::ReloadRequired);
             }
@@ -179,12 +180,11 @@ impl Feed {
                 }
                 return Ok(Some(self.advance(frame, source)));
             }
-            tokio::select! {
-                biased;
-                changed = delivered.changed() => changed.map_err(|_| LiveError::Unavailable)?,
-                // Else the reader would wait in silence for what does not come.
-                damage = self.room.turns_damaged() => return Err(damage.into()),
+            // Else the reader would wait in silence for what does not come.
+            if let Some(damage) = shown.damage() {
+                return Err(damage.into());
             }
+            status.changed().await.map_err(|_| LiveError::Unavailable)?;
         }
     }
 

@@ -50,7 +50,7 @@ impl DeliverySource {
     }
 }
 
-pub(super) struct Deliveries {
+pub(in crate::live) struct Deliveries {
     counters: [Counter; DeliverySource::ALL.len()],
     lags: Histogram,
     /// The last one, and when it was measured.
@@ -86,7 +86,7 @@ impl Deliveries {
     }
 
     /// How old the newest change was that another instance made, when it was delivered lately.
-    pub(super) fn recent_lag(&self) -> Option<Duration> {
+    pub(in crate::live) fn recent_lag(&self) -> Option<Duration> {
         let last = *self.last_lag.lock();
         last.filter(|(_, at)| at.elapsed() < LAG_RECENT)
             .map(|(lag, _)| lag)

@@ -6,7 +6,7 @@
 //! resubscribe by itself: one that did was seen to receive nothing any more, and a half-open connection shows only by silence.
 
 use super::{COMMAND_TIMEOUT, MESSAGES_WAITING_MAX, Redis, canary::Canary, wanted::Wanted};
-use crate::live::backplane::{Arrival, Arrivals, Backplane, Bucket, Channel, Link};
+use crate::live::cluster::backplane::{Arrival, Arrivals, Backplane, Bucket, Channel, Link};
 use anyhow::{Context, bail};
 use bytes::{BufMut, Bytes, BytesMut};
 use fred::{

@@ -98,7 +98,7 @@ impl RoomView {
 
     /// Takes in what an entry says of members and room; the newest entry of an item wins. When a room is loaded and when
     /// it is followed alike: a member whose role cannot be read has no rights, a room whose state cannot is archived.
-    pub(super) fn learn(&mut self, entry: &Entry) {
+    pub(super) fn apply(&mut self, entry: &Entry) {
         if !entry.op.sets_state() {
             return;
         }
@@ -117,13 +117,13 @@ impl RoomView {
                 self.state = (entry.seq, state);
             }
             Kind::Room => {}
-            _ => self.learn_of_another(entry),
+            _ => self.apply_other_kind(entry),
         }
     }
 
     /// An entry of another kind in the place of a member, or of the room: of that nothing can be read any more, and a load
     /// finds nothing either.
-    fn learn_of_another(&mut self, entry: &Entry) {
+    fn apply_other_kind(&mut self, entry: &Entry) {
         let member = self.members.get(&entry.item);
         if member.is_some_and(|(seq, _)| entry.seq > *seq) {
             self.warn_of_unreadable(entry, true);

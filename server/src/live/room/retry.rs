@@ -1,4 +1,4 @@
-//! When a mailbox looks at the journal again after it could not read it. Nothing that is told, asked or queued meanwhile
+//! When a replica looks at the journal again after it could not read it. Nothing that is told, asked or queued meanwhile
 //! brings the next look forward.
 
 use super::Damage;

@@ -5,8 +5,8 @@ use super::{
     script_answer::{ScriptAnswer, Snapshot},
 };
 use crate::live::{
+    cluster::redis::{Redis, RedisDown},
     presence::MOVING_MAX,
-    redis::{Redis, RedisDown},
 };
 use fred::{error::Error, interfaces::LuaInterface};
 use roost_schema::{InstanceId, RoomId};

@@ -10,13 +10,13 @@ use tokio::time::sleep;
 /// How often the heads are read.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// The same while the backplane is down, or a registered instance says nothing on it.
-const SWEEP_EVERY_DEAF: Duration = Duration::from_millis(500);
+const SWEEP_EVERY_UNSURE: Duration = Duration::from_millis(500);
 
 /// Hints every room whose journal has another head or epoch than was delivered, until cancelled.
-pub(super) async fn run(instance: Arc<Instance>) {
+pub(in crate::live) async fn run(instance: Arc<Instance>) {
     loop {
-        let pause = if instance.is_deaf() {
-            SWEEP_EVERY_DEAF
+        let pause = if instance.may_miss_announcements() {
+            SWEEP_EVERY_UNSURE
         } else {
             SWEEP_EVERY
         };
@@ -36,7 +36,7 @@ pub(super) async fn look_at(instance: &Instance, rooms: &[RoomId]) {
         let active = instance.rooms();
         let delivered = rooms
             .iter()
-            .filter_map(|id| Some((*id, (*active.get(id)?.delivered.borrow())?)));
+            .filter_map(|id| Some((*id, active.get(id)?.delivered()?)));
         delivered.collect()
     };
     if active.is_empty() {
@@ -55,15 +55,15 @@ pub(super) async fn look_at(instance: &Instance, rooms: &[RoomId]) {
         let Some(room) = rooms.get(&id) else {
             continue;
         };
-        let delivered = room.delivered.borrow().map_or(noted, |position| position);
+        let delivered = room.delivered().unwrap_or(noted);
         let is_behind = head > delivered.seq;
         if head < noted.seq || heads.epoch != delivered.epoch {
-            room.hint.notify_one();
+            room.signals.hint();
         } else if is_behind && is_cut_off {
-            room.hint_at(Position::new(heads.epoch, head));
+            room.signals.hint_at(Position::new(heads.epoch, head));
         } else if is_behind {
             // It may be on its way: one silent instance is no reason to doubt the others.
-            room.expect(head);
+            room.signals.expect(head);
         }
     }
 }

@@ -180,7 +180,7 @@ impl Fence {
     }
 
     /// Looks at the clock for those who wait, until cancelled.
-    pub(super) async fn keep_watch(self, cancel: CancellationToken) {
+    pub(in crate::live) async fn keep_watch(self, cancel: CancellationToken) {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut was_shut = false;

@@ -7,11 +7,11 @@
 //! * An event is a hint, the journal is the truth: whoever stands before the ring reads the journal.
 
 use super::{
-    Frame,
+    durable::Durable,
+    feed::Frame,
     ring::{Ring, weight},
     view::RoomView,
 };
-use crate::store::journal::Entry;
 use roost_schema::{Position, RoomEvent, Seq};
 use std::sync::Arc;
 
@@ -45,8 +45,11 @@ impl Delivery {
 
     /// Takes the entries that lead from what was delivered to `view`. What they supersede is in no frame that is
     /// made, or handed out, after this.
-    pub(super) fn deliver(&mut self, entries: &[Entry], view: Arc<RoomView>) {
+    pub(super) fn deliver(&mut self, durable: &Durable, view: Arc<RoomView>) {
         let before = self.view.head;
+        let entries = durable.beyond(before);
+        let last = entries.last().map_or(before, |entry| entry.seq);
+        assert_eq!(last, view.head, "what is delivered leads to the view");
         self.view = view;
         let events = self.ring.push(entries);
         let is_one_frame =

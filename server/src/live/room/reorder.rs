@@ -1,5 +1,5 @@
-//! Entries of a room that other instances told of, waiting for those before them. Bounded: what does
-//! not fit is forgotten, and read from the journal when its turn comes.
+//! Entries of a room that other instances announced, waiting for those before them. Bounded: what does not fit is left out,
+//! and read from the journal when its turn comes.
 
 use crate::store::journal::Entry;
 use roost_schema::{Epoch, Seq};
@@ -19,22 +19,37 @@ pub(super) struct Reorder {
 }
 
 impl Reorder {
-    pub(super) fn insert(&mut self, epoch: Epoch, entries: Vec<Entry>) {
+    /// Keeps entries, as far as they fit. Answers the highest seq that was left out.
+    pub(super) fn insert(&mut self, epoch: Epoch, entries: Vec<Entry>) -> Option<Seq> {
         if self.epoch != Some(epoch) {
             *self = Self {
                 epoch: Some(epoch),
                 ..Self::default()
             };
         }
+        let mut left_out = None;
         for entry in entries {
             let bytes = entry.body.as_str().len();
             let fits =
                 self.waiting.len() < WAITING_ENTRIES_MAX && self.bytes + bytes <= WAITING_BYTES_MAX;
-            if fits && !self.waiting.contains_key(&entry.seq) {
+            if self.waiting.contains_key(&entry.seq) {
+                continue;
+            }
+            if fits {
                 self.bytes += bytes;
                 self.waiting.insert(entry.seq, entry);
+            } else {
+                left_out = left_out.max(Some(entry.seq));
             }
         }
+        left_out
+    }
+
+    /// Keeps what waits in another one, as far as it fits. Answers the highest seq that was left out.
+    pub(super) fn merge(&mut self, other: Self) -> Option<Seq> {
+        let entries: Vec<_> = other.waiting.into_values().collect();
+        let epoch = other.epoch.filter(|_| !entries.is_empty())?;
+        self.insert(epoch, entries)
     }
 
     /// The epoch of what waits, if anything does.
@@ -109,9 +124,18 @@ mod tests {
     #[test]
     fn another_epoch_empties_it_and_its_size_is_bounded() {
         let mut reorder = Reorder::default();
-        reorder.insert(Epoch(1), (2..3_000).map(entry).collect());
+        let left_out = reorder.insert(Epoch(1), (2..3_000).map(entry).collect());
+        assert_eq!(left_out, Some(Seq(2_999)));
         assert!(reorder.waiting.len() <= WAITING_ENTRIES_MAX && reorder.bytes <= WAITING_BYTES_MAX);
-        reorder.insert(Epoch(2), vec![entry(1)]);
+        let mut merged = Reorder::default();
+        assert_eq!(merged.insert(Epoch(1), vec![entry(1)]), None);
+        assert!(merged.merge(std::mem::take(&mut reorder)) < Some(Seq(3_000)));
+        assert_eq!(merged.take_after(Seq(0)).first().unwrap().seq, Seq(1));
+        assert_eq!(
+            merged.insert(Epoch(1), (5_000..9_000).map(entry).collect()),
+            Some(Seq(8_999))
+        );
+        let _ = reorder.insert(Epoch(2), vec![entry(1)]);
         assert_eq!(seqs(&reorder.take_after(Seq(0))), [1]);
     }
 }

@@ -1,6 +1,6 @@
 //! The buckets that the backplane subscribes to: those that have users, and those that had some a moment ago.
 
-use crate::live::backplane::Bucket;
+use crate::live::cluster::backplane::Bucket;
 use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::{HashMap, HashSet},

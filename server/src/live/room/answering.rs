@@ -1,9 +1,9 @@
-//! What a mailbox answers besides "written": refusals, repeated operations, and what became of writes whose
+//! What a writer answers besides "written": refusals, repeated operations, and what became of writes whose
 //! outcome is unknown.
 
 use super::{
-    LiveError, Refusal, deliveries::DeliverySource, mailbox::Mailbox, retry::pause,
-    write::PendingWrite,
+    LiveError, Refusal, deliveries::DeliverySource, durable::Assigned, retry::pause,
+    write::PendingWrite, writer::Writer,
 };
 use crate::store::journal::{Entry, JournalError};
 use roost_schema::{OpId, UserId};
@@ -13,60 +13,61 @@ use tokio::time::timeout;
 /// How long the journal is asked what became of a batch before nothing is known of it.
 const SETTLE_WAIT_MAX: Duration = Duration::from_secs(2);
 
-impl Mailbox {
+impl Writer {
     /// An append has ended without an answer: looks at the head what became of its writes. Those that are there
     /// are acknowledged. Those that are not wait for another round under the same operation ids: an earlier try that
     /// is still on its way and the next one ask for the same operation, so the indexes let in one of them. What
     /// cannot be told in time is answered so.
-    pub(super) async fn settle(
-        &mut self,
-        mut mails: Vec<PendingWrite>,
-        entries: &[Entry],
-        waiting: &mut Vec<PendingWrite>,
-    ) {
-        for (mail, entry) in mails.iter_mut().zip(entries) {
-            mail.unsettle(entry.seq);
+    pub(super) async fn settle(&mut self, assigned: Assigned, waiting: &mut Vec<PendingWrite>) {
+        let mut writes = Vec::new();
+        for (mut pending, slot) in assigned.into_slots() {
+            pending.unsettle(slot);
+            writes.push(pending);
         }
-        let operations: Vec<_> = mails.iter().map(PendingWrite::operation).collect();
+        let operations: Vec<_> = writes.iter().map(PendingWrite::operation).collect();
         let found = timeout(SETTLE_WAIT_MAX, self.find(&operations)).await;
         let is_read = found.is_ok();
         let mut known = found.unwrap_or_default();
         let mut again = Vec::new();
-        for mut mail in mails {
-            if let Some(entry) = known.remove(&mail.operation()) {
-                mail.answer_known(entry);
+        for mut pending in writes {
+            if let Some(entry) = known.remove(&pending.operation()) {
+                pending.reply_known(entry);
                 continue;
             }
             if is_read {
-                mail.settle_at(self.view.head);
+                pending.settle_at(self.replica.view.head);
             }
-            if mail.is_unsettled() && !(is_read && mail.may_be_sent_again()) {
-                mail.answer(Err(LiveError::OutcomeUnknown));
+            if pending.is_unsettled() && !(is_read && pending.may_be_sent_again()) {
+                pending.reply(Err(LiveError::OutcomeUnknown));
             } else {
-                again.push(mail);
+                again.push(pending);
             }
         }
         waiting.splice(0..0, again);
     }
 
-    /// Reads to the head, and delivers and tells what is there, until the operations could be looked up.
+    /// Reads to the head, and delivers and announces what is there, until the operations could be looked up.
     async fn find(&mut self, operations: &[(UserId, OpId)]) -> HashMap<(UserId, OpId), Entry> {
         let mut failures = 0;
         loop {
-            self.tells_what_it_finds = true;
-            let found = match self.catch_up(DeliverySource::Repair).await {
-                Ok(()) => self.look_up(operations).await,
+            self.replica.announces_found = true;
+            let found = match self.replica.catch_up(DeliverySource::Repair).await {
+                Ok(()) => self.replica.look_up(operations).await,
                 Err(error) => Err(error),
             };
             match found {
-                Ok(known) if known.values().all(|entry| entry.seq <= self.view.head) => {
+                Ok(known)
+                    if known
+                        .values()
+                        .all(|entry| entry.seq <= self.replica.view.head) =>
+                {
                     return known;
                 }
                 // It came between the two reads: delivered first, then acknowledged.
                 Ok(_) => {}
                 // No second try reads it better: what is asked for stays unknown.
                 Err(error) if error.is_lasting() => {
-                    self.note_unread(&error);
+                    self.replica.note_unread(&error);
                     return std::future::pending().await;
                 }
                 Err(_) => failures += 1,
@@ -85,38 +86,33 @@ impl Mailbox {
         if refused.is_empty() {
             return Ok(Vec::new());
         }
-        let operations: Vec<_> = refused.iter().map(|(mail, _)| mail.operation()).collect();
+        let operations: Vec<_> = refused
+            .iter()
+            .map(|(pending, _)| pending.operation())
+            .collect();
         let found = async {
-            let known = self.look_up(&operations).await?;
-            Ok((known, self.is_at_head().await?))
+            let known = self.replica.look_up(&operations).await?;
+            Ok((known, self.replica.is_at_head().await?))
         };
         let (mut known, is_at_head) = match found.await {
             Ok(found) => found,
             Err(error) => {
-                let mails = refused.into_iter().map(|(mail, _)| mail).collect();
-                return Err((mails, error));
+                let writes = refused.into_iter().map(|(pending, _)| pending).collect();
+                return Err((writes, error));
             }
         };
         let mut unanswered = Vec::new();
-        for (mut mail, refusal) in refused {
-            match known.remove(&mail.operation()) {
-                Some(entry) => mail.answer_known(entry),
+        for (mut pending, refusal) in refused {
+            match known.remove(&pending.operation()) {
+                Some(entry) => pending.reply_known(entry),
                 None if is_at_head => {
-                    mail.settle_at(self.view.head);
-                    mail.answer(Err(LiveError::Refused(refusal)));
+                    pending.settle_at(self.replica.view.head);
+                    pending.reply(Err(LiveError::Refused(refusal)));
                 }
-                None => unanswered.push(mail),
+                None => unanswered.push(pending),
             }
         }
         Ok(unanswered)
-    }
-
-    /// Whether the view is what the journal holds.
-    async fn is_at_head(&self) -> Result<bool, JournalError> {
-        let id = self.room.id();
-        let heads = self.room.instance.journal.heads(&[id]).await?;
-        let head = heads.rooms.get(&id).copied().unwrap_or_default().head;
-        Ok(heads.epoch == self.view.epoch && head == self.view.head)
     }
 
     /// Answers those of the waiting writes whose operations are in the journal already.
@@ -125,29 +121,16 @@ impl Mailbox {
         waiting: &mut Vec<PendingWrite>,
     ) -> Result<(), JournalError> {
         let operations: Vec<_> = waiting.iter().map(PendingWrite::operation).collect();
-        let mut known = self.look_up(&operations).await?;
-        let is_known = |mail: &mut PendingWrite| known.contains_key(&mail.operation());
+        let mut known = self.replica.look_up(&operations).await?;
+        let is_known = |pending: &mut PendingWrite| known.contains_key(&pending.operation());
         let repeated: Vec<_> = waiting.extract_if(.., is_known).collect();
-        for mail in repeated {
+        for pending in repeated {
             // The same operation may wait twice; the second is found again in the next round.
-            if let Some(entry) = known.get(&mail.operation()).cloned() {
-                mail.answer_known(entry);
+            if let Some(entry) = known.get(&pending.operation()).cloned() {
+                pending.reply_known(entry);
             }
         }
         known.clear();
         Ok(())
-    }
-
-    async fn look_up(
-        &self,
-        operations: &[(UserId, OpId)],
-    ) -> Result<HashMap<(UserId, OpId), Entry>, JournalError> {
-        if operations.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let journal = &self.room.instance.journal;
-        let found = journal.operations(self.room.id(), operations).await?;
-        let with_key = |entry: Entry| Some(((entry.actor, entry.op_id.clone()?), entry));
-        Ok(found.into_iter().filter_map(with_key).collect())
     }
 }

@@ -96,7 +96,7 @@ impl Future for QueuedWrite {
 }
 
 /// A queued write with the way to its answer; it gives its memory budgets back when it is dropped.
-pub(super) struct PendingWrite {
+pub(in crate::live) struct PendingWrite {
     pub(super) write: Write,
     pub(super) op_id: OpId,
     answer: oneshot::Sender<Result<Written, LiveError>>,
@@ -122,7 +122,7 @@ impl PendingWrite {
     ) -> (Self, oneshot::Receiver<Result<Written, LiveError>>) {
         let (answer, receiver) = oneshot::channel();
         let made = || OpId::reserved(format_args!("made.{}", uuid::Uuid::now_v7()));
-        let mail = Self {
+        let pending = Self {
             op_id: write.op_id.clone().unwrap_or_else(made),
             write,
             answer,
@@ -130,7 +130,7 @@ impl PendingWrite {
             unsettled: None,
             _budgets: budgets,
         };
-        (mail, receiver)
+        (pending, receiver)
     }
 
     pub(super) fn operation(&self) -> (UserId, OpId) {
@@ -158,7 +158,7 @@ impl PendingWrite {
     }
 
     /// A write that may be in the journal gets no answer that says it is not.
-    pub(super) fn answer(self, answer: Result<Written, LiveError>) {
+    pub(super) fn reply(self, answer: Result<Written, LiveError>) {
         let answer = match answer {
             Err(_) if self.is_unsettled() => Err(LiveError::OutcomeUnknown),
             answer => answer,
@@ -168,7 +168,7 @@ impl PendingWrite {
     }
 
     /// Answers a write whose operation is in the journal already.
-    pub(super) fn answer_known(mut self, entry: Entry) {
+    pub(super) fn reply_known(mut self, entry: Entry) {
         let was_sent = self.unsettled.take().is_some();
         let answer = if self.write.is_asked_by(&entry) {
             Ok(Written {
@@ -178,7 +178,7 @@ impl PendingWrite {
         } else {
             Err(LiveError::Refused(OP_ID_REUSED))
         };
-        self.answer(answer);
+        self.reply(answer);
     }
 }
 

@@ -4,7 +4,7 @@
 //! An event costs one look-up by item, and one by seq (binary search) if it supersedes another: the ring is never
 //! walked. Besides the bodies an active room keeps at most 1,024 entries of some 50 bytes, and as many in the index.
 
-use super::bus::FRAME_BYTES_MAX;
+use super::delivery::FRAME_BYTES_MAX;
 use crate::store::journal::Entry;
 use roost_schema::{Body, ItemId, RoomEvent, Seq};
 use std::{

@@ -1,7 +1,7 @@
 //! The task that declares this instance's changes to Redis, renews its lease, and reads rooms again after a gap.
 
 use super::{Declared, PersonInRoom, Resync, SharedPresence, script_answer::ScriptAnswer};
-use crate::live::peers::SILENT_AFTER;
+use crate::live::cluster::peers::SILENT_AFTER;
 use fred::error::Error;
 use roost_schema::{InstanceId, RoomId};
 use std::{sync::Arc, time::Duration};

@@ -17,7 +17,7 @@ use std::{
 use tokio::time::{MissedTickBehavior, interval};
 
 /// Takes what arrives, until cancelled. Nothing here waits: what needs time is handed on.
-pub(super) async fn run(live: Arc<Live>, mut arrivals: Arrivals) {
+pub(in crate::live) async fn run(live: Arc<Live>, mut arrivals: Arrivals) {
     let cancel = live.instance.cancel.clone();
     while let Some(Some(arrival)) = cancel.run_until_cancelled(arrivals.recv()).await {
         match arrival {
@@ -37,7 +37,7 @@ pub(super) async fn run(live: Arc<Live>, mut arrivals: Arrivals) {
 }
 
 /// Says each second that this instance lives, until cancelled.
-pub(super) async fn send_beacons(live: Arc<Live>) {
+pub(in crate::live) async fn send_beacons(live: Arc<Live>) {
     let cancel = live.instance.cancel.clone();
     let mut ticks = interval(BEACON_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -87,7 +87,7 @@ impl Live {
                 entries,
             } => {
                 if let Some(active) = self.active_room(room) {
-                    active.receive(epoch, entries);
+                    active.signals.receive(epoch, entries);
                 }
             }
             Message::Presence(record) => self.instance.presence.apply_remote(record),

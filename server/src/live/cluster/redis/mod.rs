@@ -11,7 +11,7 @@ mod presence;
 mod wanted;
 
 pub use backplane::RedisBackplane;
-pub(super) use charge::{Charge, charge};
+pub(in crate::live) use charge::{Charge, charge};
 pub use diagnostics::RedisDiagnostics;
 pub use presence::{LEASE, RedisPresence};
 

@@ -1,29 +1,34 @@
-//! How a mailbox learns what the journal holds: loading the room, and reading what it missed.
+//! How a replica reads the journal: loading the room, reading what it missed, and the items that writes look at.
 
 use super::{
-    LiveError, RoomView, bus::Delivery, deliveries::DeliverySource, mailbox::Mailbox,
-    room::Condition, write::PendingWrite,
+    Condition, deliveries::DeliverySource, delivery::Delivery, durable::Durable, replica::Replica,
+    view::RoomView,
 };
-use crate::store::journal::{Entry, JournalError};
+use crate::store::journal::{Entry, FindQuery, FindRoom, Journal, JournalError};
 use anyhow::anyhow;
-use roost_schema::{Epoch, ItemId, Kind, Position, Seq};
-use std::{collections::HashSet, sync::Arc};
+use roost_schema::{Direction, Epoch, ItemId, Kind, Position, RoomId, Seq};
+use std::sync::Arc;
 
 /// Bytes read from the journal at once.
 const CATCH_UP_BYTES: usize = 1_024 * 1_024;
+/// Members read at once when a room is loaded.
+const LOAD_PAGE_ITEMS: usize = 1_000;
 
-impl Mailbox {
+impl Replica {
     /// Reads what the journal holds beyond the view, entry by entry, and delivers it.
     pub(super) async fn catch_up(&mut self, source: DeliverySource) -> Result<(), JournalError> {
         let journal = Arc::clone(&self.room.instance.journal);
         let id = self.room.id();
         // Noted before the read is sent: only a head below this can mean a journal taken back.
         let delivered = self.view.head;
+        self.take_signals();
         // Further on in the same epoch: what else there may be to find out is found out with the next look.
         let is_further = |seen: &Position| {
             self.is_loaded && seen.epoch == self.view.epoch && seen.seq > delivered
         };
-        if !self.room.take_seen().as_ref().is_some_and(is_further) {
+        let is_seen_further = self.seen.as_ref().is_some_and(is_further);
+        self.seen = None;
+        if !is_seen_further {
             let heads = self.receive_during(journal.heads(&[id])).await?;
             let head = heads.rooms.get(&id).copied().unwrap_or_default().head;
             if !self.is_loaded || heads.epoch != self.view.epoch {
@@ -36,16 +41,17 @@ impl Mailbox {
         loop {
             let log = journal.log(id, self.view.head, CATCH_UP_BYTES);
             let page = self.receive_during(log).await?;
-            self.apply(&page.entries, source);
-            if self.tells_what_it_finds {
-                self.announce(&page.entries);
+            let durable = Durable::read(page.entries);
+            self.apply(&durable, source);
+            if self.announces_found {
+                self.announce(&durable);
             }
             if !page.more {
                 break;
             }
         }
-        self.tells_what_it_finds = false;
-        self.stale = None;
+        self.announces_found = false;
+        self.mark_current();
         self.gap = None;
         self.unread_since = None;
         self.retry.succeed();
@@ -59,18 +65,19 @@ impl Mailbox {
         let mut view = RoomView::new(id, epoch, head);
         let journal = &self.room.instance.journal;
         for entry in journal.items(id, &[ItemId::of_room(id)]).await? {
-            view.learn(&entry);
+            view.apply(&entry);
         }
-        let members = super::read_all(journal.as_ref(), id, &Kind::Member).await?;
-        for entry in &members {
-            view.learn(entry);
+        for entry in &read_all(journal.as_ref(), id, &Kind::Member).await? {
+            view.apply(entry);
         }
         self.view = view;
         self.is_loaded = true;
-        self.room.expect_nothing();
+        // What the journal was seen to hold before says nothing of it now.
+        self.take_signals();
+        self.expected = Seq::ZERO;
         let delivery = Delivery::new(self.view.snapshot());
         *self.room.delivery() = Some(delivery);
-        self.room.announce(self.view.position());
+        self.room.show(self.view.position());
         Ok(())
     }
 
@@ -90,60 +97,26 @@ impl Mailbox {
         )))
     }
 
-    /// Moves the view over entries that are in the journal and tells the room's readers. Those that were
-    /// heard of meanwhile are told once.
-    pub(super) fn apply(&mut self, entries: &[Entry], source: DeliverySource) {
-        let known = entries.partition_point(|entry| entry.seq <= self.view.head);
-        let entries = entries.get(known..).unwrap_or_default();
-        let Some(newest) = entries.last() else {
-            return;
-        };
-        let instance = &self.room.instance;
-        instance.deliveries.count(source, self.room.id(), entries);
-        for entry in entries {
-            self.view.learn(entry);
-            self.view.follow(entry);
-        }
-        self.view.head = newest.seq;
-        if let Some(delivery) = self.room.delivery().as_mut() {
-            delivery.deliver(entries, self.view.snapshot());
-        }
-        self.room.announce(self.view.position());
-    }
-
-    /// Reads the items that the waiting writes look at and the view does not hold. A write that looks at one that cannot
-    /// be read is answered so, and leaves `waiting`; the others go on.
+    /// Reads items into the view. Answers those that cannot be read, though the others can.
     pub(super) async fn read_items(
         &mut self,
-        waiting: &mut Vec<PendingWrite>,
-    ) -> Result<(), JournalError> {
-        self.view.items.shrink();
-        let missing: HashSet<_> = waiting
-            .iter()
-            .filter(|mail| !mail.write.is_new)
-            .map(|mail| mail.write.item)
-            .filter(|item| !self.view.items.touch(*item))
-            .collect();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let missing: Vec<_> = missing.into_iter().collect();
-        match self.read_into_view(&missing).await {
+        missing: &[ItemId],
+    ) -> Result<Vec<ItemId>, JournalError> {
+        match self.read_into_view(missing).await {
             Err(JournalError::Unsound(_)) => {}
-            read => return read,
+            read => return read.map(|()| Vec::new()),
         }
+        let mut unreadable = Vec::new();
         for item in missing {
-            match self.read_into_view(&[item]).await {
+            match self.read_into_view(&[*item]).await {
                 Err(JournalError::Unsound(problem)) => {
                     tracing::error!(room.id = %self.room.id(), item.id = %item, problem, "an item cannot be read");
-                    for mail in waiting.extract_if(.., |mail| mail.write.item == item) {
-                        mail.answer(Err(LiveError::Unsound));
-                    }
+                    unreadable.push(*item);
                 }
                 read => read?,
             }
         }
-        Ok(())
+        Ok(unreadable)
     }
 
     async fn read_into_view(&mut self, items: &[ItemId]) -> Result<(), JournalError> {
@@ -152,5 +125,24 @@ impl Mailbox {
             self.view.keep(&entry);
         }
         Ok(())
+    }
+}
+
+/// Every living item of a kind in a room.
+async fn read_all(
+    journal: &dyn Journal,
+    room: RoomId,
+    kind: &Kind,
+) -> Result<Vec<Entry>, JournalError> {
+    let mut entries: Vec<Entry> = Vec::new();
+    loop {
+        let beyond = entries.last().map(|entry| entry.born);
+        let query = FindQuery::all(kind.clone(), Direction::Newer, LOAD_PAGE_ITEMS);
+        let page = journal.find_in(FindRoom { room, beyond }, query).await?;
+        let is_last = !page.more || page.entries.is_empty();
+        entries.extend(page.entries);
+        if is_last {
+            return Ok(entries);
+        }
     }
 }

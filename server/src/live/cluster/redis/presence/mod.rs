@@ -22,9 +22,11 @@ pub use script::LEASE;
 
 use super::Redis;
 use crate::live::{
-    backplane::{Backplane, Bucket, Channel},
-    message::Message,
-    peers::Peers,
+    cluster::{
+        backplane::{Backplane, Bucket, Channel},
+        message::Message,
+        peers::Peers,
+    },
     presence::{Departure, Presence, PresenceChanges, Record},
 };
 use async_trait::async_trait;

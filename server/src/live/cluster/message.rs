@@ -17,7 +17,7 @@ const MESSAGE_BYTES_MAX: usize = 256 * 1_024;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) enum Message {
+pub(in crate::live) enum Message {
     /// Entries that are in the journal, ascending without gaps.
     Events {
         room: RoomId,
@@ -64,7 +64,7 @@ impl Message {
         })
     }
 
-    pub(super) fn send(&self, backplane: &dyn Backplane, channel: Channel) {
+    pub(in crate::live) fn send(&self, backplane: &dyn Backplane, channel: Channel) {
         match serde_json::to_vec(self) {
             Ok(bytes) => backplane.send(channel, Bytes::from(bytes)),
             Err(error) => tracing::error!(%error, "a message cannot be encoded"),
@@ -85,7 +85,7 @@ enum Unread<'a> {
 }
 
 /// Tells the other instances what was committed in a room, in messages of bounded size.
-pub(super) fn send_entries(
+pub(in crate::live) fn send_entries(
     backplane: &dyn Backplane,
     room: RoomId,
     epoch: Epoch,
