@@ -4,9 +4,15 @@ use super::{
     Api, App, Result,
     passwords::{Asking, Use},
 };
-use crate::live::{Refusal, RoomView};
+use crate::{
+    live::{Refusal, RoomView},
+    store::{
+        ActingMember,
+        journal::{Entry, FindQuery, FindRoom, JournalError, Page},
+    },
+};
 use chrono::{DateTime, Utc};
-use roost_schema::{ErrorCode, Role, RoomId, SessionId, UserId};
+use roost_schema::{ErrorCode, ItemId, Role, RoomId, Seq, SessionId, UserId};
 use std::net::{IpAddr, Ipv6Addr};
 
 /// An IPv6 /64 counts as one client, because a client can take any address in its own.
@@ -91,12 +97,96 @@ pub const fn allows(role: Role, permission: Permission) -> bool {
     }
 }
 
-/// Proof that an actor may act in a room. Only this file makes one.
+/// Proof that an actor may act in a room. Only this file makes one, so what asks for it cannot be called unchecked.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RoomAccess {
-    pub(super) room_id: RoomId,
-    pub(super) user_id: UserId,
-    pub(super) role: Role,
+    room_id: RoomId,
+    user_id: UserId,
+    role: Role,
+}
+
+impl RoomAccess {
+    pub(super) const fn room_id(&self) -> RoomId {
+        self.room_id
+    }
+
+    pub(super) const fn user_id(&self) -> UserId {
+        self.user_id
+    }
+
+    pub(super) const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The same for the relational store, which checks the role again under the lock of the room's row.
+    pub(super) const fn acting(&self) -> ActingMember {
+        ActingMember {
+            room_id: self.room_id,
+            user_id: self.user_id,
+            role: self.role,
+        }
+    }
+}
+
+/// Rooms that the database says an actor is a member of. Only this file makes one.
+pub(super) struct OwnRooms(Vec<RoomId>);
+
+impl OwnRooms {
+    pub(super) fn ids(&self) -> &[RoomId] {
+        &self.0
+    }
+
+    /// Without one of them.
+    pub(super) fn leave_out(&mut self, room: RoomId) {
+        self.0.retain(|own| *own != room);
+    }
+}
+
+/// What is read of the journal, by those who may read it.
+impl App {
+    /// The newest entries of some items of a room.
+    pub(super) async fn items_in(&self, room: &RoomAccess, items: &[ItemId]) -> Result<Vec<Entry>> {
+        Ok(self.store.journal.items(room.room_id, items).await?)
+    }
+
+    /// A page of a room's items.
+    pub(super) async fn find_in(
+        &self,
+        room: &RoomAccess,
+        beyond: Option<Seq>,
+        query: FindQuery,
+    ) -> Result<Page> {
+        let room = room.room_id;
+        let asked = FindRoom { room, beyond };
+        Ok(self.store.journal.find_in(asked, query).await?)
+    }
+
+    /// The next rooms of the actor, by id, from one on. That they are the actor's is asked of the database: looking into a
+    /// room must not load it.
+    pub(super) async fn own_rooms(
+        &self,
+        actor: &Actor,
+        from: Option<RoomId>,
+        limit: usize,
+    ) -> Result<OwnRooms> {
+        let rooms = &self.store.rooms;
+        Ok(OwnRooms(rooms.list_ids(actor.user_id, from, limit).await?))
+    }
+
+    /// A page of each of the actor's rooms; `beyond` says where each begins.
+    pub(super) async fn find_in_own(
+        &self,
+        rooms: &OwnRooms,
+        beyond: impl Fn(RoomId) -> Option<Seq>,
+        query: FindQuery,
+    ) -> Result<Vec<Page>, JournalError> {
+        let asked = |room: &RoomId| FindRoom {
+            room: *room,
+            beyond: beyond(*room),
+        };
+        let rooms: Vec<_> = rooms.0.iter().map(asked).collect();
+        self.store.journal.find(&rooms, query).await
+    }
 }
 
 impl App {
@@ -138,8 +228,19 @@ pub(super) fn permit(
 /// Proof that an actor may write in a room as of a head. Only this file makes one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Writing {
-    pub(super) access: RoomAccess,
-    pub(super) at: DateTime<Utc>,
+    access: RoomAccess,
+    at: DateTime<Utc>,
+}
+
+impl Writing {
+    pub(super) const fn user_id(&self) -> UserId {
+        self.access.user_id
+    }
+
+    /// When the write was asked for.
+    pub(super) const fn at(&self) -> DateTime<Utc> {
+        self.at
+    }
 }
 
 /// As [`permit`], for a write of an item: an archived room refuses it.

@@ -45,7 +45,7 @@ impl App {
         after: Option<Position>,
     ) -> Result<RoomEvents> {
         let access = self.enter_room(actor, room, Permission::Read).await?;
-        let room = self.live.room(access.room_id);
+        let room = self.live.room(access.room_id());
         // A page has to contain every write that was acknowledged before, on any instance.
         if !self.live.is_alone() {
             room.refresh().await?;
@@ -55,7 +55,7 @@ impl App {
             ..room.position().await?
         };
         let after = after.unwrap_or(from_the_start);
-        let mut feed = room.watch(access.user_id, Some(after)).await?;
+        let mut feed = room.watch(access.user_id(), Some(after)).await?;
         let page = feed.page().await?.ok_or(NO_SUCH_ROOM)?;
         Ok(page.content())
     }
@@ -78,10 +78,10 @@ impl App {
         access: &RoomAccess,
         after: Option<Position>,
     ) -> Result<Feed> {
-        let room = self.live.room(access.room_id);
+        let room = self.live.room(access.room_id());
         if after.is_none() && !self.live.is_alone() {
             room.refresh().await?;
         }
-        Ok(room.watch(access.user_id, after).await?)
+        Ok(room.watch(access.user_id(), after).await?)
     }
 }

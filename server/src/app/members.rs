@@ -21,10 +21,8 @@ impl App {
         let limit = page_limit(&page)?;
         let after = page.cursor.as_deref().map(parse_cursor).transpose()?;
         // One more than the limit is read, to know whether there is a next page.
-        let found = self
-            .store
-            .members
-            .list(room.room_id, after, limit as u64 + 1);
+        let members = &self.store.members;
+        let found = members.list(room.acting(), after, limit as u64 + 1);
         let mut items = found.await?;
         let has_more = items.len() > limit;
         items.truncate(limit);

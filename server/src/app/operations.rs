@@ -1,10 +1,14 @@
 //! Operations on a room's items, which the use cases queue in the room's mailbox.
 
-use super::{Actor, Api, App, Error, Result};
+use super::{
+    Actor, Api, App, Error, Permission, Result,
+    access::{RoomAccess, Writing, permit, permit_writing},
+};
 use crate::{
-    live::{Judge, QueuedWrite, Write},
+    live::{Change, Judge, QueuedWrite, Refusal, RoomView, Write},
     store::journal::{Entry, RequestHash},
 };
+use chrono::{SubsecRound, Utc};
 use roost_schema::{ErrorCode, ItemId, Kind, Op, OpId, RoomId, Seq};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -25,8 +29,18 @@ pub(super) struct ItemOperation {
     /// Whether the item's id was made for this operation.
     pub(super) is_new: bool,
     pub(super) bytes: usize,
-    pub(super) judge: Judge,
+    /// Asked of a member of the room, as of the head that the write would follow.
+    pub(super) permission: PermissionRule,
+    pub(super) judge: ItemJudge,
 }
+
+/// The permission that a write needs; it may depend on the item. A refusal here is given before the permission is checked.
+pub(super) type PermissionRule =
+    Box<dyn Fn(&RoomView, &RoomAccess) -> Result<Permission, Refusal> + Send + Sync>;
+
+/// Judges a write that its actor may make.
+pub(super) type ItemJudge =
+    Box<dyn Fn(&RoomView, &Writing) -> Result<Change, Refusal> + Send + Sync>;
 
 /// An operation in the queue of its room. Operations are queued in the order of the calls, so the writes of one socket keep
 /// their order. Await it for its outcome; it is written even when it is dropped.
@@ -76,9 +90,19 @@ impl App {
             item: operation.item,
             is_new: operation.is_new,
             bytes: operation.bytes + ENVELOPE_BYTES,
-            judge: operation.judge,
+            judge: permitted(*actor, operation.permission, operation.judge),
         })
     }
+}
+
+/// The judge of a queued write: no write of a client's comes into a room without the permission.
+fn permitted(actor: Actor, permission: PermissionRule, judge: ItemJudge) -> Judge {
+    let at = Utc::now().trunc_subsecs(3);
+    Box::new(move |room| {
+        let access = permit(room, &actor, Permission::Read)?;
+        let needed = permission(room, &access)?;
+        judge(room, &permit_writing(room, &actor, needed, at)?)
+    })
 }
 
 /// The error of a future that is polled after its answer.

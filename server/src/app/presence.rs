@@ -21,11 +21,11 @@ impl App {
     pub async fn join_room(&self, actor: &Actor, input: JoinRoom) -> Result<Joined> {
         let access = self.enter_room(actor, input.room, Permission::Read).await?;
         let feed = self.follow_room(&access, input.after).await?;
-        let room = self.live.room(access.room_id);
-        let (guard, ephemeral_events, presence) = room.arrive(access.user_id).await;
+        let room = self.live.room(access.room_id());
+        let (guard, ephemeral_events, presence) = room.arrive(access.user_id()).await;
         let answer = JoinedRoom {
             position: feed.position(),
-            role: access.role,
+            role: access.role(),
             presence,
         };
         Ok(Joined {
@@ -38,7 +38,7 @@ impl App {
 
     pub async fn list_presence(&self, actor: &Actor, room: RoomId) -> Result<Vec<Presence>> {
         let access = self.enter_room(actor, room, Permission::Read).await?;
-        Ok(self.live.room(access.room_id).present().await)
+        Ok(self.live.room(access.room_id()).present().await)
     }
 
     /// Shows where the actor's cursor is. Ephemeral: merged per person, sent once per tick.

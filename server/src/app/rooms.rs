@@ -6,7 +6,7 @@ use super::{
     operations::request_hash,
     page::{BROKEN_CURSOR, page_limit},
 };
-use crate::store::{ActingMember, NewRoom, Operation, Owner, RoomError};
+use crate::store::{NewRoom, Operation, Owner, RoomError};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use roost_schema::{
     ChangeRoom, CreateBoard, ErrorCode, OpId, OpenConversation, PageQuery, Room, RoomId, RoomPage,
@@ -95,11 +95,7 @@ impl App {
 
     pub async fn read_room(&self, actor: &Actor, room: RoomId) -> Result<Room> {
         let access = self.enter_room(actor, room, Permission::Read).await?;
-        let found = self
-            .store
-            .rooms
-            .find(access.room_id, access.user_id)
-            .await?;
+        let found = self.store.rooms.find(access.acting()).await?;
         // The room is gone for a member whose removal is committed and has not reached this instance.
         Ok(found.ok_or(NO_SUCH_ROOM)?)
     }
@@ -167,17 +163,6 @@ impl App {
             self.acknowledge(actor, room, 1).await?;
         }
         Ok(done)
-    }
-}
-
-impl RoomAccess {
-    /// The member whose role the store checks again under the lock of the room's row.
-    pub(super) const fn acting(&self) -> ActingMember {
-        ActingMember {
-            room_id: self.room_id,
-            user_id: self.user_id,
-            role: self.role,
-        }
     }
 }
 

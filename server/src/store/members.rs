@@ -49,17 +49,17 @@ impl Members {
         Self { sql, clock }
     }
 
-    /// A room's members, newest first, those after a place in that list. Whoever has a role of another release has no
+    /// A room's members, newest first, those after a place in that list. A member with a role of another release has no
     /// rights here, and is not listed.
     pub async fn list(
         &self,
-        room: RoomId,
+        acting: ActingMember,
         after: Option<MemberKey>,
         limit: u64,
     ) -> Result<Vec<Member>, StoreError> {
         let query = || {
             with_names()
-                .filter(Column::RoomId.eq(room.as_uuid()))
+                .filter(Column::RoomId.eq(acting.room_id.as_uuid()))
                 .apply_if(after, |query, key| query.filter(is_after(key)))
                 .order_by_desc(Column::JoinedUs)
                 .order_by_desc(Column::UserId)
@@ -171,7 +171,7 @@ pub(super) async fn insert(
     Ok(())
 }
 
-/// Tells that a person is a member now, or is one in another role.
+/// The event that a person is a member now, or is one in another role.
 pub(super) fn put_event(
     room: RoomId,
     user: UserId,

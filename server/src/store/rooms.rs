@@ -116,8 +116,8 @@ impl Rooms {
     }
 
     /// A room as one of its members sees it; `None` to everybody else, and of a type that this release does not know.
-    pub async fn find(&self, room: RoomId, user: UserId) -> Result<Option<Room>, StoreError> {
-        reading(|| find(&self.sql.read, room, user)).await
+    pub async fn find(&self, acting: ActingMember) -> Result<Option<Room>, StoreError> {
+        reading(|| find(&self.sql.read, acting.room_id, acting.user_id)).await
     }
 
     /// A person's rooms of some types, newest first, those made before one of them.

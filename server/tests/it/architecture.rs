@@ -67,6 +67,18 @@ const BACKENDS: &[(&str, &str)] = &[
     ("LocalPresence", "live/"),
 ];
 
+/// What `live/room` and `live/presence` never name.
+const OF_THE_CLUSTER: [&str; 8] = [
+    "cluster",
+    "Backplane",
+    "Bucket",
+    "Channel",
+    "Fence",
+    "Peers",
+    "Redis",
+    "Message",
+];
+
 #[test]
 fn the_layers_look_only_down() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -156,7 +168,65 @@ const PLANTED: &[(&str, &str)] = &[
     ),
     ("boot.rs", "use crate::{app::App, store::{entity, Store}};"),
     ("live/sweep.rs", "use crate::store::entity::member;"),
+    ("live/room/feed.rs", "use crate::live::cluster::Backplane;"),
+    ("live/room/feed.rs", "use super::super::cluster::Fence;"),
+    ("live/room/mod.rs", "use super::{Damage, cluster::Fence};"),
+    ("live/room/mod.rs", "use super::{Backplane, LiveError};"),
+    (
+        "live/presence/awareness.rs",
+        "use crate::live::{Bucket, LiveRoom};",
+    ),
+    ("live/presence/mod.rs", "use super::cluster;"),
+    ("app/rooms.rs", "use crate::store::{ActingMember, Rooms};"),
+    (
+        "app/items/engine.rs",
+        "fn f(_: crate::store::ActingMember) {}",
+    ),
 ];
+
+/// A file of use cases, and how it would get at a journal or a proof without a permission.
+const UNPERMITTED: &[(&str, &str)] = &[
+    (
+        "app/rooms.rs",
+        "self.store.journal.items(room, &[item]).await?",
+    ),
+    (
+        "app/items/reading.rs",
+        "let journal = &self\n    .store\n    .journal;",
+    ),
+];
+
+#[test]
+fn use_cases_read_the_journal_by_their_permission() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    for_each_file(&source.join("app"), &mut |path| {
+        let file = path.strip_prefix(&source).unwrap().to_str().unwrap();
+        let text = fs::read_to_string(path).unwrap();
+        if reads_unpermitted(file, &text) {
+            found.push(file.to_owned());
+        }
+    });
+    assert!(
+        found.is_empty(),
+        "{found:?}: access.rs reads it, and asks for the proof"
+    );
+    for (file, text) in UNPERMITTED {
+        assert!(reads_unpermitted(file, text), "{file}: {text}");
+    }
+    assert!(!reads_unpermitted(
+        "app/upkeep.rs",
+        "self.store.journal.heads(&[]).await?"
+    ));
+}
+
+/// Only `access.rs` names the journal, and what tends the stores, which reads no entry.
+fn reads_unpermitted(file: &str, text: &str) -> bool {
+    let text: String = text.split_whitespace().collect();
+    !["app/access.rs", "app/upkeep.rs"].contains(&file)
+        && text.contains("store.journal")
+        && !text.contains("store.journal::")
+}
 
 #[test]
 fn planted_violations_are_caught() {
@@ -273,6 +343,12 @@ fn problem(file: &str, place: &str, module_depth: usize, path: &[&str]) -> Optio
     if !["boot", "doctor"].contains(&place) && BACKENDS.iter().any(is_elsewhere) {
         return Some("only boot.rs and the doctor name a backend");
     }
+    if let Some(problem) = live_problem(file, path) {
+        return Some(problem);
+    }
+    if place == "app" && file != "app/access.rs" && path.contains(&"ActingMember") {
+        return Some("only access.rs makes a proof of permission");
+    }
     if place != "store" && path.len() > 1 && path.contains(&"entity") {
         return Some("rows never leave the store");
     }
@@ -311,6 +387,14 @@ fn inside_problem(place: &str, inside: &[&str]) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+/// A room and its people know of no other instance: `instance.rs` is where they meet.
+fn live_problem(file: &str, path: &[&str]) -> Option<&'static str> {
+    let is_core = file.starts_with("live/room/") || file.starts_with("live/presence/");
+    let names_it = path.iter().any(|part| OF_THE_CLUSTER.contains(part));
+    let is_import = matches!(path.first(), Some(&("super" | "crate")));
+    (is_core && names_it && is_import).then_some("belongs to live/cluster")
 }
 
 fn is_part(name: &str) -> bool {

@@ -3,14 +3,13 @@
 use super::kind::ItemKind;
 use crate::{
     app::{
-        Actor, Error, Permission, Result,
-        access::{Writing, permit_writing},
+        Error, Permission, Result,
+        access::{RoomAccess, Writing},
         operations::{Asked, ItemOperation, request_hash},
     },
     live::{Change, Refusal, RoomView},
     store::journal::{Entry, RequestHash, Terms},
 };
-use chrono::{DateTime, SubsecRound, Utc};
 use roost_schema::{
     Body, ErrorCode, ItemId, Op, OpId, PatchItem, PutItem, RestoreItem, RoomId, Seq,
 };
@@ -22,16 +21,21 @@ const ITEM_BODY_BYTES_MAX: usize = 256 * 1_024;
 
 /// The functions of the engine for one kind, chosen by the kind of a request or an entry.
 pub(super) struct Rules {
-    pub(super) create: fn(&Actor, PutItem) -> Result<ItemOperation>,
-    pub(super) put: fn(&Actor, PutItem) -> Result<ItemOperation>,
-    pub(super) patch: fn(&Actor, PatchItem) -> Result<ItemOperation>,
-    pub(super) restore: fn(&Actor, RestoreItem) -> Result<ItemOperation>,
+    pub(super) create: fn(PutItem) -> Result<ItemOperation>,
+    pub(super) put: fn(PutItem) -> Result<ItemOperation>,
+    pub(super) patch: fn(PatchItem) -> Result<ItemOperation>,
+    pub(super) restore: fn(RestoreItem) -> Result<ItemOperation>,
     pub(super) delete: DeletionRule,
 }
 
-/// Judges the deletion of an item as it stands in the room.
-pub(super) type DeletionRule =
-    fn(&RoomView, &Actor, Option<&Entry>, Option<Seq>) -> Result<Change, Refusal>;
+type DeletionJudge = fn(Option<&Entry>, Option<Seq>, &Writing) -> Result<Change, Refusal>;
+
+/// Judges the deletion of an item as it stands in the room, by what the two parts of an operation ask.
+#[derive(Clone, Copy)]
+pub(super) struct DeletionRule {
+    pub(super) permission: fn(Option<&Entry>, &RoomAccess) -> Result<Permission, Refusal>,
+    pub(super) judge: DeletionJudge,
+}
 
 impl Rules {
     pub(super) const fn of<K: ItemKind>() -> Self {
@@ -40,40 +44,43 @@ impl Rules {
             put: put::<K>,
             patch: patch::<K>,
             restore: restore::<K>,
-            delete: delete::<K>,
+            delete: DeletionRule {
+                permission: permission_to_delete::<K>,
+                judge: delete::<K>,
+            },
         }
     }
 }
 
-fn create<K: ItemKind>(actor: &Actor, input: PutItem) -> Result<ItemOperation> {
-    written::<K>(actor, input, Ask::Create)
+fn create<K: ItemKind>(input: PutItem) -> Result<ItemOperation> {
+    written::<K>(input, Ask::Create)
 }
 
-fn put<K: ItemKind>(actor: &Actor, input: PutItem) -> Result<ItemOperation> {
-    written::<K>(actor, input, Ask::Put)
+fn put<K: ItemKind>(input: PutItem) -> Result<ItemOperation> {
+    written::<K>(input, Ask::Put)
 }
 
-fn written<K: ItemKind>(actor: &Actor, input: PutItem, ask: Ask) -> Result<ItemOperation> {
+fn written<K: ItemKind>(input: PutItem, ask: Ask) -> Result<ItemOperation> {
     let patch = K::check(parse::<K::Draft>(input.body)?.into())?;
     let route = ("put", input.room, input.item, &patch, input.if_match);
     let route = request_hash("item", &route);
-    let write = ItemWrite::<K>::new(actor, input.item, (ask, patch), input.if_match)?;
+    let write = ItemWrite::<K>::new(input.item, (ask, patch), input.if_match)?;
     Ok(write.into_operation(input.room, input.op_id, route))
 }
 
-fn patch<K: ItemKind>(actor: &Actor, input: PatchItem) -> Result<ItemOperation> {
+fn patch<K: ItemKind>(input: PatchItem) -> Result<ItemOperation> {
     let patch = K::check(parse(input.body)?)?;
     let route = ("patch", input.room, input.item, &patch, input.if_match);
     let route = request_hash("item", &route);
-    let write = ItemWrite::<K>::new(actor, Some(input.item), (Ask::Patch, patch), input.if_match)?;
+    let write = ItemWrite::<K>::new(Some(input.item), (Ask::Patch, patch), input.if_match)?;
     Ok(write.into_operation(input.room, input.op_id, route))
 }
 
-fn restore<K: ItemKind>(actor: &Actor, input: RestoreItem) -> Result<ItemOperation> {
+fn restore<K: ItemKind>(input: RestoreItem) -> Result<ItemOperation> {
     let patch = K::check(parse::<K>(input.body)?.draft().into())?;
     let route = ("restore", input.room, input.item, &patch);
     let route = request_hash("item", &route);
-    let write = ItemWrite::<K>::new(actor, Some(input.item), (Ask::Restore, patch), None)?;
+    let write = ItemWrite::<K>::new(Some(input.item), (Ask::Restore, patch), None)?;
     Ok(write.into_operation(input.room, input.op_id, route))
 }
 
@@ -90,14 +97,12 @@ fn parse<T: DeserializeOwned>(body: Value) -> Result<T> {
 
 /// A write of one item, judged by the room's state at the head it would follow.
 pub(super) struct ItemWrite<K: ItemKind> {
-    actor: Actor,
     item: ItemId,
     /// The item's id was made for this write.
     is_new: bool,
     ask: Ask,
     patch: K::Patch,
     if_match: Option<Seq>,
-    at: DateTime<Utc>,
 }
 
 /// What a write asks for.
@@ -116,7 +121,6 @@ pub(super) enum Ask {
 impl<K: ItemKind> ItemWrite<K> {
     /// A write of an item. `None`: the server makes its id. Errors: `invalid` for an id that no client may choose.
     pub(super) fn new(
-        actor: &Actor,
         item: Option<ItemId>,
         (ask, patch): (Ask, K::Patch),
         if_match: Option<Seq>,
@@ -129,13 +133,11 @@ impl<K: ItemKind> ItemWrite<K> {
             });
         }
         Ok(Self {
-            actor: *actor,
             item: item.unwrap_or_else(ItemId::generate),
             is_new: item.is_none(),
             ask,
             patch,
             if_match,
-            at: Utc::now().trunc_subsecs(3),
         })
     }
 
@@ -163,29 +165,29 @@ impl<K: ItemKind> ItemWrite<K> {
             item: self.item,
             is_new: self.is_new,
             bytes,
-            judge: Box::new(move |room| self.judge(room)),
+            permission: Box::new(|_, _| Ok(K::WRITE)),
+            judge: Box::new(move |room, by| self.judge(room, by)),
         }
     }
 
-    fn judge(&self, room: &RoomView) -> Result<Change, Refusal> {
-        let by = permit_writing(room, &self.actor, K::WRITE, self.at)?;
+    fn judge(&self, room: &RoomView, by: &Writing) -> Result<Change, Refusal> {
         let known = room.item(self.item);
         let state = match (living::<K>(known), self.ask) {
             (Some((entry, state)), Ask::Put | Ask::Patch) => {
-                permit_change(&state, &by)?;
+                permit_change(&state, by)?;
                 refuse_stale(self.if_match, entry)?;
-                state.patch(&self.patch, &by)
+                state.patch(&self.patch, by)
             }
             (Some(_), Ask::Create) => return Err(ID_TAKEN),
             (Some(_), Ask::Restore) => return Err(NOT_DELETED),
             (None, Ask::Patch) => return Err(K::MISSING),
             (None, Ask::Restore) => {
-                permit_restoring::<K>(known, &by)?;
-                K::create(&self.patch, &by)
+                permit_restoring::<K>(known, by)?;
+                K::create(&self.patch, by)
             }
             (None, Ask::Create | Ask::Put) if known.is_some() => return Err(ID_TAKEN),
             (None, Ask::Put) if self.if_match.is_some() => return Err(STALE),
-            (None, Ask::Create | Ask::Put) => K::create(&self.patch, &by),
+            (None, Ask::Create | Ask::Put) => K::create(&self.patch, by),
         };
         change(self.item, &state, known)
     }
@@ -212,7 +214,7 @@ fn change<K: ItemKind>(item: ItemId, state: &K, known: Option<&Entry>) -> Result
 
 fn permit_change<K: ItemKind>(state: &K, by: &Writing) -> Result<(), Refusal> {
     match K::NOT_YOURS {
-        Some(refusal) if state.author() != by.access.user_id => Err(refusal),
+        Some(refusal) if state.author() != by.user_id() => Err(refusal),
         _ => Ok(()),
     }
 }
@@ -223,24 +225,29 @@ fn permit_restoring<K: ItemKind>(known: Option<&Entry>, by: &Writing) -> Result<
     let is_deleted = |entry: &&Entry| entry.kind == K::KIND && entry.op == Op::Delete;
     let deleted = known.filter(is_deleted).ok_or(K::MISSING)?;
     match K::NOT_YOURS {
-        Some(refusal) if deleted.actor != by.access.user_id => Err(refusal),
+        Some(refusal) if deleted.actor != by.user_id() => Err(refusal),
         _ => Ok(()),
     }
 }
 
-/// Judges a deletion: of an item that the actor may change, or of any item with [`Permission::Moderate`].
+/// An item that its actor may change; any other with [`Permission::Moderate`].
+pub(super) fn permission_to_delete<K: ItemKind>(
+    known: Option<&Entry>,
+    by: &RoomAccess,
+) -> Result<Permission, Refusal> {
+    let (_, state) = living::<K>(known).ok_or(K::MISSING)?;
+    Ok(match K::NOT_YOURS {
+        Some(_) if state.author() != by.user_id() => Permission::Moderate,
+        _ => K::WRITE,
+    })
+}
+
 pub(super) fn delete<K: ItemKind>(
-    room: &RoomView,
-    actor: &Actor,
     known: Option<&Entry>,
     if_match: Option<Seq>,
+    _: &Writing,
 ) -> Result<Change, Refusal> {
-    let (entry, state) = living::<K>(known).ok_or(K::MISSING)?;
-    let needed = match K::NOT_YOURS {
-        Some(_) if state.author() != actor.user_id => Permission::Moderate,
-        _ => K::WRITE,
-    };
-    permit_writing(room, actor, needed, Utc::now())?;
+    let (entry, _) = living::<K>(known).ok_or(K::MISSING)?;
     refuse_stale(if_match, entry)?;
     Ok(Change {
         item: entry.item,

@@ -3,9 +3,8 @@
 use super::{
     ItemQuery,
     engine::{
-        self,
         Ask::{Create, Patch},
-        ItemWrite,
+        ItemWrite, Rules,
     },
     kind::{ItemKind, check_stays, check_texts},
 };
@@ -51,9 +50,9 @@ impl ItemKind for MessageState {
 
     fn create(patch: &MessagePatch, by: &Writing) -> Self {
         Self {
-            author_id: by.access.user_id,
+            author_id: by.user_id(),
             text: patch.text.clone().or(None).unwrap_or_default(),
-            created_at: by.at,
+            created_at: by.at(),
             edited_at: None,
             rest: Rest::default(),
         }
@@ -62,7 +61,7 @@ impl ItemKind for MessageState {
     fn patch(self, patch: &MessagePatch, by: &Writing) -> Self {
         Self {
             text: patch.text.clone().or(Some(self.text)).unwrap_or_default(),
-            edited_at: Some(by.at),
+            edited_at: Some(by.at()),
             ..self
         }
     }
@@ -77,7 +76,7 @@ impl App {
     pub fn send_message(&self, actor: &Actor, room: RoomId, input: SendMessage) -> Queued<Message> {
         let request_hash = request_hash("send", &(room, &input.text, input.id));
         let operation = text_of(input.text)
-            .and_then(|text| ItemWrite::<MessageState>::new(actor, input.id, (Create, text), None))
+            .and_then(|text| ItemWrite::<MessageState>::new(input.id, (Create, text), None))
             .map(|write| write.into_operation(room, input.op_id, request_hash));
         self.write(actor, room, operation, |entry| message_of(&entry))
     }
@@ -93,7 +92,7 @@ impl App {
         let request_hash = request_hash("edit", &(room, message, &input.text, input.if_match));
         let (item, if_match) = (Some(message), input.if_match);
         let operation = text_of(input.text)
-            .and_then(|text| ItemWrite::<MessageState>::new(actor, item, (Patch, text), if_match))
+            .and_then(|text| ItemWrite::<MessageState>::new(item, (Patch, text), if_match))
             .map(|write| write.into_operation(room, input.op_id, request_hash));
         self.write(actor, room, operation, |entry| message_of(&entry))
     }
@@ -112,7 +111,12 @@ impl App {
             op_id: input.op_id,
             if_match: input.if_match,
         };
-        self.delete(actor, input, engine::delete::<MessageState>, |_| Ok(()))
+        self.delete(
+            actor,
+            input,
+            |_| Ok(Rules::of::<MessageState>().delete),
+            |_| Ok(()),
+        )
     }
 
     pub async fn read_message(

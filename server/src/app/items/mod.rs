@@ -10,16 +10,12 @@ mod todos;
 pub use reading::ItemQuery;
 
 use super::{
-    Actor, App, Permission, Queued, Result,
-    access::permit,
+    Actor, App, Queued, Result,
     operations::{Asked, ItemOperation, request_hash},
 };
-use crate::{
-    live::{Change, Refusal, RoomView},
-    store::journal::Entry,
-};
+use crate::{live::Refusal, store::journal::Entry};
 use engine::{DeletionRule, Rules};
-use roost_schema::{DeleteItem, ErrorCode, Item, Kind, Op, PatchItem, PutItem, RestoreItem, Seq};
+use roost_schema::{DeleteItem, ErrorCode, Item, Kind, Op, PatchItem, PutItem, RestoreItem};
 
 /// One arm for each kind that clients write.
 macro_rules! rules {
@@ -53,21 +49,21 @@ impl App {
     /// Creates an item of any kind clients may write. Errors: `conflict` if there is or was one with its id.
     pub fn create_item<View: From<Entry>>(&self, actor: &Actor, input: PutItem) -> Queued<View> {
         let room = input.room;
-        let operation = rules(&input.kind).and_then(|rules| (rules.create)(actor, input));
+        let operation = rules(&input.kind).and_then(|rules| (rules.create)(input));
         self.write(actor, room, operation, |entry| Ok(entry.into()))
     }
 
     /// Creates or changes an item of any kind clients may write; else `unsupported_kind`.
     pub fn put_item<View: From<Entry>>(&self, actor: &Actor, input: PutItem) -> Queued<View> {
         let room = input.room;
-        let operation = rules(&input.kind).and_then(|rules| (rules.put)(actor, input));
+        let operation = rules(&input.kind).and_then(|rules| (rules.put)(input));
         self.write(actor, room, operation, |entry| Ok(entry.into()))
     }
 
     /// Changes some fields of an item of any kind clients may write.
     pub fn patch_item<View: From<Entry>>(&self, actor: &Actor, input: PatchItem) -> Queued<View> {
         let room = input.room;
-        let operation = rules(&input.kind).and_then(|rules| (rules.patch)(actor, input));
+        let operation = rules(&input.kind).and_then(|rules| (rules.patch)(input));
         self.write(actor, room, operation, |entry| Ok(entry.into()))
     }
 
@@ -78,23 +74,23 @@ impl App {
         input: RestoreItem,
     ) -> Queued<View> {
         let room = input.room;
-        let operation = rules(&input.kind).and_then(|rules| (rules.restore)(actor, input));
+        let operation = rules(&input.kind).and_then(|rules| (rules.restore)(input));
         self.write(actor, room, operation, |entry| Ok(entry.into()))
     }
 
     /// Deletes an item of any kind clients may write.
     pub fn delete_item<View: From<Entry>>(&self, actor: &Actor, input: DeleteItem) -> Queued<View> {
-        self.delete(actor, input, delete_any, |entry| Ok(entry.into()))
+        self.delete(actor, input, deletion_of, |entry| Ok(entry.into()))
     }
 
     fn delete<T>(
         &self,
         actor: &Actor,
         input: DeleteItem,
-        rule: DeletionRule,
+        rule: fn(Option<&Entry>) -> Result<DeletionRule, Refusal>,
         view: fn(Entry) -> Result<T>,
     ) -> Queued<T> {
-        let (actor, item, if_match) = (*actor, input.item, input.if_match);
+        let (item, if_match) = (input.item, input.if_match);
         let operation = ItemOperation {
             request_hash: request_hash("delete", &(input.room, item, if_match)),
             asked_hash: Asked {
@@ -110,12 +106,16 @@ impl App {
             item,
             is_new: false,
             bytes: 0,
-            judge: Box::new(move |room| {
-                permit(room, &actor, Permission::Read)?;
-                rule(room, &actor, room.item(item), if_match)
+            permission: Box::new(move |room, by| {
+                let known = room.item(item);
+                (rule(known)?.permission)(known, by)
+            }),
+            judge: Box::new(move |room, by| {
+                let known = room.item(item);
+                (rule(known)?.judge)(known, if_match, by)
             }),
         };
-        self.write(&actor, input.room, Ok(operation), view)
+        self.write(actor, input.room, Ok(operation), view)
     }
 }
 
@@ -123,23 +123,16 @@ fn rules(kind: &str) -> Result<Rules> {
     rules_of(&Kind::from(kind)).ok_or_else(|| UNSUPPORTED_KIND.into())
 }
 
-fn delete_any(
-    room: &RoomView,
-    actor: &Actor,
-    known: Option<&Entry>,
-    if_match: Option<Seq>,
-) -> Result<Change, Refusal> {
+/// The rule of an item's own kind.
+fn deletion_of(known: Option<&Entry>) -> Result<DeletionRule, Refusal> {
     let living = known.filter(|entry| entry.op == Op::Put);
     let rules = match living.map(|entry| &entry.kind) {
         Some(Kind::Other(_)) => return Err(UNSUPPORTED_KIND),
         living => living.and_then(rules_of),
     };
     // Without an entry the kind is unknown, and the refusal is that of a missing message.
-    let delete = rules.map_or(
-        engine::delete::<roost_schema::MessageState> as DeletionRule,
-        |rules| rules.delete,
-    );
-    delete(room, actor, known, if_match)
+    let rules = rules.unwrap_or(Rules::of::<roost_schema::MessageState>());
+    Ok(rules.delete)
 }
 
 const UNSUPPORTED_KIND: Refusal = Refusal {

@@ -4,12 +4,13 @@ use super::kind::ItemKind;
 use crate::{
     app::{
         Actor, App, Error, Permission, Result,
+        access::OwnRooms,
         page::{Cursor, FoundCursor, page_limit},
     },
-    store::journal::{Entry, FIND_ROOMS_MAX, FindQuery, FindRoom, JournalError, Page},
+    store::journal::{Entry, FIND_ROOMS_MAX, FindQuery, JournalError, Page},
 };
 use roost_schema::{
-    Direction, FoundItems, Item, ItemId, ItemPage, Kind, Op, PageQuery, Position, RoomId, Term,
+    Direction, FoundItems, Item, ItemId, ItemPage, Kind, Op, PageQuery, Position, RoomId, Seq, Term,
 };
 
 /// Searches for one page of a person's items. A person with more rooms than these cover reads on with the next page.
@@ -99,25 +100,32 @@ impl App {
         let mut from: Option<FoundCursor> = cursor;
         let mut found = FoundItems::default();
         for _ in 0..SEARCHES_MAX {
-            let rooms = self.rooms_from(actor, from).await?;
+            let first = from.map(|cursor| cursor.room);
+            let mut rooms = self.own_rooms(actor, first, FIND_ROOMS_MAX).await?;
+            let (listed, last) = (rooms.ids().len(), rooms.ids().last().copied());
             let asked = query.find(limit_items - found.items.len());
-            for (asked, page) in self.find_in_sound(&rooms, asked, &mut found).await? {
+            let beyond = |room| {
+                from.filter(|from: &FoundCursor| from.room == room)
+                    .map(|from| from.born)
+            };
+            let pages = self
+                .find_in_sound(&mut rooms, beyond, asked, &mut found)
+                .await?;
+            for (room, page) in rooms.ids().iter().zip(pages) {
                 let room_left = limit_items - found.items.len();
                 let is_cut = page.more || page.entries.len() > room_left;
                 let items = page.entries.into_iter().take(room_left);
                 found.items.extend(items.map(Item::from));
                 if is_cut || found.items.len() == limit_items {
                     let seen = found.items.last();
-                    let seen = seen.filter(|item| item.room_id == asked.room);
-                    let born = seen.map(|item| item.born).or(asked.beyond);
-                    found.next = Some(FoundCursor::new(asked.room, born).to_string());
+                    let seen = seen.filter(|item| item.room_id == *room);
+                    let born = seen.map(|item| item.born).or(beyond(*room));
+                    found.next = Some(FoundCursor::new(*room, born).to_string());
                     return Ok(found);
                 }
             }
-            match rooms.last() {
-                Some(last) if rooms.len() == FIND_ROOMS_MAX => {
-                    from = Some(FoundCursor::after(last.room));
-                }
+            match last {
+                Some(last) if listed == FIND_ROOMS_MAX => from = Some(FoundCursor::after(last)),
                 _ => return Ok(found),
             }
         }
@@ -125,43 +133,25 @@ impl App {
         Ok(found)
     }
 
-    /// A page of each of these rooms but the corrupt ones, which are noted: one of them must not hide the others.
+    /// A page of each of these rooms but the corrupt ones, which are noted and left out: one of them must not hide the
+    /// others.
     async fn find_in_sound(
         &self,
-        rooms: &[FindRoom],
+        rooms: &mut OwnRooms,
+        beyond: impl Fn(RoomId) -> Option<Seq>,
         query: FindQuery,
         found: &mut FoundItems,
-    ) -> Result<Vec<(FindRoom, Page)>> {
-        let mut sound = rooms.to_vec();
+    ) -> Result<Vec<Page>> {
         loop {
-            match self.store.journal.find(&sound, query.clone()).await {
-                Ok(pages) => return Ok(sound.into_iter().zip(pages).collect()),
-                Err(JournalError::Corrupt { room, .. })
-                    if sound.iter().any(|asked| asked.room == room) =>
-                {
-                    sound.retain(|asked| asked.room != room);
+            match self.find_in_own(rooms, &beyond, query.clone()).await {
+                Ok(pages) => return Ok(pages),
+                Err(JournalError::Corrupt { room, .. }) if rooms.ids().contains(&room) => {
+                    rooms.leave_out(room);
                     found.corrupt_rooms.push(room);
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-    }
-
-    /// The next rooms to search, beginning with the one in which the last page ended. The members are read from the store:
-    /// a search must not load the view of each room.
-    async fn rooms_from(&self, actor: &Actor, from: Option<FoundCursor>) -> Result<Vec<FindRoom>> {
-        let first = from.map(|cursor| cursor.room);
-        let rooms = self
-            .store
-            .rooms
-            .list_ids(actor.user_id, first, FIND_ROOMS_MAX)
-            .await?;
-        let beyond = |room| from.filter(|from| from.room == room).map(|from| from.born);
-        let rooms = rooms.into_iter().map(|room| FindRoom {
-            room,
-            beyond: beyond(room),
-        });
-        Ok(rooms.collect())
     }
 
     /// The newest entry of an item of this kind.
@@ -184,7 +174,7 @@ impl App {
         item: ItemId,
     ) -> Result<Option<Entry>> {
         let room = self.enter_room(actor, room, Permission::Read).await?;
-        let found = self.store.journal.items(room.room_id, &[item]).await?;
+        let found = self.items_in(&room, &[item]).await?;
         Ok(found.into_iter().find(|entry| entry.op == Op::Put))
     }
 
@@ -203,12 +193,10 @@ impl App {
                 let cursor: Cursor = cursor.parse()?;
                 (Some(cursor.born), cursor.position)
             }
-            None => (None, self.live.room(room.room_id).position().await?),
+            None => (None, self.live.room(room.room_id()).position().await?),
         };
         let query = query.find(limit_items);
-        let room = room.room_id;
-        let asked = FindRoom { room, beyond };
-        let found = self.store.journal.find_in(asked, query).await?;
+        let found = self.find_in(&room, beyond, query).await?;
         let last = found.entries.last().filter(|_| found.more);
         Ok(EntryPage {
             next: last.map(|entry| Cursor::new(entry.born, position).to_string()),

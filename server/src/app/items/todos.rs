@@ -63,8 +63,8 @@ impl ItemKind for TodoState {
 
     fn create(patch: &TodoPatch, by: &Writing) -> Self {
         let blank = Self {
-            author_id: by.access.user_id,
-            created_at: by.at,
+            author_id: by.user_id(),
+            created_at: by.at(),
             title: String::new(),
             notes: None,
             done: None,
@@ -79,7 +79,7 @@ impl ItemKind for TodoState {
 
     fn patch(self, patch: &TodoPatch, by: &Writing) -> Self {
         let patch = patch.clone();
-        let (by_id, at) = (by.access.user_id, by.at);
+        let (by_id, at) = (by.user_id(), by.at());
         let middle = SortKey::MIDDLE.to_owned();
         Self {
             title: patch.title.or(Some(self.title)).unwrap_or_default(),
