@@ -1,16 +1,13 @@
 //! The feed at its edges: a floor above the reader, and a reader who was removed between two looks.
 
+use crate::support::{Rooms, unconditional};
 use chrono::{TimeDelta, Utc};
 use roost_schema::{Body, ItemId, Kind, MemberState, Op, Position, Role, RoomId, Seq, UserId};
 use roost_server::{
-    live::{Change, Live, NodeContext, Write},
-    store::{
-        Sql,
-        journal::{Journal, RequestHash, SqlJournal, Terms, Trim},
-    },
+    live::{Change, Live},
+    store::journal::{Journal, Terms, Trim},
 };
 use std::{collections::BTreeSet, sync::Arc};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// So long that a frame holds one item.
 const LONG_TEXT_BYTES: usize = 200 * 1_024;
@@ -18,43 +15,21 @@ const LONG_TEXT_BYTES: usize = 200 * 1_024;
 const PAGES_MAX: usize = 20;
 
 struct World {
-    journal: Arc<SqlJournal>,
-    tasks: TaskTracker,
-    cancel: CancellationToken,
+    rooms: Rooms,
     live: Arc<Live>,
     room: RoomId,
     reader: UserId,
-    _folder: tempfile::TempDir,
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        self.cancel.cancel();
-    }
 }
 
 impl World {
     /// A room with one member.
     async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite:{}/journal.db?mode=rwc", folder.path().display());
-        let sql = Sql::connect(&url).await.unwrap();
-        sql.migrate().await.unwrap();
-        let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
-        let journal = SqlJournal::open(sql, &tasks, cancel.clone()).await.unwrap();
+        let rooms = Rooms::new().await;
         let world = Self {
-            live: Live::new(
-                journal.clone(),
-                NodeContext::alone(),
-                tasks.clone(),
-                cancel.clone(),
-            ),
-            journal,
-            tasks,
-            cancel,
+            live: rooms.instance(),
+            rooms,
             room: RoomId::generate(),
             reader: UserId::generate(),
-            _folder: folder,
         };
         world.write_membership(Op::Put).await;
         world
@@ -82,35 +57,20 @@ impl World {
     }
 
     async fn write(&self, item: ItemId, kind: Kind, op: Op, body: Body) {
-        let write = Write {
-            actor: self.reader,
-            op_id: None,
-            request_hash: RequestHash([0; 32]),
-            asked_hash: RequestHash([0; 32]),
+        let change = Change {
             item,
-            is_new: false,
-            bytes: 0,
-            judge: Box::new(move |_| {
-                Ok(Change {
-                    item,
-                    kind: kind.clone(),
-                    op: op.clone(),
-                    body: body.clone(),
-                    terms: Terms::default(),
-                })
-            }),
+            kind,
+            op,
+            body,
+            terms: Terms::default(),
         };
+        let write = unconditional(self.reader, change);
         self.live.room(self.room).write(write).await.unwrap();
     }
 
     /// The same journal, served by an instance that remembers nothing.
     fn restart(&mut self) {
-        self.live = Live::new(
-            self.journal.clone(),
-            NodeContext::alone(),
-            self.tasks.clone(),
-            self.cancel.clone(),
-        );
+        self.live = self.rooms.instance();
     }
 }
 
@@ -133,7 +93,7 @@ async fn a_load_in_pages_from_below_the_floor_ends() {
         superseded_before: soon,
         tombstones_before: soon,
     };
-    assert!(world.journal.trim(bounds).await.unwrap() > 0);
+    assert!(world.rooms.journal.trim(bounds).await.unwrap() > 0);
     world.restart();
 
     // Each page by a feed of its own, as REST reads them.

@@ -1,19 +1,17 @@
 //! The mailbox on the journal, against a plain list: whatever is asked of two instances in whatever
 //! order, the journal holds what the list holds, and every answer is what the list says.
 
+use crate::support::{Rooms, eventually, unconditional};
 use proptest::{prelude::*, test_runner::Config};
 use roost_schema::{
     Body, ErrorCode, ItemId, Kind, MemberState, Op, OpId, Role, RoomId, Seq, UserId,
 };
 use roost_server::{
-    live::{Change, Live, LiveError, NodeContext, Refusal, Write},
-    store::{
-        Sql,
-        journal::{Entry, Journal, RequestHash, SqlJournal, Terms},
-    },
+    live::{Change, Live, LiveError, Refusal, Write},
+    store::journal::{Entry, Journal, RequestHash, Terms},
 };
-use std::{collections::HashMap, sync::Arc};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::time::sleep;
 
 const INSTANCES: usize = 2;
 const ALL_BYTES: usize = usize::MAX / 2;
@@ -65,48 +63,40 @@ proptest! {
     }
 }
 
+/// A room that nobody has made is forgotten a second after its last holder has let go of it, and not before.
+#[tokio::test]
+async fn a_room_stays_while_it_has_a_holder() {
+    let rooms = Rooms::new().await;
+    let live = rooms.instance();
+    let count = || live.stats().rooms;
+    let room = live.room(RoomId::generate());
+    room.position().await.unwrap();
+    let another = room.clone();
+    drop(room);
+    let feed = another.watch(UserId::generate(), None).await.unwrap();
+    sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(count(), 1);
+    drop(feed);
+    eventually(async || count() == 0).await;
+}
+
 struct World {
-    journal: Arc<SqlJournal>,
+    rooms: Rooms,
     instances: Vec<Arc<Live>>,
     room: RoomId,
     people: [UserId; 3],
     items: [ItemId; 4],
-    cancel: CancellationToken,
-    _folder: tempfile::TempDir,
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        self.cancel.cancel();
-    }
 }
 
 impl World {
     async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite:{}/journal.db?mode=rwc", folder.path().display());
-        let sql = Sql::connect(&url).await.unwrap();
-        sql.migrate().await.unwrap();
-        let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
-        let journal = SqlJournal::open(sql, &tasks, cancel.clone()).await.unwrap();
-        let instances = (0..INSTANCES)
-            .map(|_| {
-                Live::new(
-                    journal.clone(),
-                    NodeContext::alone(),
-                    tasks.clone(),
-                    cancel.clone(),
-                )
-            })
-            .collect();
+        let rooms = Rooms::new().await;
         let world = Self {
-            journal,
-            instances,
+            instances: (0..INSTANCES).map(|_| rooms.instance()).collect(),
+            rooms,
             room: RoomId::generate(),
             people: std::array::from_fn(|_| UserId::generate()),
             items: std::array::from_fn(|_| ItemId::generate()),
-            cancel,
-            _folder: folder,
         };
         for person in &world.people[..2] {
             world.admit(*person).await;
@@ -115,36 +105,21 @@ impl World {
     }
 
     async fn admit(&self, user_id: UserId) {
-        let (room_id, item) = (self.room, ItemId::of_member(user_id));
         let state = MemberState {
-            room_id,
+            room_id: self.room,
             user_id,
             role: Role::Editor,
         };
-        let body = Body::encode(&state).unwrap();
-        let write = Write {
-            actor: user_id,
-            op_id: None,
-            request_hash: RequestHash([0; 32]),
-            asked_hash: RequestHash([0; 32]),
-            item,
-            is_new: false,
-            bytes: 0,
-            judge: Box::new(move |_| {
-                Ok(Change {
-                    item,
-                    kind: Kind::Member,
-                    op: Op::Put,
-                    body: body.clone(),
-                    terms: Terms::default(),
-                })
-            }),
+        let change = Change {
+            item: ItemId::of_member(user_id),
+            kind: Kind::Member,
+            op: Op::Put,
+            body: Body::encode(&state).unwrap(),
+            terms: Terms::default(),
         };
-        self.instances[0]
-            .room(self.room)
-            .write(write)
-            .await
-            .unwrap();
+        let write = unconditional(user_id, change);
+        let room = self.instances[0].room(self.room);
+        room.write(write).await.unwrap();
     }
 
     async fn ask(&self, step: &Step) -> Result<Entry, LiveError> {
@@ -181,6 +156,7 @@ impl World {
     async fn compare(&self, list: &List) {
         let members = Seq(2);
         let log = self
+            .rooms
             .journal
             .log(self.room, members, ALL_BYTES)
             .await
@@ -188,6 +164,7 @@ impl World {
         let kept: Vec<_> = log.entries.iter().map(Row::from).collect();
         assert_eq!(kept, list.rows);
         let changes = self
+            .rooms
             .journal
             .changes(self.room, members, ALL_BYTES)
             .await

@@ -1,17 +1,14 @@
 //! Any sequence of puts, edits, deletions and reads, on two instances upon one journal, against a plain map: no
 //! frame holds a body that was superseded before it, and who applies them has the room's exact state.
 
+use crate::support::{Rooms, unconditional};
 use proptest::{prelude::*, test_runner::Config};
 use roost_schema::{Body, ItemId, Kind, MemberState, Op, Position, Role, RoomId, Seq, UserId};
 use roost_server::{
-    live::{Change, Feed, Frame, Live, LiveRoom, NodeContext, Write},
-    store::{
-        Sql,
-        journal::{Journal, RequestHash, SqlJournal, Terms},
-    },
+    live::{Change, Feed, Frame, Live, LiveRoom},
+    store::journal::{Journal, SqlJournal, Terms},
 };
 use std::{collections::HashMap, sync::Arc};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Bodies of a few bytes, of a part of a frame, and so large that a room remembers three.
 const SIZES_BYTES: [usize; 3] = [0, 40 * 1_024, 170 * 1_024];
@@ -206,9 +203,7 @@ pub(super) struct Journaled {
     pub(super) instances: [Arc<Live>; 2],
     pub(super) room: RoomId,
     pub(super) reader: UserId,
-    tasks: TaskTracker,
-    cancel: CancellationToken,
-    _folder: tempfile::TempDir,
+    rooms: Rooms,
 }
 
 /// The room at the instance that writes.
@@ -216,36 +211,15 @@ pub(super) fn message_room(world: &Journaled) -> LiveRoom {
     world.instances[0].room(world.room)
 }
 
-impl Drop for Journaled {
-    fn drop(&mut self) {
-        self.cancel.cancel();
-    }
-}
-
 impl Journaled {
     pub(super) async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite:{}/journal.db?mode=rwc", folder.path().display());
-        let sql = Sql::connect(&url).await.unwrap();
-        sql.migrate().await.unwrap();
-        let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
-        let journal = SqlJournal::open(sql, &tasks, cancel.clone()).await.unwrap();
-        let live = || {
-            Live::new(
-                journal.clone(),
-                NodeContext::alone(),
-                tasks.clone(),
-                cancel.clone(),
-            )
-        };
+        let rooms = Rooms::new().await;
         let world = Self {
-            instances: [live(), live()],
-            journal: journal.clone(),
+            instances: [rooms.instance(), rooms.instance()],
+            journal: rooms.journal.clone(),
             room: RoomId::generate(),
             reader: UserId::generate(),
-            tasks,
-            cancel,
-            _folder: folder,
+            rooms,
         };
         let state = MemberState {
             room_id: world.room,
@@ -282,31 +256,20 @@ impl Journaled {
         op: Op,
         body: Body,
     ) -> impl Future<Output = ()> + use<> {
-        let write = Write {
-            actor: self.reader,
-            op_id: None,
-            request_hash: RequestHash([0; 32]),
-            asked_hash: RequestHash([0; 32]),
+        let change = Change {
             item,
-            is_new: false,
-            bytes: 0,
-            judge: Box::new(move |_| {
-                Ok(Change {
-                    item,
-                    kind: kind.clone(),
-                    op: op.clone(),
-                    body: body.clone(),
-                    terms: Terms::default(),
-                })
-            }),
+            kind,
+            op,
+            body,
+            terms: Terms::default(),
         };
+        let write = unconditional(self.reader, change);
         let written = message_room(self).write(write);
         async move { drop(written.await.unwrap()) }
     }
 
     /// The instance that writes is another one from now on, which remembers nothing.
     pub(super) fn serve_from(&mut self, journal: Arc<dyn Journal>) {
-        let (tasks, cancel) = (self.tasks.clone(), self.cancel.clone());
-        self.instances[0] = Live::new(journal, NodeContext::alone(), tasks, cancel);
+        self.instances[0] = self.rooms.instance_on(journal);
     }
 }

@@ -172,10 +172,7 @@ async fn a_page_that_was_read_before_an_edit_does_not_tell_what_was_edited() {
     let room = message_room(&world);
     let head = room.position().await.unwrap();
     let start = Position::new(head.epoch, Seq::ZERO);
-    let mut feed = room.clone()
-        .watch(world.reader, Some(start))
-        .await
-        .unwrap();
+    let mut feed = room.clone().watch(world.reader, Some(start)).await.unwrap();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { feed.page().await.unwrap().unwrap().to_json() });
     in_time(slow.is_read.notified()).await;

@@ -3,6 +3,7 @@
 
 mod person;
 mod program;
+mod rooms;
 mod server;
 mod tcp_proxy;
 mod unfinished;
@@ -11,6 +12,7 @@ mod via;
 pub(crate) use {
     person::{PASSWORD, Person, message},
     program::{Program, free_address},
+    rooms::{Rooms, unconditional},
     server::Server,
     tcp_proxy::TcpProxy,
     unfinished::{connect_from, rest_of, unfinished_frame, unfinished_post},
