@@ -84,7 +84,7 @@ impl SqlJournal {
     }
 
     fn statement(&self, text: impl Into<String>, values: Vec<Value>) -> Statement {
-        Statement::from_sql_and_values(self.sql.backend(), text, values)
+        append::statement(self.sql.backend(), text.into(), values)
     }
 
     /// Reads, again when a pooled connection turns out to have died in the meantime.
