@@ -64,6 +64,8 @@ impl Replica {
     fn take_run(&mut self) -> (Vec<Entry>, Missing) {
         if self.reorder.epoch().is_some_and(|it| it != self.view.epoch) {
             self.reorder.clear();
+            // What did not fit was of that epoch, too.
+            self.expected = self.view.head;
             return (Vec::new(), Missing::Epoch);
         }
         let run = self.reorder.take_after(self.view.head);

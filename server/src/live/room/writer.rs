@@ -79,6 +79,8 @@ impl Writer {
         let mut idle_since = Instant::now();
         loop {
             self.replica.apply_remote();
+            // One that came during a read or an append has no wake-up of its own any more.
+            self.heed_hint();
             self.replica.try_catch_up().await;
             let idle_until = idle_since + self.idle_max();
             let is_stale = self.replica.stale().is_some();

@@ -56,14 +56,21 @@ impl QuarantiningJournal {
         self.admit(room, corrupt.clone());
         let before = Seq(corrupt.seq.0.saturating_sub(1));
         let page = self.journal.log(room, before, 0).await?;
-        if page.entries.first().map(|entry| entry.seq) != Some(corrupt.seq) {
+        let is_read = page.entries.first().map(|entry| entry.seq) == Some(corrupt.seq);
+        if !is_read && self.head(room).await? >= corrupt.seq {
             return Err(corrupt.error(room));
         }
+        // Beyond the head there is nothing that could be corrupt: it was the entry's seq, or the room was restored.
         let mut rooms = self.rooms.lock();
         rooms.remove(&room);
         self.count(&rooms);
         tracing::info!(room.id = %room, entry.seq = %corrupt.seq, "a corrupt entry was mended; the room is served again");
         Ok(())
+    }
+
+    async fn head(&self, room: RoomId) -> Result<Seq> {
+        let heads = self.journal.heads(&[room]).await?;
+        Ok(heads.rooms.get(&room).copied().unwrap_or_default().head)
     }
 
     /// Puts a room into quarantine, or keeps it there.

@@ -23,7 +23,9 @@ pub(super) enum Cell {
 /// An entry as it is stored: its columns in their order.
 pub(super) type Image = Vec<(String, Cell)>;
 
-const COLUMNS: [(&str, fn(&QueryResult, &str) -> Cell); 18] = [
+type ReadCell = fn(&QueryResult, &str) -> Cell;
+
+const COLUMNS: [(&str, ReadCell); 18] = [
     ("room", id),
     ("seq", int),
     ("item", id),
@@ -136,9 +138,7 @@ async fn replace_rows(sql: &Sql, old: &[Image], new: &[Image]) {
 }
 
 fn image(row: &QueryResult) -> Image {
-    let column = |(name, read): &(&str, fn(&QueryResult, &str) -> Cell)| {
-        ((*name).to_owned(), read(row, name))
-    };
+    let column = |(name, read): &(&str, ReadCell)| ((*name).to_owned(), read(row, name));
     COLUMNS.iter().map(column).collect()
 }
 

@@ -223,7 +223,8 @@ fn arguments(text: &str, room: RoomId) -> Option<(&'static str, String)> {
             array['message', 'message'], array['put', 'put'], array['{room}', '{room}']::uuid[],
             array['one', 'two'], array['', '']::bytea[], array[0, 0], array[50001, 50004],
             array[true, true], array[2, 2], array['{{}}', '{{}}'], array['', '']::bytea[],
-            array['[\"to:bob\"]', NULL]"
+            array['[\"to:bob\"]', NULL], array['', '']::bytea[], array['', '']::bytea[],
+            array['', '']::bytea[]"
         );
         ("append", changes)
     } else if has("journal_floor AS f") {
@@ -236,7 +237,7 @@ fn arguments(text: &str, room: RoomId) -> Option<(&'static str, String)> {
             format!("'{room}', array[{actors}], array[{op_ids}]"),
         )
     } else if has("t.term = $6") {
-        ("find by term", format!("{found}, 'to:ann'"))
+        ("find by term", format!("{found}, 'to:ann', '\"to:ann\"'"))
     } else if has("j.kind = $5") {
         ("find", found)
     } else if has("j.seq > $3") && has("newer") {

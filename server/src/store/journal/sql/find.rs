@@ -72,7 +72,7 @@ pub(super) const fn beyond(direction: Direction, seen: Option<Seq>) -> Seq {
 }
 
 /// As the term stands in the text of an entry's terms.
-fn quoted(term: &Term) -> String {
+pub(super) fn quoted(term: &Term) -> String {
     // Texts always encode.
     serde_json::to_string(term).unwrap_or_default()
 }

@@ -85,7 +85,7 @@ pub(super) async fn changes(
     page(journal, room, selection, &cut).await
 }
 
-/// What a reader has to hear: states, and what another release holds to be current beside them since.
+/// What a reader has to get: states, and what another release holds to be current beside them since.
 fn is_change(journal: &SqlJournal) -> String {
     format!("j.is_current AND {}", none_is_newer(journal))
 }

@@ -8,7 +8,7 @@
 use super::{
     DEADLINE,
     append::{are_newest, refused_by},
-    find::{beyond, order, passes},
+    find::{beyond, order, passes, quoted},
     page::NEWEST_BY_INDEX,
     row,
     row::COLUMNS,
@@ -119,7 +119,7 @@ pub(super) async fn append(
         ))),
     };
     if matches!(outcome, Err(JournalError::OutcomeUnknown(_))) {
-        // Its answer may still come, and nobody must take it for another's.
+        // Its answer may still come, and must not be taken for that of another statement.
         connection.close_on_drop();
     }
     outcome
@@ -256,7 +256,7 @@ pub(super) async fn find(
                 ORDER BY j.item DESC, j.seq DESC LIMIT 1
             ) AS j
             WHERE t.term = $6 AND t.room = asked.room AND t.kind = $5 AND t.born {passes} asked.beyond
-                AND j.op = 'put' AND j.kind = $5 AND j.born = t.born AND j.terms::jsonb ? $6
+                AND j.op = 'put' AND j.kind = $5 AND j.born = t.born AND position($7 IN j.terms) > 0
             ORDER BY t.{order} LIMIT $4 + 1"
         ),
     };
@@ -287,7 +287,7 @@ pub(super) async fn find(
             .bind(limit_items)
             .bind(query.kind.as_str().to_owned());
         match &query.term {
-            Some(term) => asking.bind(term.as_str().to_owned()),
+            Some(term) => asking.bind(term.as_str().to_owned()).bind(quoted(term)),
             None => asking,
         }
     };

@@ -14,6 +14,9 @@ pub(super) const COLUMNS: &str = "j.seq, j.item, j.kind, j.op, j.actor, j.op_id,
                                   j.asked_hash, j.at_ms, j.born, j.is_current, j.size_bytes, j.body, j.terms, \
                                   j.salt, j.body_hash, j.row_hash";
 
+/// How many values an entry has, but for `is_current`.
+pub(super) const VALUES: usize = 16;
+
 /// Reads a row of [`COLUMNS`]. A kind or an op of another release is carried.
 pub(super) fn entry(room: RoomId, row: &QueryResult) -> Result<Entry> {
     let seal = seal(row);
@@ -100,7 +103,7 @@ fn request_hash(bytes: Vec<u8>) -> Result<RequestHash> {
 
 /// The values of one entry, in the order `append::write` names the columns; `is_current` comes last
 /// there, and is not among them.
-pub(super) fn values(entry: &Entry) -> [Value; 16] {
+pub(super) fn values(entry: &Entry) -> [Value; VALUES] {
     let body = entry.body.as_str();
     let seal = Seal::of(entry);
     [

@@ -97,7 +97,7 @@ async fn run(sql: Sql, mut jobs: mpsc::Receiver<Job>, cancel: CancellationToken)
         .await
         .is_err()
     {
-        // Whoever waits for a batch of the group at hand hears that its outcome is unknown.
+        // Batches of the group at hand are answered that their outcome is unknown.
         metrics::counter!("roost_panics_total", "task" => "journal_writer").increment(1);
         tracing::error!("the journal's writer panicked; it goes on with what waits");
     }
@@ -159,7 +159,7 @@ async fn write_group(sql: &Sql, group: &[Job]) -> Result<Vec<Result<Appended>>> 
 }
 
 /// Stages every job under a savepoint of its own, so that one that stops takes nothing with it.
-/// An error of any other sort may have undone the whole transaction: then nobody's batch is written.
+/// An error of any other sort may have undone the whole transaction: then no batch is written.
 async fn stage_group(
     transaction: &DatabaseTransaction,
     group: &[Job],
