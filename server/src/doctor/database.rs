@@ -6,7 +6,7 @@ use crate::{
     config::Loaded,
     live::SPEAKS,
     store::{
-        CLOCK_DRIFT_MAX, Clock, Condition, Instances, KeptInstance, Migrations, Sql,
+        CLOCK_DRIFT_MAX, Clock, DatabaseDiagnostics, Instances, KeptInstance, Migrations, Sql,
         journal::SqlJournal,
     },
 };
@@ -70,7 +70,7 @@ pub(super) async fn examine(loaded: &Loaded) -> Vec<Check> {
     checks
 }
 
-fn reached(condition: &Condition, shown: &str) -> Check {
+fn reached(condition: &DatabaseDiagnostics, shown: &str) -> Check {
     let finding = format!("{} at {shown}", condition.version);
     if !condition.is_supported {
         let advice = "upgrade it to PostgreSQL 14 or newer";
@@ -87,7 +87,7 @@ fn reached(condition: &Condition, shown: &str) -> Check {
     Check::ok(DATABASE, finding)
 }
 
-async fn durability(sql: &Sql, condition: &Condition, is_journal_here: bool) -> Check {
+async fn durability(sql: &Sql, condition: &DatabaseDiagnostics, is_journal_here: bool) -> Check {
     if !condition.weak.is_empty() {
         let finding = format!(
             "{} could lose what was acknowledged",
@@ -180,21 +180,7 @@ fn judge_drift(offset: TimeDelta) -> Check {
 }
 
 fn judge_instances(instances: &[KeptInstance], has_redis: bool) -> Check {
-    let names = |one: &KeptInstance| {
-        let KeptInstance {
-            name,
-            version,
-            speaks,
-            ..
-        } = one;
-        format!("{name} ({version}, speaks {speaks})")
-    };
-    let names: Vec<String> = instances.iter().map(names).collect();
-    let finding = match instances.len() {
-        0 => "none runs".to_owned(),
-        1 => format!("one runs: {}", names[0]),
-        number => format!("{number} run: {}", names.join(", ")),
-    };
+    let finding = list(instances);
     let deaf = instances.iter().find(|one| one.has_redis != has_redis);
     if let Some(deaf) = deaf {
         let (theirs, ours) = if has_redis {
@@ -246,7 +232,20 @@ fn judge_instances(instances: &[KeptInstance], has_redis: bool) -> Check {
     Check::ok(INSTANCES, finding)
 }
 
-fn connections(condition: &Condition, pools: u32, instances: u32) -> Option<Check> {
+fn list(instances: &[KeptInstance]) -> String {
+    let name = |one: &KeptInstance| {
+        let (name, version, speaks) = (&one.name, &one.version, one.speaks);
+        format!("{name} ({version}, speaks {speaks})")
+    };
+    let names: Vec<String> = instances.iter().map(name).collect();
+    match names.as_slice() {
+        [] => "none runs".to_owned(),
+        [one] => format!("one runs: {one}"),
+        many => format!("{} run: {}", many.len(), many.join(", ")),
+    }
+}
+
+fn connections(condition: &DatabaseDiagnostics, pools: u32, instances: u32) -> Option<Check> {
     const NAME: &str = "connections";
     let (max, pool) = condition.connections?;
     let needed = (pools * pool).saturating_mul(instances) + CONNECTIONS_SPARE;
@@ -266,8 +265,8 @@ mod tests {
     use super::*;
     use crate::doctor::Verdict;
 
-    fn condition() -> Condition {
-        Condition {
+    fn condition() -> DatabaseDiagnostics {
+        DatabaseDiagnostics {
             version: "PostgreSQL 13.23".into(),
             is_supported: false,
             is_replica: false,
@@ -282,12 +281,12 @@ mod tests {
     fn a_database_that_is_too_old_or_follows_another_is_a_problem() {
         let old = condition();
         assert_eq!(reached(&old, "").verdict, Verdict::Problem);
-        let good = Condition {
+        let good = DatabaseDiagnostics {
             is_supported: true,
             ..old
         };
         assert_eq!(reached(&good, "").verdict, Verdict::Ok);
-        let replica = Condition {
+        let replica = DatabaseDiagnostics {
             is_replica: true,
             ..good
         };

@@ -3,7 +3,7 @@
 use super::{Check, in_time};
 use crate::{
     config::Loaded,
-    store::journal::{MongoCondition, MongoJournal},
+    store::journal::{MongoDiagnostics, MongoJournal},
 };
 
 const JOURNAL: &str = "journal";
@@ -43,8 +43,8 @@ pub(super) async fn examine(loaded: &Loaded) -> Vec<Check> {
     checks
 }
 
-fn reached(condition: &MongoCondition, shown: &str) -> Check {
-    let MongoCondition {
+fn reached(condition: &MongoDiagnostics, shown: &str) -> Check {
+    let MongoDiagnostics {
         version,
         wire_version,
         replica_set,
@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn only_the_primary_of_a_replica_set_will_do() {
         let verdict = |name: Option<&str>, is_primary| {
-            let condition = MongoCondition {
+            let condition = MongoDiagnostics {
                 version: "8.0.4".into(),
                 wire_version: 25,
                 replica_set: name.map(ToOwned::to_owned),

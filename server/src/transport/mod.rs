@@ -16,6 +16,7 @@ mod request;
 mod rest;
 pub mod serve;
 mod shares;
+mod slots;
 pub mod socketio;
 mod sockets;
 mod status;
@@ -44,7 +45,7 @@ use axum::{
 use body::Bodies;
 use ipnet::IpNet;
 use roost_schema::ErrorCode;
-use serve::Slot;
+use slots::Slot;
 use std::{any::Any, sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::catch_panic::CatchPanicLayer;

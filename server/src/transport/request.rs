@@ -116,24 +116,28 @@ pub(super) async fn observe(
     metrics::counter!("roost_http_requests_total", &labels).increment(1);
     metrics::histogram!("roost_http_request_duration_seconds", &labels[..2])
         .record(elapsed.as_secs_f64());
-    // Not a layer for each header: a waiting request holds a copy of everything within a layer, once for each layer.
+    add_headers(&mut response, &shared, &id);
+    response
+}
+
+/// Not a layer for each header: a waiting request holds a copy of everything within a layer, once for each layer.
+fn add_headers(response: &mut Response, shared: &Shared, id: &str) {
+    let is_upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
     for (name, value) in BROWSER_RULES {
-        let rule = response.headers_mut().entry(name);
+        let rule = headers.entry(name);
         rule.or_insert(HeaderValue::from_static(value));
     }
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(REQUEST_ID, value);
+    if let Ok(value) = HeaderValue::from_str(id) {
+        headers.insert(REQUEST_ID, value);
     }
-    if shared.health.state() == Readiness::Draining && status != StatusCode::SWITCHING_PROTOCOLS {
+    if shared.health.state() == Readiness::Draining && !is_upgrade {
         // A proxy would keep the connection for its next request, which another instance should get.
-        response
-            .headers_mut()
-            .insert(CONNECTION, HeaderValue::from_static("close"));
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if let Ok(value) = HeaderValue::from_str(&shared.instance) {
-        response.headers_mut().insert(INSTANCE, value);
+        headers.insert(INSTANCE, value);
     }
-    response
 }
 
 /// A caller's own id when it is short and plain, so that it can stand in logs and headers.

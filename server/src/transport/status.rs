@@ -100,11 +100,11 @@ pub(super) fn router(app: &App, shared: &Shared) -> Router {
 
 /// Sets the gauges that no event updates, just before they are read.
 pub fn sample(app: &App, shared: &Shared) {
-    let (vitals, sockets) = (app.vitals(), shared.engine_sessions.stats());
+    let (live, sockets) = (app.stats(), shared.engine_sessions.stats());
     let gauges = [
-        ("roost_rooms_active", vitals.rooms),
-        ("roost_mailbox_waiting_writes", vitals.writes_waiting),
-        ("roost_mailbox_waiting_bytes", vitals.write_bytes_waiting),
+        ("roost_rooms_active", live.rooms),
+        ("roost_mailbox_waiting_writes", live.writes_waiting),
+        ("roost_mailbox_waiting_bytes", live.write_bytes_waiting),
         ("roost_sockets_lagging", sockets.lagging),
     ];
     for (name, value) in gauges {
@@ -208,13 +208,13 @@ impl Status {
         let mut dependencies: BTreeMap<_, _> = ["database", "journal"]
             .map(|name| (name, self.store(name)))
             .into();
-        let vitals = self.app.vitals();
-        if let Some(link) = vitals.link {
+        let live = self.app.stats();
+        if let Some(link) = live.link {
             dependencies.insert("redis", Dependency::of_link(link));
         }
         let is_fenced = self.app.fence().is_shut();
         let is_adrift = self.app.is_clock_adrift();
-        let (status, reasons) = judge(&dependencies, is_fenced, vitals.has_silent_peer, is_adrift);
+        let (status, reasons) = judge(&dependencies, is_fenced, live.has_silent_peer, is_adrift);
         HealthReport {
             status,
             reasons,
@@ -318,9 +318,9 @@ struct Lag {
 }
 
 async fn instance(State(status): State<Status>) -> Json<InstanceReport> {
-    let (vitals, sockets) = (status.app.vitals(), status.shared.engine_sessions.stats());
+    let (live, sockets) = (status.app.stats(), status.shared.engine_sessions.stats());
     let readiness = status.shared.health.state();
-    let canary = match vitals.link {
+    let canary = match live.link {
         Some(Link::Up { lag, .. }) => Some(lag),
         _ => None,
     };
@@ -334,11 +334,11 @@ async fn instance(State(status): State<Status>) -> Json<InstanceReport> {
         is_fenced: status.app.fence().is_shut(),
         sockets: sockets.connected,
         sockets_lagging: sockets.lagging,
-        rooms: vitals.rooms,
-        writes_waiting: vitals.writes_waiting,
+        rooms: live.rooms,
+        writes_waiting: live.writes_waiting,
         lag: Lag {
             canary_ms: canary.map(milliseconds),
-            delivery_ms: vitals.delivery_lag.map(milliseconds),
+            delivery_ms: live.delivery_lag.map(milliseconds),
         },
     })
 }

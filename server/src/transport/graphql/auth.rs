@@ -9,6 +9,7 @@ use axum::http::{
     header::{AUTHORIZATION, USER_AGENT},
     request::Parts,
 };
+use serde_json::{Map, Value};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The access token and the address of a request. The token is not checked yet.
@@ -65,4 +66,11 @@ pub(super) fn bearer_of(credentials: &str) -> Option<String> {
     scheme
         .eq_ignore_ascii_case("bearer")
         .then(|| token.trim().to_owned())
+}
+
+/// The token in `connection_init`, as `{"Authorization": "Bearer …"}`.
+pub(super) fn token_of(payload: &Map<String, Value>) -> Option<String> {
+    let mut members = payload.iter();
+    let (_, value) = members.find(|(name, _)| name.eq_ignore_ascii_case("authorization"))?;
+    bearer_of(value.as_str()?)
 }

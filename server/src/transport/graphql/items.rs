@@ -2,6 +2,7 @@
 
 use super::{
     auth::caller,
+    item_input::ItemInput,
     loaders,
     rooms::{RoomNode, page_cost},
 };
@@ -9,15 +10,11 @@ use crate::{
     app::{Error, ItemQuery, Result},
     transport::{Shared, refusal_metrics},
 };
-use async_graphql::{
-    ComplexObject, Context, InputObject, Interface, Object, OneofObject, SimpleObject,
-};
+use async_graphql::{ComplexObject, Context, Interface, Object, SimpleObject};
 use roost_schema::{
-    BatchItems, Body, Direction, FoundItems, Item, ItemDraft, ItemId, ItemOp, ItemOutcome,
-    ItemPage, ItemPatch, ItemState, Kind, OpId, PageQuery, Position, RoomId, Seq, Term, User,
-    UserId,
+    BatchItems, Body, Direction, FoundItems, Item, ItemId, ItemOp, ItemOutcome, ItemPage,
+    ItemState, Kind, OpId, PageQuery, Position, RoomId, Seq, Term, User, UserId,
 };
-use serde::Serialize;
 use std::sync::Arc;
 
 #[derive(Default)]
@@ -107,81 +104,6 @@ impl ItemsMutation {
         refusal_metrics::count_changes(actor.api, &done);
         Ok(done.outcomes)
     }
-}
-
-/// One change of one item: exactly one of these.
-#[derive(OneofObject)]
-enum ItemInput {
-    /// Makes an item, or changes all that the body names.
-    Put(PutInput),
-    /// Changes some fields: what is absent stays, what is null goes.
-    Patch(PatchInput),
-    Delete(DeleteInput),
-    /// Brings back an item that was deleted, in its place.
-    Restore(RestoreInput),
-}
-
-#[derive(InputObject)]
-struct PutInput {
-    /// A `UUIDv7`; absent: a new item with an id of the server's making.
-    item: Option<ItemId>,
-    body: ItemDraft,
-    if_match: Option<Seq>,
-}
-
-#[derive(InputObject)]
-struct PatchInput {
-    item: ItemId,
-    body: ItemPatch,
-    if_match: Option<Seq>,
-}
-
-#[derive(InputObject)]
-struct DeleteInput {
-    item: ItemId,
-    if_match: Option<Seq>,
-}
-
-#[derive(InputObject)]
-struct RestoreInput {
-    kind: String,
-    item: ItemId,
-    /// As it was served before the item was deleted.
-    body: Body,
-}
-
-impl TryFrom<ItemInput> for ItemOp {
-    type Error = Error;
-
-    fn try_from(input: ItemInput) -> Result<Self> {
-        Ok(match input {
-            ItemInput::Put(input) => Self::Put {
-                kind: input.body.kind().to_string(),
-                item: input.item,
-                body: to_json(&input.body)?,
-                if_match: input.if_match,
-            },
-            ItemInput::Patch(input) => Self::Patch {
-                kind: input.body.kind().to_string(),
-                item: input.item,
-                body: to_json(&input.body)?,
-                if_match: input.if_match,
-            },
-            ItemInput::Delete(input) => Self::Delete {
-                item: input.item,
-                if_match: input.if_match,
-            },
-            ItemInput::Restore(input) => Self::Restore {
-                kind: input.kind,
-                item: input.item,
-                body: to_json(&input.body)?,
-            },
-        })
-    }
-}
-
-fn to_json(body: &impl Serialize) -> Result<serde_json::Value> {
-    serde_json::to_value(body).map_err(|error| Error::Internal(error.into()))
 }
 
 /// What every item has, whatever its kind.

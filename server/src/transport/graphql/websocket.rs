@@ -6,8 +6,9 @@
 
 use super::{
     Graphql,
-    auth::{Asker, bearer_of},
+    auth::{Asker, token_of},
     error_codes::{RequestId, request_error},
+    frames::{MESSAGE_BYTES_MAX, WriteFailed, next, write},
     http::Params,
     operation::{Ends, GraphqlOperation, MessageClass, MessageSender, Messages, Running},
     protocol::{ClientMessage, Ending, ServerMessage},
@@ -16,8 +17,7 @@ use crate::{
     app::{Actor, Error},
     transport::{
         ClientAddress, FAREWELL_PATIENCE, WEBSOCKET_READ_BYTES, answers_patience,
-        arrivals::{ACCOUNT_BYTES_MAX, Standing},
-        socketio::listener::ConnectionHandle,
+        arrivals::Standing, socketio::listener::ConnectionHandle,
     },
 };
 use async_graphql::ServerError;
@@ -33,26 +33,18 @@ use futures::{
     stream::{SplitSink, SplitStream},
 };
 use roost_schema::ErrorCode;
-use serde_json::{Map, Value};
 use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::{
     task::JoinSet,
-    time::{MissedTickBehavior, interval, sleep, timeout},
+    time::{sleep, timeout},
 };
 
 const SUBPROTOCOL: &str = "graphql-transport-ws";
-/// The connection notices a longer message by its header, and drops the rest.
-const MESSAGE_BYTES_MAX: usize = ACCOUNT_BYTES_MAX;
-/// A pong repeats the payload of its ping, and waits in memory while the client does not read.
-const PING_BYTES_MAX: usize = 1_024;
 /// So many bytes of the message that began an operation are not counted as arriving: most are smaller, and run for long.
 const OPERATION_BYTES_FREE: usize = 4 * 1_024;
 /// Operations of one socket at a time; as many as the rooms of a Socket.IO socket.
 const OPERATIONS_PER_SOCKET_MAX: usize = 128;
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
-const PING_INTERVAL: Duration = Duration::from_secs(12);
-/// A client is dead when it sent nothing for this long, not even a pong, or took nothing.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Answers an upgrade. `asker`: the sender as the HTTP request names them. `handle`: the connection it came on.
@@ -129,52 +121,6 @@ async fn converse(
     match timeout(FAREWELL_PATIENCE, writing).await {
         Ok(Ok(())) => Some(ending),
         Ok(Err(WriteFailed)) | Err(_) => None,
-    }
-}
-
-/// A message could not be written in time.
-struct WriteFailed;
-
-/// Writes the messages of the operations, and pings. Only this task waits for the socket. Returns `Ok` when every sender of
-/// messages was dropped.
-async fn write(
-    sink: &mut SplitSink<WebSocket, Message>,
-    mut messages: Messages,
-) -> Result<(), WriteFailed> {
-    let mut ping = interval(PING_INTERVAL);
-    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let message = tokio::select! {
-            text = messages.next() => match text {
-                Some(text) => Message::Text(text),
-                None => return Ok(()),
-            },
-            _ = ping.tick() => Message::Ping(bytes::Bytes::new()),
-        };
-        if !matches!(timeout(SILENCE_MAX, sink.send(message)).await, Ok(Ok(()))) {
-            return Err(WriteFailed);
-        }
-    }
-}
-
-/// Reads a message; returns it with its length.
-async fn next(stream: &mut SplitStream<WebSocket>) -> Result<(ClientMessage, usize), Ending> {
-    loop {
-        match timeout(SILENCE_MAX, stream.next()).await {
-            Ok(Some(Ok(Message::Text(text)))) if text.len() <= MESSAGE_BYTES_MAX => {
-                let message = ClientMessage::parse(&text)?;
-                let is_ping = matches!(message, ClientMessage::Ping { .. });
-                if is_ping && text.len() > PING_BYTES_MAX {
-                    return Err(Ending::BAD_MESSAGE);
-                }
-                return Ok((message, text.len()));
-            }
-            Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
-            Ok(Some(Ok(Message::Text(_) | Message::Binary(_)) | Err(_))) => {
-                return Err(Ending::BAD_MESSAGE);
-            }
-            Ok(Some(Ok(Message::Close(_))) | None) | Err(_) => return Err(Ending::GONE),
-        }
     }
 }
 
@@ -267,7 +213,7 @@ impl GraphqlConnection {
         loop {
             match next(stream).await?.0 {
                 ClientMessage::ConnectionInit { payload } => {
-                    if let Some(token) = payload.as_ref().and_then(token) {
+                    if let Some(token) = payload.as_ref().and_then(token_of) {
                         self.asker.token = Some(token);
                     }
                     let app = &self.graphql.app;
@@ -403,11 +349,4 @@ async fn refuse(
             Err(_) => return,
         }
     }
-}
-
-/// The token in `connection_init`, as `{"Authorization": "Bearer …"}`.
-fn token(payload: &Map<String, Value>) -> Option<String> {
-    let mut members = payload.iter();
-    let (_, value) = members.find(|(name, _)| name.eq_ignore_ascii_case("authorization"))?;
-    bearer_of(value.as_str()?)
 }
