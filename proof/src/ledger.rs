@@ -1,6 +1,6 @@
 //! What was sent, and what became of it.
 
-use super::cast::Plan;
+use super::people::Plan;
 use parking_lot::{Mutex, MutexGuard};
 use roost_schema::{ErrorCode, RoomId};
 use std::{

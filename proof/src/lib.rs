@@ -1,13 +1,13 @@
 //! `cargo xtask prove`: the promises of the README held against real clients and real faults. Each prints its
 //! figures and fails when one does not hold.
 
-mod cast;
 mod journal;
 mod ledger;
 mod line;
 mod memory;
 mod node;
 mod order;
+mod people;
 mod promises;
 mod reader;
 mod retry;

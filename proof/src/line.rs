@@ -11,8 +11,9 @@ mod shares;
 mod writes;
 
 use super::{
-    cast::{Cast, Evidence, Plan},
-    journal, node, verdict,
+    journal, node,
+    people::{Evidence, People, Plan},
+    verdict,
 };
 use anyhow::{Context, Result, bail};
 use chrono::{DateTime, Utc};
@@ -157,7 +158,7 @@ fn plan(line: Line) -> Plan {
 
 async fn take_course(line: Line, redis: Redis, cluster: &mut Cluster) -> Result<Course> {
     let plan = plan(line);
-    let mut cast = Cast::start(cluster.url(), plan).await?;
+    let mut people = People::start(cluster.url(), plan).await?;
     let mut tally = Tally::start(cluster);
     let began = Utc::now();
     let mut faults = Vec::new();
@@ -168,12 +169,12 @@ async fn take_course(line: Line, redis: Redis, cluster: &mut Cluster) -> Result<
         let share = plan.total() * FAULTS_PERCENT * number / of / 100;
         // Redis goes in the middle.
         let what = if restarts == 1 && number == of.div_ceil(2) {
-            cast.pass(share).await?;
+            people.pass(share).await?;
             faults.push(restart_redis(cluster)?);
             "Redis restarted, empty".to_owned()
         } else {
             let killed = killed.next().unwrap_or_default();
-            let unanswered = cast.reach(share).await?;
+            let unanswered = people.reach(share).await?;
             tally.look().await;
             faults.push(kill(killed, cluster)?);
             format!(
@@ -184,12 +185,12 @@ async fn take_course(line: Line, redis: Redis, cluster: &mut Cluster) -> Result<
         println!("{what}, after {share} writes");
     }
     if redis == Redis::Running {
-        join_fourth(&mut cast, cluster, &mut tally).await?;
+        join_fourth(&mut people, cluster, &mut tally).await?;
     }
-    cast.write_all().await?;
+    people.write_all().await?;
     let ended = Utc::now();
     tally.look().await;
-    let evidence = cast.finish().await?;
+    let evidence = people.finish().await?;
     Ok(Course {
         evidence,
         began,
@@ -215,9 +216,9 @@ fn restart_redis(cluster: &mut Cluster) -> Result<DateTime<Utc>> {
 }
 
 /// Nobody who is connected may notice.
-async fn join_fourth(cast: &mut Cast, cluster: &mut Cluster, tally: &mut Tally) -> Result<()> {
-    cast.ledger.hold();
-    let crowd = Crowd::connect(&cast.people, &cast.rooms).await?;
+async fn join_fourth(people: &mut People, cluster: &mut Cluster, tally: &mut Tally) -> Result<()> {
+    people.ledger.hold();
+    let crowd = Crowd::connect(&people.clients, &people.rooms).await?;
     let index = cluster.add_instance()?;
     tally.watch(&cluster.instances()[index]);
     println!(
@@ -226,8 +227,8 @@ async fn join_fourth(cast: &mut Cast, cluster: &mut Cluster, tally: &mut Tally) 
         crowd.len()
     );
     wait_for_write(&cluster.instances()[index]).await?;
-    cast.ledger.release();
-    cast.write_all().await?;
+    people.ledger.release();
+    people.write_all().await?;
     let dropped = crowd.dropped();
     println!(
         "connections dropped when an instance joined: {}",

@@ -2,8 +2,8 @@
 //! It is told what to do in lines of JSON and answers in lines of JSON.
 
 use super::{
-    cast::SENDERS,
     ledger::{Ledger, Outcome},
+    people::SENDERS,
     reader::Reading,
 };
 use anyhow::{Context, Result, bail};

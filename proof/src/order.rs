@@ -6,8 +6,9 @@
 //! their defaults. At the end the journal itself is read and everything is held against it.
 
 use super::{
-    cast::{Cast, Evidence, Plan},
-    journal, node, verdict,
+    journal, node,
+    people::{Evidence, People, Plan},
+    verdict,
 };
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -100,13 +101,13 @@ async fn gather(order: Order, roost: &mut Roost) -> Result<Evidence> {
         spread: Duration::ZERO,
         script_pace: node::PACE,
     };
-    let mut cast = Cast::start(&roost.url(), plan).await?;
+    let mut people = People::start(&roost.url(), plan).await?;
     for kill in 1..=order.kills {
         let share = order.writes * kill / (order.kills + 1);
-        let unanswered = cast.reach(share).await?;
+        let unanswered = people.reach(share).await?;
         roost.kill_nine()?;
         println!("kill -9 after {share} writes with {unanswered} unanswered");
         roost.restart()?;
     }
-    cast.finish().await
+    people.finish().await
 }

@@ -10,8 +10,8 @@ mod churn;
 mod stories;
 
 use super::{
-    cast::{Cast, Evidence, Plan},
     journal, node,
+    people::{Evidence, People, Plan},
     reader::Reading,
     verdict,
 };
@@ -187,7 +187,7 @@ async fn take_course(writes: u64, programs: &Programs, cluster: &mut Cluster) ->
     };
     let mut stories = Stories::begin(cluster).await?;
     let groups = churn::register(cluster.url()).await?;
-    let mut cast = Cast::start(cluster.url(), plan).await?;
+    let mut people = People::start(cluster.url(), plan).await?;
     let churn = Churn::begin(groups);
     let mut faults = Vec::new();
     let mut mix = Mix([Release::Old; INSTANCES]);
@@ -200,15 +200,15 @@ async fn take_course(writes: u64, programs: &Programs, cluster: &mut Cluster) ->
         faults.extend(stories.tell(&mix.to_string(), cluster).await);
         let share = writes * (number as u64 + 1) / mixes as u64;
         // The last writes are kept for the mixes that are to come.
-        if cast.acknowledged()? > share {
-            cast.ledger.hold();
+        if people.acknowledged()? > share {
+            people.ledger.hold();
         }
-        cast.pass(share.min(writes * 9 / 10)).await?;
-        cast.ledger.release();
+        people.pass(share.min(writes * 9 / 10)).await?;
+        people.ledger.release();
         faults.extend(report(&mix, &before, &counts(cluster)?));
     }
     faults.extend(churn.end(cluster).await?);
-    let evidence = cast.finish().await?;
+    let evidence = people.finish().await?;
     Ok(Course {
         evidence,
         stories,

@@ -1,9 +1,9 @@
 //! Holds what senders were told and what readers were given against what the journal kept.
 
 use super::{
-    cast::{Evidence, UNANSWERED_MIN},
     journal::{Kept, canonical},
     ledger::Outcome,
+    people::{Evidence, UNANSWERED_MIN},
     reader::Reading,
 };
 use anyhow::{Result, bail};

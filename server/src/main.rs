@@ -105,7 +105,7 @@ enum JournalCommand {
         rooms: Vec<RoomId>,
     },
     /// Looks through these rooms, or all, for entries that are not as they were written: one line for each. Exits with 1
-    /// when there is one. On SQLite, stop the server first.
+    /// when there is one. With the journal in a file, stop the server first.
     Verify { rooms: Vec<RoomId> },
 }
 

@@ -177,7 +177,7 @@ mod tests {
             speaks: SPEAKS,
             stores_age_ms: None,
         };
-        peers.hear(heard, beacon);
+        peers.receive(heard, beacon);
         let is_spared = |silence: Duration, up_for: Duration, is_shut: bool| {
             is_no_peer_better_informed(&peers, heard + silence, Some(up_for), is_shut)
         };

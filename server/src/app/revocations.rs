@@ -30,8 +30,9 @@ const REREAD: Duration = Duration::from_secs(30);
 ///
 /// It adds to the 10 s after which a session that ended is refused on every instance: a peer may be better informed 4 s before
 /// its beacon arrives here.
-pub(super) const SPARED: Duration = Duration::from_secs(6);
-const _: () = assert!(SPARED.as_millis() > POLL_PATIENCE.as_millis() + STATEMENT_MAX.as_millis());
+pub(super) const EXTENSION: Duration = Duration::from_secs(6);
+const _: () =
+    assert!(EXTENSION.as_millis() > POLL_PATIENCE.as_millis() + STATEMENT_MAX.as_millis());
 /// When a client may come back to a fenced instance.
 pub const RETRY_FENCED: Duration = Duration::from_secs(2);
 
@@ -84,7 +85,7 @@ impl App {
                 lease_age: self.fence().lease_age(),
             });
             if standing.may_be_spared() && self.is_best_informed() {
-                self.fence().spare(BootTime::now(), SPARED);
+                self.fence().extend_by(BootTime::now(), EXTENSION);
             }
         }
     }

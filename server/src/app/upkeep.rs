@@ -2,7 +2,7 @@
 
 use super::{App, Result};
 use crate::{
-    live::{BootTime, Vitals},
+    live::{BootTime, LiveStats},
     store::journal::Trim,
 };
 use chrono::TimeDelta;
@@ -41,8 +41,8 @@ impl App {
     }
 
     /// The statistics of this instance.
-    pub fn vitals(&self) -> Vitals {
-        self.live.vitals()
+    pub fn stats(&self) -> LiveStats {
+        self.live.stats()
     }
 
     /// Whether this instance should get no requests, because its stores do not answer. `false` when it

@@ -1,9 +1,9 @@
-//! How often somebody may do something, counted over all instances together.
+//! How often a person or an address may do something, counted over all instances together.
 //!
 //! GCRA (the generic cell rate algorithm, ITU-T I.371) keeps one moment per key: when everything that
 //! was let through would have been due at a steady rate. Redis keeps the shared one, by its own clock;
 //! beside it each instance keeps what it knows of it, which is never later. So it refuses by
-//! itself whoever is over the limit already, asks Redis when the limit is near, and lets through what
+//! itself a key that is over the limit already, asks Redis when the limit is near, and lets through what
 //! is far below it at once, to be counted in a batch soon after. Without Redis, or while it does not
 //! answer, what the instance knows is the limit.
 
@@ -19,7 +19,7 @@ use std::{
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-/// How soon Redis hears of what was let through without asking it.
+/// How soon uses that were let through without asking Redis are counted there.
 const SETTLE_EVERY: Duration = Duration::from_millis(50);
 /// Keys that one command settles.
 const SETTLE_BATCH_KEYS: usize = 128;
@@ -56,28 +56,28 @@ pub struct Limiter<K> {
 
 struct Book<K> {
     known: HashMap<K, Known>,
-    /// Keys of which something is not told yet.
+    /// Keys with uses that are not counted in Redis yet.
     owing: Vec<K>,
 }
 
 struct Known {
     /// When all that was let through would have been due.
     due: Instant,
-    /// How many were let through that Redis has not heard of.
+    /// How many were let through that are not counted in Redis yet.
     untold: u32,
 }
 
 /// What an instance can say by itself.
 enum Judged {
     Allowed,
-    /// Redis decides; it hears of this many earlier ones too.
+    /// Redis decides, and counts this many earlier ones too.
     Ask {
         untold: u32,
     },
 }
 
 impl<K: Clone + Hash + Eq + Display> Limiter<K> {
-    /// `name` tells limits apart in Redis.
+    /// `name` distinguishes limits in Redis.
     pub fn new(name: &'static str, rate: Rate, redis: Option<&Redis>) -> Self {
         let gap = rate.gap.max(GAP_MIN);
         let reach = gap * rate.burst.max(1);
@@ -115,7 +115,7 @@ impl<K: Clone + Hash + Eq + Display> Limiter<K> {
         }
     }
 
-    /// Tells Redis what was let through and forgets whoever may begin anew, until cancelled.
+    /// Counts in Redis what was let through, and forgets keys that may begin anew, until cancelled.
     pub async fn keep(&self, cancel: &CancellationToken) {
         const FORGET_EVERY_TICKS: u32 = 20;
         let mut ticks = interval(SETTLE_EVERY);
@@ -183,7 +183,7 @@ impl<K: Clone + Hash + Eq + Display> Limiter<K> {
         Err((verdict.ahead + self.gap).saturating_sub(self.reach))
     }
 
-    /// Tells Redis what was let through unasked, and learns how that stands.
+    /// Counts in Redis what was let through unasked, and reads how the keys stand.
     pub async fn settle(&self) {
         let Some(redis) = &self.redis else { return };
         let owing = {

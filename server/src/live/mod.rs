@@ -8,7 +8,7 @@ mod instance;
 mod limits;
 mod presence;
 mod room;
-mod vitals;
+mod stats;
 
 pub use cluster::{
     Arrival, Arrivals, BEACON_EVERY, Backplane, Beacon, BootTime, Bucket, Channel, FENCE_AFTER,
@@ -25,7 +25,7 @@ pub use room::{
     ActiveRoom, Change, Feed, Frame, Judge, LiveRoom, MAILBOX_CAPACITY_BYTES,
     MAILBOX_CAPACITY_WRITES, QueuedWrite, Refusal, RoomView, Write, Written,
 };
-pub use vitals::Vitals;
+pub use stats::LiveStats;
 
 use crate::store::journal::{Journal, JournalError};
 use instance::{Instance, Parts};
@@ -58,7 +58,7 @@ pub enum LiveError {
     Corrupt,
 }
 
-/// Why a room cannot be read until somebody has mended what is stored of it.
+/// Why a room cannot be read until an operator has mended what is stored of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Damage {
     Unsound,
@@ -123,7 +123,7 @@ pub struct NodeContext {
     pub backplane: Option<(Arc<dyn Backplane>, Arrivals)>,
     pub peers: Arc<Peers>,
     pub presence: Arc<dyn Presence>,
-    /// Others may be of a later release and not know of this one yet: nothing but their beacons is heard until
+    /// Others may be of a later release and not know of this one yet: nothing but their beacons is received until
     /// [`Live::has_joined`].
     pub is_joining: bool,
 }

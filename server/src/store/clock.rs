@@ -44,7 +44,7 @@ impl Clock {
         TimeDelta::microseconds(self.offset_us.load(Ordering::Relaxed))
     }
 
-    /// Whether this host's clock is so far off that somebody should look after it.
+    /// Whether this host's clock is so far off that an operator should look after it.
     pub fn is_adrift(&self) -> bool {
         self.offset().abs() > CLOCK_DRIFT_MAX
     }

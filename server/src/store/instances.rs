@@ -1,5 +1,5 @@
 //! The instances that run on this database, each under a lease. Everything is judged by the
-//! database's own clock, in its own statement: a host whose clock jumps misleads nobody.
+//! database's own clock, in its own statement: a host whose clock jumps misleads no other.
 
 use super::{
     Sql, StoreError,
@@ -28,7 +28,7 @@ pub struct NewInstance {
     pub id: InstanceId,
     pub name: String,
     pub version: String,
-    /// It hears others over Redis.
+    /// It receives others over Redis.
     pub has_redis: bool,
     /// What it understands of others.
     pub speaks: u32,
@@ -57,10 +57,10 @@ impl Instances {
         Self { sql }
     }
 
-    /// Registers an instance, unless others run that it cannot hear, or that cannot hear it: answers
+    /// Registers an instance, unless others run that it cannot reach, or that cannot reach it: answers
     /// those. Two that register at the same time take turns.
     ///
-    /// `SQLite` belongs to one process, which the lock on its file ensures: whoever else is
+    /// `SQLite` belongs to one process, which the lock on its file ensures: whatever else is
     /// registered there has crashed.
     pub async fn admit(&self, new: &NewInstance) -> Result<Vec<KeptInstance>, StoreError> {
         transact(&self.sql, |transaction| async move {
@@ -99,7 +99,7 @@ impl Instances {
         reading(|| living(&self.sql.read, than)).await
     }
 
-    /// The instance ended in order: nobody needs to wait for its lease to run out.
+    /// The instance ended in order: its lease need not run out first.
     pub async fn remove(&self, id: InstanceId) -> Result<(), StoreError> {
         Entity::delete_by_id(id.as_uuid())
             .exec(&self.sql.write)

@@ -1,7 +1,7 @@
 //! Where facts are kept. Rows and documents never leave this module.
 
 mod clock;
-mod condition;
+mod diagnostics;
 mod entity;
 mod instances;
 pub mod journal;
@@ -21,7 +21,7 @@ mod transaction;
 mod users;
 
 pub use clock::{CLOCK_DRIFT_MAX, Clock};
-pub use condition::{Condition, Migrations};
+pub use diagnostics::{DatabaseDiagnostics, Migrations};
 pub use instances::{Instances, KeptInstance, LEASE, NewInstance};
 pub use keys::Keys;
 pub use members::{Invitee, MEMBERS_PER_ROOM_MAX, MemberKey, Members};

@@ -2,7 +2,7 @@
 //! transaction that makes the change, and deleted once the journal holds it.
 //!
 //! The ids of one room's rows ascend in the order their transactions commit: an id is taken only
-//! while the room's row is locked. Whoever relays a room holds that lock too, and skips rooms that
+//! while the room's row is locked. A relay of the room holds that lock too, and skips rooms that
 //! are locked, but never a row: so a room's rows reach the journal strictly in order.
 
 use super::{
@@ -180,7 +180,7 @@ impl Outbox {
     }
 }
 
-/// One room, held for relaying: nobody else relays it until this is finished or dropped.
+/// One room, held for relaying: no other relay takes it until this is finished or dropped.
 pub struct Claim {
     room: RoomId,
     sql: Sql,

@@ -1,4 +1,4 @@
-//! Connections to `PostgreSQL`: what the server is told of each, so that an instance that froze or
+//! Connections to `PostgreSQL`: the settings of each, so that an instance that froze or
 //! vanished holds no lock for long, and how the journal's own differ.
 
 use super::{
@@ -19,7 +19,7 @@ pub(super) const STATEMENT_LONGEST: Duration = Duration::from_secs(4 + STATEMENT
 /// An idle connection may be dead, which only asking tells; one that was just used is not asked.
 const PINGED_AFTER_IDLE: Duration = Duration::from_secs(1);
 
-/// What the server is told of every connection.
+/// The settings of every connection.
 ///
 /// * A transaction that waits for its instance for 3 s is ended: the instance may have frozen.
 /// * A host that is silent is asked after 2 s and given up at 4 s: it may have vanished. On a Unix
@@ -35,7 +35,7 @@ const SETTINGS: [(&str, &str); 7] = [
     ("jit", "off"),
 ];
 
-/// What the server is told of the journal's connections: each statement there is made for one
+/// The settings of the journal's connections: each statement there is made for one
 /// index, and this leaves it no other plan, whatever the statistics say.
 const BY_INDEX_ONLY: [(&str, &str); 7] = [
     ("enable_seqscan", "off"),

@@ -1,5 +1,5 @@
-//! Files that nobody else on the host may read: passwords' hashes, signing keys and everything people
-//! wrote lie in them. The umask of whoever starts the program decides nothing about them.
+//! Files that no other user of the host may read: passwords' hashes, signing keys and everything people
+//! wrote lie in them. The umask that the program is started with decides nothing about them.
 
 use std::{
     fs::{DirBuilder, File, Permissions, metadata, set_permissions},
@@ -95,7 +95,7 @@ fn files(database: &Path) -> Vec<PathBuf> {
     std::iter::once(database.to_owned()).chain(beside).collect()
 }
 
-/// Only the owner can, or root: of a file that belongs to somebody else, `roost doctor` tells.
+/// Only the owner can, or root: `roost doctor` reports a file that belongs to another user.
 fn tighten(path: &Path) -> io::Result<()> {
     let Some(mode) = mode(path)?.filter(|mode| mode & OTHERS != 0) else {
         return Ok(());

@@ -64,7 +64,7 @@ pub enum Opened {
 pub enum Exchange {
     /// Whose it is comes with it: read later, a store that is away would make a failure of what is done already.
     Exchanged { session: KeptSession, me: Me },
-    /// It was used before, and not just now: whoever holds it may have stolen it, so the session
+    /// It was used before, and not just now: its holder may have stolen it, so the session
     /// ended.
     Reused { session: SessionId, user: UserId },
     /// Its session has ended.

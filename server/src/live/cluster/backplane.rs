@@ -5,8 +5,8 @@
 //! * [`Backplane::send`] never waits: what cannot leave now is dropped and counted.
 //! * At most once: what is sent reaches each other instance that serves the channel once, or not at all.
 //! * What one instance sends on one channel arrives in the order it was sent.
-//! * Nobody hears itself.
-//! * A bucket is heard from the moment [`Arrival::Confirmed`] names it; what was sent before may be
+//! * An instance does not receive its own messages.
+//! * A bucket is received from the moment [`Arrival::Confirmed`] names it; what was sent before may be
 //!   missing, and so may anything after [`Arrival::Missed`].
 //!
 //! So an event is a hint, and the journal is the truth. Local delivery is not the backplane's business.
@@ -16,7 +16,7 @@ use roost_schema::RoomId;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
-/// Who hears what is sent.
+/// The instances that receive what is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Channel {
     /// Every instance.
@@ -47,7 +47,7 @@ impl Bucket {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Arrival {
     Message(Bytes),
-    /// These buckets are heard from here on.
+    /// These buckets are received from here on.
     Confirmed(Vec<Bucket>),
     /// Messages of any channel may have been lost.
     Missed,
@@ -86,10 +86,10 @@ impl Link {
 pub trait Backplane: Send + Sync {
     fn send(&self, channel: Channel, bytes: Bytes);
 
-    /// Counts one more user of a bucket; with the first, the bucket is going to be heard.
+    /// Counts one more user of a bucket; with the first, the instance subscribes to it.
     fn serve(&self, bucket: Bucket);
 
-    /// Counts one user less; some time after the last, the bucket is heard no more.
+    /// Counts one user less; some time after the last, the instance unsubscribes.
     fn release(&self, bucket: Bucket);
 
     fn link(&self) -> watch::Receiver<Link>;

@@ -151,23 +151,23 @@ impl Fence {
         let known_until = began.after(FENCE_AFTER);
         let leased_until = self.0.leased.at().map(|at| at.after(REGISTRY_LEASE));
         extend(&self.0.known_until_ms, known_until);
-        self.hold_open(leased_until.map_or(known_until, |until| until.min(known_until)));
+        self.renew_until(leased_until.map_or(known_until, |until| until.min(known_until)));
         // A look that took too long is none.
-        self.look() || was_shut
+        self.update() || was_shut
     }
 
-    /// Nobody knows more than this instance: it stays open for a while.
-    pub fn spare(&self, now: BootTime, pause: Duration) {
+    /// No instance has later news than this one: the fence stays open for a while.
+    pub fn extend_by(&self, now: BootTime, pause: Duration) {
         extend(&self.0.known_until_ms, now.after(pause));
-        self.hold_open(now.after(pause));
+        self.renew_until(now.after(pause));
     }
 
-    fn hold_open(&self, until: BootTime) {
+    fn renew_until(&self, until: BootTime) {
         extend(&self.0.open_until_ms, until);
     }
 
-    /// Tells those who wait; answers whether it was shut and is open now.
-    fn look(&self) -> bool {
+    /// Wakes those who wait for the fence to shut; answers whether it was shut and is open now.
+    fn update(&self) -> bool {
         let is_shut = self.is_shut();
         let mut has_opened = false;
         self.0.is_shut.send_if_modified(|known| {
@@ -185,7 +185,7 @@ impl Fence {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut was_shut = false;
         while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
-            self.look();
+            self.update();
             let is_shut = *self.0.is_shut.borrow();
             match (was_shut, is_shut) {
                 (false, true) => tracing::error!(
@@ -276,7 +276,7 @@ mod tests {
             () = watch => unreachable!("it is not cancelled"),
             () = wait => {}
         }
-        fence.spare(BootTime::now(), Duration::from_secs(5));
+        fence.extend_by(BootTime::now(), Duration::from_secs(5));
         assert!(!fence.is_shut());
     }
 }

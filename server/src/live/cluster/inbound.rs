@@ -26,7 +26,7 @@ pub(in crate::live) async fn run(live: Arc<Live>, mut arrivals: Arrivals) {
                     live.take(message);
                 }
             }
-            // What was told before these were heard is found in the journal.
+            // What was announced before the subscription is found in the journal.
             Arrival::Confirmed(buckets) => {
                 let buckets: HashSet<_> = buckets.into_iter().collect();
                 live.look_again(|room| buckets.contains(&Bucket::of(room)));
@@ -58,7 +58,7 @@ fn millis(age: Duration) -> u64 {
 }
 
 impl Live {
-    /// Tells the other instances of sessions that ended.
+    /// Announces sessions that ended to the other instances.
     pub fn announce_revoked(&self, sessions: &[SessionId]) {
         if !sessions.is_empty() {
             self.tell(Channel::Everyone, &Message::Revoked(sessions.to_vec()));
@@ -70,7 +70,7 @@ impl Live {
         self.look_again(|_| true);
     }
 
-    /// The others know of this instance from now on. What they told before is found in the stores.
+    /// The others know of this instance from now on. What they announced before is found in the stores.
     pub fn has_joined(&self) {
         if self.is_joining.swap(false, Ordering::AcqRel) {
             self.look_everywhere();
@@ -79,7 +79,7 @@ impl Live {
 
     fn take(&self, message: Message) {
         match message {
-            Message::Beacon(beacon) => self.peers.hear(Instant::now(), beacon),
+            Message::Beacon(beacon) => self.peers.receive(Instant::now(), beacon),
             _ if self.is_joining.load(Ordering::Acquire) => {}
             Message::Events {
                 room,
@@ -104,7 +104,7 @@ impl Live {
         }
     }
 
-    /// Tells other instances something, if there are any.
+    /// Sends a message to the other instances, if there are any.
     pub(super) fn tell(&self, channel: Channel, message: &Message) {
         if let Some(backplane) = &self.instance.backplane {
             message.send(backplane.as_ref(), channel);

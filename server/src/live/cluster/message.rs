@@ -84,7 +84,7 @@ enum Unread<'a> {
     },
 }
 
-/// Tells the other instances what was committed in a room, in messages of bounded size.
+/// Announces to the other instances what was committed in a room, in messages of bounded size.
 pub(in crate::live) fn send_entries(
     backplane: &dyn Backplane,
     room: RoomId,
@@ -141,7 +141,7 @@ mod tests {
         }
     }
 
-    /// Also what the relay wrote, whose operation ids nobody may send, and what was emptied.
+    /// Also what the relay wrote, whose operation ids no client may send, and what was emptied.
     #[test]
     fn every_entry_of_the_journal_can_be_told() {
         let chosen: OpId = "chosen".parse().unwrap();

@@ -11,9 +11,9 @@ use std::{
 
 /// How often an instance says that it lives.
 pub const BEACON_EVERY: Duration = Duration::from_secs(1);
-/// An instance that was not heard of for this long is silent.
+/// An instance whose last beacon is older than this is silent.
 pub const SILENT_AFTER: Duration = Duration::from_millis(2_500);
-/// How long a row of the registry holds after it was renewed. An instance that was not heard of for as long counts as
+/// How long a row of the registry holds after it was renewed. An instance whose last beacon is as old counts as
 /// gone.
 pub const REGISTRY_LEASE: Duration = Duration::from_secs(10);
 
@@ -58,7 +58,7 @@ struct Peer {
 }
 
 /// What another instance last said, and how long ago that was. Silence counts only while this
-/// instance's own link is up: whoever hears nothing of itself learns nothing from the silence of others.
+/// instance's own link is up: an instance that does not receive its own messages concludes nothing from the silence of others.
 #[derive(Clone, Copy, Debug)]
 pub struct Word<'a> {
     beacon: Option<&'a Beacon>,
@@ -102,7 +102,7 @@ impl Peers {
         known.forget(now);
     }
 
-    /// How long ago an instance was last heard of, and what it said.
+    /// How long ago the last beacon of an instance came, and what it said.
     pub fn last_heard(&self, instance: InstanceId) -> Option<(Duration, Beacon)> {
         let known = self.known();
         let (at, beacon) = known.peers.get(&instance)?.heard.as_ref()?;
@@ -126,7 +126,7 @@ impl Peers {
         })
     }
 
-    /// What each that is registered, or was heard of lately, speaks.
+    /// What each that is registered, or was heard lately, speaks.
     pub fn speaks(&self) -> Vec<PeerSpeaks> {
         let mut known = self.known();
         known.forget(Instant::now());
@@ -146,7 +146,7 @@ impl Peers {
     /// Whether all others are known to be alike in something, by what each last said; true for an instance that is
     /// alone. `up_for`: for how long this instance's own canary has come back; `None`: it does not.
     ///
-    /// Whoever was not heard of for a lease is gone and says nothing. Without a link nothing is known of anybody.
+    /// An instance without a beacon for a lease is gone, and says nothing. Without a link nothing is known of any.
     pub fn are_all(
         &self,
         now: Instant,
@@ -169,7 +169,7 @@ impl Peers {
         others.all(|peer| is_so(peer.word(now, up_for)))
     }
 
-    pub(crate) fn hear(&self, now: Instant, beacon: Beacon) {
+    pub(crate) fn receive(&self, now: Instant, beacon: Beacon) {
         let mut known = self.known();
         known.forget(now);
         let peer = known.peer(beacon.instance, now);

@@ -12,7 +12,7 @@ pub const REVOCATION_KEPT: Duration = Duration::from_hours(1);
 /// What clocks may differ by, and what it takes to close a connection whose token expired.
 const SLACK: Duration = Duration::from_mins(1);
 
-/// Which sessions are revoked, and who waits to hear of it. Its memory is bounded by the sessions
+/// Which sessions are revoked, and which connections wait for that. Its memory is bounded by the sessions
 /// revoked, and those seen, within one token lifetime.
 pub struct Revocations {
     revoked: Cache<SessionId, ()>,
@@ -43,7 +43,7 @@ impl Revocations {
     }
 
     pub fn is_revoked(&self, session: SessionId) -> bool {
-        // A token was shown: whoever watches the session may do so for another lifetime.
+        // A token was shown: a connection of the session may watch it for another lifetime.
         self.watched.get(&session);
         self.revoked.contains_key(&session)
     }

@@ -37,7 +37,7 @@ pub struct PeerSpeaks {
 }
 
 impl Live {
-    /// Whether what came with `number` may be used: every instance that is registered, or was heard of lately, says
+    /// Whether what came with `number` may be used: every instance that is registered, or was heard lately, says
     /// at least that, and this one has read so with the renewal of its lease just now.
     pub fn speaks(&self, number: u32) -> bool {
         let least = || {

@@ -17,7 +17,7 @@ impl Writer {
     /// An append has ended without an answer: looks at the head what became of its writes. Those that are there
     /// are acknowledged. Those that are not wait for another round under the same operation ids: an earlier try that
     /// is still on its way and the next one ask for the same operation, so the indexes let in one of them. What
-    /// cannot be told in time is answered so.
+    /// cannot be found out in time is answered so.
     pub(super) async fn settle(&mut self, assigned: Assigned, waiting: &mut Vec<PendingWrite>) {
         let mut writes = Vec::new();
         for (mut pending, slot) in assigned.into_slots() {

@@ -91,7 +91,7 @@ impl Replica {
             tracing::error!(room.id = %self.room.id(), journal.head = %head, journal.epoch = %epoch,
                 "the journal lost entries that were delivered; a new epoch starts");
         }
-        // A second look tells, and it comes soon.
+        // A second look decides, and it comes soon.
         Err(JournalError::Unavailable(anyhow!(
             "its head is below what was delivered"
         )))

@@ -1,5 +1,5 @@
 //! How changes reached this instance's readers, counted. For operators, and for the proof that the
-//! backplane works: what it does not bring, the sweep brings later, and nobody would notice.
+//! backplane works: what it does not bring, the sweep brings later, which no test of delivery would notice.
 
 use crate::store::journal::Entry;
 use chrono::Utc;
@@ -16,7 +16,7 @@ const LAG_RECENT: Duration = Duration::from_secs(10);
 pub(super) enum DeliverySource {
     /// Committed here.
     Local,
-    /// Another instance told of it.
+    /// Another instance announced it.
     Backplane,
     /// Read after a race for a slot was lost.
     Race,

@@ -1,10 +1,10 @@
-//! Local delivery: what a room has told its readers on this instance, in order and without gaps.
+//! Local delivery: what a room has given its readers on this instance, in order and without gaps.
 //!
-//! * Delivery is local first and waits for nobody: it appends to a ring and wakes the readers, who
+//! * Delivery is local first and waits for no reader: it appends to a ring and wakes the readers, who
 //!   pull at their own pace. A slow reader costs the others nothing.
 //! * `delivered` rises one by one: an entry that is not delivered+1 is never delivered from memory.
-//! * Nobody is given what a later event superseded: a reader counts by position, and seqs may skip.
-//! * An event is a hint, the journal is the truth: whoever stands before the ring reads the journal.
+//! * No reader is given what a later event superseded: a reader counts by position, and seqs may skip.
+//! * An event is a hint, the journal is the truth: a reader that stands before the ring reads the journal.
 
 use super::{
     durable::Durable,

@@ -2,7 +2,7 @@
 //!
 //! A reader holds a cursor and pulls. While the room's ring still holds what follows the cursor, the
 //! next frame comes from memory; else from the journal by `changes(cursor)`. So the journal is the
-//! long queue, and nobody needs a queue of their own: a reader that pulls late gets more at once.
+//! long queue, and no reader needs a queue of its own: one that pulls late gets more at once.
 
 use super::{
     LiveError, LiveRoom,
@@ -98,7 +98,7 @@ enum Source {
     Journal,
 }
 
-/// A reader's cursor in a room. It pulls: whoever is slow is given more at once, later.
+/// A reader's cursor in a room. The reader pulls: a slow one is given more at once, later.
 pub struct Feed {
     room: LiveRoom,
     /// The reader's own membership: the feed ends where it gives no right to read any more.
@@ -135,9 +135,9 @@ impl Feed {
         self.cursor
     }
 
-    /// Waits for the next frame, however long the journal does not answer. A reader that is up to date is told so at
-    /// once, by a live frame that may have no events. `None` when the reader was removed. Safe to cancel: whoever
-    /// pulls does so when the reader leaves, or has no right to read any more.
+    /// Waits for the next frame, however long the journal does not answer. A reader that is up to date learns it at
+    /// once, by a live frame that may have no events. `None` when the reader was removed. Safe to cancel: a
+    /// transport does so when the reader leaves, or has no right to read any more.
     ///
     /// Errors: `ReloadRequired` when the journal began another life, `Unavailable` when the fence is shut, `Unsound` or `Corrupt` when
     /// what the journal holds cannot be read.
@@ -154,7 +154,7 @@ impl Feed {
         }
     }
 
-    /// The same for a reader who can still be told to come back later.
+    /// The same for a reader that can still be answered with a time to come back.
     ///
     /// Errors: those of [`Feed::next`], and `Unavailable` when the journal cannot be read at the moment.
     pub async fn try_next(&mut self) -> Result<Option<Arc<Frame>>, LiveError> {
@@ -255,7 +255,7 @@ impl Feed {
     }
 
     /// The frame of a page that was read when the journal held `head` at least; `None` when more was delivered
-    /// since than is remembered, so that nobody can say what of the page is superseded.
+    /// since than is remembered, so that it is unknown what of the page is superseded.
     fn frame_of(&mut self, page: Page, head: Seq) -> Option<Arc<Frame>> {
         let since = self.cursor.seq;
         let last = page.entries.last().map_or(since, |entry| entry.seq);
@@ -263,7 +263,7 @@ impl Feed {
         let seq = if page.more { last } else { last.max(head) };
         let mut position = Position::new(self.cursor.epoch, seq);
         if seq < self.floor_seen {
-            // Whoever goes on from here goes on with this load, and does not begin another.
+            // A reader that resumes here goes on with this load, and does not begin another.
             position.floor = self.floor_seen;
         }
         let mut events = newest_of_each(page.entries);
@@ -304,7 +304,7 @@ impl Feed {
     fn advance(&mut self, frame: Arc<Frame>, source: Source) -> Arc<Frame> {
         let end = match source {
             Source::Memory => self.ended_at(),
-            // It may be ahead of what was delivered here, and holds only what is current: whoever was
+            // It may be ahead of what was delivered here, and holds only what is current: a person who was
             // invited again is not removed in it.
             Source::Journal => frame.removal_of(self.reader),
         };

@@ -28,7 +28,7 @@ impl KeptItems {
         used.is_some()
     }
 
-    /// Takes an entry as its item's newest, if the item is here: nobody here may ever ask for another.
+    /// Takes an entry as its item's newest, if the item is here. Other items may never be asked for.
     pub(super) fn follow(&mut self, entry: &Entry) {
         if self.touch(entry.item) {
             self.keep(entry.clone());

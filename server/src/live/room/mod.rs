@@ -50,7 +50,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 pub const MAILBOX_CAPACITY_WRITES: usize = 1_024;
 /// Bytes of writes that may wait in one room.
 pub const MAILBOX_CAPACITY_BYTES: usize = 4 * 1_024 * 1_024;
-/// How long a reader waits for a room to be loaded before it is told to try again.
+/// How long a reader waits for a room to be loaded before it is refused, to try again.
 const LOAD_WAIT_MAX: Duration = Duration::from_secs(5);
 /// When to come back to a room whose mailbox is full.
 const RETRY_OVERLOADED: Duration = Duration::from_millis(500);

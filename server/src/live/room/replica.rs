@@ -11,7 +11,7 @@ use roost_schema::{Epoch, OpId, Position, Seq, UserId};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// A writer elsewhere that was heard of this recently is a rival.
+/// A writer on another instance whose entries came this recently is a rival.
 const RIVAL_RECENT: Duration = Duration::from_millis(250);
 /// How long the journal may be ahead of a room without being read, before rights are no longer judged by the view.
 const STALE_AFTER: Duration = Duration::from_secs(2);

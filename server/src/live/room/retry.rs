@@ -1,5 +1,5 @@
-//! When a replica looks at the journal again after it could not read it. Nothing that is told, asked or queued meanwhile
-//! brings the next look forward.
+//! When a replica looks at the journal again after it could not read it. No signal, question or write meanwhile brings
+//! the next look forward.
 
 use super::Damage;
 use crate::store::journal::JournalError;
@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 /// The first pause after a failed read; it doubles up to 64 times this, with jitter.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
-/// How long a room is left alone whose journal holds what cannot be read: somebody has to mend it first.
+/// How long a room is left alone whose journal holds what cannot be read: an operator has to mend it first.
 const DAMAGE_PAUSE_MS: RangeInclusive<u64> = 5_000..=7_000;
 
 /// The failures in a row, and when the next try is due.

@@ -1,5 +1,5 @@
-//! What a room told lately, so that most readers need no journal. What a later event superseded keeps its seq, kind
-//! and actor here, and loses its body: nobody is given a text that was edited or deleted since.
+//! What a room delivered lately, so that most readers need no journal. What a later event superseded keeps its seq, kind
+//! and actor here, and loses its body: no reader is given a text that was edited or deleted since.
 //!
 //! An event costs one look-up by item, and one by seq (binary search) if it supersedes another: the ring is never
 //! walked. Besides the bodies an active room keeps at most 1,024 entries of some 50 bytes, and as many in the index.
@@ -23,7 +23,7 @@ pub(super) struct Ring {
     told: VecDeque<Told>,
     /// So many of the first only say what they supersede: their events were too many bytes.
     bare: usize,
-    /// Whoever stands here or later can be served.
+    /// A reader that stands here or later can be served.
     serves_after: Seq,
     /// Everything after this is known by its seq and item.
     knows_after: Seq,
@@ -116,7 +116,7 @@ impl Ring {
         Some(run)
     }
 
-    /// Whether everything told after `seq` is remembered, if only by seq and item.
+    /// Whether everything delivered after `seq` is remembered, if only by seq and item.
     pub(super) fn knows_all_after(&self, seq: Seq) -> bool {
         self.knows_after <= seq
     }

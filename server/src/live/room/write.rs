@@ -49,8 +49,8 @@ pub struct Write {
 }
 
 impl Write {
-    /// Whether the entry under this write's operation id is of the same request. An earlier release kept only what tells
-    /// it on the same route.
+    /// Whether the entry under this write's operation id is of the same request. An earlier release kept only the hash
+    /// of the same route.
     fn is_asked_by(&self, entry: &Entry) -> bool {
         match entry.asked_hash {
             Some(asked) => asked == self.asked_hash,
@@ -86,7 +86,7 @@ impl Future for QueuedWrite {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
-            // A mailbox that drops a write has panicked: nothing tells how far it had come with it.
+            // A mailbox that drops a write has panicked: how far it had come with the write is unknown.
             Ok(answer) => Pin::new(answer)
                 .poll(context)
                 .map(|answer| answer.unwrap_or(Err(LiveError::OutcomeUnknown))),

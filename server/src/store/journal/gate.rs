@@ -18,7 +18,7 @@ pub trait Gate: Send + Sync {
     fn is_open_for(&self, longest: Duration) -> bool;
 }
 
-/// A gate that nobody shuts: for operators' commands, and tests.
+/// A gate that is never shut: for operators' commands, and tests.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OpenGate;
 

@@ -47,7 +47,7 @@ pub struct MeasuredJournal {
 struct Meter {
     duration: Histogram,
     failures: Counter,
-    /// Failures because what is stored cannot be read: somebody has to look at it.
+    /// Failures because what is stored cannot be read: an operator has to look at it.
     unsound: Counter,
 }
 

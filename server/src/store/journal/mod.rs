@@ -3,7 +3,7 @@
 //! Promises of every implementation, held by one contract test (`tests/it/journal.rs`):
 //!
 //! * The unique pair (room, seq) is the sequencer. Two writers that know the same head insert the
-//!   same seq; exactly one wins, the other is told [`Stop::SlotTaken`]. There are no holes.
+//!   same seq; exactly one wins, the other gets [`Stop::SlotTaken`]. There are no holes.
 //! * The unique triple (room, actor, op id) makes a retry visible: [`Stop::OperationKnown`].
 //! * What `append` counts as committed survives the death of this process, the store and its host.
 //! * A batch never makes a hole: entries are committed as a prefix of what was given. (SQL: all or none.)
@@ -30,7 +30,7 @@ mod terms;
 pub use audit::{Audited, Finding, audit, audit_all};
 pub use gate::{Gate, OpenGate, STATEMENT_MAX};
 pub use measured::MeasuredJournal;
-pub use mongo::{MongoCondition, MongoJournal};
+pub use mongo::{MongoDiagnostics, MongoJournal};
 pub use quarantine::QuarantiningJournal;
 pub use sql::SqlJournal;
 pub use terms::Terms;
@@ -49,7 +49,7 @@ pub const FIND_BYTES_MAX: usize = 1 << 20;
 /// Rooms that one `find` looks into.
 pub const FIND_ROOMS_MAX: usize = 50;
 
-/// A fingerprint (SHA-256) of what an operation asked for; tells a retry from a reused op id.
+/// A fingerprint (SHA-256) of what an operation asked for; distinguishes a retry from a reused op id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestHash(#[serde(with = "hex::serde")] pub [u8; 32]);
 
@@ -188,7 +188,7 @@ pub enum JournalError {
     /// Nothing was written: the gate was shut before the statement was sent.
     #[error("this instance may not write")]
     Fenced,
-    /// What is stored cannot be read back, or a setting is weaker than the promises need: trying again soon helps nobody.
+    /// What is stored cannot be read back, or a setting is weaker than the promises need: trying again soon does not help.
     #[error("the journal is unsound: {0}")]
     Unsound(String),
     /// What is stored is not what was written: the disk, or a hand, has changed it.
@@ -201,7 +201,7 @@ pub enum JournalError {
 }
 
 impl JournalError {
-    /// Whether the same question asked again soon is answered alike: somebody has to mend what is stored.
+    /// Whether the same question asked again soon is answered alike: an operator has to mend what is stored.
     pub const fn is_lasting(&self) -> bool {
         matches!(self, Self::Unsound(_) | Self::Corrupt { .. })
     }

@@ -33,7 +33,7 @@ pub(super) async fn dump(world: &World) -> BTreeMap<String, Vec<Value>> {
 pub(super) async fn load(world: &World, collections: &BTreeMap<String, Vec<Value>>) {
     for (name, documents) in collections {
         let database = database(world).await.unwrap();
-        let documents = documents.iter().map(|document| bson(document));
+        let documents = documents.iter().map(bson);
         let documents = documents.map(|document| document.as_document().unwrap().clone());
         let documents: Vec<_> = documents.collect();
         let collection = database.collection::<Document>(name);

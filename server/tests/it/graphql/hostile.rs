@@ -81,7 +81,7 @@ async fn bombs_are_refused_on_both_ways_in() {
     // Neither the server nor the socket took harm.
     socket.subscribe("after", "{me{name}}", json!({})).await;
     assert_eq!(
-        socket.hear().await.unwrap()["payload"]["data"]["me"]["name"],
+        socket.receive().await.unwrap()["payload"]["data"]["me"]["name"],
         "alice"
     );
 }
@@ -312,7 +312,7 @@ async fn messages_that_have_not_arrived_whole_have_a_share_of_the_memory() {
         let text = r#"{"type":"subscribe","id":"1","payload":{"query":"{me{name}}"}}"#;
         let padded = format!("{text}{}", " ".repeat(700_000));
         socket.say_text(&padded).await;
-        socket.hear().await.is_ok()
+        socket.receive().await.is_ok()
     })
     .await;
 }
@@ -339,7 +339,10 @@ async fn before_it_signs_in_a_socket_says_little() {
         token(&alice).await
     );
     socket.say_text(&format!("{init:16384}")).await;
-    assert_eq!(socket.hear().await, Ok(json!({ "type": "connection_ack" })));
+    assert_eq!(
+        socket.receive().await,
+        Ok(json!({ "type": "connection_ack" }))
+    );
 }
 
 #[tokio::test]
@@ -353,7 +356,7 @@ async fn operations_count_with_what_they_were_asked_with_as_long_as_they_run() {
     let large = json!({ "room": room, "unused": "x".repeat(500_000) });
     for id in ["1", "2"] {
         socket.subscribe(id, query, large.clone()).await;
-        assert_eq!(socket.hear().await.unwrap()["type"], "next");
+        assert_eq!(socket.receive().await.unwrap()["type"], "next");
     }
     // No third one arrives whole while the two run.
     socket.subscribe("3", query, large.clone()).await;
@@ -364,7 +367,7 @@ async fn operations_count_with_what_they_were_asked_with_as_long_as_they_run() {
             let mut next = Raw::signed_in(&server, &alice).await;
             next.subscribe("1", query, large.clone()).await;
             if next
-                .hear()
+                .receive()
                 .await
                 .is_ok_and(|message| message["type"] == "next")
             {
@@ -383,7 +386,7 @@ async fn a_ping_brings_little_to_be_said_again() {
     let mut socket = Raw::signed_in(&server, &alice).await;
     let ping = |bytes| json!({ "type": "ping", "payload": { "x": "x".repeat(bytes) } });
     socket.say(ping(500)).await;
-    assert_eq!(socket.hear().await.unwrap()["type"], "pong");
+    assert_eq!(socket.receive().await.unwrap()["type"], "pong");
     socket.say(ping(1_100)).await;
     assert_eq!(socket.closed().await, BAD_MESSAGE);
 }

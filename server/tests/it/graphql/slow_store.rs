@@ -35,7 +35,7 @@ async fn a_subscription_waits_is_pinged_meanwhile_and_misses_nothing() {
     proxy.mend();
     let mut seq = first.seq.0;
     while seq < first.seq.0 + MESSAGES {
-        let message = socket.hear().await.unwrap();
+        let message = socket.receive().await.unwrap();
         let events = &message["payload"]["data"]["roomEvents"]["events"];
         for event in events.as_array().unwrap() {
             assert_eq!(event["seq"].as_u64(), Some(seq + 1));

@@ -44,7 +44,10 @@ impl Raw {
     pub(super) async fn signed_in(server: &Server, person: &Person) -> Self {
         let mut socket = Self::open(server).await;
         socket.init(&token(person).await).await;
-        assert_eq!(socket.hear().await, Ok(json!({ "type": "connection_ack" })));
+        assert_eq!(
+            socket.receive().await,
+            Ok(json!({ "type": "connection_ack" }))
+        );
         socket
     }
 
@@ -80,7 +83,7 @@ impl Raw {
     }
 
     /// The next message, or the code the socket was closed with.
-    pub(super) async fn hear(&mut self) -> Result<Value, u16> {
+    pub(super) async fn receive(&mut self) -> Result<Value, u16> {
         in_time(async {
             loop {
                 match self.0.next().await {
@@ -112,7 +115,7 @@ impl Raw {
 
     pub(super) async fn closed(&mut self) -> u16 {
         loop {
-            if let Err(code) = self.hear().await {
+            if let Err(code) = self.receive().await {
                 return code;
             }
         }
@@ -120,7 +123,7 @@ impl Raw {
 
     /// The code of the error that answers this operation.
     pub(super) async fn refusal(&mut self, id: &str) -> String {
-        let message = self.hear().await.unwrap();
+        let message = self.receive().await.unwrap();
         assert_eq!(
             (&message["type"], &message["id"]),
             (&json!("error"), &json!(id)),
@@ -185,7 +188,7 @@ async fn the_protocols_close_codes_are_kept() {
 
     let mut early = Raw::open(&server).await;
     early.say(json!({ "type": "ping" })).await;
-    assert_eq!(early.hear().await, Ok(json!({ "type": "pong" })));
+    assert_eq!(early.receive().await, Ok(json!({ "type": "pong" })));
     early.follow("1", room).await;
     assert_eq!(early.closed().await, 4401);
 
@@ -201,17 +204,17 @@ async fn the_protocols_close_codes_are_kept() {
     let mut again = Raw::signed_in(&server, &alice).await;
     for _ in 0..3 {
         again.follow("1", room).await;
-        assert_eq!(again.hear().await.unwrap()["type"], "next");
+        assert_eq!(again.receive().await.unwrap()["type"], "next");
         again.say(json!({ "type": "complete", "id": "1" })).await;
     }
     again.subscribe("1", "{me{name}}", json!({})).await;
-    let answer = again.hear().await.unwrap();
+    let answer = again.receive().await.unwrap();
     assert_eq!(
         answer["payload"],
         json!({ "data": { "me": { "name": "alice" } } })
     );
     assert_eq!(
-        again.hear().await,
+        again.receive().await,
         Ok(json!({ "type": "complete", "id": "1" }))
     );
 
@@ -264,10 +267,10 @@ async fn a_socket_lives_as_long_as_its_session_and_its_token() {
 
     let mut on_laptop = Raw::open(&server).await;
     on_laptop.init(laptops.access_token.expose()).await;
-    assert_eq!(on_laptop.hear().await.unwrap()["type"], "connection_ack");
+    assert_eq!(on_laptop.receive().await.unwrap()["type"], "connection_ack");
     let mut on_phone = Raw::open(&server).await;
     on_phone.init(phones.access_token.expose()).await;
-    assert_eq!(on_phone.hear().await.unwrap()["type"], "connection_ack");
+    assert_eq!(on_phone.receive().await.unwrap()["type"], "connection_ack");
 
     alice.revoke_session(phones.session.id).await.unwrap();
     assert_eq!(on_phone.closed().await, 4403);
@@ -299,10 +302,10 @@ async fn a_feed_is_refused_or_ended_with_a_code() {
         assert_eq!(socket.refusal("3").await, expected);
     }
     socket.follow("4", room).await;
-    assert_eq!(socket.hear().await.unwrap()["type"], "next");
+    assert_eq!(socket.receive().await.unwrap()["type"], "next");
     alice.remove_member(room, bob.id(), None).await.unwrap();
     loop {
-        let message = socket.hear().await.unwrap();
+        let message = socket.receive().await.unwrap();
         if message["type"] == "error" {
             assert_eq!(message["payload"][0]["extensions"]["code"], "not_found");
             break;
@@ -312,7 +315,7 @@ async fn a_feed_is_refused_or_ended_with_a_code() {
         .say(json!({ "type": "ping", "payload": { "still": "here" } }))
         .await;
     let pong = json!({ "type": "pong", "payload": { "still": "here" } });
-    assert_eq!(socket.hear().await, Ok(pong));
+    assert_eq!(socket.receive().await, Ok(pong));
 }
 
 #[tokio::test]
@@ -324,13 +327,13 @@ async fn a_socket_runs_so_many_operations_and_no_more() {
     let mut socket = Raw::signed_in(&server, &alice).await;
     for number in 0..128 {
         socket.follow(&number.to_string(), room).await;
-        assert_eq!(socket.hear().await.unwrap()["type"], "next");
+        assert_eq!(socket.receive().await.unwrap()["type"], "next");
     }
     socket.follow("one more", room).await;
     assert_eq!(socket.refusal("one more").await, "limit_reached");
     socket.say(json!({ "type": "complete", "id": "0" })).await;
     socket.follow("instead", room).await;
-    assert_eq!(socket.hear().await.unwrap()["id"], "instead");
+    assert_eq!(socket.receive().await.unwrap()["id"], "instead");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -343,7 +346,7 @@ async fn a_reader_that_does_not_read_holds_nobody_up_and_misses_nothing() {
     alice.invite(room, &bob, Role::Viewer).await;
     let mut slow = Raw::signed_in(&server, &bob).await;
     slow.follow("1", room).await;
-    assert_eq!(slow.hear().await.unwrap()["type"], "next");
+    assert_eq!(slow.receive().await.unwrap()["type"], "next");
     let mut quick = bob.watch(Via::GraphQl, room, None).await.unwrap();
 
     let text = "x".repeat(30_000);
@@ -356,7 +359,7 @@ async fn a_reader_that_does_not_read_holds_nobody_up_and_misses_nothing() {
 
     let mut seq = 0;
     while seq < last {
-        let message = slow.hear().await.unwrap();
+        let message = slow.receive().await.unwrap();
         for event in message["payload"]["data"]["roomEvents"]["events"]
             .as_array()
             .unwrap()

@@ -245,7 +245,7 @@ impl Line {
             tokio::select! {
                 text = next_text(&mut stream), if reads => match text {
                     Some(text) if text == "2" => stream.send(Message::text("3")).await.unwrap_or(()),
-                    Some(text) => self.hear(&text),
+                    Some(text) => self.receive(&text),
                     None => break,
                 },
                 packet = self.to_say.recv() => match packet {
@@ -269,7 +269,7 @@ impl Line {
                 payload = &mut poll, if reads => match payload {
                     Some(payload) => {
                         for packet in payload.split('\x1e') {
-                            self.hear(packet);
+                            self.receive(packet);
                         }
                         poll = Box::pin(get(http.clone(), url.clone()));
                     }
@@ -302,7 +302,7 @@ impl Line {
                 if packet == "2" {
                     assert!(post(&http, &url, "3".to_owned()).await);
                 }
-                self.hear(packet);
+                self.receive(packet);
             }
         }
         // What it says next is answered while the session moves: some of it by a poll before.
@@ -313,7 +313,7 @@ impl Line {
             }
             let payload = get(http.clone(), url.clone()).await.expect("an answer");
             for packet in payload.split('\x1e') {
-                self.hear(packet);
+                self.receive(packet);
             }
         }
         let mut stream = websocket(self.address, &format!("&sid={sid}")).await;
@@ -328,12 +328,12 @@ impl Line {
             if packet == "2" {
                 stream.send(Message::text("3")).await.unwrap();
             }
-            self.hear(packet);
+            self.receive(packet);
         }
         self.over_websocket(stream).await;
     }
 
-    fn hear(&self, packet: &str) {
+    fn receive(&self, packet: &str) {
         let heard = match packet.as_bytes() {
             [b'4', b'0', rest @ ..] => Heard::Connected(parse(rest)),
             [b'4', b'1', ..] => Heard::Disconnected,

@@ -85,10 +85,7 @@ impl World {
 
     /// A reader who has seen everything so far.
     async fn reader(&self) -> Feed {
-        let mut feed = self.room.clone()
-            .watch(self.author, None)
-            .await
-            .unwrap();
+        let mut feed = self.room.clone().watch(self.author, None).await.unwrap();
         feed.next().await.unwrap();
         feed
     }

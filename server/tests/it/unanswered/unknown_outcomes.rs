@@ -42,7 +42,7 @@ async fn a_fence_that_shuts_says_nothing_of_what_was_sent_before() {
     let world = World::new().await;
     let fence = world.live.fence();
     // The mailbox sends, and a moment later the gate is shut for what takes as long as a statement may.
-    fence.spare(BootTime::now(), STATEMENT_MAX);
+    fence.extend_by(BootTime::now(), STATEMENT_MAX);
     world.journal.next(Fault::NeverSent);
     world.journal.next(Fault::WaitUntilShut);
     let answer = world.write("the second").await;

@@ -5,7 +5,7 @@ use super::world::{STEP, World};
 use crate::{
     app::{
         instances::{RENEW_AGAIN, RENEW_PATIENCE},
-        revocations::{POLL_EVERY, POLL_PATIENCE, SPARED},
+        revocations::{EXTENSION, POLL_EVERY, POLL_PATIENCE},
     },
     live::{BEACON_EVERY, REGISTRY_LEASE, SILENT_AFTER},
 };
@@ -107,7 +107,7 @@ impl Judge {
         }
         let has_slept = !world.fate(index).asleep.is_empty();
         match must_yield(world, index, World::can_write) {
-            Some(true) if !is_shut && world.quiet_for() > UNHEARD + SPARED => {
+            Some(true) if !is_shut && world.quiet_for() > UNHEARD + EXTENSION => {
                 return Err("is open though another knows more");
             }
             // An instance that slept is shut until it has read the revocations.
@@ -132,7 +132,7 @@ impl Judge {
             };
             let may_be_unheard = since + UNHEARD > polled;
             let given = if may_be_unheard {
-                UNHEARD + SPARED
+                UNHEARD + EXTENSION
             } else {
                 CUT_OFF_KNOWN
             };

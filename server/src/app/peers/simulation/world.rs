@@ -4,7 +4,7 @@ use crate::{
     app::{
         instances::{RENEW_AGAIN, RENEW_EVERY, RENEW_PATIENCE},
         peers::{LookEnded, Standing, are_stores_lost_by_all, is_no_peer_better_informed},
-        revocations::{POLL_EVERY, POLL_PATIENCE, SPARED},
+        revocations::{EXTENSION, POLL_EVERY, POLL_PATIENCE},
         upkeep::CUT_OFF_AFTER,
     },
     live::{BEACON_EVERY, Beacon, FENCE_AFTER, PeerSpeaks, Peers, REGISTRY_LEASE, SPEAKS},
@@ -307,7 +307,7 @@ impl World {
         if own.standing.may_be_spared()
             && is_no_peer_better_informed(&own.peers, now, up_for, is_shut)
         {
-            own.open_until = own.open_until.max(now + SPARED);
+            own.open_until = own.open_until.max(now + EXTENSION);
         }
     }
 
@@ -344,7 +344,7 @@ impl World {
         };
         for other in 0..self.count() {
             if speaks && other != index && self.hears(other) {
-                self.instances[other].peers.hear(now, beacon.clone());
+                self.instances[other].peers.receive(now, beacon.clone());
             }
         }
     }

@@ -107,7 +107,7 @@ fn read(room: RoomId, document: &Document, seal: &KeptSeal) -> Result<Entry> {
     };
     let content = body.map(|body| Content {
         body,
-        op_id: op_id.as_deref(),
+        op_id,
         request_hash: hash,
         asked_hash: asked.map(Vec::as_slice),
         terms: &terms,

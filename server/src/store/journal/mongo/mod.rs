@@ -4,7 +4,7 @@
 //! first and clears older ones afterwards, so a reader may for a moment see two.
 
 mod append;
-mod condition;
+mod diagnostics;
 mod document;
 mod heads;
 mod page;
@@ -33,7 +33,7 @@ use roost_schema::{Epoch, ItemId, OpId, RoomId, Seq, UserId};
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-pub use condition::MongoCondition;
+pub use diagnostics::MongoDiagnostics;
 
 /// The database when the URL names none.
 const DATABASE: &str = "roost";

@@ -36,7 +36,7 @@ pub(super) async fn log(
 }
 
 /// Of two current entries of an item the higher seq is its state, also when it lies beyond the page: whatever cleared
-/// the older one may have failed for good, and what somebody deleted is told to nobody.
+/// the older one may have failed for good, and no reader is given what was deleted.
 pub(super) async fn changes(
     journal: &MongoJournal,
     room: RoomId,

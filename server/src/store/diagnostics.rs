@@ -18,7 +18,7 @@ const DURABLE_COMMITS: [&str; 3] = ["on", "remote_write", "remote_apply"];
 
 /// What a database is, and how it is set.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Condition {
+pub struct DatabaseDiagnostics {
     /// `PostgreSQL 15.18`.
     pub version: String,
     pub is_supported: bool,
@@ -63,7 +63,7 @@ impl Migrations {
 
 impl Sql {
     /// Connects and reads. None: the file of an `SQLite` database is not there.
-    pub async fn examine(url: &str) -> Result<Option<(Self, Condition)>, StoreError> {
+    pub async fn examine(url: &str) -> Result<Option<(Self, DatabaseDiagnostics)>, StoreError> {
         if !url.starts_with("sqlite:") {
             let mut condition = examine_postgres(url).await?;
             let sql = Self::connect(url).await?;
@@ -79,7 +79,7 @@ impl Sql {
         let mode = sql.setting("SELECT journal_mode AS value FROM pragma_journal_mode");
         let mode = mode.await?;
         let version = sql.setting("SELECT sqlite_version() AS value").await?;
-        let condition = Condition {
+        let condition = DatabaseDiagnostics {
             version: format!("SQLite {version}"),
             is_supported: true,
             is_replica: false,
@@ -131,7 +131,7 @@ impl Sql {
 }
 
 /// By one connection that asks for nothing: it shows why it fails, and the settings others get.
-async fn examine_postgres(url: &str) -> Result<Condition, StoreError> {
+async fn examine_postgres(url: &str) -> Result<DatabaseDiagnostics, StoreError> {
     type Row = (String, i32, bool, i32, String, String, String);
     const QUESTION: &str = "SELECT current_setting('server_version'),
         current_setting('server_version_num')::int, pg_is_in_recovery(),
@@ -148,7 +148,7 @@ async fn examine_postgres(url: &str) -> Result<Condition, StoreError> {
     connection.close().await.map_err(unavailable)?;
     let (version, number, is_replica, connections_max, fsync, full_page_writes, commit) = row;
     let off = [("fsync", fsync), ("full_page_writes", full_page_writes)];
-    Ok(Condition {
+    Ok(DatabaseDiagnostics {
         version: format!("PostgreSQL {version}"),
         is_supported: is_supported(number),
         is_replica,

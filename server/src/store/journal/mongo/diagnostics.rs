@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 /// What a `MongoDB` is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MongoCondition {
+pub struct MongoDiagnostics {
     pub version: String,
     /// The wire version its protocol goes up to; 27 is 8.2's.
     pub wire_version: i32,
@@ -21,14 +21,14 @@ pub struct MongoCondition {
 
 impl MongoJournal {
     /// Connects to `mongodb://…` and reads.
-    pub async fn examine(url: &str) -> Result<(Arc<Self>, MongoCondition)> {
+    pub async fn examine(url: &str) -> Result<(Arc<Self>, MongoDiagnostics)> {
         let options = within_deadline(async { ClientOptions::parse(url).await });
         let journal = Self::connect(options.await.map_err(unavailable)?)?;
         let condition = journal.condition().await.map_err(unavailable)?;
         Ok((Arc::new(journal), condition))
     }
 
-    async fn condition(&self) -> Result<MongoCondition, Failure> {
+    async fn condition(&self) -> Result<MongoDiagnostics, Failure> {
         let ask = |command| async move { self.database.run_command(command).await };
         let hello = within_deadline(ask(doc! { "hello": 1 })).await?;
         // Some managed services do not say.
@@ -38,7 +38,7 @@ impl MongoJournal {
             Some(version.to_owned())
         });
         let epoch = async { self.epochs.find_one(doc! { "_id": EPOCH }).await };
-        Ok(MongoCondition {
+        Ok(MongoDiagnostics {
             version: version.unwrap_or_else(|| "of unknown version".to_owned()),
             wire_version: hello.get_i32("maxWireVersion").unwrap_or_default(),
             replica_set: hello.get_str("setName").ok().map(ToOwned::to_owned),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// At one moment.
 #[derive(Clone, Copy, Debug)]
-pub struct Vitals {
+pub struct LiveStats {
     /// Rooms that are active here.
     pub rooms: usize,
     /// Writes that wait in their mailboxes, and the bytes they hold.
@@ -20,7 +20,7 @@ pub struct Vitals {
 }
 
 impl Live {
-    pub fn vitals(&self) -> Vitals {
+    pub fn stats(&self) -> LiveStats {
         let instance = &self.instance;
         let (rooms, writes_waiting) = {
             let rooms = instance.rooms();
@@ -28,7 +28,7 @@ impl Live {
             (rooms.len(), waiting)
         };
         let left_bytes = instance.write_bytes.available_permits();
-        Vitals {
+        LiveStats {
             rooms,
             writes_waiting,
             write_bytes_waiting: INSTANCE_WRITE_BYTES_MAX.saturating_sub(left_bytes),

@@ -67,8 +67,8 @@ pub(super) struct Evidence {
 }
 
 /// Everybody at work.
-pub(super) struct Cast {
-    pub(super) people: Vec<Client>,
+pub(super) struct People {
+    pub(super) clients: Vec<Client>,
     pub(super) rooms: Vec<RoomId>,
     plan: Plan,
     pub(super) ledger: Arc<Ledger>,
@@ -80,7 +80,7 @@ pub(super) struct Cast {
     started: Instant,
 }
 
-impl Cast {
+impl People {
     /// Makes accounts and rooms, and starts to read and write.
     pub(super) async fn start(url: &str, plan: Plan) -> Result<Self> {
         let soles = if plan.sole_writes > 0 { SOLE_ROOMS } else { 0 };
@@ -129,7 +129,7 @@ impl Cast {
         }
         rooms.extend(sole_rooms);
         Ok(Self {
-            people,
+            clients: people,
             rooms,
             plan,
             ledger,
@@ -197,7 +197,7 @@ impl Cast {
     /// Waits until everything was written and every reader has it.
     pub(super) async fn finish(mut self) -> Result<Evidence> {
         self.write_all().await?;
-        let owner = self.people.first().context("nobody registered")?;
+        let owner = self.clients.first().context("nobody registered")?;
         let heads = read_heads(owner, &self.rooms).await?;
         let mut readings = self.readers.finish(&heads, CATCH_UP_MAX).await?;
         readings.extend(self.node.finish(&heads, CATCH_UP_MAX).await?);
