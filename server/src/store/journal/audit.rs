@@ -1,7 +1,8 @@
 //! Looks through whole rooms for what no single read can notice: an entry that is missing below the head, a newest entry that
 //! is not marked as such, an operation or a term that its index does not find.
 //!
-//! It reads everything, and keeps of each item of one room at a time where it stands. It may run beside servers.
+//! It reads every entry, and keeps in memory the newest state of each item of one room, without its body. It may run beside
+//! servers.
 
 use super::{Entry, FindQuery, FindRoom, Journal, JournalError, Result, seal};
 use roost_schema::{Direction, ItemId, Op, OpId, RoomId, Seq, UserId};

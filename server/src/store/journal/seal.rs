@@ -6,8 +6,8 @@
 //! deleted text, however short that was. Neither hash is a signature: they hold against a failing disk, not against an
 //! owner of the database.
 
-use super::{Entry, RequestHash, Terms};
-use roost_schema::RoomId;
+use super::{Entry, RequestHash, Terms, encoding::signed};
+use roost_schema::{OpId, RoomId};
 use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
 
@@ -28,7 +28,6 @@ pub(super) struct Seal {
 }
 
 /// A seal as it was read. The release before writes none.
-#[derive(Default)]
 pub(super) struct KeptSeal {
     pub(super) salt: Option<Vec<u8>>,
     pub(super) body_hash: Option<Vec<u8>>,
@@ -63,29 +62,11 @@ impl Seal {
     }
 
     fn with_salt(entry: &Entry, salt: [u8; HASH_BYTES]) -> Self {
-        let op_id = entry.op_id.as_ref().map(ToString::to_string);
-        let content = Content {
-            body: entry.body.as_str(),
-            op_id: op_id.as_deref(),
-            request_hash: &entry.request_hash.0,
-            asked_hash: entry.asked_hash.as_ref().map(|hash| hash.0.as_slice()),
-            terms: &entry.terms,
-        };
-        let row = Row {
-            room: entry.room,
-            seq: super::encoding::signed(entry.seq.0),
-            item: entry.item.as_uuid(),
-            kind: entry.kind.as_str(),
-            op: entry.op.as_str(),
-            actor: entry.actor.as_uuid(),
-            at_ms: entry.at.timestamp_millis(),
-            born: super::encoding::signed(entry.born.0),
-        };
-        let body_hash = content.hash(&salt);
+        let body_hash = Content::of(entry).hash(&salt);
         Self {
             salt,
             body_hash,
-            row_hash: row.hash(&body_hash),
+            row_hash: Row::of(entry).hash(&body_hash),
         }
     }
 }
@@ -117,7 +98,20 @@ impl KeptSeal {
     }
 }
 
-impl Row<'_> {
+impl<'a> Row<'a> {
+    fn of(entry: &'a Entry) -> Self {
+        Self {
+            room: entry.room,
+            seq: signed(entry.seq.0),
+            item: entry.item.as_uuid(),
+            kind: entry.kind.as_str(),
+            op: entry.op.as_str(),
+            actor: entry.actor.as_uuid(),
+            at_ms: entry.at.timestamp_millis(),
+            born: signed(entry.born.0),
+        }
+    }
+
     fn hash(&self, body_hash: &[u8]) -> [u8; HASH_BYTES] {
         let mut hash = Fields::default();
         hash.add(self.room.as_uuid().as_bytes());
@@ -133,7 +127,17 @@ impl Row<'_> {
     }
 }
 
-impl Content<'_> {
+impl<'a> Content<'a> {
+    fn of(entry: &'a Entry) -> Self {
+        Self {
+            body: entry.body.as_str(),
+            op_id: entry.op_id.as_ref().map(OpId::as_str),
+            request_hash: &entry.request_hash.0,
+            asked_hash: entry.asked_hash.as_ref().map(|hash| hash.0.as_slice()),
+            terms: &entry.terms,
+        }
+    }
+
     fn hash(&self, salt: &[u8]) -> [u8; HASH_BYTES] {
         let mut hash = Fields::default();
         hash.add(salt);
@@ -184,7 +188,7 @@ mod tests {
         journal::{Gate, Journal, OpenGate, SqlJournal},
     };
     use chrono::DateTime;
-    use roost_schema::{Body, ItemId, Kind, Op, OpId, Seq, UserId};
+    use roost_schema::{Body, ItemId, Kind, Op, Seq, UserId};
     use std::{
         sync::Arc,
         time::{Duration, Instant},
@@ -218,24 +222,7 @@ mod tests {
             body_hash: Some(seal.body_hash.to_vec()),
             row_hash: Some(seal.row_hash.to_vec()),
         };
-        let op_id = entry.op_id.as_ref().map(ToString::to_string);
-        let content = Content {
-            body: entry.body.as_str(),
-            op_id: op_id.as_deref(),
-            request_hash: &entry.request_hash.0,
-            asked_hash: entry.asked_hash.as_ref().map(|hash| hash.0.as_slice()),
-            terms: &entry.terms,
-        };
-        let row = Row {
-            room: entry.room,
-            seq: 1,
-            item: entry.item.as_uuid(),
-            kind: entry.kind.as_str(),
-            op: entry.op.as_str(),
-            actor: entry.actor.as_uuid(),
-            at_ms: entry.at.timestamp_millis(),
-            born: 1,
-        };
+        let (row, content) = (Row::of(entry), Content::of(entry));
         kept.check(&row, Some(&content)).is_ok() && kept.check(&row, None).is_ok()
     }
 
@@ -272,7 +259,7 @@ mod tests {
     /// Prints what sealing costs of an append, on the store with the cheapest one.
     #[tokio::test]
     async fn what_a_seal_costs_of_an_append() {
-        const APPENDS: u64 = 200;
+        const APPENDS: u32 = 200;
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("roost.db");
         let sql = Sql::connect(&format!("sqlite://{}?mode=rwc", file.display()))
@@ -288,7 +275,7 @@ mod tests {
             let room = RoomId::generate();
             let (mut appending, mut sealing) = (Duration::ZERO, Duration::ZERO);
             for number in 0..APPENDS {
-                let first = number * entries + 1;
+                let first = u64::from(number) * entries + 1;
                 let batch: Vec<_> = (first..first + entries)
                     .map(|seq| entry(room, seq))
                     .collect();
@@ -303,8 +290,8 @@ mod tests {
             }
             println!(
                 "{entries} entries: an append takes {:?}, sealing them {:?}: {:.2} %",
-                appending / 200,
-                sealing / 200,
+                appending / APPENDS,
+                sealing / APPENDS,
                 100.0 * sealing.as_secs_f64() / appending.as_secs_f64()
             );
         }
