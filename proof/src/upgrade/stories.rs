@@ -6,7 +6,9 @@ mod messages;
 mod presence;
 mod rooms;
 mod sessions;
+mod todos;
 
+use super::{Mix, Release};
 use crate::{
     promises::{
         Figure,
@@ -19,12 +21,13 @@ use futures::future::{join_all, try_join_all};
 use messages::Written;
 use roost_client::{Client, Endpoint, Error};
 use roost_schema::{ErrorCode, OpId, OpenConversation, Register, RoomId, Secret};
-use roost_testbed::cluster::Cluster;
+use roost_testbed::cluster::{Cluster, INSTANCES};
 use sessions::Kept;
 use std::{
     net::{IpAddr, Ipv4Addr},
     time::{Duration, Instant},
 };
+use todos::WrittenTodo;
 use tokio::time::sleep;
 
 const PASSWORD: &str = "correct horse battery";
@@ -52,6 +55,7 @@ struct Teller {
     /// From the mix before.
     written: Option<Written>,
     kept: Option<Kept>,
+    todo: Option<WrittenTodo>,
     mixes: usize,
 }
 
@@ -88,15 +92,17 @@ impl Stories {
     }
 
     /// Tells them all, beginning at each instance at the same time; gives what went otherwise.
-    pub(super) async fn tell(&mut self, mix: &str, cluster: &Cluster) -> Vec<String> {
+    pub(super) async fn tell(&mut self, mix: &Mix, cluster: &Cluster) -> Vec<String> {
         let places = match places(cluster) {
             Ok(places) => places,
             Err(error) => return vec![format!("{error:#}")],
         };
         let tellings = self.tellers.iter_mut().map(|teller| {
             let mut places = places.clone();
+            let mut releases = mix.0;
             places.rotate_left(teller.number);
-            teller.tell(places)
+            releases.rotate_left(teller.number);
+            teller.tell(places, releases)
         });
         let mut faults = Vec::new();
         for (number, told) in join_all(tellings).await.into_iter().enumerate() {
@@ -157,17 +163,19 @@ impl Teller {
             room,
             written: None,
             kept: None,
+            todo: None,
             mixes: 0,
         })
     }
 
-    async fn tell(&mut self, places: Places) -> Result<Times> {
+    async fn tell(&mut self, places: Places, releases: [Release; INSTANCES]) -> Result<Times> {
         let mut times = Times::default();
         self.mixes += 1;
         self.tell_members(&places, &mut times)
             .await
             .context("members")?;
         self.tell_messages(&places).await.context("messages")?;
+        self.tell_todos(&places, &releases).await.context("todos")?;
         self.tell_rooms(&places).await.context("rooms")?;
         self.tell_presence(&places, &mut times)
             .await

@@ -5,7 +5,7 @@ use crate::promises::people::placed;
 use anyhow::{Context, Result, ensure};
 use roost_client::{Client, Socket};
 use roost_schema::{
-    DeleteMessage, EditMessage, ErrorCode, ItemId, Message, Position, RoomEvent, RoomId,
+    DeleteMessage, EditMessage, ErrorCode, ItemId, Message, Position, PutItem, RoomEvent, RoomId,
     SendMessage, SendMessageToRoom, Seq,
 };
 use serde::Deserialize;
@@ -72,18 +72,7 @@ impl Teller {
         let (here, room) = (placed(&self.owner, places.first())?, self.room);
         let repeated = patiently(async || here.send_message(room, &written.input).await).await?;
         ensure!(repeated == written.message, "another answer: {repeated:?}");
-        let edit = EditMessage {
-            text: "edited".to_owned(),
-            op_id: Some(new_op_id()?),
-            if_match: None,
-        };
-        let edited =
-            patiently(async || here.edit_message(room, written.edited, &edit).await).await?;
-        let delete = DeleteMessage {
-            op_id: Some(new_op_id()?),
-            if_match: None,
-        };
-        patiently(async || here.delete_message(room, written.deleted, &delete).await).await?;
+        let edited = self.change_everywhere(written, places).await?;
         let mut all = Vec::new();
         for place in places {
             let there = placed(&self.owner, Some(place))?;
@@ -108,10 +97,50 @@ impl Teller {
         );
         Ok(())
     }
+
+    /// Puts, edits and deletes, each made at the first place and repeated at the others: one effect and one answer,
+    /// whichever releases they are. Gives the message as it was edited.
+    async fn change_everywhere(&self, written: &Written, places: &Places) -> Result<Message> {
+        let room = self.room;
+        let put = PutItem {
+            room,
+            kind: "message".to_owned(),
+            item: Some(written.edited),
+            body: json!({ "text": "put" }),
+            op_id: Some(new_op_id()?),
+            if_match: None,
+        };
+        let edit = EditMessage {
+            text: "edited".to_owned(),
+            op_id: Some(new_op_id()?),
+            if_match: None,
+        };
+        let delete = DeleteMessage {
+            op_id: Some(new_op_id()?),
+            if_match: None,
+        };
+        let mut answers = Vec::new();
+        for place in places {
+            let there = placed(&self.owner, Some(place))?;
+            let socket = patiently(async || Socket::connect(&there).await).await?;
+            let event = patiently(async || socket.put_item(&put).await).await?;
+            let edited =
+                patiently(async || there.edit_message(room, written.edited, &edit).await).await?;
+            let removal = async || there.delete_message(room, written.deleted, &delete).await;
+            patiently(removal).await?;
+            answers.push((event, edited));
+        }
+        ensure!(
+            answers.windows(2).all(|pair| pair[0] == pair[1]),
+            "a change repeated elsewhere has another answer: {answers:?}"
+        );
+        let (_, edited) = answers.pop().context("there are places")?;
+        Ok(edited)
+    }
 }
 
 /// Where a room stands.
-async fn head(client: &Client, room: RoomId) -> Result<Position> {
+pub(super) async fn head(client: &Client, room: RoomId) -> Result<Position> {
     let mut after = None;
     loop {
         let frame = patiently(async || client.list_events(room, after).await).await?;
@@ -124,7 +153,11 @@ async fn head(client: &Client, room: RoomId) -> Result<Position> {
 
 /// What somebody holds who applied all that follows a position: the newest event of each item, by seq. Whether those
 /// that it superseded are told as well is each release's own affair.
-async fn resume(client: &Client, room: RoomId, after: Position) -> Result<Vec<RoomEvent>> {
+pub(super) async fn resume(
+    client: &Client,
+    room: RoomId,
+    after: Position,
+) -> Result<Vec<RoomEvent>> {
     let (mut events, mut after) = (Vec::<RoomEvent>::new(), after);
     loop {
         let frame = patiently(async || client.list_events(room, Some(after)).await).await?;
