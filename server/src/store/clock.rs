@@ -1,4 +1,4 @@
-//! Database time. Tokens, sessions and leases are judged by it, so that instances agree.
+//! Database time. Tokens, sessions and leases are judged by this one clock, so that all instances agree.
 
 use super::{Sql, StoreError, transaction::statement};
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 /// How often the offset to the database's clock is measured.
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 
-/// A host whose clock differs from the database's by more than this is not well kept.
+/// How far a host's clock may differ from the database's before the operator should correct it.
 pub const CLOCK_DRIFT_MAX: TimeDelta = TimeDelta::seconds(30);
 
 /// This host's clock, corrected by its measured offset to the database's. Clones share the offset.
@@ -32,24 +32,24 @@ impl Clock {
         Ok(clock)
     }
 
-    /// Database time in whole microseconds, so that every store gives back what it was given.
+    /// Database time in whole microseconds, the precision that every store keeps.
     pub fn now(&self) -> DateTime<Utc> {
         let now = Utc::now() + self.offset();
         now.duration_trunc(TimeDelta::microseconds(1))
             .unwrap_or(now)
     }
 
-    /// How far the database's clock is ahead of this host's.
+    /// How far the database's clock is ahead of this host's; negative when it is behind.
     pub fn offset(&self) -> TimeDelta {
         TimeDelta::microseconds(self.offset_us.load(Ordering::Relaxed))
     }
 
-    /// Whether this host's clock is so far off that an operator should look after it.
+    /// Whether this host's clock differs from the database's by more than [`CLOCK_DRIFT_MAX`].
     pub fn is_adrift(&self) -> bool {
         self.offset().abs() > CLOCK_DRIFT_MAX
     }
 
-    /// Moves the clock, until it is measured again: for tests, in which time matters.
+    /// Moves the clock until its next measurement, for tests.
     pub fn advance(&self, by: TimeDelta) {
         let by_us = by.num_microseconds().unwrap_or(i64::MAX);
         self.offset_us.fetch_add(by_us, Ordering::Relaxed);
@@ -68,12 +68,12 @@ impl Clock {
         }
     }
 
-    /// `SQLite` is this process and has this host's clock: its offset is 0.
+    /// On `SQLite` the offset is 0: the database runs in this process and has this host's clock.
     async fn measure(&self, sql: &Sql) -> Result<(), StoreError> {
         if sql.backend() == DbBackend::Sqlite {
             return Ok(());
         }
-        // Text: a question to the server, of no table.
+        // Raw SQL: the query asks the server for its time and reads no table.
         let question = statement(
             &sql.read,
             "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us",
@@ -84,7 +84,7 @@ impl Clock {
         let answered = Utc::now();
         let Some(row) = row else { return Ok(()) };
         let now_us: i64 = row.try_get("", "now_us")?;
-        // The answer was true at some moment between the two; the middle errs least.
+        // The database read its clock at some moment between the two; their middle has the smallest error.
         let middle_us = i64::midpoint(asked.timestamp_micros(), answered.timestamp_micros());
         self.offset_us.store(now_us - middle_us, Ordering::Relaxed);
         Ok(())

@@ -1,4 +1,4 @@
-//! How the relational database is, read without making or changing anything: for `roost doctor`.
+//! The state of the relational database for `roost doctor`, read without creating or changing anything.
 
 use super::{
     Exposed, Sql, StoreError, private,
@@ -11,24 +11,24 @@ use sea_orm::{
 };
 use std::str::FromStr;
 
-/// What of `PostgreSQL` is supported, as its `server_version_num` writes it.
+/// The oldest supported `PostgreSQL`, in the form of its `server_version_num`.
 const POSTGRES_VERSION_MIN: i32 = 140_000;
-/// The values of `synchronous_commit` with which what is acknowledged is on disk.
+/// The values of `synchronous_commit` with which an acknowledged commit is on disk.
 const DURABLE_COMMITS: [&str; 3] = ["on", "remote_write", "remote_apply"];
 
-/// What a database is, and how it is set.
+/// What a database is, and its settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseDiagnostics {
     /// `PostgreSQL 15.18`.
     pub version: String,
     pub is_supported: bool,
-    /// It follows another one and takes no writes.
+    /// The database follows another one and takes no writes.
     pub is_replica: bool,
     /// Settings with which an acknowledged write could be lost: `fsync = off`.
     pub weak: Vec<String>,
-    /// The same among the settings that other programs begin with, and that ours override.
+    /// The same for connections of other programs; an instance's own connections override these settings.
     pub weak_for_others: Vec<String>,
-    /// How many connections it takes, and how many of them a pool of ours may use.
+    /// How many connections the server takes, and how many of them the pool of one instance may use.
     pub connections: Option<(u32, u32)>,
     pub migrations: Migrations,
 }
@@ -36,9 +36,9 @@ pub struct DatabaseDiagnostics {
 /// How the schema of a database differs from this release's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Migrations {
-    /// Known here and not applied there.
+    /// Migrations that this release has and the database lacks.
     pub pending: Vec<String>,
-    /// Applied there and not known here: a later release was at work.
+    /// Migrations that the database has and this release does not know: a later release applied them.
     pub unknown: Vec<String>,
 }
 
@@ -62,7 +62,7 @@ impl Migrations {
 }
 
 impl Sql {
-    /// Connects and reads. None: the file of an `SQLite` database is not there.
+    /// Connects and reads. `None` when the file of an `SQLite` database does not exist.
     pub async fn examine(url: &str) -> Result<Option<(Self, DatabaseDiagnostics)>, StoreError> {
         if !url.starts_with("sqlite:") {
             let mut condition = examine_postgres(url).await?;
@@ -94,7 +94,7 @@ impl Sql {
         Ok(Some((sql, condition)))
     }
 
-    /// What other users of the host can get at of an `SQLite` database that is there.
+    /// What other users of the host can read or replace of an `SQLite` database. `None` for other databases.
     pub fn exposed(url: &str) -> Result<Option<Exposed>, StoreError> {
         if !url.starts_with("sqlite:") {
             return Ok(None);
@@ -130,7 +130,8 @@ impl Sql {
     }
 }
 
-/// By one connection that asks for nothing: it shows why it fails, and the settings others get.
+/// Reads through one plain connection: its error shows why connecting fails, and its settings are those that other
+/// programs get.
 async fn examine_postgres(url: &str) -> Result<DatabaseDiagnostics, StoreError> {
     type Row = (String, i32, bool, i32, String, String, String);
     const QUESTION: &str = "SELECT current_setting('server_version'),

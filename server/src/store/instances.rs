@@ -1,5 +1,5 @@
-//! The instances that run on this database, each under a lease. Everything is judged by the
-//! database's own clock, in its own statement: a host whose clock jumps misleads no other.
+//! The instances that run on this database, each under a lease. Each statement judges leases by the database's own
+//! clock, so that a host with a wrong clock misleads no other.
 
 use super::{
     Sql, StoreError,
@@ -16,21 +16,20 @@ use std::time::Duration;
 
 /// How long an instance counts as running after it last renewed its lease.
 pub const LEASE: Duration = Duration::from_secs(10);
-/// How long the row of an instance that did not end in order is kept, for people to look at.
+/// How long the row of an instance that crashed is kept for operators to look at.
 const EXPIRED_KEPT: Duration = Duration::from_hours(1);
-/// Names the lock under which instances are admitted among a `PostgreSQL` server's advisory locks
-/// ("inst" in ASCII).
+/// The lock under which instances are admitted, among a `PostgreSQL` server's advisory locks ("inst" in ASCII).
 const ADMISSION_LOCK: i64 = 0x69_6e_73_74;
 
-/// An instance as it registers.
+/// An instance that wants to register.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewInstance {
     pub id: InstanceId,
     pub name: String,
     pub version: String,
-    /// It receives others over Redis.
+    /// The instance reaches others over Redis.
     pub has_redis: bool,
-    /// What it understands of others.
+    /// Which formats between instances this one understands.
     pub speaks: u32,
 }
 
@@ -57,18 +56,17 @@ impl Instances {
         Self { sql }
     }
 
-    /// Registers an instance, unless others run that it cannot reach, or that cannot reach it: answers
-    /// those. Two that register at the same time take turns.
+    /// Registers an instance, unless running instances and this one cannot reach each other: then answers those and
+    /// registers nothing. Two instances that register at the same time take turns.
     ///
-    /// `SQLite` belongs to one process, which the lock on its file ensures: whatever else is
-    /// registered there has crashed.
+    /// On `SQLite` every other registered instance has crashed, because the lock on the file admits one process.
     pub async fn admit(&self, new: &NewInstance) -> Result<Vec<KeptInstance>, StoreError> {
         transact(&self.sql, |transaction| async move {
             let transaction = &*transaction;
             if self.sql.backend() == DbBackend::Sqlite {
                 Entity::delete_many().exec(transaction).await?;
             } else {
-                // Text: a function of one database, and no table.
+                // Raw SQL: the query calls a `PostgreSQL` function and reads no table.
                 let lock = "SELECT pg_advisory_xact_lock($1)";
                 execute(transaction, lock, [ADMISSION_LOCK.into()]).await?;
             }
@@ -82,7 +80,7 @@ impl Instances {
         .await
     }
 
-    /// Renews a lease that still runs. False: it has run out, or the instance is not registered.
+    /// Renews a lease that still runs. False when the lease has run out, or the instance is not registered.
     pub async fn renew(&self, id: InstanceId) -> Result<bool, StoreError> {
         let now = now(&self.sql.write);
         let renewed = Entity::update_many()
@@ -99,7 +97,7 @@ impl Instances {
         reading(|| living(&self.sql.read, than)).await
     }
 
-    /// The instance ended in order: its lease need not run out first.
+    /// Removes an instance that stops in order, so that no successor waits for its lease to run out.
     pub async fn remove(&self, id: InstanceId) -> Result<(), StoreError> {
         Entity::delete_by_id(id.as_uuid())
             .exec(&self.sql.write)
@@ -107,7 +105,7 @@ impl Instances {
         Ok(())
     }
 
-    /// Forgets those that ended long ago without saying so.
+    /// Deletes the rows of instances whose lease ran out long ago.
     pub async fn forget(&self) -> Result<(), StoreError> {
         let before = now(&self.sql.write).sub(micros(EXPIRED_KEPT));
         Entity::delete_many()
@@ -120,8 +118,8 @@ impl Instances {
 
 async fn insert(transaction: &DatabaseTransaction, new: &NewInstance) -> Result<(), StoreError> {
     let now = now_us(transaction);
-    // Text: an entity inserts values, and these times are expressions. One that slept past its lease registers again, as
-    // what it was.
+    // Raw SQL: an entity inserts values, and these times are expressions. An instance whose lease ran out registers
+    // again with the values it had.
     let sql = format!(
         "INSERT INTO instances (id, name, version, has_redis, started_us, lease_us, speaks)
          VALUES ($1, $2, $3, $4, {now}, {now} + $5, $6)

@@ -1,4 +1,4 @@
-//! The key access tokens are signed with, when the configuration names none. All instances share it.
+//! The key that signs access tokens when the configuration names none. All instances share it.
 
 use super::{
     Sql, StoreError,
@@ -18,11 +18,11 @@ impl Keys {
         Self { sql }
     }
 
-    /// The private key as PEM that all instances share; this one, when there is none yet.
+    /// The private key that all instances share, as PEM. Stores `fresh` as this key when there is none yet.
     pub async fn shared(&self, fresh: &Secret) -> Result<Secret, StoreError> {
         transact(&self.sql, |transaction| async move {
             let transaction = &*transaction;
-            // Text: the table has one row, and these are all its statements.
+            // Raw SQL: the table has one row, and these are all of its statements.
             execute(
                 transaction,
                 "INSERT INTO signing_keys (id, private_pem) VALUES (1, $1) ON CONFLICT DO NOTHING",

@@ -1,5 +1,4 @@
-//! Who belongs to a room, and as what. Every change is made under the lock of the room's row,
-//! together with its event.
+//! Who belongs to a room, and in which role. Each change locks the room's row and writes the change's event.
 
 use super::{
     Clock, Operation, Sql, StoreError,
@@ -23,14 +22,14 @@ use uuid::Uuid;
 /// How many members a room may have.
 pub const MEMBERS_PER_ROOM_MAX: u64 = 1_000;
 
-/// Who is invited: by exact address, or by id.
+/// The person to invite, by exact address or by id.
 #[derive(Clone, Debug)]
 pub enum Invitee {
     Address(Email),
     Person(UserId),
 }
 
-/// The place of a member in the list, newest first.
+/// The place of a member in the list, which is ordered newest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemberKey {
     pub joined_us: i64,
@@ -49,8 +48,8 @@ impl Members {
         Self { sql, clock }
     }
 
-    /// A room's members, newest first, those after a place in that list. A member with a role of another release has no
-    /// rights here, and is not listed.
+    /// A page of a room's members, newest first, after a place in that list. Members whose role this release does not
+    /// know have no rights here and are left out.
     pub async fn list(
         &self,
         acting: ActingMember,
@@ -100,7 +99,7 @@ impl Members {
         .await
     }
 
-    /// Gives a member another role. The last owner stays one.
+    /// Gives a member another role. The last owner of a room cannot lose the role.
     pub async fn change_role(
         &self,
         acting: ActingMember,
@@ -128,7 +127,7 @@ impl Members {
         .await
     }
 
-    /// Ends a membership. The last owner's never ends.
+    /// Ends a membership. The last owner of a room cannot leave.
     pub async fn remove(
         &self,
         acting: ActingMember,
@@ -171,7 +170,7 @@ pub(super) async fn insert(
     Ok(())
 }
 
-/// The event that a person is a member now, or is one in another role.
+/// The event of a person who became a member, or got another role.
 pub(super) fn put_event(
     room: RoomId,
     user: UserId,
@@ -193,12 +192,12 @@ pub(super) fn put_event(
     })
 }
 
-/// Whether a member has a role that gives rights in this release.
+/// The condition that a member's role gives rights in this release.
 pub(super) fn has_rights() -> Expr {
     Column::Role.is_in(Role::ALL.map(Role::as_str))
 }
 
-/// Reads the role of one who has rights.
+/// Parses the role of a member who has rights.
 pub(super) fn role(kept: &str) -> Result<Role, StoreError> {
     Role::ALL
         .into_iter()
@@ -206,7 +205,7 @@ pub(super) fn role(kept: &str) -> Result<Role, StoreError> {
         .ok_or_else(|| StoreError::unreadable(anyhow::anyhow!("role {kept:?}")))
 }
 
-/// What a person is in a room, also in a word of another release.
+/// The role of a person in a room as it is stored; it may be a role of a later release.
 async fn role_in(
     transaction: &DatabaseTransaction,
     room: RoomId,
@@ -247,8 +246,8 @@ async fn user_id(
     id.map(UserId::from_uuid).ok_or(RoomError::UnknownPerson)
 }
 
-/// Called under the room's lock, before a member of this role goes or becomes less: so two owners
-/// who leave at once are judged one after the other.
+/// Refuses to take away the last owner. Called under the room's lock, so that two owners who leave at once are judged
+/// one after the other.
 async fn keep_an_owner(
     transaction: &DatabaseTransaction,
     room: RoomId,
@@ -294,7 +293,7 @@ fn of_room(room: RoomId) -> Select<Entity> {
     Entity::find().filter(Column::RoomId.eq(room.as_uuid()))
 }
 
-/// The members who have rights here, as [`member`] reads them.
+/// The members who have rights in this release, with the columns that [`member`] reads.
 fn with_names() -> Select<Entity> {
     Entity::find()
         .inner_join(user::Entity)
@@ -305,7 +304,7 @@ fn with_names() -> Select<Entity> {
         .filter(has_rights())
 }
 
-/// Compared as a row, by which the index of the list finds the place.
+/// The condition to come after a place, as a comparison of rows: so the list's index finds the place.
 fn is_after(key: MemberKey) -> Expr {
     let place = [Column::JoinedUs, Column::UserId].map(ColumnTrait::into_expr);
     let other = [

@@ -1,4 +1,4 @@
-//! Where facts are kept. Rows and documents never leave this module.
+//! The stores of all facts. Rows and documents never leave this module.
 
 mod clock;
 mod diagnostics;
@@ -42,31 +42,32 @@ use chrono::{DateTime, Utc};
 use journal::Journal;
 use std::sync::Arc;
 
-/// Why a store did not do what it was asked.
+/// Why a store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It cannot be reached, or is too busy; nothing was written.
+    /// The store cannot be reached or is too busy. Nothing was written.
     #[error("the store is unavailable")]
     Unavailable(#[source] anyhow::Error),
-    /// Another transaction got in the way; nothing was written, and the same again may succeed.
+    /// Another transaction was in the way. Nothing was written, and the same transaction may succeed when it is
+    /// repeated.
     #[error("another transaction got in the way")]
     Contended(#[source] anyhow::Error),
     /// The connection broke while a transaction was being committed.
     #[error("the outcome of a transaction is unknown")]
     OutcomeUnknown(#[source] anyhow::Error),
-    /// A fault of ours: a statement it does not understand, a row we cannot read.
+    /// A bug: a statement that the store does not understand, or a row that cannot be read.
     #[error("the store refuses")]
     Broken(#[source] anyhow::Error),
 }
 
 impl StoreError {
-    /// What is stored is nothing this program can have written.
+    /// The error for stored data that this program cannot have written.
     fn unreadable(cause: impl Into<anyhow::Error>) -> Self {
         Self::Broken(cause.into())
     }
 }
 
-/// Relational facts, concrete and per noun, and the journal, which is a port.
+/// The relational facts, one type per noun, and the journal, which is a port.
 #[derive(Clone)]
 pub struct Store {
     pub sql: Sql,

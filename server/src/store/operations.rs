@@ -1,5 +1,5 @@
-//! Operations outside rooms that were done, so that repeating one has one effect. Each is kept in
-//! the transaction that does it.
+//! Finished operations outside of rooms, so that a repeated operation has one effect. Each is stored in the transaction
+//! that does the operation.
 
 use super::{
     Clock, Sql, StoreError,
@@ -21,7 +21,7 @@ use std::fmt;
 /// How long a repeated operation is recognised.
 const OPERATION_KEPT: TimeDelta = TimeDelta::hours(48);
 
-/// Whose operation it is: a person's or, while there is no person yet, an address's.
+/// The owner of an operation: a person or, before a person is registered, an email address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Owner {
     Person(UserId),
@@ -37,7 +37,7 @@ impl fmt::Display for Owner {
     }
 }
 
-/// An operation as it was asked for. The hash never covers a password.
+/// The request of an operation. The hash never covers a password.
 #[derive(Clone, Debug)]
 pub struct Operation {
     pub owner: Owner,
@@ -45,10 +45,10 @@ pub struct Operation {
     pub request_hash: RequestHash,
 }
 
-/// What is known of an operation that was done before.
+/// An operation that was done before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Known {
-    /// The same request: what it answered, as JSON; never a token.
+    /// The same request was done; the answer as JSON, never with a token.
     Same(serde_json::Value),
     /// Another request used this operation id.
     Reused,
@@ -66,12 +66,12 @@ impl Operations {
         Self { sql, clock }
     }
 
-    /// What is known of an operation that was asked for before.
+    /// Looks up an operation that may have been done before.
     pub async fn known(&self, operation: &Operation) -> Result<Option<Known>, StoreError> {
         reading(|| find(&self.sql.read, operation)).await
     }
 
-    /// Forgets the old ones.
+    /// Deletes operations that are older than `OPERATION_KEPT`.
     pub async fn forget(&self) -> Result<(), StoreError> {
         let before = self.clock.now() - OPERATION_KEPT;
         Entity::delete_many()
@@ -101,8 +101,8 @@ pub(super) async fn find(
     Ok(Some(Known::Same(result)))
 }
 
-/// Keeps what an operation answered. When a rival has just done the same one this is
-/// [`StoreError::Contended`]: the transaction is run again and finds it.
+/// Stores the answer of an operation. [`StoreError::Contended`] when a rival has just done the same operation: the
+/// repeated transaction then finds the rival's answer.
 pub(super) async fn keep(
     transaction: &DatabaseTransaction,
     operation: &Operation,

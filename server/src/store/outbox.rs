@@ -1,9 +1,9 @@
-//! The outbox: what the relational side has to tell the journal. A row is written in the
-//! transaction that makes the change, and deleted once the journal holds it.
+//! The outbox: entries that the relational store still has to append to the journal. A row is written in the
+//! transaction that makes the change, and deleted once the journal has the entry.
 //!
-//! The ids of one room's rows ascend in the order their transactions commit: an id is taken only
-//! while the room's row is locked. A relay of the room holds that lock too, and skips rooms that
-//! are locked, but never a row: so a room's rows reach the journal strictly in order.
+//! The ids of a room's rows ascend in the order in which their transactions commit, because an id is taken only under
+//! the lock of the room's row. A relay holds that lock, too. It skips a locked room, but never a row, so the rows of a
+//! room reach the journal in order.
 
 use super::{
     Sql, StoreError,
@@ -20,17 +20,18 @@ use std::{
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
-/// How many rooms an instance relays at once. On `PostgreSQL` each holds a connection while it
-/// waits for the journal, which may need one of the same pool.
+/// How many rooms an instance relays at once. On `PostgreSQL` each relay holds a connection of the common pool while it
+/// waits for the journal.
 const CLAIMS_MAX: usize = 8;
-/// A relay that is frozen while it holds a room loses it after this, and others go on.
+/// How long the transaction of a relay may be idle. After this the database ends it, so that a frozen relay gives up
+/// its room.
 const CLAIM_IDLE_MAX_MS: u32 = 10_000;
-/// How many rows are read at a time.
+/// How many rows one query reads.
 const PAGE_ROWS: u64 = 32;
-/// How many rooms with rows are named at a time.
+/// How many rooms one query lists.
 const PAGE_ROOMS: u64 = 1_000;
 
-/// An entry the journal is to have.
+/// An entry that the journal is to have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboxEvent {
     pub room: RoomId,
@@ -41,14 +42,14 @@ pub struct OutboxEvent {
     pub actor: UserId,
 }
 
-/// An event that waits, and the id that names it for good.
+/// A waiting event, and the id that names it for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboxRow {
     pub id: i64,
     pub event: OutboxEvent,
 }
 
-/// Adds an event. Locks the room's row until the transaction ends, for the order of the ids.
+/// Adds an event. Locks the room's row until the transaction ends, so that the ids ascend in commit order.
 pub(super) async fn push(
     transaction: &DatabaseTransaction,
     event: &OutboxEvent,
@@ -57,7 +58,7 @@ pub(super) async fn push(
     push_locked(transaction, event).await
 }
 
-/// Adds an event of a room whose row this transaction has locked, or made.
+/// Adds an event of a room whose row this transaction has locked or inserted.
 pub(super) async fn push_locked(
     transaction: &DatabaseTransaction,
     event: &OutboxEvent,
@@ -92,7 +93,7 @@ async fn lock_room(transaction: &DatabaseTransaction, room: RoomId) -> Result<()
     }
 }
 
-/// The rows that wait, and which rooms this instance relays at the moment. Clones are the same.
+/// The waiting rows, and the rooms that this instance relays at the moment. Clones share both.
 #[derive(Clone, Debug)]
 pub struct Outbox {
     sql: Sql,
@@ -109,7 +110,7 @@ impl Outbox {
         }
     }
 
-    /// Some of the rooms that have rows.
+    /// Up to `PAGE_ROOMS` of the rooms that have rows.
     pub async fn rooms(&self) -> Result<Vec<RoomId>, StoreError> {
         let query = statement(
             &self.sql.read,
@@ -131,14 +132,14 @@ impl Outbox {
         Ok(self.sql.read_one(query).await?.is_none())
     }
 
-    /// Takes a room for relaying, after others on this instance that have it; `None` while another
-    /// instance has it, or changes the room.
+    /// Claims a room for relaying, after earlier claims of this instance have ended. `None` while another instance
+    /// relays or changes the room.
     pub async fn claim(&self, room: RoomId) -> Result<Option<Claim>, StoreError> {
         let turn = self.turn_of(room).lock_owned().await;
         let Ok(permit) = Arc::clone(&self.claims).acquire_owned().await else {
             return Ok(None);
         };
-        // SQLite is one process's, and its write connection must stay free for the journal.
+        // SQLite has one process, so no lock is needed, and its one write connection must stay free for the journal.
         let transaction = match self.sql.write.get_database_backend() {
             DbBackend::Sqlite => None,
             _ => match self.lock_skipping(room).await? {
@@ -180,7 +181,7 @@ impl Outbox {
     }
 }
 
-/// One room, held for relaying: no other relay takes it until this is finished or dropped.
+/// A room that is claimed for relaying: no other relay takes the room until the claim is finished or dropped.
 pub struct Claim {
     room: RoomId,
     sql: Sql,
@@ -190,7 +191,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// The room's oldest rows, in order; those before the first that cannot be read, or an error if that is the oldest.
+    /// The room's oldest rows in order, up to the first that cannot be read. An error when the oldest cannot be read.
     pub async fn oldest(&self) -> Result<Vec<OutboxRow>, StoreError> {
         let query = statement(
             &self.sql.read,
@@ -213,8 +214,8 @@ impl Claim {
         Ok(readable)
     }
 
-    /// Deletes the rows up to an id, which the journal holds now. Kept when the claim is finished;
-    /// else they are relayed again, and the journal knows them by their operation ids.
+    /// Deletes the rows up to an id, which the journal has now. The deletion is lost when the claim is not finished;
+    /// then the rows are relayed again, and the journal recognises them by their operation ids.
     pub async fn delete_through(&self, id: i64) -> Result<(), StoreError> {
         let sql = "DELETE FROM outbox WHERE room_id = $1 AND id <= $2";
         let values = [self.room.as_uuid().into(), id.into()];

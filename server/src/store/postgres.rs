@@ -1,5 +1,5 @@
-//! Connections to `PostgreSQL`: the settings of each, so that an instance that froze or
-//! vanished holds no lock for long, and how the journal's own differ.
+//! Connections to `PostgreSQL`: their settings, with which a frozen or vanished instance soon loses its locks, and how
+//! the connections of the journal differ.
 
 use super::{
     StoreError,
@@ -13,18 +13,18 @@ use std::{str::FromStr, time::Duration};
 
 /// How long a caller waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long after a statement was sent it may be committed, longer than on any other store: for as long the server goes on hearing
-/// from a silent host, by the settings below, and then it runs.
+/// How long after it was sent a statement may still be committed; no other store takes longer. By the settings below
+/// the server keeps a silent host's connection for 4 s, and then the statement may run.
 pub(super) const STATEMENT_LONGEST: Duration = Duration::from_secs(4 + STATEMENT_TIMEOUT.as_secs());
-/// An idle connection may be dead, which only asking tells; one that was just used is not asked.
+/// How long a connection may be idle before it is pinged when it is taken from the pool: an idle one may be dead.
 const PINGED_AFTER_IDLE: Duration = Duration::from_secs(1);
 
 /// The settings of every connection.
 ///
-/// * A transaction that waits for its instance for 3 s is ended: the instance may have frozen.
-/// * A host that is silent is asked after 2 s and given up at 4 s: it may have vanished. On a Unix
-///   socket the server ignores these four.
-/// * No plan is compiled: that takes a hundred times as long as running it does.
+/// * A transaction that is idle for 3 s is ended, because its instance may have frozen.
+/// * A silent host is probed after 2 s and given up at 4 s, because it may have vanished. On a Unix socket the server
+///   ignores these four settings.
+/// * No plan is compiled (JIT): compiling takes a hundred times as long as running the plan.
 const SETTINGS: [(&str, &str); 7] = [
     ("synchronous_commit", "on"),
     ("idle_in_transaction_session_timeout", "3000"),
@@ -35,8 +35,8 @@ const SETTINGS: [(&str, &str); 7] = [
     ("jit", "off"),
 ];
 
-/// The settings of the journal's connections: each statement there is made for one
-/// index, and this leaves it no other plan, whatever the statistics say.
+/// The settings of the journal's connections. Each statement there is made for one index, and these settings leave no
+/// other plan, whatever the statistics say.
 const BY_INDEX_ONLY: [(&str, &str); 7] = [
     ("enable_seqscan", "off"),
     ("enable_bitmapscan", "off"),
@@ -59,7 +59,7 @@ pub(super) async fn connect(url: &str) -> Result<PgPool, StoreError> {
     pool.map_err(unavailable)
 }
 
-/// Connections of the journal's own, to the same database.
+/// Opens the journal's own connections to the same database.
 pub(super) async fn connect_journal(pool_of_all: &PgPool) -> Result<PgPool, StoreError> {
     let options = (*pool_of_all.connect_options()).clone();
     let pool = pool().before_acquire(|connection, pooled| {
@@ -72,7 +72,7 @@ pub(super) async fn connect_journal(pool_of_all: &PgPool) -> Result<PgPool, Stor
     pool.map_err(unavailable)
 }
 
-/// Two connections for migrating: a migration may take longer than a statement may.
+/// Opens two connections for migrations, which may take longer than the statement timeout of the others.
 pub(super) async fn connect_migrating(pool_of_all: &PgPool) -> Result<PgPool, StoreError> {
     let options = (*pool_of_all.connect_options()).clone();
     let pool = PgPoolOptions::new()

@@ -1,5 +1,5 @@
-//! Files that no other user of the host may read: passwords' hashes, signing keys and everything people
-//! wrote lie in them. The umask that the program is started with decides nothing about them.
+//! Files that no other user of the host may read, because they hold password hashes, signing keys and everything people
+//! wrote. Their modes are set here and do not depend on the umask of the process.
 
 use std::{
     fs::{DirBuilder, File, Permissions, metadata, set_permissions},
@@ -10,33 +10,33 @@ use std::{
 
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
-/// What others may do: the file's group, and everybody.
+/// The permissions of the file's group and of all other users.
 const OTHERS: u32 = 0o077;
 const OTHERS_WRITE: u32 = 0o022;
-/// With it only the owner of a file may replace it, as in `/tmp`.
+/// In a folder with this bit, such as `/tmp`, only the owner of a file may replace it.
 const STICKY: u32 = 0o1000;
 
-/// What lies beside a database file (<https://sqlite.org/tempfiles.html>), and our lock.
+/// The endings of the files beside a database file (<https://sqlite.org/tempfiles.html>), and of the lock file.
 const BESIDE: [&str; 4] = ["-wal", "-shm", "-journal", ".lock"];
 
-/// What other users of the host can get at.
+/// What other users of the host can access.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exposed {
-    /// Files that they can read or write.
+    /// Files that other users can read or write.
     pub files: Vec<PathBuf>,
-    /// The folder, if they can put another file in place of one of ours.
+    /// The folder, if other users can replace one of the files in it.
     pub replaceable_in: Option<PathBuf>,
-    /// The folder, if they can see what lies in it.
+    /// The folder, if other users can list its files.
     pub listed_in: Option<PathBuf>,
 }
 
-/// Makes a folder and those above it. One that is there is left as it is: it may be meant for others, too.
+/// Makes a folder and its parents. An existing folder keeps its mode, because other programs may use it, too.
 pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true).mode(FOLDER_MODE).create(folder)
 }
 
-/// Opens a file of ours to write to, made if it is not there.
+/// Opens a private file for writing; creates it if it does not exist.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     let file = options.create(true).append(true).mode(FILE_MODE);
@@ -45,9 +45,9 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Makes the file of an `SQLite` database before `SQLite` does, and takes from others what an earlier release left
-/// them. `SQLite` gives what it makes beside it the same mode. A file that is there is never opened, because
-/// closing it would end `SQLite`'s locks (<https://sqlite.org/howtocorrupt.html> §2.2).
+/// Creates the file of an `SQLite` database before `SQLite` does, and takes from other users the access that an earlier
+/// release left them. `SQLite` gives the files beside it the same mode. An existing file is never opened, because
+/// closing it would release `SQLite`'s locks (<https://sqlite.org/howtocorrupt.html> §2.2).
 pub(super) fn prepare(database: &Path) -> io::Result<()> {
     let mut options = File::options();
     match options
@@ -66,7 +66,7 @@ pub(super) fn prepare(database: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What others can get at of a database.
+/// What other users can access of a database.
 pub(super) fn exposed(database: &Path) -> io::Result<Exposed> {
     let mut exposed = Exposed::default();
     let database = database.canonicalize()?;
@@ -85,7 +85,7 @@ pub(super) fn exposed(database: &Path) -> io::Result<Exposed> {
     Ok(exposed)
 }
 
-/// The database and what lies beside it, links resolved as `SQLite` does.
+/// The database file and the files beside it. `database` has its links resolved, as `SQLite` resolves them.
 fn files(database: &Path) -> Vec<PathBuf> {
     let beside = BESIDE.iter().map(|ending| {
         let mut path = database.as_os_str().to_owned();
@@ -95,7 +95,7 @@ fn files(database: &Path) -> Vec<PathBuf> {
     std::iter::once(database.to_owned()).chain(beside).collect()
 }
 
-/// Only the owner can, or root: `roost doctor` reports a file that belongs to another user.
+/// Takes access from other users. Only the owner of a file or root can; `roost doctor` reports a file of another user.
 fn tighten(path: &Path) -> io::Result<()> {
     let Some(mode) = mode(path)?.filter(|mode| mode & OTHERS != 0) else {
         return Ok(());
@@ -107,7 +107,7 @@ fn tighten(path: &Path) -> io::Result<()> {
     }
 }
 
-/// None: it is not there.
+/// The mode of a file; `None` when it does not exist.
 fn mode(path: &Path) -> io::Result<Option<u32>> {
     match metadata(path) {
         Ok(found) => Ok(Some(found.mode())),

@@ -1,4 +1,4 @@
-//! Refresh tokens, kept as hashes: a tree for each session, in which every exchange is a branch.
+//! Refresh tokens, stored as hashes: a tree for each session, in which each exchange adds a branch.
 
 use super::{
     StoreError,
@@ -8,22 +8,22 @@ use chrono::{DateTime, TimeDelta, Utc};
 use roost_schema::{SessionId, UserId};
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
 
-/// How long the immediate predecessor of a token stays good: two tabs may refresh at once, and an
-/// answer may be lost on its way.
+/// How long a used token stays good while its successor is unused: two tabs may refresh at once, and an answer may be
+/// lost.
 pub const PREDECESSOR_GOOD: TimeDelta = TimeDelta::seconds(10);
 
 /// SHA-256 of a refresh token. The token itself is kept nowhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenHash(pub [u8; 32]);
 
-/// A token as it is kept.
+/// A stored token.
 #[derive(Debug)]
 pub(super) struct KeptToken {
     pub(super) issued_at: DateTime<Utc>,
     used_at: Option<DateTime<Utc>>,
 }
 
-/// Whose token it is.
+/// The session and the person that a token belongs to.
 pub(super) async fn owner(
     connection: &impl ConnectionTrait,
     token: &TokenHash,
@@ -64,8 +64,8 @@ pub(super) async fn find(
     }))
 }
 
-/// Whether a token may be exchanged: never used, or just used and followed by one that is not, so
-/// that it is the immediate predecessor on that branch. Anything older is reuse.
+/// Whether a token may be exchanged: it was never used, or it was used just now and has a successor that was not. An
+/// older token is a reuse.
 pub(super) async fn is_good(
     transaction: &DatabaseTransaction,
     session: SessionId,
@@ -110,7 +110,7 @@ pub(super) async fn insert(
     Ok(())
 }
 
-/// Marks a token as used; the first time counts.
+/// Marks a token as used. A second use does not change the time of the first.
 pub(super) async fn mark_used(
     transaction: &DatabaseTransaction,
     token: &TokenHash,
@@ -125,7 +125,7 @@ pub(super) async fn mark_used(
     Ok(())
 }
 
-/// Forgets a session's tokens that are too old to be exchanged.
+/// Deletes a session's tokens that are too old to be exchanged.
 pub(super) async fn forget(
     transaction: &DatabaseTransaction,
     session: SessionId,

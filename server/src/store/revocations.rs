@@ -1,4 +1,4 @@
-//! Sessions that ended: every instance reads here which, so that no access token outlives its own.
+//! Ended sessions: every instance reads them here, so that no access token outlives its session.
 
 use super::{
     Sql, StoreError,
@@ -12,20 +12,20 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-/// How long a revocation is kept: far longer than any access token lives.
+/// How long a revocation is kept, which is far longer than an access token lives.
 const REVOCATION_ROWS_KEPT: TimeDelta = TimeDelta::days(1);
 
-/// How far a look at the revocations reached: every transaction below was over. On `SQLite` rows
-/// become visible in order, and this means nothing.
+/// How far a read of the revocations reached: every transaction with a smaller number had ended. `SQLite` has no use
+/// for a horizon, because its rows become visible in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Horizon(i64);
 
 impl Horizon {
-    /// Above every transaction.
+    /// The horizon above every transaction.
     pub const MAX: Self = Self(i64::MAX);
 }
 
-/// What a look at the revocations showed.
+/// The result of one read of the revocations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Look {
     pub ended: Vec<SessionId>,
@@ -43,15 +43,15 @@ impl Revocations {
         Self { sql }
     }
 
-    /// The sessions that ended within the last so long.
+    /// The sessions that ended within the last `within`.
     pub async fn list(&self, within: TimeDelta) -> Result<Look, StoreError> {
         let now = now_us(&self.sql.read);
         let ended = format!("SELECT session_id FROM revocations WHERE at_us >= {now} - $1");
         self.look(&ended, [micros(within).into()]).await
     }
 
-    /// The sessions whose end became visible since an earlier look, and some others. Rows of unknown
-    /// transactions, as before the column was there, are those of the last so long.
+    /// The sessions whose end became visible since an earlier read, and some others. Rows without a transaction number,
+    /// from before the column existed, are those of the last `within`.
     pub async fn list_since(
         &self,
         horizon: Horizon,
@@ -70,10 +70,10 @@ impl Revocations {
         self.look(&ended, values).await
     }
 
-    /// On `PostgreSQL` the horizon is read by the same statement, from the snapshot it reads by:
-    /// whatever that does not show is of a transaction at or above.
+    /// Reads the sessions and the horizon. On `PostgreSQL` the horizon is that of the statement's own snapshot: a row
+    /// that the snapshot does not show belongs to a transaction at or above the horizon.
     ///
-    /// Text: the horizon and the sessions are one statement, whose functions and column `PostgreSQL` alone has.
+    /// Raw SQL: one statement reads both, by functions and a column that only `PostgreSQL` has.
     async fn look<const N: usize>(
         &self,
         ended: &str,
@@ -101,7 +101,7 @@ impl Revocations {
         Ok(look)
     }
 
-    /// Forgets the old ones.
+    /// Deletes revocations that are older than `REVOCATION_ROWS_KEPT`.
     pub async fn forget(&self) -> Result<(), StoreError> {
         let before = now(&self.sql.write).sub(micros(REVOCATION_ROWS_KEPT));
         Entity::delete_many()
@@ -112,15 +112,14 @@ impl Revocations {
     }
 }
 
-/// Written in the transaction that ends the session, whose number the row keeps on `PostgreSQL`. The
-/// time is the database's own: by a host's clock that jumped it could be older than what any
-/// instance looks at.
+/// Writes a revocation in the transaction that ends the session, whose number the row keeps on `PostgreSQL`. The time
+/// is the database's: the time of a host with a wrong clock could be too old for any instance to read the row.
 pub(super) async fn insert(
     transaction: &DatabaseTransaction,
     session: SessionId,
 ) -> Result<(), StoreError> {
     let now = now_us(transaction);
-    // Text: an entity inserts values, and this time is an expression.
+    // Raw SQL: an entity inserts values, and this time is an expression.
     let sql = format!("INSERT INTO revocations (session_id, at_us) VALUES ($1, {now})");
     execute(transaction, &sql, [session.as_uuid().into()]).await?;
     Ok(())

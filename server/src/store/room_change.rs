@@ -1,5 +1,5 @@
-//! How a room is changed: once per operation, under the lock of its row, by a member who still is
-//! what the caller saw.
+//! How a room is changed: once per operation, under the lock of its row, by a member whose role has not changed since
+//! the caller read it.
 
 use super::{
     Known, Operation, Sql, StoreError,
@@ -20,8 +20,8 @@ use uuid::Uuid;
 /// How many rooms a person may be a member of.
 pub const ROOMS_PER_PERSON_MAX: i64 = 10_000;
 
-/// A member as the caller saw them. A change is made only if they still are that, judged under the
-/// lock of the room's row.
+/// A member with the role that the caller read. A change is made only if the member still has that role under the lock
+/// of the room's row.
 #[derive(Clone, Copy, Debug)]
 pub struct ActingMember {
     pub room_id: RoomId,
@@ -60,9 +60,9 @@ impl From<sea_orm::DbErr> for RoomError {
     }
 }
 
-/// Does an operation once, in a transaction of its own that is run again when others got in its way.
-/// The work holds the transaction, rather than borrow it: the compiler cannot show of a future that
-/// borrows from a closure's argument that it may move between threads.
+/// Does an operation once, in its own transaction, which is repeated while other transactions are in the way. `Work`
+/// owns the transaction instead of borrowing it: the compiler cannot show that a future which borrows from a closure's
+/// argument is `Send`.
 pub(super) async fn transact<T, Work, Attempt>(
     sql: &Sql,
     operation: Option<&Operation>,
@@ -101,7 +101,7 @@ where
         return Ok(done);
     }
     let done = match work(Arc::clone(&transaction)).await {
-        // What stood in the way may be this very operation's first try, which ended meanwhile.
+        // The refusal may come from an earlier try of this very operation, which was committed in the meantime.
         Err(refusal) if !matches!(refusal, RoomError::Store(_)) => {
             return match operation {
                 Some(operation) => known(&*transaction, operation).await?.ok_or(refusal),
@@ -118,8 +118,8 @@ where
     Ok(done)
 }
 
-/// Locks the room's row, so that its changes and their events have one order, and judges whoever
-/// acts anew. Answers the room as they see it.
+/// Locks the room's row, so that changes and their events have one order, and judges the acting member again. Answers
+/// the room as this member sees it.
 pub(super) async fn lock(
     transaction: &DatabaseTransaction,
     acting: ActingMember,
@@ -134,8 +134,8 @@ pub(super) async fn lock(
         .ok_or(RoomError::RoleChanged)
 }
 
-/// Checks that people exist and may be in one more room. Locks their rows, smallest id first, until
-/// the transaction ends: two rooms at once count each other.
+/// Checks that people exist and may be in one more room. Locks their rows until the transaction ends, smallest id
+/// first, so that two new rooms at once count each other.
 pub(super) async fn admit(
     transaction: &DatabaseTransaction,
     first: UserId,
@@ -172,7 +172,7 @@ pub(super) async fn admit(
     }
 }
 
-/// What an operation answered when it was done before.
+/// The answer of an operation that was done before.
 pub(super) async fn known<T: DeserializeOwned>(
     connection: &impl ConnectionTrait,
     operation: &Operation,

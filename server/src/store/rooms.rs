@@ -1,5 +1,5 @@
-//! Rooms: boards, conversations, and each person's own. Every change is written together with the
-//! events that tell it, in the room's outbox.
+//! Rooms: boards, conversations, and each person's own room. Each change is written together with its events, which go
+//! into the room's outbox.
 
 use super::{
     Clock, Operation, Sql, StoreError,
@@ -24,14 +24,14 @@ use sea_orm::{
 };
 use serde::de::DeserializeOwned;
 
-/// What a board or a group begins as.
+/// A new board or group.
 #[derive(Clone, Debug)]
 pub struct NewRoom {
     pub room_type: RoomType,
     pub title: Title,
-    /// Becomes the owner.
+    /// This person becomes the owner.
     pub creator: UserId,
-    /// Become editors.
+    /// These people become editors.
     pub others: Vec<UserId>,
 }
 
@@ -47,7 +47,7 @@ impl Rooms {
         Self { sql, clock }
     }
 
-    /// What an operation answered when it was done before.
+    /// The answer of an operation that was done before.
     pub async fn known<T: DeserializeOwned>(
         &self,
         operation: &Operation,
@@ -82,7 +82,7 @@ impl Rooms {
         .await
     }
 
-    /// The direct conversation of two people; made when they have none.
+    /// The direct conversation of two people; creates it when there is none.
     pub async fn open_direct(
         &self,
         operation: Option<&Operation>,
@@ -115,12 +115,13 @@ impl Rooms {
         .await
     }
 
-    /// A room as one of its members sees it; `None` to everybody else, and of a type that this release does not know.
+    /// A room as one of its members sees it. `None` to all other people, and for a type that this release does not
+    /// know.
     pub async fn find(&self, acting: ActingMember) -> Result<Option<Room>, StoreError> {
         reading(|| find(&self.sql.read, acting.room_id, acting.user_id)).await
     }
 
-    /// A person's rooms of some types, newest first, those made before one of them.
+    /// A page of a person's rooms of some types, newest first, after a place in that list.
     pub async fn list(
         &self,
         user: UserId,
@@ -144,7 +145,7 @@ impl Rooms {
         rows.into_iter().map(room).collect()
     }
 
-    /// The rooms in which a person has rights, their own included, by id from one on.
+    /// The ids of the rooms in which a person has rights, their own room included, in ascending order from `first` on.
     pub async fn list_ids(
         &self,
         user: UserId,
@@ -168,8 +169,8 @@ impl Rooms {
         Ok(ids.into_iter().map(RoomId::from_uuid).collect())
     }
 
-    /// Gives a room another title, or archives it, or takes it out of the archive. An archived
-    /// room takes no other title.
+    /// Changes a room's title, archives the room, or takes it out of the archive. An archived room's title cannot be
+    /// changed.
     pub async fn change(
         &self,
         acting: ActingMember,
@@ -199,7 +200,7 @@ impl Rooms {
     }
 }
 
-/// Makes a person's own room, in the transaction that makes the person. Its one member reads it.
+/// Creates a person's own room, in the transaction that creates the person. The person is its only member, as a viewer.
 pub(super) async fn create_personal(
     transaction: &DatabaseTransaction,
     user: UserId,
@@ -252,12 +253,13 @@ async fn update(transaction: &DatabaseTransaction, room: &Room) -> Result<(), St
     Ok(())
 }
 
-/// The same two people from either side.
+/// The pair of two people, the same from either side.
 fn pair(one: UserId, other: UserId) -> (UserId, UserId) {
     (one.min(other), one.max(other))
 }
 
-/// When the two opened it at the same moment, the second is run again and finds the first's.
+/// Stores the pair of a new conversation. When two opened it at the same moment, the second transaction is repeated and
+/// finds the first's conversation.
 async fn insert_pair(
     transaction: &DatabaseTransaction,
     (low, high): (UserId, UserId),
@@ -301,7 +303,7 @@ pub(super) async fn find(
     row.map(room).transpose()
 }
 
-/// The conversation that two people have.
+/// The existing conversation of two people.
 async fn room_of(
     transaction: &DatabaseTransaction,
     (low, high): (UserId, UserId),

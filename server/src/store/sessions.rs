@@ -1,5 +1,5 @@
-//! Sessions: one for each device that signed in. What changes them holds the lock of the person's
-//! row, and writes the event that tells it into the outbox of the person's own room.
+//! Sessions: one for each device that signed in. Each change holds the lock of the person's row, and writes its event
+//! into the outbox of the person's own room.
 
 use super::{
     Clock, Sql, StoreError,
@@ -22,14 +22,14 @@ use sea_orm::{
     QuerySelect, Select, UpdateMany, Value, sea_query::Expr,
 };
 
-/// A session ends when it was not refreshed for so long.
+/// A session that was not refreshed for this long has expired.
 pub const SESSION_IDLE_MAX: TimeDelta = TimeDelta::days(30);
-/// How many sessions a person may have; another one ends the oldest.
+/// How many sessions a person may have; one more ends the oldest.
 pub const SESSIONS_PER_PERSON_MAX: usize = 100;
 /// How many expired sessions one pass of [`Sessions::expire`] ends.
 const EXPIRED_PER_PASS: u64 = 100;
 
-/// A session that is about to be, and its first refresh token.
+/// A new session, and its first refresh token.
 #[derive(Clone, Debug)]
 pub struct NewSession {
     pub id: SessionId,
@@ -39,7 +39,7 @@ pub struct NewSession {
     pub at: DateTime<Utc>,
 }
 
-/// A session as it is kept.
+/// A stored session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptSession {
     pub id: SessionId,
@@ -50,26 +50,26 @@ pub struct KeptSession {
     revoked: bool,
 }
 
-/// What became of a sign-in.
+/// The result of a sign-in.
 #[derive(Debug)]
 pub enum Opened {
-    /// The sessions that ended, because the person had as many as they may.
+    /// The session is open. `ended` are the oldest sessions, which ended because the person had too many.
     Opened { ended: Vec<SessionId> },
-    /// The password that was verified is not the person's any more.
+    /// The verified password is no longer the person's password.
     PasswordChanged,
 }
 
-/// What became of a refresh token.
+/// The result of exchanging a refresh token.
 #[derive(Debug)]
 pub enum Exchange {
-    /// Whose it is comes with it: read later, a store that is away would make a failure of what is done already.
+    /// The person is part of the answer: a later read could fail, and make an exchange that is done look like a
+    /// failure.
     Exchanged { session: KeptSession, me: Me },
-    /// It was used before, and not just now: its holder may have stolen it, so the session
-    /// ended.
+    /// The token was used before, and not just now. It may be stolen, so the session has ended.
     Reused { session: SessionId, user: UserId },
-    /// Its session has ended.
+    /// The token's session has ended.
     Revoked,
-    /// It is none of ours, or it has expired.
+    /// No such token exists, or it has expired.
     Unknown,
 }
 
@@ -85,11 +85,11 @@ impl Sessions {
         Self { sql, clock }
     }
 
-    /// Opens a session for a person whose password was verified against this hash.
+    /// Opens a session for a person whose password was verified against the hash `verified`.
     pub async fn open(&self, new: &NewSession, verified: &Secret) -> Result<Opened, StoreError> {
         transact(&self.sql, |transaction| async move {
             let transaction = &*transaction;
-            // Judged under the lock: a change of the password ends the sessions it can see.
+            // The hash is compared under the lock: a change of the password ends only the sessions that it can see.
             let account = users::lock(transaction, new.user).await?;
             if account.is_none_or(|account| account.password_hash != *verified) {
                 return Ok(Opened::PasswordChanged);
@@ -150,7 +150,7 @@ impl Sessions {
         .await
     }
 
-    /// A person's sessions, the one used last first.
+    /// A person's sessions, the most recently used first.
     pub async fn list(&self, user: UserId) -> Result<Vec<KeptSession>, StoreError> {
         let oldest = self.clock.now() - SESSION_IDLE_MAX;
         let query = || {
@@ -163,7 +163,7 @@ impl Sessions {
         Ok(rows.into_iter().map(KeptSession::from).collect())
     }
 
-    /// Names one of a person's sessions; `None` when they have no such session.
+    /// Gives one of a person's sessions a name; `None` when the person has no such session.
     pub async fn rename(
         &self,
         user: UserId,
@@ -192,7 +192,7 @@ impl Sessions {
         .await
     }
 
-    /// Ends one of a person's sessions, if it has not ended. False: they never had such a session.
+    /// Ends one of a person's sessions, unless it has ended. False when the person never had such a session.
     pub async fn end(&self, user: UserId, session: SessionId) -> Result<bool, StoreError> {
         transact(&self.sql, |transaction| async move {
             let transaction = &*transaction;
@@ -206,7 +206,7 @@ impl Sessions {
         .await
     }
 
-    /// Ends a person's sessions but one; answers which.
+    /// Ends all of a person's sessions but one; answers the ended ones.
     pub async fn end_others(
         &self,
         user: UserId,
@@ -220,8 +220,8 @@ impl Sessions {
         .await
     }
 
-    /// Ends some of the sessions that were not refreshed for too long, and forgets those that ended
-    /// as long ago. Answers which ended, and whose they were.
+    /// Ends up to `EXPIRED_PER_PASS` expired sessions, and deletes sessions that ended as long ago. Answers the ended
+    /// sessions with their people.
     pub async fn expire(&self) -> Result<Vec<(SessionId, UserId)>, StoreError> {
         let before = self.clock.now() - SESSION_IDLE_MAX;
         let query = || {
@@ -244,7 +244,7 @@ impl Sessions {
     async fn forget(&self, revoked_before: DateTime<Utc>) -> Result<(), StoreError> {
         transact(&self.sql, |transaction| async move {
             let transaction = &*transaction;
-            // Text: refresh tokens have no entity.
+            // Raw SQL: refresh tokens have no entity.
             execute(
                 transaction,
                 "DELETE FROM refresh_tokens WHERE session_id IN
@@ -262,7 +262,7 @@ impl Sessions {
     }
 }
 
-/// Writes a session, its first token and its event. The person's row is locked, or was just made.
+/// Writes a session, its first token and its event. The caller has locked or inserted the person's row.
 pub(super) async fn insert(
     transaction: &DatabaseTransaction,
     new: &NewSession,
@@ -338,7 +338,7 @@ fn open_of(user: UserId) -> Select<Entity> {
         .filter(Column::RevokedUs.is_null())
 }
 
-/// The same, oldest first.
+/// The person's sessions that have not ended, oldest first.
 async fn open_sessions(
     transaction: &DatabaseTransaction,
     user: UserId,

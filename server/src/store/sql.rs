@@ -1,4 +1,4 @@
-//! Connections to the relational database, with the durability the promises need.
+//! Connections to the relational database, with the durability that acknowledged writes need.
 
 use super::{StoreError, postgres, private};
 use anyhow::{Context, anyhow};
@@ -24,18 +24,18 @@ use std::{
 /// How many connections to `PostgreSQL` an instance holds at most.
 pub(super) const POSTGRES_CONNECTIONS_MAX: u32 = 20;
 const SQLITE_READERS_MAX: u32 = 4;
-/// How long a caller waits for a connection: the queue for `SQLite`'s one writer.
+/// How long a caller waits for a connection, which on `SQLite` is the queue for its one writer.
 const SQLITE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long to wait for another instance that is migrating the same database.
+/// How long to wait for another instance that migrates the same database.
 const MIGRATION_TIMEOUT: Duration = Duration::from_mins(2);
-/// A code of the SQL standard has five characters; `SQLite`'s numbers are shorter.
+/// The length of an SQL standard error code; the codes of `SQLite` are shorter numbers.
 const SQLSTATE_CHARS: usize = 5;
-/// Names the migration lock among a `PostgreSQL` server's advisory locks ("roost" in ASCII).
+/// The lock under which the schema is migrated, among a `PostgreSQL` server's advisory locks ("roost" in ASCII).
 const MIGRATION_LOCK: i64 = 0x72_6f_6f_73_74;
 
-/// The relational database. On `SQLite` all writes share one connection, because `SQLite` has one
-/// writer, and `read` refuses to write; on `PostgreSQL` both are the same pool.
+/// The relational database. On `SQLite` all writes share one connection, because `SQLite` has one writer, and `read`
+/// cannot write. On `PostgreSQL` both are the same pool.
 #[derive(Clone, Debug)]
 pub struct Sql {
     pub read: DatabaseConnection,
@@ -43,7 +43,7 @@ pub struct Sql {
 }
 
 impl Sql {
-    /// Connects to `sqlite:path` (made when it does not exist) or `postgres://…`.
+    /// Connects to `sqlite:path` (created if it does not exist) or `postgres://…`.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         if url.starts_with("sqlite:") {
             Self::connect_sqlite(sqlite_options(url)?).await
@@ -56,7 +56,7 @@ impl Sql {
         }
     }
 
-    /// On `SQLite`: reads only, and makes no file.
+    /// Connects to `SQLite` for reading only; creates no file.
     pub(super) async fn connect_for_reading(url: &str) -> Result<Self, StoreError> {
         let options = sqlite_options(url)?.create_if_missing(false);
         let pool = SqlitePoolOptions::new()
@@ -107,9 +107,9 @@ impl Sql {
         }
     }
 
-    /// What the journal uses. `PostgreSQL`: connections of its own, because who waits for a room's
-    /// lock holds one of the others, and who has the lock waits for the journal. `SQLite` has one
-    /// writer, which both share.
+    /// The connections of the journal. On `PostgreSQL` the journal has its own pool: a caller that waits for a room's
+    /// lock holds a connection of the common pool while the lock's holder waits for the journal. On `SQLite` both share
+    /// the one writer.
     pub(super) async fn for_journal(self) -> Result<Self, StoreError> {
         if self.backend() == DbBackend::Sqlite {
             return Ok(self);
@@ -120,7 +120,7 @@ impl Sql {
         ))
     }
 
-    /// Whether the database answers.
+    /// Checks that the database answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
         Ok(self.read.ping().await?)
     }
@@ -129,8 +129,8 @@ impl Sql {
         self.write.get_database_backend()
     }
 
-    /// Begins a transaction that may write. On `SQLite` it takes the write lock at once
-    /// (IMMEDIATE), because a lock that is upgraded later cannot wait for its turn.
+    /// Begins a transaction that may write. On `SQLite` it takes the write lock at once (IMMEDIATE), because a read
+    /// lock that is upgraded later fails instead of waiting.
     pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
         let sqlite = self.backend() == DbBackend::Sqlite;
         let options = || TransactionOptions {
@@ -144,13 +144,13 @@ impl Sql {
         .await
     }
 
-    /// Reads rows, outside of any transaction.
+    /// Reads rows outside of any transaction.
     pub(super) async fn read_all(&self, query: Statement) -> Result<Vec<QueryResult>, DbErr> {
         let read = || self.read.query_all_raw(query.clone());
         on_living_connection(read, is_dead_connection).await
     }
 
-    /// Reads the one row there is, if any, outside of any transaction.
+    /// Reads one row, if there is one, outside of any transaction.
     pub(super) async fn read_one(&self, query: Statement) -> Result<Option<QueryResult>, DbErr> {
         let read = || self.read.query_one_raw(query.clone());
         on_living_connection(read, is_dead_connection).await
@@ -158,7 +158,7 @@ impl Sql {
 
     /// Brings the schema to this release. Instances that start together take turns.
     ///
-    /// A database that a later release has migrated is left as it is: this one runs on it.
+    /// A database that a later release has migrated is left unchanged: this release runs on it.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         if self.migrations().await?.pending.is_empty() {
             return Ok(());
@@ -177,7 +177,7 @@ impl Sql {
         }
     }
 
-    /// On connections of its own, because a migration may take longer than a statement may.
+    /// Migrates over separate connections, because a migration may take longer than the statement timeout.
     async fn migrate_postgres(&self) -> Result<(), StoreError> {
         let pool_of_all = self.write.get_postgres_connection_pool();
         let pool = postgres::connect_migrating(pool_of_all).await?;
@@ -189,14 +189,14 @@ impl Sql {
             .map_err(unavailable)?;
         let connection = SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone());
         let migrated = Migrator::up(&connection, None).await;
-        // The lock belongs to its connection and ends with it.
+        // The advisory lock belongs to its connection and ends with it.
         lock.close().await.map_err(unavailable)?;
         pool.close().await;
         Ok(migrated?)
     }
 }
 
-/// Commits; from here on an error leaves open whether it happened, unless the database says why not.
+/// Commits. After an error the outcome is unknown, unless the database refused with a reason.
 pub(super) async fn commit(transaction: DatabaseTransaction) -> Result<(), StoreError> {
     transaction
         .commit()
@@ -208,7 +208,7 @@ pub(super) async fn commit(transaction: DatabaseTransaction) -> Result<(), Store
 }
 
 impl From<DbErr> for StoreError {
-    /// For everything but a commit: a transaction that was not committed wrote nothing.
+    /// For all statements but a commit: an uncommitted transaction wrote nothing.
     fn from(error: DbErr) -> Self {
         if let Some(code) = refusal(&error) {
             return if is_contention(&code) {
@@ -233,8 +233,8 @@ impl From<DbErr> for StoreError {
     }
 }
 
-/// Repeats what has no effect yet (a read, a BEGIN) while it meets dead connections: after the
-/// database was restarted each pooled one is dead until it is tried.
+/// Repeats work without effects (a read, a BEGIN) while it meets dead connections: after a restart of the database each
+/// pooled connection is dead.
 pub(super) async fn on_living_connection<T, E, F: Future<Output = Result<T, E>>>(
     work: impl Fn() -> F,
     is_dead: impl Fn(&E) -> bool,
@@ -249,13 +249,13 @@ pub(super) async fn on_living_connection<T, E, F: Future<Output = Result<T, E>>>
     done
 }
 
-/// Whether a connection that was taken from the pool died, perhaps with a last word of the
-/// server's (`PostgreSQL` 57P01 to 57P05: it stops, it crashed, the session was idle).
+/// Whether a pooled connection has died, perhaps after a final error of the server (`PostgreSQL` 57P01 to 57P05: it
+/// stops, it crashed, the session was idle).
 pub(super) fn is_dead_connection(error: &DbErr) -> bool {
     cause(error).is_some_and(is_dead)
 }
 
-/// The same of what sqlx said.
+/// The same for an error of sqlx.
 pub(super) fn is_dead(cause: &sqlx::Error) -> bool {
     match cause {
         sqlx::Error::Database(refusal) => {
@@ -271,7 +271,7 @@ pub(super) fn is_dead(cause: &sqlx::Error) -> bool {
     }
 }
 
-/// The code of the database's own refusal, when it was the database that refused.
+/// The error code of the database, when the database itself refused.
 fn refusal(error: &DbErr) -> Option<String> {
     match cause(error) {
         Some(sqlx::Error::Database(refusal)) => Some(refusal.code().unwrap_or_default().into()),
@@ -279,7 +279,7 @@ fn refusal(error: &DbErr) -> Option<String> {
     }
 }
 
-/// What sqlx said.
+/// The error of sqlx inside one of sea-orm.
 fn cause(error: &DbErr) -> Option<&sqlx::Error> {
     match error {
         DbErr::Conn(RuntimeErr::SqlxError(cause))
@@ -289,8 +289,7 @@ fn cause(error: &DbErr) -> Option<&sqlx::Error> {
     }
 }
 
-/// Whether another transaction was in the way: `PostgreSQL` class 40 (rolled back); `SQLite` busy
-/// (5) and locked (6).
+/// Whether another transaction was in the way: `PostgreSQL` class 40 (rolled back), `SQLite` busy (5) and locked (6).
 fn is_contention(code: &str) -> bool {
     match sqlite_code(code) {
         Some(primary) => matches!(primary, 5 | 6),
@@ -298,9 +297,8 @@ fn is_contention(code: &str) -> bool {
     }
 }
 
-/// Whether a refusal of the database passes by itself: `PostgreSQL` classes 08 (connection),
-/// 25006 (read-only while failing over), 53 (resources), 55P03 (lock), 57 (cancelled, stopping);
-/// `SQLite` I/O (10) and full (13).
+/// Whether an error is temporary: `PostgreSQL` classes 08 (connection), 25006 (read-only while failing over), 53
+/// (resources), 55P03 (lock), 57 (cancelled, stopping); `SQLite` I/O (10) and full (13).
 fn is_passing(code: &str) -> bool {
     match sqlite_code(code) {
         Some(primary) => matches!(primary, 10 | 13),
@@ -313,7 +311,7 @@ fn is_passing(code: &str) -> bool {
     }
 }
 
-/// `SQLite`'s extended codes carry the primary one in the low byte.
+/// The primary code of a `SQLite` error: the low byte of its extended code.
 fn sqlite_code(code: &str) -> Option<u32> {
     if code.len() == SQLSTATE_CHARS {
         return None;
@@ -337,20 +335,20 @@ pub(super) fn sqlite_options(url: &str) -> Result<SqliteConnectOptions, StoreErr
         .create_if_missing(true)
         .busy_timeout(STATEMENT_TIMEOUT)
         .synchronous(SqliteSynchronous::Full)
-        // macOS keeps an ordinary fsync in the drive's cache; elsewhere this means nothing.
+        // On macOS an ordinary fsync leaves data in the drive's cache; other systems ignore this setting.
         .pragma("fullfsync", "ON")
         .foreign_keys(true)
         .disable_statement_logging())
 }
 
-/// Keeps every other process away from one `SQLite` file until it is dropped.
+/// Keeps every other process away from one `SQLite` file until the lock is dropped.
 #[derive(Debug)]
 pub struct DataLock {
     _file: File,
 }
 
-/// Locks a file beside the `SQLite` database of this URL; nothing for other databases. Two
-/// instances on one file would each believe to be alone, and split silently.
+/// Locks a file beside the `SQLite` database of this URL; `None` for other databases. Two instances on one file would
+/// each act as the only one, and clients of one would miss the changes of the other.
 pub fn lock_data(url: &str) -> Result<Option<DataLock>, StoreError> {
     if !url.starts_with("sqlite:") {
         return Ok(None);
@@ -370,8 +368,9 @@ pub fn lock_data(url: &str) -> Result<Option<DataLock>, StoreError> {
     }
 }
 
-/// Beside the file itself, links resolved, so that two names of one file share one lock. Never the
-/// file: closing any handle of it would end `SQLite`'s own locks (<https://sqlite.org/howtocorrupt.html> §2.2).
+/// The lock file, beside the database with links resolved, so that two names of one database share one lock. The
+/// database file itself is never opened: closing it would release `SQLite`'s own locks
+/// (<https://sqlite.org/howtocorrupt.html> §2.2).
 fn lock_path(options: &SqliteConnectOptions) -> Result<PathBuf, StoreError> {
     let named = options.get_filename();
     let folder = named

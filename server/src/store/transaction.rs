@@ -1,4 +1,4 @@
-//! Write transactions: running one again, and the statements in one.
+//! Write transactions, repeated under contention, and the statements in them.
 
 use super::{
     Sql, StoreError,
@@ -11,14 +11,14 @@ use sea_orm::{
 };
 use std::{future::Future, sync::Arc, time::Duration};
 
-/// How often a transaction is run again after others got in its way, and how long it waits between.
+/// How often a transaction is repeated after others were in its way, and the pauses between.
 const CONTENTION_RETRIES: usize = 8;
 const CONTENTION_PAUSE_MIN: Duration = Duration::from_millis(5);
 const CONTENTION_PAUSE_MAX: Duration = Duration::from_millis(100);
 
-/// Does some work in a transaction of its own, which is run again when others got in its way. The
-/// work holds the transaction, rather than borrow it: the compiler cannot show of a future that
-/// borrows from a closure's argument that it may move between threads.
+/// Does some work in its own transaction, which is repeated while other transactions are in the way. `Work` owns the
+/// transaction instead of borrowing it: the compiler cannot show that a future which borrows from a closure's argument
+/// is `Send`.
 pub(super) async fn transact<T, Work, Attempt>(sql: &Sql, work: Work) -> Result<T, StoreError>
 where
     Work: Fn(Arc<DatabaseTransaction>) -> Attempt,
@@ -33,13 +33,13 @@ where
     .await
 }
 
-/// Commits a transaction that work was lent, and has given back by ending.
+/// Commits a transaction that was shared with some work, which has ended and released it.
 pub(super) async fn commit_shared(transaction: Arc<DatabaseTransaction>) -> Result<(), StoreError> {
     let lent = || StoreError::Broken(anyhow::anyhow!("the work kept its transaction"));
     commit(Arc::into_inner(transaction).ok_or_else(lent)?).await
 }
 
-/// Runs a whole transaction again, a bounded number of times, while it is [`StoreError::Contended`].
+/// Repeats a whole transaction a bounded number of times while it is [`StoreError::Contended`].
 pub(super) async fn retried<T, Work, Attempt>(work: Work) -> Result<T, StoreError>
 where
     Work: FnMut() -> Attempt,
@@ -55,7 +55,7 @@ where
         .await
 }
 
-/// Reads, on another connection when a pooled one turns out to have died in the meantime.
+/// Reads; repeats the read on another connection when a pooled one has died.
 pub(super) async fn reading<T, E, Attempt>(work: impl Fn() -> Attempt) -> Result<T, StoreError>
 where
     StoreError: From<E>,
@@ -89,7 +89,7 @@ pub(super) async fn execute<const N: usize>(
     Ok(done.rows_affected())
 }
 
-/// Database time as an expression, in microseconds since 1970, as of the statement it stands in.
+/// Database time as an SQL expression: microseconds since 1970, at the time of the statement.
 pub(super) fn now_us(connection: &impl ConnectionTrait) -> &'static str {
     match connection.get_database_backend() {
         // Precise to the millisecond; the first number is 1970 as a Julian day.
@@ -98,12 +98,12 @@ pub(super) fn now_us(connection: &impl ConnectionTrait) -> &'static str {
     }
 }
 
-/// [`now_us`] in a query of an entity.
+/// [`now_us`] for an entity's query.
 pub(super) fn now(connection: &impl ConnectionTrait) -> Expr {
     Expr::cust(now_us(connection))
 }
 
-/// What a SELECT ends with to lock its rows. `SQLite` needs nothing: it has one writer.
+/// The end of a SELECT that locks its rows. Empty on `SQLite`, which has one writer.
 pub(super) fn for_update(connection: &impl ConnectionTrait) -> &'static str {
     match connection.get_database_backend() {
         DbBackend::Sqlite => "",
@@ -111,7 +111,7 @@ pub(super) fn for_update(connection: &impl ConnectionTrait) -> &'static str {
     }
 }
 
-/// Reads a time, kept as microseconds since 1970.
+/// Reads a time that is stored as microseconds since 1970.
 pub(super) fn time(row: &QueryResult, column: &str) -> Result<DateTime<Utc>, StoreError> {
     let kept: i64 = row.try_get("", column)?;
     DateTime::from_timestamp_micros(kept)

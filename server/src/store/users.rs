@@ -17,12 +17,12 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-/// How many people a search by name answers with at most.
+/// How many people a search by name finds at most.
 pub const USERS_FOUND_MAX: u32 = 20;
-/// How many ids one statement asks for.
+/// How many ids one statement lists.
 const IDS_PER_STATEMENT: usize = 500;
 
-/// A person, and what proves them.
+/// A person, and the hash of their password.
 #[derive(Clone, Debug)]
 pub struct Account {
     pub me: Me,
@@ -30,7 +30,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// The person as others see them.
+    /// The person as other people see them.
     pub fn user(self) -> User {
         User {
             id: self.me.id,
@@ -39,7 +39,7 @@ impl Account {
     }
 }
 
-/// A person who is about to be.
+/// A person who registers.
 #[derive(Clone, Debug)]
 pub struct NewUser {
     pub id: UserId,
@@ -48,11 +48,11 @@ pub struct NewUser {
     pub password_hash: Secret,
 }
 
-/// What became of a registration.
+/// The result of a registration.
 #[derive(Debug)]
 pub enum Created {
     Account(Account),
-    /// The operation was done before, or its id was used for another one.
+    /// The operation was done before, or its id was used for another request.
     Known(Known),
     EmailTaken,
 }
@@ -80,7 +80,7 @@ impl Users {
         Ok(row.map(Account::from))
     }
 
-    /// People whose name begins so, whatever the case of its letters; by name.
+    /// People whose name begins with this text, in any case, ordered by name.
     pub async fn find_by_name(&self, beginning: &str) -> Result<Vec<User>, StoreError> {
         let pattern = like_beginning(&beginning.to_lowercase());
         self.list_by(|| {
@@ -93,7 +93,7 @@ impl Users {
         .await
     }
 
-    /// These people; unknown ids are left out.
+    /// People by id; unknown ids are left out.
     pub async fn list(&self, ids: &[UserId]) -> Result<Vec<User>, StoreError> {
         let mut found = Vec::with_capacity(ids.len());
         for ids in ids.chunks(IDS_PER_STATEMENT) {
@@ -116,7 +116,7 @@ impl Users {
         Ok(rows.into_iter().map(user).collect())
     }
 
-    /// Makes a person with their own room and their first session.
+    /// Creates a person with their own room and their first session.
     pub async fn create(
         &self,
         new: &NewUser,
@@ -126,7 +126,7 @@ impl Users {
         transact(&self.sql, |transaction| async move {
             let transaction = &*transaction;
             if !insert(transaction, new, session).await? {
-                // A rival with the same operation is visible now: its insert was waited for.
+                // A rival with the same operation is visible now, because this insert waited for it.
                 return match operation {
                     Some(operation) => Ok(operations::find(transaction, operation)
                         .await?
@@ -154,8 +154,8 @@ impl Users {
         .await
     }
 
-    /// Replaces the password that was verified and ends every session but one. `None` when the
-    /// verified password is not the person's any more; else the sessions that ended.
+    /// Replaces the password that was verified and ends every session but one. Answers the ended sessions; `None` when
+    /// the verified password is no longer the person's.
     pub async fn change_password(
         &self,
         user: UserId,
@@ -183,7 +183,7 @@ impl Users {
     }
 }
 
-/// Locks a person, and answers who it is: their sessions and password change one at a time.
+/// Locks a person's row and answers it: changes of a person's sessions and password take turns.
 pub(super) async fn lock(
     transaction: &DatabaseTransaction,
     user: UserId,
@@ -192,7 +192,7 @@ pub(super) async fn lock(
     Ok(query.one(transaction).await?.map(Account::from))
 }
 
-/// Whether the address was free.
+/// Inserts a person. False when the email address is taken.
 async fn insert(
     transaction: &DatabaseTransaction,
     new: &NewUser,
@@ -229,7 +229,7 @@ impl From<user::Model> for Account {
     }
 }
 
-/// A pattern that matches what begins with a text, wildcards in it taken literally.
+/// The LIKE pattern of all texts with this beginning; wildcards in it are escaped.
 fn like_beginning(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len() + 1);
     for character in text.chars() {

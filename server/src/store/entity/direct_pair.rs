@@ -1,4 +1,4 @@
-//! A row of `direct_pairs`: the two people a direct conversation is of, the smaller id first.
+//! A row of `direct_pairs`: the two people of a direct conversation, the smaller id first.
 
 use sea_orm::entity::prelude::*;
 

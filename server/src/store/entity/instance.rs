@@ -1,4 +1,4 @@
-//! A row of `instances`: one run of one instance, and its lease.
+//! A row of `instances`: one run of the server, and its lease.
 
 use super::Micros;
 use sea_orm::entity::prelude::*;

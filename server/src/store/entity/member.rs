@@ -10,7 +10,7 @@ pub(in crate::store) struct Model {
     pub room_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)]
     pub user_id: Uuid,
-    /// A later release may have more words.
+    /// Text, because a later release may have more roles.
     pub role: String,
     pub joined_us: Micros,
 }

@@ -1,5 +1,5 @@
-//! The rows of the relational nouns, as sea-orm's queries know them: a file for each table, columns as the migrations made
-//! them on both databases. Ids are bare here and get their types where a row becomes what the store answers.
+//! The rows of the relational nouns as sea-orm's queries use them: a file for each table, with the columns that the
+//! migrations made. Ids are plain UUIDs here; the store gives them their types when it converts a row.
 
 pub(super) mod direct_pair;
 pub(super) mod instance;

@@ -1,4 +1,4 @@
-//! A row of `operations`: what an operation outside of rooms asked for and answered.
+//! A row of `operations`: the request and the answer of an operation outside of rooms.
 
 use super::Micros;
 use sea_orm::entity::prelude::*;

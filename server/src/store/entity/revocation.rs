@@ -1,5 +1,5 @@
-//! A row of `revocations`: a session that ended. `PostgreSQL` has one column more, the number of the transaction, which
-//! fills itself.
+//! A row of `revocations`: a session that ended. On `PostgreSQL` the table has one column more, the number of the
+//! transaction, with a default value.
 
 use super::Micros;
 use sea_orm::entity::prelude::*;

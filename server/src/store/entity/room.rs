@@ -8,7 +8,7 @@ use sea_orm::entity::prelude::*;
 pub(in crate::store) struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
-    /// A later release may have more words.
+    /// Text, because a later release may have more types.
     #[sea_orm(column_name = "type")]
     pub room_type: String,
     pub title: Option<String>,

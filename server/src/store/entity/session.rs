@@ -1,4 +1,4 @@
-//! A row of `sessions`: one device that signed in. One that was revoked keeps its row until it would have expired.
+//! A row of `sessions`: one device that signed in. A revoked session keeps its row until it would have expired.
 
 use super::Micros;
 use sea_orm::entity::prelude::*;

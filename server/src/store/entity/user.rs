@@ -1,4 +1,4 @@
-//! A row of `users`: a person, and what proves them.
+//! A row of `users`: a person, and the hash of their password.
 
 use super::Micros;
 use sea_orm::entity::prelude::*;
@@ -11,13 +11,13 @@ pub(in crate::store) struct Model {
     pub id: Uuid,
     pub email: String,
     pub name: String,
-    /// What a search by name compares.
+    /// The name in lower case, which a search by name compares.
     pub name_lower: String,
     pub password_hash: PasswordHash,
     pub created_us: Micros,
 }
 
-/// Printing it shows nothing of it.
+/// A password hash, which `Debug` never prints.
 #[derive(Clone, PartialEq, Eq, DeriveValueType)]
 pub(in crate::store) struct PasswordHash(pub(in crate::store) String);
 

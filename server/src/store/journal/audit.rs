@@ -1,21 +1,21 @@
-//! Looks through whole rooms for what no single read can notice: an entry that is missing below the head, a newest entry that
-//! is not marked as such, an operation or a term that its index does not find.
+//! Checks whole rooms for damage that no single read can notice: a gap below the head, a newest entry that is not
+//! marked current, an operation or a term that its index does not find.
 //!
-//! It reads every entry, and keeps in memory the newest state of each item of one room, without its body. It may run beside
-//! servers.
+//! The audit reads every entry. It keeps the newest state of each item of one room in memory, without bodies. Servers
+//! may run beside it.
 
 use super::{Entry, FindQuery, FindRoom, Journal, JournalError, Result, seal};
 use roost_schema::{Direction, ItemId, Op, OpId, RoomId, Seq, UserId};
 use std::collections::HashMap;
 
-/// Bytes of bodies read at once.
+/// How many bytes of bodies one read asks for.
 const PAGE_BYTES: usize = 1_024 * 1_024;
-/// Entries read one by one around one that cannot be read.
+/// How many entries are read one by one after a page that cannot be read.
 const SINGLE_READS: u32 = 1_024;
-/// Rooms listed at once.
+/// How many rooms one query lists.
 const ROOMS_AT_ONCE: usize = 100;
 
-/// Something stored that is not as it was written.
+/// An entry that is not stored as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub room: RoomId,
@@ -23,18 +23,18 @@ pub struct Finding {
     pub problem: String,
 }
 
-/// What was looked through.
+/// How much was checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Audited {
     pub rooms: u64,
     pub entries: u64,
-    /// Entries of a release that kept no hashes: a changed bit in them is not noticed.
+    /// Entries of a release that wrote no seals: a changed bit in them cannot be noticed.
     pub unsealed: u64,
-    /// Older entries of an item that are still marked current; readers pass over them.
+    /// Older entries of an item that are still marked current; readers skip them.
     pub left_current: u64,
 }
 
-/// Looks through every room.
+/// Checks every room.
 pub async fn audit_all(journal: &dyn Journal, mut found: impl FnMut(Finding)) -> Result<Audited> {
     let mut audited = Audited::default();
     let mut after = None;
@@ -50,7 +50,7 @@ pub async fn audit_all(journal: &dyn Journal, mut found: impl FnMut(Finding)) ->
     }
 }
 
-/// Looks through one room.
+/// Checks one room.
 pub async fn audit(
     journal: &dyn Journal,
     room: RoomId,
@@ -72,7 +72,7 @@ pub async fn audit(
 }
 
 impl Audited {
-    /// With what was looked through beside it.
+    /// Adds the counts of another check.
     pub fn add(&mut self, room: Self) {
         self.rooms += room.rooms;
         self.entries += room.entries;
@@ -91,7 +91,7 @@ struct Walk<'a, Found> {
 }
 
 impl<Found: FnMut(Finding)> Walk<'_, Found> {
-    /// Reads every entry, page by page; around one that cannot be read, one by one.
+    /// Reads every entry page by page, and one by one after a page that cannot be read.
     async fn entries(&mut self) -> Result<()> {
         let (mut after, mut singles) = (Seq::ZERO, 0_u32);
         loop {
@@ -113,7 +113,7 @@ impl<Found: FnMut(Finding)> Walk<'_, Found> {
                 }
                 Err(error) if error.is_lasting() && limit_bytes > 0 => singles = SINGLE_READS,
                 Err(error) if error.is_lasting() => {
-                    // Emptied entries, which take no bytes, may have been read before it.
+                    // Emptied entries have no bytes, so the same read may have passed some before the corrupt one.
                     after = match &error {
                         JournalError::Corrupt { seq, .. } => *seq,
                         _ => after.next(),
@@ -130,14 +130,14 @@ impl<Found: FnMut(Finding)> Walk<'_, Found> {
         if !entry.op.sets_state() {
             return;
         }
-        // Only what is asked of it later is kept.
+        // The body is dropped to save memory: no later check needs it.
         entry.body = roost_schema::Body::null();
         if let Some(older) = self.items.insert(entry.item, entry) {
             self.audited.left_current += u64::from(older.current);
         }
     }
 
-    /// An operation that is not found would be done again by its retry.
+    /// Checks that operations are found. A retry would repeat an operation that is not found.
     async fn check_operations(&mut self, entries: &[Entry]) -> Result<()> {
         let with_id = |entry: &Entry| Some(((entry.actor, entry.op_id.clone()?), entry.seq));
         let made: HashMap<(UserId, OpId), Seq> = entries.iter().filter_map(with_id).collect();
@@ -173,7 +173,8 @@ impl<Found: FnMut(Finding)> Walk<'_, Found> {
         Ok(())
     }
 
-    /// What readers are shown is the newest entry of each item, by its flag and by its terms.
+    /// Checks that the newest entry of each item is marked current and is found by its terms, because readers find it
+    /// that way.
     async fn newest(&mut self) -> Result<()> {
         for entry in std::mem::take(&mut self.items).into_values() {
             let is_emptied = entry.op_id.is_none() && entry.op == Op::Delete;
@@ -213,7 +214,7 @@ impl<Found: FnMut(Finding)> Walk<'_, Found> {
         Ok(())
     }
 
-    /// A writer may have changed the item since it was read.
+    /// Reports a problem, unless a writer has changed the item since it was read.
     async fn report_unless_changed(&mut self, entry: &Entry, problem: &str) -> Result<()> {
         let newest = self.journal.items(self.room, &[entry.item]).await?;
         let is_newest = newest.iter().all(|newest| newest.seq <= entry.seq);
@@ -237,7 +238,7 @@ impl<Found: FnMut(Finding)> Walk<'_, Found> {
     }
 }
 
-/// What cannot be read is met by the walk over all entries, and reported there.
+/// Turns a read error of a damaged entry into `None`, because the walk over all entries reports that entry.
 fn unless_reported<T>(read: Result<T>) -> Result<Option<T>> {
     match read {
         Err(error) if error.is_lasting() => Ok(None),

@@ -1,10 +1,11 @@
-//! What both stores write in the same way.
+//! The encoding that both stores share.
 
 use super::{JournalError, Result};
 use roost_schema::{Body, Op, RoomId, Seq};
 
-/// What a stored entry says of its item. An entry without a body was emptied, which reads as a deletion; but an emptied
-/// one is neither current nor has an op id: any other that has no body lost it, and nothing may be concluded from that.
+/// The op and the body of a stored entry. An emptied entry has no body and reads as a deletion; such an entry is
+/// neither current nor has an op id. Any other entry without a body has lost it, which is an error and never a
+/// deletion.
 pub(super) fn said(op: &str, body: Option<String>, is_emptied: bool) -> Result<(Op, Body)> {
     match body {
         Some(text) => Ok((op.into(), Body::from_text(text).map_err(unsound)?)),
@@ -13,7 +14,7 @@ pub(super) fn said(op: &str, body: Option<String>, is_emptied: bool) -> Result<(
     }
 }
 
-/// Says which entry it is that cannot be read. One that was sealed could be read when it was written.
+/// Names the entry that cannot be read. A sealed entry could be read when it was written, so it is corrupt.
 pub(super) fn unreadable(
     room: RoomId,
     seq: Option<i64>,
@@ -33,7 +34,7 @@ pub(super) fn unreadable(
     }
 }
 
-/// Seqs and epochs never come near the 63 bits the stores have for them.
+/// A seq or an epoch as the stores keep it; both stay far below 63 bits.
 pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -42,7 +43,7 @@ pub(super) fn seq_from(number: i64) -> Result<Seq> {
     u64::try_from(number).map(Seq).map_err(unsound)
 }
 
-/// What is stored cannot be read back.
+/// The error for stored data that cannot be read.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "map_err gives it an owned error"

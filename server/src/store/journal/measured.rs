@@ -1,4 +1,4 @@
-//! A journal that is watched: how long each operation takes, how often one fails, how large batches are.
+//! A journal with metrics: how long each operation takes, how often it fails, how large batches are.
 
 use super::{
     Appended, Entry, FindQuery, FindRoom, Gate, Heads, Journal, JournalError, OpId, Page, Result,
@@ -9,7 +9,7 @@ use metrics::{Counter, Histogram};
 use roost_schema::{Epoch, ItemId};
 use std::{sync::Arc, time::Instant};
 
-/// What is measured by itself.
+/// The operations that have metrics of their own.
 #[derive(Clone, Copy, Debug)]
 enum Operation {
     Append,
@@ -37,7 +37,7 @@ impl Operation {
     ];
 }
 
-/// Any journal, measured. It adds no promise and takes none away.
+/// Wraps any journal with metrics and keeps its promises unchanged.
 pub struct MeasuredJournal {
     journal: Arc<dyn Journal>,
     batch_entries: Histogram,
@@ -47,12 +47,12 @@ pub struct MeasuredJournal {
 struct Meter {
     duration: Histogram,
     failures: Counter,
-    /// Failures because what is stored cannot be read: an operator has to look at it.
+    /// Failures because stored data cannot be read; an operator has to repair it.
     unsound: Counter,
 }
 
 impl MeasuredJournal {
-    /// `store`: where it is kept, for the metrics.
+    /// `store` names the kind of store in the metrics.
     pub fn wrap(journal: Arc<dyn Journal>, store: &'static str) -> Arc<dyn Journal> {
         let meter = |(_, operation): (Operation, &'static str)| Meter {
             duration: metrics::histogram!("roost_journal_operation_duration_seconds",
@@ -132,7 +132,7 @@ impl Journal for MeasuredJournal {
         self.measure(Operation::Find, work).await
     }
 
-    /// For operators' commands: no server asks, so nothing is measured.
+    /// Not measured: only operators' commands list rooms.
     async fn rooms(&self, beyond: Option<RoomId>, limit_rooms: usize) -> Result<Vec<RoomId>> {
         self.journal.rooms(beyond, limit_rooms).await
     }
@@ -147,7 +147,7 @@ impl Journal for MeasuredJournal {
         self.measure(Operation::ChangeEpoch, work).await
     }
 
-    /// Once, at boot: not measured.
+    /// Not measured: a server verifies once, at boot.
     async fn verify(&self) -> Result<()> {
         self.journal.verify().await
     }

@@ -1,21 +1,22 @@
 //! The room journal: the durable, totally ordered record of everything that changed in a room.
 //!
-//! Promises of every implementation, held by one contract test (`tests/it/journal.rs`):
+//! Promises of every implementation, held by one contract test (`tests/it/journal/`):
 //!
-//! * The unique pair (room, seq) is the sequencer. Two writers that know the same head insert the
-//!   same seq; exactly one wins, the other gets [`Stop::SlotTaken`]. There are no holes.
+//! * The unique pair (room, seq) is the sequencer. Two writers that know the same head insert the same seq; exactly one
+//!   wins, the other gets [`Stop::SlotTaken`].
 //! * The unique triple (room, actor, op id) makes a retry visible: [`Stop::OperationKnown`].
-//! * What `append` counts as committed survives the death of this process, the store and its host.
-//! * A batch never makes a hole: entries are committed as a prefix of what was given. (SQL: all or none.)
-//! * Nothing is sent through a shut [`Gate`], however long the append has waited before.
+//! * An entry that `append` counts as committed survives the death of this process, the store and its host.
+//! * Seqs have no gaps: entries are committed as a prefix of the batch. (SQL: all or none.)
+//! * No statement is sent through a shut [`Gate`], however long the append has waited before.
 //! * An outcome that cannot be known is an error, [`JournalError::OutcomeUnknown`], never a guess.
-//! * Readers tolerate two `current` entries of one item for a moment: the higher seq is the state.
-//! * Kinds and ops are text. An entry of an op that this release does not know is kept and read like any other; it
-//!   clears no older entry and is no state: it stays current beside its item's state until the next one.
+//! * An item may have two `current` entries for a moment: readers take the higher seq as its state.
+//! * Kinds and ops are text. An entry of an op that this release does not know is kept and read like any other. It
+//!   clears no older entry and is no state: it stays current beside its item's state until the next state.
 //! * An entry without a body was emptied, or is an error, never a deletion.
-//! * A changed bit is noticed by the read that meets it: an entry is kept with hashes of what it was (`seal.rs`), and a page of
-//!   `log` without one of its entries is no page. Both are [`JournalError::Corrupt`]. An entry of a release that wrote no
-//!   hashes is read as it is, and counted; one that cannot be read at all is [`JournalError::Unsound`].
+//! * A read notices a changed bit, because each entry is kept with hashes of its content (`seal.rs`), and a page of
+//!   `log` that misses one of its entries is refused. Both are [`JournalError::Corrupt`]. An entry of a release that
+//!   wrote no hashes is read without the check, and counted; one that cannot be read at all is
+//!   [`JournalError::Unsound`].
 
 mod audit;
 mod encoding;
@@ -42,18 +43,18 @@ use roost_schema::{Body, Direction, Epoch, ItemId, Kind, Op, OpId, RoomId, Seq, 
 use serde::{Deserialize, Deserializer, Serialize};
 use std::{collections::HashMap, sync::Arc};
 
-/// A page of `log` and `changes` ends here even when its bodies are small.
+/// The most entries of a page of `log` or `changes`, however small their bodies are.
 pub const PAGE_ENTRIES_MAX: usize = 1_024;
-/// What one `find` reads ends here even when fewer items than asked for were read; each room has an equal share of it.
+/// The most bytes that one `find` reads, even when it finds fewer items than it may; each room has an equal share.
 pub const FIND_BYTES_MAX: usize = 1 << 20;
-/// Rooms that one `find` looks into.
+/// The most rooms that one `find` searches.
 pub const FIND_ROOMS_MAX: usize = 50;
 
-/// A fingerprint (SHA-256) of what an operation asked for; distinguishes a retry from a reused op id.
+/// The SHA-256 hash of a request. It distinguishes a retry from another request with the same op id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestHash(#[serde(with = "hex::serde")] pub [u8; 32]);
 
-/// One change of one item, holding the item's full new state. As JSON, instances tell it each other.
+/// One change of one item, holding the item's full new state. Instances announce it to each other as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     pub room: RoomId,
@@ -64,32 +65,33 @@ pub struct Entry {
     /// `null` for a deletion.
     pub body: Body,
     pub actor: UserId,
-    /// Absent once the entry was emptied.
+    /// Absent in an emptied entry.
     #[serde(deserialize_with = "kept_op_id")]
     pub op_id: Option<OpId>,
-    /// By the route it came on, as earlier releases compare it.
+    /// The hash of the request and its route, which earlier releases compare.
     pub request_hash: RequestHash,
-    /// Whatever route it came on; absent where an earlier release wrote it.
+    /// The hash of the request without its route; absent in entries of earlier releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_hash: Option<RequestHash>,
-    /// Whole milliseconds, so that every store gives back what it was given.
+    /// Whole milliseconds, the precision that every store keeps.
     pub at: DateTime<Utc>,
-    /// The seq of the item's first entry; items are found in this order.
+    /// The seq of the item's first entry; items are listed in this order.
     pub born: Seq,
-    /// What the item is found by while this is its newest entry.
+    /// The terms by which the item is found while this is its newest entry.
     #[serde(default, skip_serializing_if = "Terms::is_empty")]
     pub terms: Terms,
-    /// No newer entry of the item was known when this was read. An emptied entry is not current.
+    /// No newer entry of the item was known when this one was read. An emptied entry is not current.
     pub current: bool,
 }
 
-/// What is in the journal was checked when it came: the server's own operations have ids that no client can choose.
+/// Reads an op id without checking it: it was checked when it was written, and the server's own op ids break the
+/// clients' rules.
 fn kept_op_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<OpId>, D::Error> {
     Ok(Option::<String>::deserialize(deserializer)?.map(OpId::from_kept))
 }
 
 impl Entry {
-    /// The entry for people and programs that look into a journal: ids as text, the body as it is.
+    /// The entry for operators who inspect a journal: ids as text, the body unchanged.
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!({
             "room": self.room, "seq": self.seq, "item": self.item, "kind": self.kind, "op": self.op,
@@ -99,25 +101,25 @@ impl Entry {
     }
 }
 
-/// What became of a batch.
+/// The result of appending a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
     /// How many entries, counted from the first, are durable now.
     pub committed: usize,
-    /// Why the rest is not; `None` when everything is.
+    /// Why the other entries are not durable; `None` when all are.
     pub stop: Option<Stop>,
 }
 
 /// Why a batch stopped. The entries after `committed` were not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// Another writer holds the slot, or the slot before it is empty: read on from the head.
+    /// Another writer has the slot, or the slot before it is empty: read on from the head.
     SlotTaken,
-    /// One of the operations is in the journal already: look them up.
+    /// The journal has one of the operations already: look them up.
     OperationKnown,
 }
 
-/// Entries ascending by seq (or in the asked direction), cut at a number of bytes.
+/// Entries ascending by seq (or in the requested direction), cut at a number of bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
     pub entries: Vec<Entry>,
@@ -125,46 +127,46 @@ pub struct Page {
     pub more: bool,
 }
 
-/// Where the rooms that were asked for stand.
+/// The epoch, and the heads of the requested rooms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heads {
     pub epoch: Epoch,
     pub rooms: HashMap<RoomId, RoomHead>,
 }
 
-/// Where one room stands. A room without entries has both at 0.
+/// The head and the floor of one room; both are 0 in a room without entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoomHead {
     /// The newest seq.
     pub head: Seq,
-    /// Tombstones at or below this may be gone: a reader standing below it needs the full state.
+    /// Tombstones up to this seq may be gone: a reader below it needs the full state.
     pub floor: Seq,
 }
 
-/// Selects living items of one kind in the order they were born.
+/// Selects living items of one kind, in the order of their first entries.
 #[derive(Clone, Debug)]
 pub struct FindQuery {
     pub kind: Kind,
-    /// Only those whose newest entry has it.
+    /// Only items whose newest entry has this term.
     pub term: Option<Term>,
     pub direction: Direction,
-    /// Of each room.
+    /// The most items of each room.
     pub limit_items: usize,
 }
 
-/// A room to look into: all of it, or only items born strictly beyond a seq, in the direction of the query.
+/// A room to search: all of it, or only items born strictly beyond a seq, in the direction of the query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FindRoom {
     pub room: RoomId,
     pub beyond: Option<Seq>,
 }
 
-/// How far to clean up; see [`Journal::trim`].
+/// Which entries to empty; see [`Journal::trim`].
 #[derive(Clone, Copy, Debug)]
 pub struct Trim {
-    /// Superseded entries written before this are emptied. At least 24 h ago.
+    /// Superseded entries written before this time are emptied. It is at least 24 h ago.
     pub superseded_before: DateTime<Utc>,
-    /// Tombstones written before this are emptied, after the floor is raised above them.
+    /// Tombstones written before this time are emptied, after the floor is raised above them.
     pub tombstones_before: DateTime<Utc>,
 }
 
@@ -182,16 +184,16 @@ pub enum JournalError {
     /// The write may or may not be durable: read the head before writing again.
     #[error("the outcome of a journal write is unknown")]
     OutcomeUnknown(#[source] anyhow::Error),
-    /// Nothing was written; the store cannot be reached or refuses.
+    /// Nothing was written: the store cannot be reached, or it refuses.
     #[error("the journal is unavailable")]
     Unavailable(#[source] anyhow::Error),
     /// Nothing was written: the gate was shut before the statement was sent.
     #[error("this instance may not write")]
     Fenced,
-    /// What is stored cannot be read back, or a setting is weaker than the promises need: trying again soon does not help.
+    /// Stored data cannot be read, or a setting is weaker than the promises need. An operator has to repair it.
     #[error("the journal is unsound: {0}")]
     Unsound(String),
-    /// What is stored is not what was written: the disk, or a hand, has changed it.
+    /// A stored entry is not what was written: a failing disk or a person has changed it.
     #[error("entry {seq} of room {room} is corrupt: {problem}")]
     Corrupt {
         room: RoomId,
@@ -201,7 +203,7 @@ pub enum JournalError {
 }
 
 impl JournalError {
-    /// Whether the same question asked again soon is answered alike: an operator has to mend what is stored.
+    /// Whether the same read fails again soon, until an operator has repaired the stored data.
     pub const fn is_lasting(&self) -> bool {
         matches!(self, Self::Unsound(_) | Self::Corrupt { .. })
     }
@@ -212,37 +214,36 @@ pub type Result<T, E = JournalError> = std::result::Result<T, E>;
 /// The journal of every room. Two implementations: `MongoDB`, and SQL (`PostgreSQL` and `SQLite`).
 #[async_trait]
 pub trait Journal: Send + Sync {
-    /// Appends entries of one room whose seqs are head+1, head+2, …: the entry before the first must
-    /// exist (unless it is seq 1). Every entry is inserted current, and older entries of the same
-    /// items are cleared by exactly `room, item, current, seq < mine` where mine sets the item's state.
-    /// (SQL: what a later entry of the batch supersedes is inserted not current, and what is refused
-    /// clears nothing.)
+    /// Appends entries of one room whose seqs are head+1, head+2, …: the entry before the first must exist (unless the
+    /// first is seq 1). Every entry is inserted current. Older entries of the same items are cleared by exactly
+    /// `room, item, current, seq < mine`, where mine sets the item's state. (SQL: an entry that a later one of the
+    /// batch supersedes is inserted not current, and a refused batch clears nothing.)
     ///
-    /// The gate is asked after each wait, right before what makes the entries durable is sent: shut,
+    /// The gate is asked after each wait, right before the statement that makes the entries durable. When it is shut,
     /// nothing is written and the answer is [`JournalError::Fenced`].
     async fn append(&self, room: RoomId, batch: &[Entry], gate: &Arc<dyn Gate>)
     -> Result<Appended>;
 
-    /// The epoch, and the head and floor of each room asked for; one query for all.
+    /// The epoch, and the head and floor of each requested room, by one query.
     async fn heads(&self, rooms: &[RoomId]) -> Result<Heads>;
 
-    /// Every entry after a seq, ascending, emptied ones included (as deletions with a null body and
-    /// no op id). At least one entry if there is any, then until `limit_bytes` of bodies; none is left out.
+    /// Every entry after a seq, ascending, emptied ones included (as deletions with a null body and no op id). At least
+    /// one entry if there is any, then until `limit_bytes` of bodies, without gaps.
     async fn log(&self, room: RoomId, after: Seq, limit_bytes: usize) -> Result<Page>;
 
     /// The newest entry of each item changed after a seq, tombstones included, ascending; bounded
     /// as `log` is. The last seq of a page is a position safe to resume from.
     async fn changes(&self, room: RoomId, since: Seq, limit_bytes: usize) -> Result<Page>;
 
-    /// The newest entry of each of these items, tombstones included; items never seen are left out.
+    /// The newest entry of each of these items, tombstones included; unknown items are left out.
     async fn items(&self, room: RoomId, items: &[ItemId]) -> Result<Vec<Entry>>;
 
-    /// The entries these operations made; operations never seen are left out.
+    /// The entries of these operations; unknown operations are left out.
     async fn operations(&self, room: RoomId, operations: &[(UserId, OpId)]) -> Result<Vec<Entry>>;
 
-    /// Living items by `born`: a page for each of at most [`FIND_ROOMS_MAX`] rooms, in their order, which has at least
-    /// one item if there is any, then until the room's share of [`FIND_BYTES_MAX`]. An item has the terms of its newest
-    /// entry, whatever an older one had; tombstones are grouped in before they are filtered out.
+    /// Living items by `born`: a page for each of at most [`FIND_ROOMS_MAX`] rooms, in their order. A page has at least
+    /// one item if there is any, then items until the room's share of [`FIND_BYTES_MAX`]. An item has only the terms of
+    /// its newest entry. A tombstone hides the older entries of its item, and is then left out.
     async fn find(&self, rooms: &[FindRoom], query: FindQuery) -> Result<Vec<Page>>;
 
     /// The same in one room.
@@ -252,23 +253,23 @@ pub trait Journal: Send + Sync {
         only.ok_or_else(|| JournalError::Unavailable(anyhow!("a room was not looked into")))
     }
 
-    /// Up to so many rooms that have entries, by id, beyond one.
+    /// Up to `limit_rooms` rooms that have entries, ordered by id, after `beyond`.
     async fn rooms(&self, beyond: Option<RoomId>, limit_rooms: usize) -> Result<Vec<RoomId>>;
 
-    /// Raises floors, then empties (body, op id, current) what is older than the bounds. Rows keep
-    /// their (room, seq) for ever, so that no slot is given twice. Answers how many were emptied.
+    /// Raises floors, then empties (body, op id, current) the entries that are older than the bounds. Rows keep their
+    /// (room, seq) for ever, so that no slot is given twice. Answers how many entries were emptied.
     async fn trim(&self, bounds: Trim) -> Result<u64>;
 
-    /// Starts another epoch if the present one is `known`; answers the epoch that stands afterwards.
+    /// Starts another epoch if the present one is `known`; answers the present epoch.
     async fn change_epoch(&self, known: Epoch) -> Result<Epoch>;
 
-    /// Reads back that the store is as durable as promised (unique indexes, `synchronous`,
-    /// `synchronous_commit`, write and read concern) and refuses weaker settings.
+    /// Checks that the store is as durable as promised (unique indexes, `synchronous`, `synchronous_commit`, write and
+    /// read concern). Weaker settings are an error.
     async fn verify(&self) -> Result<()>;
 }
 
 impl FindQuery {
-    /// Everything of a kind in a room.
+    /// All items of a kind.
     pub const fn all(kind: Kind, direction: Direction, limit_items: usize) -> Self {
         Self {
             kind,
@@ -279,7 +280,7 @@ impl FindQuery {
     }
 }
 
-/// How many bytes each of so many rooms may answer with.
+/// How many bytes one of several rooms may answer with.
 fn share_bytes(rooms: usize) -> usize {
     FIND_BYTES_MAX / rooms.max(1)
 }
@@ -292,7 +293,7 @@ fn check_rooms(rooms: &[FindRoom]) -> Result<()> {
     Err(JournalError::Unavailable(error))
 }
 
-/// A batch that is not one run of entries of one room would make the hole it must never make.
+/// Refuses a batch that is not one run of entries of one room, because it would leave a gap.
 fn check_batch(room: RoomId, batch: &[Entry]) -> Result<()> {
     let is_run = batch
         .windows(2)
@@ -307,7 +308,7 @@ fn check_batch(room: RoomId, batch: &[Entry]) -> Result<()> {
     Err(JournalError::Unavailable(error))
 }
 
-/// Slots are given without holes: an entry that is missing between others was lost.
+/// Refuses a page with a gap: seqs are given without gaps, so the missing entry was lost.
 fn check_log(room: RoomId, after: Seq, page: Page) -> Result<Page> {
     let mut expected = after.next();
     for entry in &page.entries {
@@ -323,7 +324,7 @@ fn check_log(room: RoomId, after: Seq, page: Page) -> Result<Page> {
     Ok(page)
 }
 
-/// A number that no journal had before: 62 random bits, never 0.
+/// A random epoch that no journal had before: 62 bits, never 0.
 fn new_epoch() -> Epoch {
     Epoch(rand::random_range(1..1 << 62))
 }

@@ -1,7 +1,7 @@
-//! A journal that keeps a corrupt room apart: once one entry of a room turned out not to be what was written, nothing of that
-//! room is read or written by this instance until the entry holds again. All other rooms go on.
+//! A journal that keeps corrupt rooms in quarantine: once an entry of a room is corrupt, this instance neither reads
+//! nor writes the room until the entry holds again. All other rooms go on.
 //!
-//! A room in quarantine costs the store one look at one entry each few seconds, and only while something asks for the room.
+//! A room in quarantine costs the store one read of one entry every few seconds, and only while the room is asked for.
 
 use super::{
     Appended, Entry, FindQuery, FindRoom, Gate, Heads, Journal, JournalError, Page, Result, Trim,
@@ -13,10 +13,10 @@ use roost_schema::{Epoch, ItemId, OpId, RoomId, Seq, UserId};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// How long a corrupt entry is not looked at again.
+/// How long a corrupt entry is not read again.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
-/// Any journal, with its corrupt rooms in quarantine.
+/// Wraps any journal and keeps its corrupt rooms in quarantine.
 pub struct QuarantiningJournal {
     journal: Arc<dyn Journal>,
     rooms: Mutex<HashMap<RoomId, CorruptEntry>>,
@@ -50,9 +50,9 @@ impl QuarantiningJournal {
         self.look_again(room, corrupt).await
     }
 
-    /// Reads the corrupt entry, and no other.
+    /// Reads only the corrupt entry.
     async fn look_again(&self, room: RoomId, corrupt: CorruptEntry) -> Result<()> {
-        // Others that ask meanwhile are answered by what is known.
+        // Callers that ask during this read get the known error.
         self.admit(room, corrupt.clone());
         let before = Seq(corrupt.seq.0.saturating_sub(1));
         let page = self.journal.log(room, before, 0).await?;
@@ -60,7 +60,7 @@ impl QuarantiningJournal {
         if !is_read && self.head(room).await? >= corrupt.seq {
             return Err(corrupt.error(room));
         }
-        // Beyond the head there is nothing that could be corrupt: it was the entry's seq, or the room was restored.
+        // The entry holds again, or the head is below it: then its seq was the corrupt field, or the room was restored.
         let mut rooms = self.rooms.lock();
         rooms.remove(&room);
         self.count(&rooms);
@@ -94,7 +94,7 @@ impl QuarantiningJournal {
             .set(f64::from(u32::try_from(rooms.len()).unwrap_or(u32::MAX)));
     }
 
-    /// Passes an answer on, and takes note of a corrupt entry in it.
+    /// Passes a result on, and puts the room of a corrupt entry into quarantine.
     fn note<T>(&self, answer: Result<T>) -> Result<T> {
         if let Err(JournalError::Corrupt { room, seq, problem }) = &answer {
             let corrupt = CorruptEntry {
@@ -130,7 +130,7 @@ impl Journal for QuarantiningJournal {
         self.note(self.journal.append(room, batch, gate).await)
     }
 
-    /// Of all rooms: heads say nothing of entries.
+    /// Heads contain no entries, so rooms in quarantine are answered, too.
     async fn heads(&self, rooms: &[RoomId]) -> Result<Heads> {
         self.journal.heads(rooms).await
     }

@@ -1,20 +1,20 @@
-//! What an entry is sealed with, so that a read notices a changed bit: a row whose fields, body or place are not those that
-//! were written is refused, and never delivered.
+//! The seal of an entry, by which a read notices a changed bit: an entry whose fields, body or place differ from what
+//! was written is refused and never delivered.
 //!
-//! Two hashes, because cleaning up empties an entry and keeps its row. The body hash covers what is emptied; the row hash
-//! covers what stays, and the body hash. The salt is emptied with the body: without it, the body hash tells nothing of a
-//! deleted text, however short that was. Neither hash is a signature: they hold against a failing disk, not against an
-//! owner of the database.
+//! A seal has two hashes, because trimming empties an entry and keeps its row. The body hash covers the emptied fields.
+//! The row hash covers the fields that stay, and the body hash. The salt is emptied with the body; without the salt the
+//! body hash does not reveal even a short deleted text. Neither hash is a signature: they protect against a failing
+//! disk, not against an owner of the database.
 
 use super::{Entry, RequestHash, Terms, encoding::signed};
 use roost_schema::{OpId, RoomId};
 use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
 
-/// Bytes of each hash, the first of `BLAKE3`'s 32: two rows in 2⁶⁴ share one by chance.
+/// Bytes of each hash, the first of `BLAKE3`'s 32: among 2⁶⁴ rows about two share a hash by chance.
 pub(super) const HASH_BYTES: usize = 16;
 
-/// What is stored instead of a request hash once the entry was emptied: it would tell of the body as well.
+/// Replaces the request hash of an emptied entry, because a request hash could reveal the body.
 pub(super) const NO_REQUEST: RequestHash = RequestHash([0; 32]);
 
 /// How often an entry without a seal was read since the program started.
@@ -27,14 +27,14 @@ pub(super) struct Seal {
     pub(super) row_hash: [u8; HASH_BYTES],
 }
 
-/// A seal as it was read. The release before writes none.
+/// A seal as it was read. An earlier release wrote none.
 pub(super) struct KeptSeal {
     pub(super) salt: Option<Vec<u8>>,
     pub(super) body_hash: Option<Vec<u8>>,
     pub(super) row_hash: Option<Vec<u8>>,
 }
 
-/// What cleaning up leaves of an entry, as it is stored.
+/// The stored fields that stay when an entry is emptied.
 pub(super) struct Row<'a> {
     pub(super) room: RoomId,
     pub(super) seq: i64,
@@ -46,7 +46,7 @@ pub(super) struct Row<'a> {
     pub(super) born: i64,
 }
 
-/// What cleaning up takes from an entry, as it is stored.
+/// The stored fields that are removed when an entry is emptied.
 pub(super) struct Content<'a> {
     pub(super) body: &'a str,
     pub(super) op_id: Option<&'a str>,
@@ -56,7 +56,7 @@ pub(super) struct Content<'a> {
 }
 
 impl Seal {
-    /// Of an entry that is about to be written, with a salt of its own.
+    /// Seals an entry that is about to be written, with a new salt.
     pub(super) fn of(entry: &Entry) -> Self {
         Self::with_salt(entry, rand::random())
     }
@@ -77,7 +77,8 @@ impl KeptSeal {
         self.salt.is_none() && self.body_hash.is_none() && self.row_hash.is_none()
     }
 
-    /// Says what does not hold, if anything. An emptied entry has no content; an entry without a seal passes, and is counted.
+    /// Names the part that does not hold, if any. An emptied entry has no content. An entry without a seal passes, and
+    /// is counted.
     pub(super) fn check(&self, row: &Row, content: Option<&Content>) -> Result<(), &'static str> {
         if self.is_absent() {
             UNSEALED_READ.fetch_add(1, Ordering::Relaxed);
@@ -157,7 +158,7 @@ pub(super) fn unsealed_read() -> u64 {
     UNSEALED_READ.load(Ordering::Relaxed)
 }
 
-/// A hash of fields, each with its length before it, so that no two lists of fields are the same bytes.
+/// A hash of fields, each preceded by its length, so that no two lists of fields give the same bytes.
 #[derive(Default)]
 struct Fields(Vec<u8>);
 
@@ -167,7 +168,7 @@ impl Fields {
         self.0.extend(field);
     }
 
-    /// Absent and empty are two things.
+    /// An absent field and an empty one differ.
     fn add_optional(&mut self, field: Option<&[u8]>) {
         self.0.push(u8::from(field.is_some()));
         self.add(field.unwrap_or_default());
@@ -195,7 +196,7 @@ mod tests {
     };
     use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-    /// A message of an ordinary length.
+    /// A message of ordinary length.
     fn entry(room: RoomId, seq: u64) -> Entry {
         let item = ItemId::generate();
         Entry {
@@ -235,7 +236,7 @@ mod tests {
         assert_ne!(one.row_hash, two.row_hash);
     }
 
-    /// The hashes are those of files that were written: another way to make them would refuse every row there is.
+    /// Stored entries have these hashes: another way to compute them would refuse every row.
     #[test]
     fn the_hashes_stay_as_they_are() {
         let entry = Entry {
@@ -256,7 +257,7 @@ mod tests {
     const BODY_HASH: &str = "09d64473bb7b2faf283fbc6f92aa9bef";
     const ROW_HASH: &str = "c0b3c5929c06311e3def11f7c3aeddc7";
 
-    /// Prints what sealing costs of an append, on the store with the cheapest one.
+    /// Prints the share of an append that sealing takes, on the store with the cheapest append.
     #[tokio::test]
     async fn what_a_seal_costs_of_an_append() {
         const APPENDS: u32 = 200;

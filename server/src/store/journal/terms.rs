@@ -1,15 +1,15 @@
-//! What an item is found by.
+//! The terms by which an item is found.
 
 use roost_schema::Term;
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// The terms of an item as of an entry, each once, ascending. Those of a later release are carried.
+/// The terms of an item as of an entry, each once, ascending. Terms of a later release are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Terms(Vec<Term>);
 
 impl Terms {
-    /// How many a kind may name for one item.
+    /// How many terms a kind may name for one item.
     pub const NAMED_MAX: usize = 8;
 
     pub fn new(terms: impl IntoIterator<Item = Term>) -> Self {
@@ -19,7 +19,7 @@ impl Terms {
         Self(terms)
     }
 
-    /// With those of an older entry that this release does not name: their prefix is none of these.
+    /// Adds the terms of an older entry that this release does not name: their prefix is none of `named`.
     #[must_use]
     pub fn carrying(self, older: &Self, named: &[&str]) -> Self {
         let unnamed = older.iter().filter(|term| !named.contains(&term.prefix()));
@@ -35,19 +35,19 @@ impl Terms {
         self.0.is_empty()
     }
 
-    /// As a JSON array, the form in which SQL keeps them; none: nothing is kept.
+    /// The terms as a JSON array, the form in which SQL stores them; `None` when there are none.
     pub(super) fn to_text(&self) -> Option<String> {
-        // Texts always encode.
+        // A text always encodes.
         (!self.is_empty()).then(|| serde_json::to_string(self).unwrap_or_default())
     }
 
-    /// Reads what was kept.
+    /// Reads terms from their JSON array.
     pub(super) fn from_text(text: &str) -> serde_json::Result<Self> {
         serde_json::from_str(text)
     }
 }
 
-/// As they were kept.
+/// Keeps stored terms unchecked: they were checked when they were written.
 impl<'de> Deserialize<'de> for Terms {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let kept = Vec::<String>::deserialize(deserializer)?;

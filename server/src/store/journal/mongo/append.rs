@@ -1,4 +1,4 @@
-//! Writing a batch: look at the slots, insert in order, clear what is superseded.
+//! Appends a batch: read the slots, insert in order, clear superseded entries.
 
 use super::{
     Failure, MongoJournal, document, document::uuid, durable, unavailable, within, within_deadline,
@@ -13,7 +13,7 @@ use mongodb::error::{Error, ErrorKind, WriteFailure};
 use roost_schema::{ItemId, RoomId, Seq};
 use std::collections::BTreeMap;
 
-/// How the driver begins when it gave up before it had a connection to send on.
+/// How the driver's error begins when it never had a connection to send on.
 const NOT_CHECKED_OUT: &str = "Connection pool for ";
 const DUPLICATE_KEY: i32 = 11_000;
 const UNAUTHORIZED: i32 = 13;
@@ -31,7 +31,7 @@ pub(super) async fn append(
         let stop = Some(Stop::SlotTaken);
         return Ok(Appended { committed: 0, stop });
     }
-    // The longest that follows: the driver's look for the server, and the insert up to its deadline.
+    // The longest sequence that follows: the driver's server selection, and the insert until its deadline.
     gate::pass(gate, STATEMENT_MAX)?;
     let documents: Vec<_> = batch.iter().map(document::document).collect();
     let insert = async { journal.entries.insert_many(documents).ordered(true).await };
@@ -50,8 +50,8 @@ pub(super) async fn append(
     Ok(appended)
 }
 
-/// Whether the slot before is given and this one is not. Both are looked up in one read, by a
-/// majority, so that no entry follows one that a fail-over takes back.
+/// Whether the slot before `seq` is taken and the slot of `seq` is free. One majority read looks up both, so that no
+/// entry follows one that a fail-over rolls back.
 async fn is_next(journal: &MongoJournal, room: RoomId, seq: Seq) -> Result<bool> {
     let before = seq.0.saturating_sub(1);
     let filter = doc! {
@@ -67,8 +67,7 @@ async fn is_next(journal: &MongoJournal, room: RoomId, seq: Seq) -> Result<bool>
     Ok(newest.map_err(unsound)? == signed(before))
 }
 
-/// What an insert that failed has committed: the entries before the one that was refused, but only
-/// if the majority has them too.
+/// The entries that a refused insert has committed: those before the refused one, if a majority has them.
 fn committed_prefix(failure: Failure) -> Result<Appended> {
     if let Failure::Driver(error) = &failure
         && let ErrorKind::InsertMany(refused) = &*error.kind
@@ -82,9 +81,9 @@ fn committed_prefix(failure: Failure) -> Result<Appended> {
     Err(failed_write(failure))
 }
 
-/// Nothing was written when no server was found or it refused to listen; all else is unknown. A pool that is
-/// cleared ends both: those that wait for a connection, and, when the server has fallen silent, those that have
-/// sent and wait for an answer. Only the message tells them apart.
+/// Whether a failed write wrote nothing: no server was found, or it refused the connection. All other failures have an
+/// unknown outcome. When the driver clears its pool, callers that wait for a connection and callers that wait for an
+/// answer get the same kind of error; only its message differs.
 pub(super) fn failed_write(failure: Failure) -> JournalError {
     let wrote_nothing = match &failure {
         Failure::Driver(error) => match &*error.kind {
@@ -107,13 +106,13 @@ pub(super) fn failed_write(failure: Failure) -> JournalError {
     }
 }
 
-/// Whether the one document of a write was there already.
+/// Whether a one-document write failed because the document existed.
 pub(super) fn is_duplicate(error: &Error) -> bool {
     matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteError(error))
         if error.code == DUPLICATE_KEY)
 }
 
-/// Which unique index refused: its name is in the message, its keys may be in the details.
+/// The unique index that refused, by its name in the message or its keys in the details.
 fn stop(code: i32, message: &str, details: Option<&Document>) -> Option<Stop> {
     if code != DUPLICATE_KEY {
         return None;
@@ -141,8 +140,7 @@ async fn clear_older(journal: &MongoJournal, room: RoomId, committed: &[Entry]) 
     clear(journal, room, &superseding).await
 }
 
-/// Clears older current entries of items, by exactly `room, item, current, seq < mine`; one command
-/// for all of them.
+/// Clears older current entries of items, by exactly `room, item, current, seq < mine`, in one command.
 pub(super) async fn clear(
     journal: &MongoJournal,
     room: RoomId,

@@ -1,4 +1,4 @@
-//! How `MongoDB` is, read without making or changing anything: for `roost doctor`.
+//! The state of `MongoDB` for `roost doctor`, read without creating or changing anything.
 
 use super::{EPOCH, Failure, MongoJournal, unavailable, within_deadline};
 use crate::store::journal::Result;
@@ -6,16 +6,16 @@ use bson::doc;
 use mongodb::options::ClientOptions;
 use std::sync::Arc;
 
-/// What a `MongoDB` is.
+/// What a `MongoDB` deployment is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MongoDiagnostics {
     pub version: String,
-    /// The wire version its protocol goes up to; 27 is 8.2's.
+    /// The highest wire version of its protocol; 27 is that of 8.2.
     pub wire_version: i32,
     pub replica_set: Option<String>,
-    /// It takes writes.
+    /// The server takes writes.
     pub is_primary: bool,
-    /// A server has made its journal here: it can be verified.
+    /// A server has created its journal here, which can be verified.
     pub is_made: bool,
 }
 
@@ -31,7 +31,7 @@ impl MongoJournal {
     async fn condition(&self) -> Result<MongoDiagnostics, Failure> {
         let ask = |command| async move { self.database.run_command(command).await };
         let hello = within_deadline(ask(doc! { "hello": 1 })).await?;
-        // Some managed services do not say.
+        // Some managed services do not answer this command.
         let build = within_deadline(ask(doc! { "buildInfo": 1 })).await;
         let version = build.ok().and_then(|build| {
             let version = build.get_str("version").ok()?;

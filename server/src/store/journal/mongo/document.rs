@@ -10,11 +10,11 @@ use chrono::DateTime;
 use roost_schema::{ItemId, Kind, OpId, RoomId, Seq, Term, UserId};
 use uuid::Uuid;
 
-/// Stands in neither a UUID nor an op id.
+/// A character that is in neither a UUID nor an op id.
 const OPERATION_SEPARATOR: char = '/';
 
-/// The document of an entry, always current: older ones are cleared after it is there. The slot
-/// doubles as `_id`, and an absent operation is the seq: a number no operation of anybody can equal.
+/// The document of an entry, always current: older entries are cleared after it is inserted. The slot is the `_id`,
+/// too. An entry without an op id has its seq as the operation: a number, which equals no operation's text.
 pub(super) fn document(entry: &Entry) -> Document {
     let operation = match &entry.op_id {
         Some(op_id) => operation(entry.actor, op_id).into(),
@@ -54,7 +54,7 @@ pub(super) fn slot(room: RoomId, seq: Seq) -> Binary {
     generic([room.as_uuid().as_bytes().as_slice(), &seq.0.to_be_bytes()].concat())
 }
 
-/// Actor and op id in one field, so that any number of operations is looked up by one `$in`.
+/// Actor and op id in one field, so that one `$in` looks up any number of operations.
 pub(super) fn operation(actor: UserId, op_id: &OpId) -> String {
     format!("{actor}{OPERATION_SEPARATOR}{op_id}")
 }
@@ -69,7 +69,7 @@ pub(super) fn generic(bytes: Vec<u8>) -> Binary {
     Binary { subtype, bytes }
 }
 
-/// Reads a document. A kind or an op of another release is carried.
+/// Reads a document. A kind or an op of another release is kept as text.
 pub(super) fn entry(room: RoomId, document: &Document) -> Result<Entry> {
     let seal = seal(document);
     let is_sealed = !seal.is_absent();
@@ -136,7 +136,7 @@ fn read(room: RoomId, document: &Document, seal: &KeptSeal) -> Result<Entry> {
     })
 }
 
-/// What is stored twice, because an index needs it in one field, says the same twice.
+/// Checks that the fields which an index needs a second time agree with the first.
 fn check_keys(stored: &Row, document: &Document, operation: Option<&str>) -> Result<()> {
     let actor = UserId::from_uuid(stored.actor).to_string();
     let is_actor = operation
@@ -161,7 +161,7 @@ fn request_hash(bytes: &[u8]) -> Result<RequestHash> {
     Ok(RequestHash(bytes.try_into().map_err(unsound)?))
 }
 
-/// As BSON's own UUID type; a plain one would be written as text.
+/// A UUID as BSON's own type; a plain `Uuid` would be written as text.
 pub(super) fn uuid(id: Uuid) -> Bson {
     bson::Uuid::from(id).into()
 }

@@ -1,8 +1,8 @@
-//! Where rooms stand: one aggregation for all of them, from the epoch's document.
+//! The heads of rooms: one aggregation for all of them, which starts from the epoch's document.
 //!
-//! A head only ever rises, so the question is put forward from the last one known here: is the known
-//! slot still there, and is the next one given? Both are looked up by `_id`, whatever the length of
-//! the room. Only rooms that moved on since, or were never seen here, are asked for their newest.
+//! A head only rises, so the query starts from the head that this instance knew last: is its slot still taken, and is
+//! the next one taken? Both are looked up by `_id`, whatever the length of the room. The newest entry is read only for
+//! rooms that have moved on, or that this instance did not know.
 
 use super::{
     EPOCH, LIST_MAX, MongoJournal, document, document::slot, document::uuid, unavailable,
@@ -18,7 +18,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use roost_schema::{Epoch, RoomId, Seq};
 use std::collections::HashMap;
 
-/// Rooms asked for their newest entry at a time.
+/// How many rooms' newest entries are read at a time.
 const NEWEST_CONCURRENT: usize = 4;
 
 pub(super) async fn heads(journal: &MongoJournal, rooms: &[RoomId]) -> Result<Heads> {
@@ -56,8 +56,8 @@ async fn heads_of(journal: &MongoJournal, rooms: &[RoomId]) -> Result<Heads> {
             room.floor = seq_of(floor, "floor")?;
         }
     }
-    // Found at the known slot: it stands there. Beyond it: it moved on. Not at all, though it was
-    // known: the store was restored, and nothing known of it counts.
+    // A room found at its known slot has this head. Beyond the slot it has moved on. A known room that was not found at
+    // all was restored from a backup, and its known head no longer counts.
     let moved = stands
         .iter()
         .filter(|(room, stand)| stand.head != known[*room]);
@@ -76,7 +76,7 @@ async fn heads_of(journal: &MongoJournal, rooms: &[RoomId]) -> Result<Heads> {
     })
 }
 
-/// The epoch, the floors, and which of the known slots and the slots after them are given.
+/// The epoch, the floors, and which of the known slots and of the slots after them are taken.
 async fn ask(journal: &MongoJournal, known: &HashMap<RoomId, Seq>) -> Result<Document> {
     let rooms: Vec<_> = known.keys().map(|room| uuid(room.as_uuid())).collect();
     let slots: Vec<_> = known

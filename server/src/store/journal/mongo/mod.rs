@@ -1,7 +1,7 @@
 //! The journal on a `MongoDB` replica set: one document per entry.
 //!
-//! No transactions. The unique index on (room, seq) orders the writers; an entry is inserted current
-//! first and clears older ones afterwards, so a reader may for a moment see two.
+//! No transactions. The unique index on (room, seq) orders the writers. An entry is inserted current first and clears
+//! older ones afterwards, so a reader may see two current entries for a moment.
 
 mod append;
 mod diagnostics;
@@ -41,15 +41,15 @@ const DATABASE: &str = "roost";
 const EPOCH: &str = "epoch";
 /// Connections to each server of the set, unless `maxPoolSize` in the URL says otherwise.
 const CONNECTIONS_MAX: u32 = 32;
-/// How many values of a list one query names: a query is never larger than 16 MB.
+/// How many values one query lists, because a query is never larger than 16 MB.
 const LIST_MAX: usize = 8_000;
-/// How many rooms' heads are remembered.
+/// How many rooms' heads are kept in memory.
 const KNOWN_ROOMS_MAX: u64 = 100_000;
 const SELECTION_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a majority may take to make a write durable.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long any one answer may take when the server has stopped answering; longer than the
-/// timeouts above, so that this one speaks only when those cannot.
+/// How long any answer may take. It is longer than the timeouts above, so that it only ends calls whose server has
+/// stopped answering.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// How long the indexes of a new release may take to build when the journal is opened.
 const CREATE_DEADLINE: Duration = Duration::from_mins(1);
@@ -62,23 +62,23 @@ pub struct MongoJournal {
     floors: Collection<Document>,
     /// `{_id: "epoch", epoch}`.
     epochs: Collection<Document>,
-    /// Heads seen here; the true one is never lower unless the store was restored.
+    /// The heads that this instance knew last. The true head is never lower, unless the store was restored.
     known: Cache<RoomId, Seq>,
-    /// One for each connection. The time that a question has begins when it has one: else those that waited for
-    /// most of it would be sent and given up, and a server that is behind would be kept behind by them.
+    /// One permit for each connection. The deadline of a query starts when it has its permit. Otherwise queries that
+    /// waited for most of their time would be sent and then given up, which keeps a slow server slow.
     turns: Semaphore,
 }
 
 impl MongoJournal {
-    /// Connects to `mongodb://…/database?…` (`roost` when the URL names none) and makes the indexes
-    /// and the epoch if they are not there.
+    /// Connects to `mongodb://…/database?…` (`roost` when the URL names none). Creates the indexes and the epoch if
+    /// they do not exist.
     pub async fn open(url: &str) -> Result<Arc<Self>> {
         let options = within_deadline(async { ClientOptions::parse(url).await });
         Self::open_with(options.await.map_err(unavailable)?).await
     }
 
-    /// As [`open`](Self::open), with options of the caller's, for example to watch the commands. What the
-    /// promises rest on is set here and cannot be weakened by them.
+    /// Like [`open`](Self::open), with the caller's options, for example to watch commands. The options that the
+    /// promises need are set here and override the caller's.
     pub async fn open_with(options: ClientOptions) -> Result<Arc<Self>> {
         let journal = Self::connect(options)?;
         let created = tokio::time::timeout(CREATE_DEADLINE, journal.create());
@@ -95,7 +95,7 @@ impl MongoJournal {
         options.app_name = Some("roost".to_owned());
         options.server_selection_timeout = Some(SELECTION_TIMEOUT);
         options.connect_timeout = Some(SELECTION_TIMEOUT);
-        // In a URL 0 stands for no limit, and there is one here.
+        // A URL may say 0 for no limit; this pool always has one.
         let asked = options.max_pool_size.filter(|count| *count > 0);
         let connections = asked.unwrap_or(CONNECTIONS_MAX);
         options.max_pool_size = Some(connections);
@@ -103,7 +103,7 @@ impl MongoJournal {
         options.read_concern = Some(ReadConcern::majority());
         options.selection_criteria =
             Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
-        // A repeated insert would call its own first try a rival. The mailbox repeats, by op id.
+        // A driver's retry would take its own first insert for a rival's. The mailbox retries instead, by op id.
         options.retry_writes = Some(false);
         let name = options.default_database.clone();
         let client = Client::with_options(options).map_err(unavailable)?;
@@ -118,7 +118,7 @@ impl MongoJournal {
         })
     }
 
-    /// Waits for a connection to be free: nothing was asked yet.
+    /// Waits for a free connection. After an error nothing was sent.
     async fn turn(&self) -> Result<SemaphorePermit<'_>> {
         let turn = tokio::time::timeout(DEADLINE, self.turns.acquire()).await;
         match turn {
@@ -139,7 +139,7 @@ impl MongoJournal {
     }
 }
 
-/// Acknowledged by a majority that has it on disk.
+/// Acknowledged by a majority that has the write on disk.
 fn durable() -> WriteConcern {
     WriteConcern::builder()
         .w(Acknowledgment::Majority)
@@ -148,7 +148,7 @@ fn durable() -> WriteConcern {
         .build()
 }
 
-/// The two unique indexes, told apart by name, and one for each way to read.
+/// The two unique indexes, which errors name, and one index for each way to read.
 fn indexes() -> Vec<IndexModel> {
     let index = |name: &str, keys: Document, unique: bool, only: Option<Document>| {
         let options = IndexOptions::builder()
@@ -252,7 +252,8 @@ impl Journal for MongoJournal {
         let limit_bytes = share_bytes(rooms.len());
         let mut pages = Vec::with_capacity(rooms.len());
         for room in rooms {
-            // Fifty rooms must not keep a connection from the appends.
+            // Each page takes its own turn, so that a search of fifty rooms does not keep a connection from the
+            // appends.
             let _turn = self.turn().await?;
             pages.push(page::find(self, *room, &query, limit_bytes).await?);
         }
@@ -283,7 +284,7 @@ impl Journal for MongoJournal {
     }
 }
 
-/// Why there was no answer.
+/// Why a call to `MongoDB` has no answer.
 enum Failure {
     Driver(mongodb::error::Error),
     Deadline(Duration),
@@ -306,7 +307,7 @@ impl From<mongodb::error::Error> for Failure {
 
 fn unavailable(failure: impl Into<Failure>) -> JournalError {
     match failure.into() {
-        // What was read does not fit the types: no second try will read it better.
+        // The document does not fit the types, so a second read would fail, too.
         Failure::Driver(error) if matches!(*error.kind, ErrorKind::BsonDeserialization(_)) => {
             unsound(error)
         }

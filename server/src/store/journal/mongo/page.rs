@@ -1,4 +1,4 @@
-//! Reading entries: pages cut by bytes, and look-ups.
+//! Reading entries: pages cut by bytes, and look-ups by id.
 
 use super::{
     LIST_MAX, MongoJournal, document,
@@ -13,7 +13,7 @@ use futures::TryStreamExt;
 use roost_schema::{Direction, ItemId, Op, OpId, RoomId, Seq, Term, UserId};
 use std::collections::{BTreeSet, HashMap};
 
-/// Items whose newest states are asked for at a time: what looks a list up value by value takes longer for each.
+/// How many items one query asks the newest states of: the query takes longer for each listed item.
 const STATES_AT_ONCE: usize = 128;
 /// Documents fetched at a time; a reply is never larger than 16 MB.
 const FETCH_DOCUMENTS: u32 = 256;
@@ -24,7 +24,7 @@ pub(super) async fn log(
     after: Seq,
     limit_bytes: usize,
 ) -> Result<Page> {
-    // There are no holes, so the last seq a page can need is known: one more than it may hold.
+    // Seqs have no gaps, so the last seq that the page can need is known: one more than it may hold.
     let last = after.0.saturating_add(PAGE_ENTRIES_MAX as u64 + 1);
     let filter = doc! {
         "room": uuid(room.as_uuid()),
@@ -35,8 +35,8 @@ pub(super) async fn log(
     check_log(room, after, page)
 }
 
-/// Of two current entries of an item the higher seq is its state, also when it lies beyond the page: whatever cleared
-/// the older one may have failed for good, and no reader is given what was deleted.
+/// Of two current entries of an item the higher seq is its state, even when it is beyond the page. The command that
+/// clears the older entry may have failed, and no reader may get a deleted body.
 pub(super) async fn changes(
     journal: &MongoJournal,
     room: RoomId,
@@ -57,14 +57,14 @@ pub(super) async fn changes(
             let newest = newest.get(&entry.item);
             newest.is_none_or(|newest| *newest <= entry.seq)
         });
-        // A page that promises more has something in it.
+        // A page with `more` set must not be empty.
         if !page.entries.is_empty() || !page.more {
             return Ok(page);
         }
     }
 }
 
-/// The newest states of the items of a page, in it and beyond it.
+/// The seqs of the newest states of a page's items, which may be beyond the page.
 async fn newest_states(
     journal: &MongoJournal,
     room: RoomId,
@@ -83,7 +83,7 @@ async fn newest_states(
     Ok(newest)
 }
 
-/// Where the newest state of each item is.
+/// The seq of the newest state of each item.
 fn newest_of<'a>(entries: impl Iterator<Item = &'a Entry>) -> HashMap<ItemId, Seq> {
     let mut newest = HashMap::new();
     for entry in entries.filter(|entry| entry.op.sets_state()) {
@@ -93,8 +93,8 @@ fn newest_of<'a>(entries: impl Iterator<Item = &'a Entry>) -> HashMap<ItemId, Se
     newest
 }
 
-/// A page of one room's items. The index gives them by birth; of two current entries of an item, which share it, either may
-/// come first, so the newest is looked up, and only then are tombstones passed over.
+/// A page of one room's items. The index is ordered by `born`, which two current entries of one item share, so either
+/// may come first. The newest is therefore looked up, and tombstones are dropped after that.
 pub(super) async fn find(
     journal: &MongoJournal,
     asked: FindRoom,
@@ -116,14 +116,14 @@ pub(super) async fn find(
         .await?;
         beyond = page.entries.last().map(|entry| entry.born);
         page.entries = newest_found(journal, room, page.entries, query).await?;
-        // A page that promises more has something in it.
+        // A page with `more` set must not be empty.
         if !page.entries.is_empty() || !page.more {
             return Ok(page);
         }
     }
 }
 
-/// What was found, as its items are now: one may have been changed or deleted since.
+/// The newest entries of the found items, some of which may have been changed or deleted since.
 async fn newest_found(
     journal: &MongoJournal,
     room: RoomId,
@@ -171,7 +171,7 @@ fn found(room: RoomId, beyond: Option<Seq>, query: &FindQuery) -> Document {
     filter
 }
 
-/// The order of a page and where it ends.
+/// The order of a page and its limits.
 struct Cut {
     order: Document,
     limit_entries: usize,
@@ -188,7 +188,7 @@ impl Cut {
     }
 }
 
-/// Takes wanted entries off the cursor until one does not fit: at least one if there is any.
+/// Takes matching entries off the cursor until one does not fit: at least one if there is any.
 async fn page(
     journal: &MongoJournal,
     room: RoomId,
@@ -211,7 +211,7 @@ async fn page(
         let is_last = is_full && !entries.is_empty();
         match document::entry(room, &document) {
             Ok(entry) if !is_wanted(&entry) => {}
-            // An entry of the next page is not read here, whatever it is.
+            // The next entry belongs to the next page: it is not decoded here, because it may be corrupt.
             _ if is_last => {
                 let more = true;
                 return Ok(Page { entries, more });
@@ -226,7 +226,7 @@ async fn page(
     Ok(Page { entries, more })
 }
 
-/// An emptied entry has no body and weighs nothing.
+/// The bytes of a body; an emptied entry has none.
 fn size_bytes(document: &Document) -> usize {
     document.get_str("body").map_or(0, str::len)
 }
@@ -266,7 +266,7 @@ pub(super) async fn operations(
     Ok(entries)
 }
 
-/// One look at the index by (room, seq) for each room, however many entries it has.
+/// One step through the index by (room, seq) for each room, however many entries the room has.
 pub(super) async fn rooms(
     journal: &MongoJournal,
     mut beyond: Option<RoomId>,

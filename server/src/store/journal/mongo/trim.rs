@@ -1,4 +1,4 @@
-//! Emptying old entries. Their documents stay for ever: a slot that was freed could be given twice.
+//! Emptying old entries. Their documents are never deleted, because a free slot could be given twice.
 
 use super::{MongoJournal, append, document, document::uuid, unavailable, within_deadline};
 use crate::store::journal::{
@@ -11,7 +11,7 @@ use futures::TryStreamExt;
 use roost_schema::{ItemId, Op, RoomId, Seq};
 use std::collections::BTreeMap;
 
-/// Documents emptied by one command, so that none takes long.
+/// How many documents one command empties, so that no command takes long.
 const STEP_DOCUMENTS: usize = 500;
 
 /// Empties tombstones, after raising the floor of each room above them.
@@ -34,7 +34,7 @@ pub(super) async fn tombstones(journal: &MongoJournal, bounds: Trim) -> Result<u
         }
         for (room, tombstones) in &rooms {
             raise_floor(journal, *room, tombstones).await?;
-            // Else an older entry that was left current would come back to life.
+            // Otherwise an older entry that is still marked current would become the item's state again.
             append::clear(journal, *room, tombstones).await?;
         }
         emptied += empty(journal, &found).await?;
@@ -96,7 +96,7 @@ async fn empty(journal: &MongoJournal, found: &[Document]) -> Result<u64> {
         .filter_map(|document| document.get("_id").cloned())
         .collect();
     let filter = doc! { "_id": { "$in": Bson::Array(ids) } };
-    // The seq stands for an absent operation.
+    // In an entry without an op id the seq takes the operation's place.
     let change = vec![
         doc! { "$set": {
             "current": false, "operation": "$seq", "hash": document::generic(NO_REQUEST.0.to_vec()),

@@ -1,4 +1,4 @@
-//! Reading back that the deployment is as durable as the promises need.
+//! Checks that the deployment is as durable as the promises need.
 
 use super::{MongoJournal, durable, indexes, unavailable, within_deadline};
 use crate::store::journal::{JournalError, Result};

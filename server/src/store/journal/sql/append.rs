@@ -1,5 +1,5 @@
-//! Writing a batch inside a transaction of `SQLite`'s: all of it, or nothing. `postgres.rs` says
-//! the same in one statement.
+//! Appends a batch inside a transaction of `SQLite`: all of it, or nothing. `postgres.rs` does the same in one
+//! statement.
 
 use super::{row, terms};
 use crate::store::journal::{Entry, Stop};
@@ -15,7 +15,7 @@ use std::{
 /// Entries per statement; a larger batch takes several statements of one transaction.
 const INSERT_ENTRIES_MAX: usize = 1_024;
 
-/// Inserts a batch and clears what it supersedes. `Some` means that nothing may be committed.
+/// Inserts a batch and clears the entries that it supersedes. After `Some` nothing may be committed.
 pub(super) async fn write(
     transaction: &DatabaseTransaction,
     room: RoomId,
@@ -25,7 +25,7 @@ pub(super) async fn write(
     let parts = batch.chunks(INSERT_ENTRIES_MAX);
     for (part, are_newest) in parts.zip(are_newest.chunks(INSERT_ENTRIES_MAX)) {
         match insert(transaction, room, part, are_newest).await {
-            // The slot before the first is empty, so nothing was selected for insertion.
+            // The slot before the first entry is empty, so the INSERT selected no rows.
             Ok(0) => return Ok(Some(Stop::SlotTaken)),
             Ok(_) => {}
             Err(error) => return duplicate(&error).map(Some).ok_or(error),
@@ -47,8 +47,8 @@ pub(super) async fn write(
     Ok(None)
 }
 
-/// Of each entry, whether no later one of the batch supersedes it: else it is inserted not current,
-/// because what clears older entries does not see those that are inserted with it.
+/// For each entry, whether no later one of the batch supersedes it. A superseded entry is inserted not current, because
+/// the statement that clears older entries does not see the rows of its own batch.
 pub(super) fn are_newest(batch: &[Entry]) -> Vec<bool> {
     let mut seen = HashSet::with_capacity(batch.len());
     let mut newest: Vec<_> = batch
@@ -66,8 +66,8 @@ pub(super) fn are_newest(batch: &[Entry]) -> Vec<bool> {
     newest
 }
 
-/// One statement, so that the slot before is looked up by what inserts. Never ON CONFLICT: a
-/// duplicate must be told apart and must undo the whole batch.
+/// One statement, so that the INSERT itself looks up the slot before the first. It has no ON CONFLICT: a duplicate must
+/// be recognised and must undo the whole batch.
 async fn insert(
     transaction: &DatabaseTransaction,
     room: RoomId,
@@ -125,7 +125,7 @@ pub(super) async fn execute(
 
 /// A statement with its values as `$1`, `$2`, …
 pub(super) fn statement(backend: DbBackend, text: String, values: Vec<Value>) -> Statement {
-    // SQLite looks `$n` up among all names before it, which for thousands takes longer than the statement; `?n` it does not.
+    // SQLite compares `$n` with all names before it, which is slow for thousands of values; it does not for `?n`.
     let text = match backend {
         DbBackend::Sqlite => text.replace('$', "?"),
         _ => text,
@@ -133,7 +133,7 @@ pub(super) fn statement(backend: DbBackend, text: String, values: Vec<Value>) ->
     Statement::from_sql_and_values(backend, text, values)
 }
 
-/// Writes `($n, $n+1), ($n+2, …), …`: so many tuples of a width, numbered from `first`.
+/// Writes `($n, $n+1), ($n+2, …), …`: `tuples` tuples of `width` values, numbered from `first`.
 pub(super) fn push_tuples(text: &mut String, first: usize, tuples: usize, width: usize) {
     for tuple in 0..tuples {
         text.push_str(if tuple == 0 { "(" } else { ", (" });
@@ -147,7 +147,7 @@ pub(super) fn push_tuples(text: &mut String, first: usize, tuples: usize, width:
     }
 }
 
-/// Which unique index refused.
+/// The unique index that refused.
 fn duplicate(error: &DbErr) -> Option<Stop> {
     let (DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause))) =
         error
@@ -157,7 +157,7 @@ fn duplicate(error: &DbErr) -> Option<Stop> {
     refused_by(cause)
 }
 
-/// Which unique index refused. `PostgreSQL` names it, `SQLite` names its columns.
+/// The unique index that refused. `PostgreSQL` names the index, `SQLite` its columns.
 pub(super) fn refused_by(error: &sqlx::Error) -> Option<Stop> {
     let refusal = error.as_database_error()?;
     if !refusal.is_unique_violation() {

@@ -1,4 +1,5 @@
-//! Finding items of a kind, all of them or those with a term. `postgres.rs` says the same for many rooms in one statement.
+//! Finding the items of a kind, all of them or those with a term. `postgres.rs` does the same for many rooms in one
+//! statement.
 
 use super::{
     SqlJournal,
@@ -8,7 +9,7 @@ use super::{
 use crate::store::journal::{FindQuery, FindRoom, Page, Result, share_bytes};
 use roost_schema::{Direction, Seq, Term};
 
-/// A search for each room: `SQLite` is in this process, and none of them waits for a network.
+/// Searches each room by its own query: `SQLite` runs in this process, so no query waits for a network.
 pub(super) async fn one_by_one(
     journal: &SqlJournal,
     rooms: &[FindRoom],
@@ -36,7 +37,7 @@ fn selection(query: &FindQuery, beyond: Seq) -> Selection {
     };
     values.extend([term.as_str().into(), quoted(term).into()]);
     Selection {
-        // Read in this order, so that only what has the term is looked at.
+        // CROSS JOIN fixes the order of the tables, so that only entries with the term are read.
         source: "journal_terms AS t CROSS JOIN journal AS j",
         ordered: "t",
         filter: format!(
@@ -54,7 +55,7 @@ pub(super) const fn order(direction: Direction) -> &'static str {
     }
 }
 
-/// How what is still wanted compares with what was seen.
+/// How the `born` of a wanted item compares with the last one seen.
 pub(super) const fn passes(direction: Direction) -> &'static str {
     match direction {
         Direction::Newer => ">",
@@ -62,7 +63,7 @@ pub(super) const fn passes(direction: Direction) -> &'static str {
     }
 }
 
-/// Where a room is begun that nothing was seen of.
+/// The seq that a search starts beyond; without a last seen item, the whole room lies beyond it.
 pub(super) const fn beyond(direction: Direction, seen: Option<Seq>) -> Seq {
     match (seen, direction) {
         (Some(seen), _) => seen,
@@ -71,8 +72,8 @@ pub(super) const fn beyond(direction: Direction, seen: Option<Seq>) -> Seq {
     }
 }
 
-/// As the term stands in the text of an entry's terms.
+/// The term in the form that it has in the stored JSON array of an entry's terms.
 pub(super) fn quoted(term: &Term) -> String {
-    // Texts always encode.
+    // A text always encodes.
     serde_json::to_string(term).unwrap_or_default()
 }

@@ -1,8 +1,7 @@
 //! The journal on `PostgreSQL` or `SQLite`: one row per entry.
 //!
-//! They differ in who writes: on `PostgreSQL` every append is one statement, see `postgres.rs`; on
-//! `SQLite` one task groups what waits, see `writer.rs`. And what takes a list takes it on
-//! `PostgreSQL` as arrays.
+//! The two databases differ in their writers. On `PostgreSQL` each append is one statement, see `postgres.rs`; on
+//! `SQLite` one task commits waiting batches in groups, see `writer.rs`. On `PostgreSQL` lists are passed as arrays.
 
 mod append;
 mod find;
@@ -33,8 +32,8 @@ use writer::Writer;
 
 use roost_schema::{Epoch, ItemId, OpId, RoomId, Seq, UserId};
 
-/// How long a read, or one half of a write, may take when the database has stopped answering;
-/// longer than its own statement timeout, so that this one speaks only when that one cannot.
+/// How long a read, or one half of a write, may take. It is longer than the database's own statement timeout, so that
+/// it only ends calls whose database has stopped answering.
 const DEADLINE: Duration = Duration::from_secs(4);
 /// How many values of a list one statement binds: `SQLite` takes 32,766 in all.
 const LIST_MAX: usize = 8_000;
@@ -42,14 +41,14 @@ const LIST_MAX: usize = 8_000;
 /// The journal in the relational database.
 pub struct SqlJournal {
     sql: Sql,
-    /// `SQLite`'s one writer; absent on `PostgreSQL`.
+    /// The one writer of `SQLite`; absent on `PostgreSQL`.
     writer: Option<Writer>,
 }
 
 impl SqlJournal {
-    /// Opens the journal of a migrated database and makes its epoch if it is new. On `PostgreSQL` it
-    /// makes connections of its own. On `SQLite` the writer runs on `tasks`; when `cancel` fires it
-    /// finishes what it was given and ends.
+    /// Opens the journal of a migrated database and creates its epoch if it has none. On `PostgreSQL` the journal opens
+    /// its own connections. On `SQLite` the writer runs on `tasks`; when `cancel` fires it finishes its waiting batches
+    /// and ends.
     pub async fn open(
         sql: Sql,
         tasks: &TaskTracker,
@@ -72,12 +71,12 @@ impl SqlJournal {
         verify::verify(sql).await
     }
 
-    /// The connections the journal uses.
+    /// The connections of the journal.
     pub const fn sql(&self) -> &Sql {
         &self.sql
     }
 
-    /// Absent on `SQLite`.
+    /// The pool of `PostgreSQL`; absent on `SQLite`.
     fn postgres(&self) -> Option<&PgPool> {
         let is_postgres = self.sql.backend() == DbBackend::Postgres;
         is_postgres.then(|| self.sql.write.get_postgres_connection_pool())
@@ -87,7 +86,7 @@ impl SqlJournal {
         append::statement(self.sql.backend(), text.into(), values)
     }
 
-    /// Reads, again when a pooled connection turns out to have died in the meantime.
+    /// Reads; repeats the read on another connection when a pooled one has died.
     async fn query(&self, text: String, values: Vec<Value>) -> Result<Vec<QueryResult>> {
         let statement = self.statement(text, values);
         let read = sql::on_living_connection(
@@ -139,7 +138,7 @@ impl SqlJournal {
         Ok(heads)
     }
 
-    /// The rooms as a list of values.
+    /// The heads by a list of values, for `SQLite`.
     async fn heads_listed(&self, rooms: &[RoomId]) -> Result<Vec<QueryResult>> {
         let mut text = "SELECT e.epoch, w.column1 AS room,
                 (SELECT max(seq) FROM journal WHERE room = w.column1) AS head,
@@ -238,7 +237,7 @@ fn no_epoch() -> JournalError {
     JournalError::Unsound("it has no epoch".to_owned())
 }
 
-/// Commits. No answer, or a broken connection, leaves open whether it happened.
+/// Commits. Without an answer, or after a broken connection, the outcome is unknown.
 async fn commit(transaction: DatabaseTransaction) -> Result<()> {
     within_deadline(transaction.commit())
         .await

@@ -1,4 +1,4 @@
-//! Reading entries: pages cut by bytes, and look-ups.
+//! Reading entries: pages cut by bytes, and look-ups by id.
 
 use super::{
     LIST_MAX, SqlJournal,
@@ -11,15 +11,15 @@ use roost_schema::{ItemId, OpId, RoomId, Seq, UserId};
 use sea_orm::{QueryResult, Value};
 use uuid::Uuid;
 
-/// An entry that says how its item is: one of an op that this release does not know does not.
+/// Whether an entry sets its item's state; an entry of an op that this release does not know sets none.
 macro_rules! sets_state {
     ($entry:literal) => {
         concat!($entry, ".op IN ('put', 'delete')")
     };
 }
 
-/// Whether no entry is newer: of two current entries the higher seq is the state. A subquery for each row, not a join,
-/// so that no planner reads the whole room for one page.
+/// Whether no state of the item is newer: of two current entries the higher seq is the state. A subquery for each row,
+/// not a join, so that no planner reads the whole room for one page.
 macro_rules! none_is_newer {
     () => {
         concat!(
@@ -31,8 +31,8 @@ macro_rules! none_is_newer {
     };
 }
 
-/// The same for `PostgreSQL`, where only the index by (room, item, seq) can give this order: one
-/// item as a range keeps `item` in it.
+/// The same for `PostgreSQL`. Only the index by (room, item, seq) can give this order; the range over one item keeps
+/// `item` in the order.
 macro_rules! none_is_newer_by_index {
     () => {
         concat!(
@@ -85,7 +85,7 @@ pub(super) async fn changes(
     page(journal, room, selection, &cut).await
 }
 
-/// What a reader has to get: states, and what another release holds to be current beside them since.
+/// The entries that a reader of changes gets: states, and later current entries of ops that this release does not know.
 fn is_change(journal: &SqlJournal) -> String {
     format!("j.is_current AND {}", none_is_newer(journal))
 }
@@ -98,7 +98,7 @@ const fn none_is_newer(journal: &SqlJournal) -> &'static str {
     }
 }
 
-/// The order of a page and where it ends.
+/// The order of a page and its limits.
 pub(super) struct Cut {
     pub(super) order: &'static str,
     pub(super) limit_entries: usize,
@@ -115,14 +115,14 @@ impl Cut {
     }
 }
 
-/// Which entries of a room, named `j`, a page has.
+/// Which entries of a room a page has. The journal's alias is `j`.
 pub(super) struct Selection {
-    /// What is read, with its aliases.
+    /// The tables to read, with their aliases.
     pub(super) source: &'static str,
-    /// The alias of what is in the page's order.
+    /// The alias of the table that has the page's order.
     pub(super) ordered: &'static str,
     pub(super) filter: String,
-    /// Those of the filter; they begin at $3.
+    /// The values of the filter, from $3 on.
     pub(super) values: Vec<Value>,
 }
 
@@ -137,8 +137,8 @@ impl Selection {
     }
 }
 
-/// Reads a page. The cut is found from sizes alone, one entry more than fits tells whether more remain, and only then
-/// are bodies read.
+/// Reads a page. The sizes alone decide where the page ends; one more entry than fits shows whether more remain. Bodies
+/// are read after that.
 pub(super) async fn page(
     journal: &SqlJournal,
     room: RoomId,
@@ -158,8 +158,8 @@ pub(super) async fn page(
     Ok(Page { entries, more })
 }
 
-/// `PostgreSQL` carries long bodies by reference until they are sent: no second look is needed, and
-/// no planner can make one a search of the room.
+/// A page by one query. `PostgreSQL` carries long bodies by reference until they are sent, so bodies need no second
+/// query, which a planner could turn into a search of the whole room.
 fn page_in_one_pass(filter: &str, cut: &Cut) -> String {
     let (order, candidates) = (cut.order, cut.limit_entries.saturating_add(1));
     format!(
@@ -249,7 +249,7 @@ pub(super) async fn operations(
     Ok(entries)
 }
 
-/// One step of the index by (room, seq) for each room, however many entries it has.
+/// One step through the index by (room, seq) for each room, however many entries the room has.
 pub(super) async fn rooms(
     journal: &SqlJournal,
     beyond: Option<RoomId>,

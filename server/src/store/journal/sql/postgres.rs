@@ -1,9 +1,9 @@
-//! What takes a list on `PostgreSQL`: the append, and look-ups.
+//! The statements of `PostgreSQL` that take lists: the append, and look-ups.
 //!
-//! Lists are arrays, so that each statement has one text, and so one plan, whatever their length.
-//! Each is made for one index and can use no other: where an equality would leave the planner a
-//! choice, a range and an order that only this index has leave none. A plan that was made while
-//! the table was empty is then as good when it holds millions.
+//! Lists are arrays, so that each statement has one text, and one plan, whatever their length. Each statement is made
+//! for one index and can use no other: where an equality would give the planner a choice, a range and an order that
+//! only this index has give none. So a plan that was made while the table was empty is still good when the table holds
+//! millions of rows.
 
 use super::{
     DEADLINE,
@@ -39,14 +39,14 @@ use sea_orm::{
 use std::collections::HashMap;
 use uuid::Uuid;
 
-/// Inserts a batch, clears what it supersedes and keeps the rows of terms; answers how many entries were inserted: all
-/// or 0.
+/// Inserts a batch, clears the entries that it supersedes, and updates the rows of terms. Answers how many entries were
+/// inserted: all or 0.
 ///
-/// It is one statement and commits by itself, so that no lock is held while the server waits for an
-/// instance. The slot before the first entry is looked up by what inserts. What is cleared is taken
-/// only from what was inserted: else a refused batch would make items vanish. What a later entry of
-/// the batch supersedes comes not current, because a statement does not see its own rows. Never
-/// ON CONFLICT for an entry: a duplicate must be told apart and must undo the whole batch.
+/// One autocommitted statement, so that no lock is held while the server waits for an instance. The INSERT itself looks
+/// up the slot before the first entry. Cleared entries are selected from the inserted rows only: otherwise a refused
+/// batch would make items vanish. An entry that a later one of the batch supersedes is inserted not current, because a
+/// statement does not see its own rows. Entries have no ON CONFLICT: a duplicate must be recognised and must undo the
+/// whole batch.
 const APPEND: &str = "\
     WITH written AS (
         INSERT INTO journal (room, seq, item, kind, op, actor, op_id, request_hash, at_ms, born,
@@ -119,14 +119,13 @@ pub(super) async fn append(
         ))),
     };
     if matches!(outcome, Err(JournalError::OutcomeUnknown(_))) {
-        // Its answer may still come, and must not be taken for that of another statement.
+        // A late answer must not be taken for the answer of another statement.
         connection.close_on_drop();
     }
     outcome
 }
 
-/// A connection that answers and knows the statement, so that all there is to say of an append
-/// leaves in one write.
+/// A living connection that has the statement prepared, so that the whole append is sent in one write.
 async fn prepared(pool: &PgPool) -> Result<PoolConnection<Postgres>, sqlx::Error> {
     let prepare = async || {
         let mut connection = pool.acquire().await?;
@@ -181,7 +180,7 @@ fn counted(inserted: i64, batch: &[Entry]) -> Result<Appended> {
     match usize::try_from(inserted) {
         Ok(0) => Ok(Appended {
             committed: 0,
-            // The slot before the first is empty, so nothing was selected for insertion.
+            // The slot before the first entry is empty, so the INSERT selected no rows.
             stop: Some(Stop::SlotTaken),
         }),
         Ok(inserted) if inserted == batch.len() => Ok(Appended::all(batch)),
@@ -192,8 +191,8 @@ fn counted(inserted: i64, batch: &[Entry]) -> Result<Appended> {
     }
 }
 
-/// Only an answer of severity ERROR means that nothing was written: after FATAL, as after a cut, the
-/// statement may have been committed.
+/// Only an answer of severity ERROR means that nothing was written. After FATAL or a broken connection the statement
+/// may have been committed.
 fn refused(error: sqlx::Error) -> Result<Appended> {
     if let Some(stop) = refused_by(&error) {
         let stop = Some(stop);
@@ -209,13 +208,13 @@ fn refused(error: sqlx::Error) -> Result<Appended> {
     }
 }
 
-/// A row for each room with its epoch, head and floor; one with the epoch alone for none.
+/// A row for each room with the epoch, its head and floor; without rooms, one row with the epoch.
 pub(super) async fn heads(pool: &PgPool, rooms: &[RoomId]) -> Result<Vec<QueryResult>> {
     let rooms: Vec<_> = rooms.iter().map(RoomId::as_uuid).collect();
     fetch(pool, || sqlx::query(HEADS).bind(rooms.clone())).await
 }
 
-/// The newest entry of each item, found from the item's end.
+/// The newest entry of each item, read backwards from the end of the item's range.
 pub(super) async fn items(
     pool: &PgPool,
     room: RoomId,
@@ -234,8 +233,8 @@ pub(super) async fn items(
     fetch(pool, || query().bind(items.clone())).await
 }
 
-/// A page for each room, as `find.rs` says it of one. Without a term a range of the index by (room, kind, born) is read,
-/// else one of the rows of terms, and of each of those the item's newest entry.
+/// A page for each room, as `find.rs` reads it for one. Without a term the query reads a range of the index by (room,
+/// kind, born), else a range of the rows of terms, and the newest entry of each item in it.
 pub(super) async fn find(
     pool: &PgPool,
     rooms: &[FindRoom],
@@ -294,7 +293,7 @@ pub(super) async fn find(
     pages(rooms, query.direction, &fetch(pool, asking).await?)
 }
 
-/// Sorts rows by their rooms. An order within a room is not promised by what joins rooms and their rows.
+/// Sorts rows by their rooms. The join promises no order within a room.
 fn pages(rooms: &[FindRoom], direction: Direction, rows: &[QueryResult]) -> Result<Vec<Page>> {
     let mut found: HashMap<RoomId, (Vec<Entry>, i64)> = HashMap::with_capacity(rooms.len());
     for row in rows {
@@ -315,8 +314,8 @@ fn pages(rooms: &[FindRoom], direction: Direction, rows: &[QueryResult]) -> Resu
     Ok(rooms.iter().map(page).collect())
 }
 
-/// The entries operations made. Pairs are compared as rows, which start and end a search of the
-/// index by (room, actor, op id) at the pair itself.
+/// The entries of operations. The pairs are compared as rows, so that a search of the index by (room, actor, op id)
+/// starts and ends at the pair itself.
 pub(super) async fn operations(
     pool: &PgPool,
     room: RoomId,
@@ -338,7 +337,7 @@ pub(super) async fn operations(
     fetch(pool, || query().bind(actors.clone()).bind(op_ids.clone())).await
 }
 
-/// Reads, again when a pooled connection turns out to have died in the meantime.
+/// Reads; repeats the read on another connection when a pooled one has died.
 async fn fetch(
     pool: &PgPool,
     query: impl Fn() -> Query<'static, Postgres, PgArguments>,

@@ -9,15 +9,15 @@ use chrono::DateTime;
 use roost_schema::{ItemId, Kind, OpId, RoomId, Seq, UserId};
 use sea_orm::{DbErr, QueryResult, Value};
 
-/// The columns `entry` reads, qualified by the journal's alias `j`.
+/// The columns that `entry` reads, qualified by the journal's alias `j`.
 pub(super) const COLUMNS: &str = "j.seq, j.item, j.kind, j.op, j.actor, j.op_id, j.request_hash, \
                                   j.asked_hash, j.at_ms, j.born, j.is_current, j.size_bytes, j.body, j.terms, \
                                   j.salt, j.body_hash, j.row_hash";
 
-/// How many values an entry has, but for `is_current`.
+/// How many values an entry has, without `is_current`.
 pub(super) const VALUES: usize = 16;
 
-/// Reads a row of [`COLUMNS`]. A kind or an op of another release is carried.
+/// Reads a row of [`COLUMNS`]. A kind or an op of another release is kept as text.
 pub(super) fn entry(room: RoomId, row: &QueryResult) -> Result<Entry> {
     let seal = seal(row);
     let is_sealed = seal.as_ref().is_ok_and(|seal| !seal.is_absent());
@@ -84,7 +84,7 @@ fn read(room: RoomId, row: &QueryResult, seal: &KeptSeal) -> Result<Entry> {
     })
 }
 
-/// Pages are cut by the sizes that are stored beside the bodies.
+/// Checks the size that is stored beside a body, because pages are cut by it.
 fn check_size(seal: &KeptSeal, size_bytes: i64, body: Option<&str>) -> Result<()> {
     match body {
         Some(body) if !seal.is_absent() && usize::try_from(size_bytes) != Ok(body.len()) => {
@@ -101,8 +101,8 @@ fn request_hash(bytes: Vec<u8>) -> Result<RequestHash> {
     Ok(RequestHash(bytes))
 }
 
-/// The values of one entry, in the order `append::write` names the columns; `is_current` comes last
-/// there, and is not among them.
+/// The values of one entry, in the order in which `append::write` names the columns, without the last column,
+/// `is_current`.
 pub(super) fn values(entry: &Entry) -> [Value; VALUES] {
     let body = entry.body.as_str();
     let seal = Seal::of(entry);

@@ -1,15 +1,16 @@
-//! The rows by which items are found: (term, room, kind, born) → item. One may be stale, for what finds asks the item's
-//! newest entry, too; none is missing. This is how `SQLite` keeps them; `postgres.rs` does it within its append.
+//! The rows by which items are found: (term, room, kind, born) → item. No row is missing. A row may be stale, because a
+//! search checks the item's newest entry, too. `SQLite` keeps the rows by this file; `postgres.rs` does it within its
+//! append.
 
 use super::{append, row};
 use crate::store::journal::Entry;
 use roost_schema::{ItemId, RoomId, Seq};
 use sea_orm::{DatabaseTransaction, DbErr, Value};
 
-/// Rows written by one statement.
+/// How many rows one statement writes.
 const ROWS_MAX: usize = 1_024;
 
-/// Removes the terms of what is superseded, before it is no longer current; those that stay are added again.
+/// Removes the terms of superseded entries while these are still current; terms that the item keeps are added again.
 pub(super) async fn remove(
     transaction: &DatabaseTransaction,
     room: RoomId,

@@ -1,4 +1,4 @@
-//! Emptying old entries. Their rows stay for ever: a slot that was freed could be given twice.
+//! Emptying old entries. Their rows are never deleted, because a free slot could be given twice.
 
 use super::{SqlJournal, append, commit, row, row::seq_value, within_deadline};
 use crate::store::journal::{JournalError, Result, Trim, seal::NO_REQUEST};
@@ -6,10 +6,10 @@ use roost_schema::{ItemId, RoomId, Seq};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Statement, Value};
 use std::collections::BTreeMap;
 
-/// Rows emptied in one transaction, so that writers never wait long.
+/// How many rows one transaction empties, so that writers never wait long.
 const STEP_ROWS: usize = 500;
 
-/// What an emptied entry has no more; $1 is [`no_request`].
+/// The assignments that empty an entry; $1 is [`no_request`].
 const EMPTY: &str = "body = NULL, op_id = NULL, size_bytes = 0, terms = NULL, salt = NULL, \
                      request_hash = $1, asked_hash = NULL";
 
@@ -34,7 +34,7 @@ pub(super) async fn tombstones(journal: &SqlJournal, bounds: Trim) -> Result<u64
 
 /// Empties superseded entries.
 pub(super) async fn superseded(journal: &SqlJournal, bounds: Trim) -> Result<u64> {
-    // On PostgreSQL by the rows' places: a search for each could become one of its whole room.
+    // On PostgreSQL rows are found by their places (ctid): a search by key could become one of the whole room.
     let (rows, found) = match journal.postgres() {
         Some(_) => ("ctid = ANY (ARRAY", "ctid"),
         None => ("((room, seq) IN ", "room, seq"),
@@ -62,7 +62,7 @@ fn no_request() -> Value {
     NO_REQUEST.0.to_vec().into()
 }
 
-/// Answers how many tombstones were found, and how many of them were still there to be emptied.
+/// Empties some tombstones. Answers how many were found, and how many of them this transaction emptied.
 async fn expire_step(
     transaction: &DatabaseTransaction,
     before_ms: i64,
@@ -87,7 +87,7 @@ async fn expire_step(
     let mut emptied = 0;
     for (room, tombstones) in &found {
         raise_floor(transaction, *room, tombstones).await?;
-        // Else an older entry that was left current would come back to life.
+        // Otherwise an older entry that is still marked current would become the item's state again.
         append::clear(transaction, *room, tombstones).await?;
         emptied += empty(transaction, *room, tombstones).await?;
     }

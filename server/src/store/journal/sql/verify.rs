@@ -1,4 +1,4 @@
-//! Reading back, on pooled connections, that the database is as durable as the promises need.
+//! Checks, on pooled connections, that the database is as durable as the promises need.
 
 use crate::store::{
     journal::{JournalError, Result, encoding::unsound},
@@ -6,7 +6,7 @@ use crate::store::{
 };
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 
-/// The unique indexes, each with the end of its definition as both databases keep it.
+/// The unique indexes, each with the end of its definition as both databases store it.
 const UNIQUE_INDEXES: [(&str, &str); 2] = [
     ("journal_slot", "(room, seq)"),
     ("journal_operation", "(room, actor, op_id)"),
@@ -60,7 +60,7 @@ async fn expect_unique(
 ) -> Result<()> {
     let definition = ask(connection, question, "sql").await?.unwrap_or_default();
     let (head, filter) = definition.split_once(columns).unwrap_or_default();
-    // The slot's index covers every row; the operation's only those that carry an op id.
+    // The slot's index covers every row; the operation's index only rows that have an op id.
     let filter = filter.to_lowercase().replace(['(', ')'], "");
     let is_right = match filter.trim() {
         "" => name == "journal_slot",

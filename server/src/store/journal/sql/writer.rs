@@ -1,5 +1,4 @@
-//! `SQLite`'s one writer: a task that commits what waits in groups, so that many rooms share one
-//! fsync.
+//! The one writer of `SQLite`: a task that commits waiting batches in groups, so that many rooms share one fsync.
 
 use super::append;
 use crate::store::{
@@ -25,11 +24,11 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Batches that may wait for the writer; further ones wait to be handed over.
+/// How many batches may wait in the writer's queue; the callers of further ones wait until it has space.
 const QUEUE_BATCHES: usize = 256;
-/// Batches committed together at most.
+/// The most batches that are committed together.
 const GROUP_BATCHES: usize = 64;
-/// How long the answer to a batch is waited for: a disk that hangs must not keep anybody waiting for ever.
+/// How long a caller waits for the answer, so that a hanging disk keeps no caller waiting for ever.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
 pub(super) struct Writer {
@@ -40,14 +39,14 @@ struct Job {
     room: RoomId,
     batch: Vec<Entry>,
     gate: Arc<dyn Gate>,
-    /// Set by the first of the two that comes: the writer, who will write it, or the asker, who gave it up.
+    /// Set by the writer when it begins to write the batch, or by a caller that gives the batch up, whichever is first.
     is_taken: Arc<AtomicBool>,
     answer: oneshot::Sender<Result<Appended>>,
 }
 
 impl Writer {
-    /// Starts the task. It ends when `cancel` fires or the writer is dropped, after it has
-    /// finished everything it was given.
+    /// Starts the task. It ends when `cancel` fires or the writer is dropped, after it has finished all waiting
+    /// batches.
     pub(super) fn spawn(sql: Sql, tasks: &TaskTracker, cancel: CancellationToken) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE_BATCHES);
         tasks.spawn(run(sql, jobs, cancel));
@@ -78,7 +77,7 @@ impl Writer {
         }
         match timeout_at(deadline, answered).await {
             Ok(Ok(answer)) => answer,
-            // Taken back before the writer came to it.
+            // The caller took the batch back before the writer began it.
             Err(_) if !is_taken.swap(true, Ordering::AcqRel) => {
                 Err(unavailable("the journal's writer did not come to it"))
             }
@@ -90,14 +89,14 @@ impl Writer {
     }
 }
 
-/// Writes until it is cancelled. What made it panic once must not end the writes of all rooms.
+/// Writes until it is cancelled, and goes on after a panic: one bad batch must not end the writes of all rooms.
 async fn run(sql: Sql, mut jobs: mpsc::Receiver<Job>, cancel: CancellationToken) {
     while AssertUnwindSafe(serve(&sql, &mut jobs, &cancel))
         .catch_unwind()
         .await
         .is_err()
     {
-        // Batches of the group at hand are answered that their outcome is unknown.
+        // The callers of the present group get an unknown outcome, because their channels close.
         metrics::counter!("roost_panics_total", "task" => "journal_writer").increment(1);
         tracing::error!("the journal's writer panicked; it goes on with what waits");
     }
@@ -123,7 +122,7 @@ async fn serve(sql: &Sql, jobs: &mut mpsc::Receiver<Job>, cancel: &CancellationT
 }
 
 fn answer_group(group: impl Iterator<Item = Job>, written: Result<Vec<Result<Appended>>>) {
-    // A job whose asker has gone away needs no answer.
+    // Sending fails when the caller has gone; then no answer is needed.
     match written {
         Ok(outcomes) => {
             for (job, outcome) in group.zip(outcomes) {
@@ -138,7 +137,7 @@ fn answer_group(group: impl Iterator<Item = Job>, written: Result<Vec<Result<App
     }
 }
 
-/// Writes one group in one transaction. An error means the same for each of its jobs.
+/// Writes one group in one transaction. An error applies to each batch of the group.
 async fn write_group(sql: &Sql, group: &[Job]) -> Result<Vec<Result<Appended>>> {
     let nothing_written = |error: DbErr| JournalError::Unavailable(error.into());
     let transaction = sql.begin().await.map_err(nothing_written)?;
@@ -146,20 +145,21 @@ async fn write_group(sql: &Sql, group: &[Job]) -> Result<Vec<Result<Appended>>> 
     let outcomes = staged.map_err(nothing_written)?;
     for (job, outcome) in group.iter().zip(&outcomes) {
         if outcome.is_ok() {
-            // Staging takes a while, too. Not committed, it has written nothing.
+            // Staging takes time, so the gate is asked again. The transaction is not committed yet, so nothing was
+            // written.
             gate::pass(&*job.gate, STATEMENT_MAX)?;
         }
     }
     match sql::commit(transaction).await {
         Ok(()) => Ok(outcomes),
-        // Said by the database: what it has not committed is rolled back with the transaction.
+        // The database refused the commit, so it rolls back the whole transaction.
         Err(StoreError::Contended(error)) => Err(JournalError::Unavailable(error)),
         Err(error) => Err(JournalError::OutcomeUnknown(error.into())),
     }
 }
 
-/// Stages every job under a savepoint of its own, so that one that stops takes nothing with it.
-/// An error of any other sort may have undone the whole transaction: then no batch is written.
+/// Stages every batch under its own savepoint, so that a batch that stops does not undo the others. Any other error may
+/// have undone the whole transaction; then no batch is written.
 async fn stage_group(
     transaction: &DatabaseTransaction,
     group: &[Job],
@@ -187,7 +187,7 @@ fn unavailable(why: &'static str) -> JournalError {
     JournalError::Unavailable(anyhow!(why))
 }
 
-/// The same error for another asker.
+/// A copy of an error for another caller.
 fn same(error: &JournalError) -> JournalError {
     match error {
         JournalError::Fenced => JournalError::Fenced,
