@@ -1,7 +1,7 @@
 //! The relational schema, one file per migration, oldest first.
 //!
-//! A migration expands, a later one contracts: the release before must run on the schema after.
-//! A migration that was released is never edited.
+//! A migration only expands the schema, and a later one contracts it: the previous release must run on the new schema.
+//! A released migration is never edited.
 
 mod m0001_journal;
 mod m0002_accounts;
@@ -19,7 +19,7 @@ pub use sea_orm_migration::MigratorTrait;
 
 use sea_orm_migration::{MigrationTrait, async_trait};
 
-/// Brings a database to the schema of this release.
+/// The migrations that bring a database to the schema of this release.
 pub struct Migrator;
 
 #[async_trait::async_trait]

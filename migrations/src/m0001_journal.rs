@@ -1,7 +1,7 @@
 //! The room journal: one row per entry, one row per room that has a floor, one row for the epoch.
 //!
-//! `journal_slot` is the sequencer: the unique pair (room, seq) decides which of two rival writers
-//! was first. `journal_operation` makes a retry visible. Writers tell the two apart by name.
+//! `journal_slot` is the sequencer: its unique pair (room, seq) decides which of two rival writers was first.
+//! `journal_operation` makes a retry visible. Writers recognise the violated index by its name.
 
 use sea_orm_migration::{
     DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait, sea_orm::ConnectionTrait,
@@ -16,8 +16,8 @@ impl MigrationName for Migration {
     }
 }
 
-/// `size_bytes` comes before the body, so that a page can be cut without reading bodies.
-/// An emptied entry keeps its row and has neither body nor op id.
+/// `size_bytes` comes before the body, so that a page can be cut without reading bodies. An emptied entry keeps its row
+/// and has neither body nor op id.
 const UP: [&str; 10] = [
     "CREATE TABLE journal (
         room {uuid} NOT NULL,

@@ -1,5 +1,5 @@
-//! Accounts: people, their sessions and refresh tokens, revocations, the operations outside rooms,
-//! and the key access tokens are signed with. Times are microseconds since 1970, by database time.
+//! Accounts: people, their sessions and refresh tokens, revocations, the operations outside of rooms, and the key that
+//! signs access tokens. Times are microseconds since 1970, by database time.
 
 use sea_orm_migration::{
     DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait, sea_orm::ConnectionTrait,
@@ -14,10 +14,9 @@ impl MigrationName for Migration {
     }
 }
 
-/// `name_lower` is what a search by the beginning of a name compares; `{prefix}` lets an index
-/// serve LIKE whatever the database's collation is. A refresh token knows the one it was exchanged
-/// for, so that reuse is judged per branch. A revoked session keeps its row until it would have
-/// expired, so that its refresh tokens can be told why they are refused.
+/// `name_lower` is compared by a search for the beginning of a name; `{prefix}` lets an index serve LIKE under any
+/// collation. A refresh token names the token it was exchanged for, so that reuse is judged per branch. A revoked
+/// session keeps its row until it would have expired, so that its refresh tokens get the right error.
 const UP: [&str; 13] = [
     "CREATE TABLE users (
         id {uuid} NOT NULL PRIMARY KEY,

@@ -1,5 +1,5 @@
-//! Rooms, who belongs to them, which two people a direct conversation is of, and the outbox.
-//! Times are microseconds since 1970, by database time.
+//! Rooms, their members, the two people of each direct conversation, and the outbox. Times are microseconds since 1970,
+//! by database time.
 
 use sea_orm_migration::{
     DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait, sea_orm::ConnectionTrait,
@@ -14,9 +14,8 @@ impl MigrationName for Migration {
     }
 }
 
-/// The unique pair of a direct conversation holds the smaller id first, so that it is one row from
-/// either side. An outbox id is never given twice, deleted rows included: it is an operation id
-/// in the journal.
+/// The unique pair of a direct conversation holds the smaller id first, so that both people find the same row. An
+/// outbox id is never given twice, not even after its row is deleted, because it is an operation id in the journal.
 const UP: [&str; 7] = [
     "CREATE TABLE rooms (
         id {uuid} NOT NULL PRIMARY KEY,

@@ -14,7 +14,7 @@ impl MigrationName for Migration {
     }
 }
 
-/// One row per run of an instance: after a restart it is another one.
+/// One row for each run of the server: a restarted instance gets a new row.
 const UP: &str = "CREATE TABLE instances (
         id {uuid} NOT NULL PRIMARY KEY,
         name text NOT NULL,

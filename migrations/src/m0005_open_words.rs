@@ -1,7 +1,8 @@
-//! Roles and types of rooms are text: what a later release writes there, this one keeps. The lists of those that were
-//! known go. On `SQLite` a table cannot lose a CHECK, so the tables are made anew, with those that refer to them.
+//! Roles and types of rooms become text, so that this release keeps the values of a later one. The CHECKs with the
+//! known values are dropped. A table of `SQLite` cannot lose a CHECK, so there the tables are created anew, with the
+//! tables that refer to them.
 
-use crate::patient::patiently;
+use crate::patient::retry_while_locked;
 use sea_orm_migration::{
     DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait,
     sea_orm::{ConnectionTrait, DbBackend},
@@ -21,8 +22,8 @@ const UP_POSTGRES: [&str; 3] = [
     "ALTER TABLE members DROP CONSTRAINT IF EXISTS members_role_check",
 ];
 
-/// Every foreign key holds at every moment: the new tables refer to each other, and renaming the first takes the
-/// references along. An outbox id is never given twice, so where its counter stands is kept, too.
+/// Every foreign key holds at every moment: the new tables refer to each other, and renaming the first one renames the
+/// references. The outbox keeps its id counter, because an outbox id is never given twice.
 const UP_SQLITE: [&str; 21] = [
     "CREATE TABLE rooms_open (
         id blob NOT NULL PRIMARY KEY,
@@ -79,7 +80,7 @@ impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let connection = manager.get_connection();
         if manager.get_database_backend() != DbBackend::Sqlite {
-            return patiently(connection, &UP_POSTGRES).await;
+            return retry_while_locked(connection, &UP_POSTGRES).await;
         }
         for statement in UP_SQLITE {
             connection.execute_unprepared(statement).await?;

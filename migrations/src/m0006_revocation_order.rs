@@ -1,7 +1,7 @@
-//! Which transaction wrote a revocation, on `PostgreSQL`: rows become visible in the order their
-//! transactions commit, which no clock gives. `SQLite` has one writer and needs nothing.
+//! The transaction that wrote each revocation, on `PostgreSQL`: rows become visible in the order in which their
+//! transactions commit, which no clock gives. `SQLite` has one writer and needs no such column.
 
-use crate::patient::patiently;
+use crate::patient::retry_while_locked;
 use sea_orm_migration::{
     DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait, sea_orm::DbBackend,
 };
@@ -14,8 +14,8 @@ impl MigrationName for Migration {
     }
 }
 
-/// The default comes in a step of its own, so that rows that are there keep no transaction. It
-/// names one also for the release before, which does not know the column.
+/// The default is added by a separate step, so that existing rows have no transaction. The default also applies to
+/// inserts of the previous release, which does not know the column.
 const UP: [&str; 3] = [
     "ALTER TABLE revocations ADD COLUMN xact bigint",
     "ALTER TABLE revocations
@@ -29,6 +29,6 @@ impl MigrationTrait for Migration {
         if manager.get_database_backend() == DbBackend::Sqlite {
             return Ok(());
         }
-        patiently(manager.get_connection(), &UP).await
+        retry_while_locked(manager.get_connection(), &UP).await
     }
 }

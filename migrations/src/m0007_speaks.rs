@@ -1,6 +1,7 @@
-//! What each instance understands of the others. The release before says nothing of it and so registers as 0.
+//! What each instance understands of other releases. An instance of the previous release does not fill it in, and so
+//! registers as 0.
 
-use crate::patient::patiently;
+use crate::patient::retry_while_locked;
 use sea_orm_migration::{
     DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait,
     sea_orm::{ConnectionTrait, DbBackend},
@@ -21,7 +22,7 @@ impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let connection = manager.get_connection();
         if manager.get_database_backend() != DbBackend::Sqlite {
-            return patiently(connection, &[UP]).await;
+            return retry_while_locked(connection, &[UP]).await;
         }
         connection.execute_unprepared(UP).await.map(drop)
     }

@@ -1,7 +1,7 @@
-//! What an operation asked for, whatever route it came on, beside what the release before compares. That one writes none,
-//! and reads none.
+//! The hash of an operation's request without its route, beside the hash that the previous release compares. The
+//! previous release neither writes nor reads it.
 
-use crate::patient::patiently;
+use crate::patient::retry_while_locked;
 use sea_orm_migration::{
     DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait,
     sea_orm::{ConnectionTrait, DbBackend},
@@ -24,6 +24,6 @@ impl MigrationTrait for Migration {
             return connection.execute_unprepared(add).await.map(drop);
         }
         let add = "ALTER TABLE journal ADD COLUMN asked_hash bytea";
-        patiently(connection, &[add]).await
+        retry_while_locked(connection, &[add]).await
     }
 }

@@ -1,7 +1,7 @@
-//! What items are found by: the terms of each entry, and a row for each term of an item. The release before writes none, and
-//! reads none.
+//! The terms by which items are found: those of each entry, and a row for each term of an item. The previous release
+//! neither writes nor reads them.
 
-use crate::patient::patiently;
+use crate::patient::retry_while_locked;
 use sea_orm_migration::{
     DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait,
     sea_orm::{ConnectionTrait, DbBackend},
@@ -15,7 +15,7 @@ impl MigrationName for Migration {
     }
 }
 
-/// The table is its index: all that is asked is a range of it.
+/// The table is its primary key's index, because every query reads a range of that index.
 const UP: [&str; 2] = [
     "ALTER TABLE journal ADD COLUMN terms text",
     "CREATE TABLE journal_terms (
@@ -32,7 +32,7 @@ const UP: [&str; 2] = [
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let is_sqlite = manager.get_database_backend() == DbBackend::Sqlite;
-        // Compared byte for byte, as SQLite does.
+        // PostgreSQL compares terms byte by byte, as SQLite does.
         let (uuid, collation, options) = if is_sqlite {
             ("blob", "", "WITHOUT ROWID")
         } else {
@@ -50,6 +50,6 @@ impl MigrationTrait for Migration {
             }
             return Ok(());
         }
-        patiently(connection, &up.each_ref().map(String::as_str)).await
+        retry_while_locked(connection, &up.each_ref().map(String::as_str)).await
     }
 }

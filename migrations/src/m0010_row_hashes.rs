@@ -1,7 +1,7 @@
-//! What an entry of the journal is kept with, so that a changed bit is noticed. The release before writes none, and reads
-//! none.
+//! The seal of each journal entry, by which a read notices a changed bit. The previous release neither writes nor reads
+//! it.
 
-use crate::patient::patiently;
+use crate::patient::retry_while_locked;
 use sea_orm_migration::{
     DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait,
     sea_orm::{ConnectionTrait, DbBackend},
@@ -30,6 +30,6 @@ impl MigrationTrait for Migration {
             }
             return Ok(());
         }
-        patiently(connection, &add.each_ref().map(String::as_str)).await
+        retry_while_locked(connection, &add.each_ref().map(String::as_str)).await
     }
 }

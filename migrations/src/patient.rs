@@ -1,5 +1,5 @@
-//! Changing tables of `PostgreSQL` while the release before runs: whoever waits long for a whole table makes all others
-//! wait behind it.
+//! Changing tables of `PostgreSQL` while the previous release runs: a migration that waits long for a table lock makes
+//! all other transactions wait behind it.
 
 use sea_orm_migration::{
     DbErr, SchemaManagerConnection,
@@ -7,21 +7,22 @@ use sea_orm_migration::{
 };
 use std::time::{Duration, Instant};
 
-/// How long a try waits for its tables.
+/// How long one try waits for its table locks.
 const LOCK_TIMEOUT_MS: u32 = 200;
-/// How long others are let through between two tries.
+/// The pause between two tries, in which other transactions run.
 const LOCK_PAUSE: Duration = Duration::from_millis(300);
-/// How long it is tried: a relay holds a room for 10 s at most.
+/// For how long tries go on: a relay holds a room for 10 s at most.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// Runs statements together, again and again while their tables are held by others.
-pub(crate) async fn patiently(
+/// Runs statements together, and repeats them while other transactions hold their tables.
+pub(crate) async fn retry_while_locked(
     connection: &SchemaManagerConnection<'_>,
     statements: &[&str],
 ) -> Result<(), DbErr> {
     let started = Instant::now();
     loop {
-        // Inside the migration's own transaction this is a savepoint: a failed try lets go of what it holds.
+        // Inside the migration's own transaction this begins a savepoint: its rollback releases the locks of a failed
+        // try.
         let attempt = connection.begin().await?;
         match run(&attempt, statements).await {
             Ok(()) => return attempt.commit().await,
