@@ -1,4 +1,4 @@
-// The complete example of docs/protocol.md, executed as it stands there, with the server killed and stopped meanwhile.
+// Runs the complete example of docs/protocol.md unchanged, while the server is killed and stopped.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -34,7 +34,7 @@ test("the example of docs/protocol.md chats, and resumes after the server was ki
       const early = ended.then(([code]) => assert.fail(`the example ended with ${code} before ${what}; it printed ${JSON.stringify(printed)}`));
       return within(what, Promise.race([seen, early]), 30_000);
     };
-    // A client that is sent from instance to instance may join more than once.
+    // A client that is sent from one instance to another may join more than once.
     const joins = () => printed.filter((line) => line === "joined as owner").length;
     const messages = () => printed.filter((line) => !line.startsWith("joined"));
 
@@ -51,7 +51,7 @@ test("the example of docs/protocol.md chats, and resumes after the server was ki
     await restart("SIGTERM");
     await until("a join after the stop", () => joins() > beforeStop);
     child.stdin.write("bye\n");
-    // It leaves at the end of its input, with the reply, and the event may come after that.
+    // The example leaves at the end of its input, once it has the reply, and the event may come after that.
     await until("bye", () => messages().length === 3);
     child.stdin.end();
     const [exit] = await within("exit", ended);

@@ -1,4 +1,4 @@
-// graphql-http's audits of a GraphQL server over HTTP: no error; warnings are printed.
+// Runs graphql-http's audits of a GraphQL server over HTTP. Errors fail the run; warnings are printed.
 
 import { setTimeout as wait } from "node:timers/promises";
 import { serverAudits } from "graphql-http";
@@ -11,7 +11,7 @@ const authorized = (address, options = {}) => {
   return fetch(address, { ...options, headers });
 };
 
-// All come from one address, which may ask 100 times a second, counted over all instances.
+// All requests come from one address, which may make 100 a second, counted over all instances.
 const PACE_MS = 12;
 
 const counts = { ok: 0, notice: 0, warn: 0, error: 0 };

@@ -107,13 +107,13 @@ describe("graphql-ws", { timeout: 60_000 }, () => {
     try {
       assert.equal((await within("close", closing)).code, 4403);
     } finally {
-      // One that stays open would keep this program from ending.
+      // An open client would keep this program from ending.
       await client.dispose();
     }
   });
 });
 
-// What a client says, and the code it is closed with.
+// What a client sends, and the code with which the server closes the socket.
 const keeper = await register("keeper");
 const INIT = { type: "connection_init", payload: { Authorization: `Bearer ${keeper.token}` } };
 const subscribe = (id, query) => ({ type: "subscribe", id, payload: { query } });
@@ -149,7 +149,7 @@ describe("close codes", { concurrency: true, timeout: 60_000 }, () => {
 
   test("another subprotocol: 4406", async () => {
     const socket = new WebSocket(ADDRESS, "graphql-ws");
-    // The server names no subprotocol, so this client ends the connection before it hears the code.
+    // The server names no subprotocol, so this client ends the connection before it receives the code.
     const [error] = await within("error", once(socket, "error"));
     assert.match(error.message, /subprotocol/);
     const indifferent = new WebSocket(ADDRESS);

@@ -1,4 +1,4 @@
-// What the JavaScript suites share: people who register over REST, waiting with a deadline, and a server to stop.
+// Shared by the JavaScript suites: people who register over REST, waiting with a deadline, and restarting the server.
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
@@ -9,25 +9,26 @@ export const URL = process.env.ROOST_URL;
 const PASSWORD = "correct horse battery";
 const PATIENCE_MS = 15_000;
 
-// Whether clients keep the cookies they are given.
+// Whether clients keep the cookies that they get.
 export const COOKIES = process.env.ROOST_COOKIES === "kept";
 
-// Limits are for each address, and so is the instance of a client without cookies: people come from sixteen, in turn.
+// Limits count by address, and a client without cookies gets its instance by address: people take sixteen addresses in
+// turn.
 const ADDRESSES = Array.from({ length: 16 }, (_, number) => `127.0.1.${number + 1}`);
 let people = 0;
 export const newAddress = () => ADDRESSES[people++ % ADDRESSES.length];
 
-// Those addresses are of IPv4, and a host name may have others.
+// The addresses are IPv4, and a host name may also resolve to IPv6.
 const IPV4 = 4;
 
-// Each connection comes from another address, as on a journey: only its cookie leads a client to the instance that knows it.
+// Each connection comes from another address: only its cookie leads a client back to the instance that has its session.
 class TravellingAgent extends http.Agent {
   createConnection(options, done) {
     return super.createConnection({ ...options, localAddress: newAddress() }, done);
   }
 }
 
-// An http.Agent whose connections come from the person's address, or from anywhere when cookies are kept.
+// An http.Agent whose connections come from the person's address, or from changing addresses when cookies are kept.
 export const agentOf = (person) =>
   COOKIES
     ? new TravellingAgent({ family: IPV4 })
@@ -41,7 +42,7 @@ export function ask(method, path, body, person = { address: newAddress() }) {
     const request = http.request(`${URL}/api/v1${path}`, options, async (response) => {
       let text = "";
       for await (const chunk of response.setEncoding("utf8")) text += chunk;
-      // Socket.IO alone needs to be bound to an instance.
+      // Only Socket.IO needs a cookie to stay on one instance.
       if (response.headers["set-cookie"]) return reject(new assert.AssertionError({ message: `${path} sets a cookie` }));
       if (response.statusCode < 300) resolve(text && JSON.parse(text));
       else reject(new Error(`${method} ${path} answered ${response.statusCode}: ${text}`));
@@ -78,7 +79,7 @@ export async function board(owner, members, role = "editor") {
   return id;
 }
 
-// What `make` promises, or an error that says what did not come in time.
+// Resolves as `promise` does, or rejects with an error that names what did not come in time.
 export function within(what, promise, patience = PATIENCE_MS) {
   const stack = new Error(`no ${what} within ${patience} ms`);
   return new Promise((resolve, reject) => {
@@ -87,7 +88,7 @@ export function within(what, promise, patience = PATIENCE_MS) {
   });
 }
 
-// The first event of this name for which `fits` holds.
+// Resolves to the first event of this name for which `fits` holds.
 export function next(emitter, event, fits = () => true) {
   const arrival = new Promise((resolve) => {
     const listen = (...values) => {
@@ -103,8 +104,8 @@ export function next(emitter, event, fits = () => true) {
 const lines = createInterface({ input: process.stdin });
 process.stdin.unref?.();
 
-// Has xtask stop ("SIGTERM") or kill ("SIGKILL") the instances that hold sockets, and start them again; `ready` is when
-// all serve.
+// Asks xtask to stop ("SIGTERM") or kill ("SIGKILL") the instances that hold sockets and to start them again. Resolves
+// when all instances serve.
 export function restart(signal) {
   const ready = within("restart", new Promise((resolve) => lines.once("line", resolve)), 60_000);
   process.stdout.write(`\nxtask: restart ${signal}\n`);

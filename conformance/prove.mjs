@@ -1,5 +1,5 @@
-// The stock JavaScript clients of `cargo xtask prove order`: senders and readers on socket.io-client,
-// told what to do by lines of JSON on standard input, answering by lines of JSON on standard output.
+// The stock JavaScript clients of `cargo xtask prove order`: senders and readers on socket.io-client. Lines of JSON on
+// standard input say what to do; the results are lines of JSON on standard output.
 
 import { randomUUID } from "node:crypto";
 import http from "node:http";
@@ -72,7 +72,7 @@ class Person {
   }
 }
 
-// What a sender's answers are worth: try again, or the end of the matter.
+// The error codes after which a sender tries again; any other is final.
 const RETRYABLE = ["timeout", "rate_limited", "overloaded", "unavailable", "outcome_unknown"];
 
 async function send(person, transports, rooms, take, paceMs, ledger) {
@@ -136,7 +136,7 @@ function canonical(value) {
 
 const seqOf = (position) => Number(position.split(".")[1]);
 
-// One reader of one room on a socket of its own; `cut` closes its transport now and then.
+// One reader of one room on its own socket. It closes its transport every `cutEveryMs` when that is not 0.
 function read(person, name, transports, room, cutEveryMs) {
   const reading = {
     reader: `${name} (${transports}${cutEveryMs ? ", cut" : ""})`,
@@ -156,7 +156,7 @@ function read(person, name, transports, room, cutEveryMs) {
       const joined = await socket.emitWithAck("room:join", { room }).catch(() => null);
       if (!joined || joined.error) return void socket.io.engine?.close();
       await socket.emitWithAck("room:leave", { room }).catch(() => null);
-      // From the room's beginning: seq 0 of the present epoch.
+      // Read the room from its beginning: seq 0 of the present epoch.
       reading.position = `${joined.position.split(".")[0]}.0`;
     }
     const joined = await socket.emitWithAck("room:join", { room, after: reading.position }).catch(() => null);
@@ -191,7 +191,8 @@ function apply(reading, frame) {
   reading.position = frame.position;
 }
 
-// What a live frame stepped over, after one seq and up to another: the journal says in the end whether it might.
+// Notes the seqs between `after` and `upTo` that a live frame left out. The proof judges them by the journal at the
+// end.
 function pass(reading, after, upTo, frame) {
   for (let seq = after + 1; seq <= upTo; seq += 1) reading.passed.push([seq, seqOf(frame.position)]);
 }

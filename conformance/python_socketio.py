@@ -15,13 +15,14 @@ PATIENCE_SECONDS = 15
 MESSAGES = 20
 
 
-# Limits are for each address, and so is the instance of a client without cookies: clients come from sixteen, in turn.
+# Limits count by address, and a client without cookies gets its instance by address: clients take sixteen addresses in
+# turn.
 addresses = itertools.cycle(f"127.0.1.{number}" for number in range(1, 17))
 
 
 def new_session():
-    """A client with an address of its own, which keeps cookies, those of plain addresses included, or none."""
-    # Those addresses are of IPv4, and a host name may have others.
+    """An HTTP session with its own address. It keeps all cookies, those of IP addresses included, or none."""
+    # The addresses are IPv4, and a host name may also resolve to IPv6.
     connector = aiohttp.TCPConnector(local_addr=(next(addresses), 0), family=socket.AF_INET)
     cookies = aiohttp.CookieJar(unsafe=True) if os.environ.get("ROOST_COOKIES") == "kept" else aiohttp.DummyCookieJar()
     return aiohttp.ClientSession(connector=connector, cookie_jar=cookies)
@@ -102,7 +103,7 @@ async def converse_in(room, alice, sender, reader):
 
     refused = await ask_socket(sender, "message:send", {"room": str(uuid.uuid4()), "text": "anyone?"})
     assert refused["error"]["code"] == "not_found", refused
-    # From the beginning: everything again, then live.
+    # Joining after the first position brings every event again, then live ones.
     again = asyncio.Queue()
     sender.on("room:events", again.put_nowait)
     await ask_socket(sender, "room:join", {"room": room, "after": joined["position"]})

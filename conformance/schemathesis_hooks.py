@@ -1,6 +1,6 @@
-"""What schemathesis cannot know: how to sign in, and which rooms, messages and people there are.
+"""Gives schemathesis what it cannot generate: how to sign in, and existing rooms, messages and people.
 
-`ROOST_URL` is the server; into the file `ROOST_ANSWERS` goes how often each operation was answered with which status.
+`ROOST_URL` is the server. The number of answers by operation and status is written to the file `ROOST_ANSWERS`.
 """
 
 import atexit
@@ -18,12 +18,12 @@ from requests.adapters import HTTPAdapter
 
 URL = os.environ["ROOST_URL"]
 PASSWORD = "correct horse battery"
-# Of the cases that would do with any ids, every how many-th is left as it was generated.
+# One in this many cases keeps its generated ids, among those that any ids suit.
 LEFT_AS_GENERATED = 4
 
 
 class FromAddress(HTTPAdapter):
-    """Sends from an address other than the tests', so that arranging things does not count against their limit."""
+    """Sends from its own address, so that preparing a case does not count against the limit of the tests."""
 
     def __init__(self, address):
         self.address = address
@@ -39,7 +39,7 @@ def session_from(address):
     return session
 
 
-# Most cases need a new sign-in, and an address has few of them a second: many addresses take turns.
+# Most cases need a new sign-in, and one address may sign in only a few times a second, so many addresses take turns.
 sessions = itertools.cycle([session_from(f"127.0.0.{number}") for number in range(64, 128)])
 
 
@@ -62,12 +62,12 @@ class Person:
         self.token = registered["accessToken"]
 
     def sign_in(self):
-        """A new session: its token, its refresh token, its id."""
+        """Opens a session; answers its token, refresh token and id."""
         return ask("POST", "/auth/login", {"email": self.email, "password": PASSWORD})
 
 
 class House:
-    """Alice's board, in which bob is a member and a message stands."""
+    """Alice's board, with bob as a member and one message."""
 
     def __init__(self, alice, bob):
         token = alice.sign_in()["accessToken"]
@@ -80,15 +80,15 @@ class House:
 
 alice, bob = Person("Alice"), Person("Bob")
 shared_house = House(alice, bob)
-# What these take was read before: nothing that is generated is that.
+# These operations need a body that was read before: no generated body is valid for them.
 AS_READ = {"restoreItem"}
-# These change the house so that the next case would find it another.
+# These operations change the room or its items, so each case gets its own.
 CHANGING = {"changeRoom", "removeMember", "changeRole", "deleteMessage", "deleteItem", "restoreItem"}
 
 
 @schemathesis.auth(refresh_interval=None)
 class Token:
-    """Alice's; signs in anew when a case has ended the session."""
+    """Alice's access token; she signs in again after a case has ended its session."""
 
     good = None
 
@@ -102,7 +102,7 @@ class Token:
 
     @staticmethod
     def check(response):
-        """Forgets the token when the server no longer takes it."""
+        """Drops the token when the server refuses it."""
         is_ours = response.request.headers.get("Authorization") == f"Bearer {Token.good}"
         if is_ours and response.status_code == 401 and response.json()["code"] != "wrong_credentials":
             Token.good = None
@@ -124,7 +124,7 @@ def body_values(operation):
         case "refresh":
             return {"refreshToken": alice.sign_in()["refreshToken"]}
         case "changePassword":
-            # The same again, so that alice can sign in anew.
+            # The new password is the old one, so that alice can sign in again.
             return {"currentPassword": PASSWORD, "newPassword": PASSWORD}
         case "openConversation":
             return {"userIds": [bob.id]}
@@ -140,7 +140,7 @@ def body_values(operation):
 
 
 def drop_mislabelled_headers(case):
-    """schemathesis 4.32 gives some cases that it calls valid a header value that the header's pattern refuses."""
+    """Drops headers that do not match their pattern: schemathesis 4.32 calls some cases with such a header valid."""
     document = case.operation.schema.raw_schema
     for parameter in case.operation.definition.raw.get("parameters", []):
         schema = parameter["schema"]
@@ -164,7 +164,7 @@ def before_call(context, case, kwargs):
         if operation in AS_READ:
             case.body.update(body_values(operation))
         return
-    # An operation id that was used for something else is refused; some are generated more than once.
+    # A reused operation id is refused, and the generator repeats some.
     if case.headers and "Idempotency-Key" in case.headers:
         case.headers["Idempotency-Key"] = uuid.uuid4().hex
     drop_mislabelled_headers(case)
@@ -188,7 +188,7 @@ answers = {}
 @schemathesis.hook
 def after_call(context, case, response):
     Token.check(response)
-    # Some cases ask for what is not this operation: its path with another method.
+    # Some cases send another method to the operation's path: they do not count.
     if response.request.method != case.operation.method.upper():
         return
     statuses = answers.setdefault(case.operation.label, Counter())

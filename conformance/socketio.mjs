@@ -1,5 +1,5 @@
-// npm socket.io-client: with its defaults (polling, then upgrade), on WebSocket only, and on polling only; keeping
-// cookies or not.
+// npm socket.io-client: with its defaults (polling, then upgrade), on WebSocket only, and on polling only; with cookies
+// kept or not.
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
@@ -14,13 +14,14 @@ const MODES = {
   "polling only": [{ transports: ["polling"] }, "polling"],
 };
 const MESSAGES = 30;
-// These stories take as long as all others together: they are told on two of the four ways, which differ in both respects.
+// The restart stories take as long as all others together, so they run on two of the four ways to connect (cookies or
+// not, address or host name), which differ in both.
 const SIGNALS = COOKIES === (new globalThis.URL(URL).hostname === "localhost") ? ["SIGTERM", "SIGKILL"] : [];
 const ANSWER_MS = 3_000;
 const PERSIST_MS = 30_000;
 const RETRY_MS = 100;
 
-// Tries until there is an answer: with its operation id a message is written once.
+// Repeats an attempt until it has an answer. The operation id makes the message's effect happen once.
 async function persist(attempt) {
   const end = Date.now() + PERSIST_MS;
   for (;;) {
@@ -175,8 +176,8 @@ for (const [mode, [options, transport]] of Object.entries(MODES)) {
       assert.deepEqual(frames, [kept]);
     });
 
-    // A poll that is answered while its instance is not ready any more is followed by one to another instance, so
-    // whoever polls several may miss the word; what it stands for happens all the same.
+    // A client may poll several instances: when its instance stops being ready, its next poll goes to another one. Such
+    // a client may miss `server:closing`, but is disconnected all the same.
     const hearsClosing = transport === "websocket" || process.env.ROOST_INSTANCES === "1";
     for (const signal of SIGNALS) {
       story(`comes back by itself after ${signal} and resumes without a gap`, async () => {
@@ -189,7 +190,8 @@ for (const [mode, [options, transport]] of Object.entries(MODES)) {
           seqs.push(...frame.events.map((event) => event.seq));
           position = frame.position;
         });
-        // As docs/protocol.md says. Without cookies a client that polls moves twice: away, and back when its instance is.
+        // Resumes as docs/protocol.md says. Without cookies a polling client moves twice: away, and back when its
+        // instance is ready.
         socket.on("connect", () => socket.emit("room:join", { room, after: position }, () => {}));
         const before = next(socket, "room:events");
         const { seq } = await ask("POST", `/rooms/${room}/messages`, { text: "before" }, alice);
