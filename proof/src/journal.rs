@@ -1,4 +1,4 @@
-//! What the journal kept, and how bodies are compared whichever way they travelled.
+//! Reads the journal at the end of a proof, and compares bodies from different sources.
 
 use anyhow::{Context, Result};
 use roost_schema::{ItemId, Op, RoomId, Seq};
@@ -6,7 +6,7 @@ use roost_testbed::roost::Roost;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// One entry, as `roost journal dump` prints it.
+/// One entry in the form that `roost journal dump` prints.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Kept {
@@ -18,7 +18,7 @@ pub(super) struct Kept {
     pub(super) body: Value,
 }
 
-/// Every entry of these rooms, read by the server's own program once it has stopped.
+/// Every entry of these rooms, read by the server's own program after the server has stopped.
 pub(super) fn read(roost: &Roost, rooms: &[RoomId]) -> Result<Vec<Kept>> {
     let rooms: Vec<_> = rooms.iter().map(ToString::to_string).collect();
     let mut arguments = vec!["journal", "dump"];
@@ -29,7 +29,7 @@ pub(super) fn read(roost: &Roost, rooms: &[RoomId]) -> Result<Vec<Kept>> {
         .collect()
 }
 
-/// JSON with the keys of every object in order: clients keep, sort or shuffle them.
+/// JSON with the keys of every object in order, because clients keep, sort or shuffle keys.
 pub(super) fn canonical(value: &Value) -> String {
     match value {
         Value::Object(fields) => {

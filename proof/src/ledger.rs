@@ -1,4 +1,4 @@
-//! What was sent, and what became of it.
+//! The writes of a run, and their outcomes.
 
 use super::people::Plan;
 use parking_lot::{Mutex, MutexGuard};
@@ -13,13 +13,14 @@ use std::{
 };
 use tokio::time::sleep;
 
-/// How often a writer looks whether its turn has come.
+/// How often a writer checks whether its turn has come.
 const TURN_POLL: Duration = Duration::from_millis(5);
-/// How long each writer waits between two writes while the pace is held; and when only this part of the writes is left.
+/// How long each writer pauses between two writes while the pace is held; the longer pause applies once only
+/// `HELD_LEFT` of the writes are left.
 const HELD_PAUSE: Duration = Duration::from_secs(4);
 const HELD_LEFT: f64 = 0.1;
 const HELD_LEFT_PAUSE: Duration = Duration::from_secs(20);
-/// How far those who write alone in a room may be ahead of the others: their share of all they write.
+/// How far sole writers may be ahead of the others, as a share of their own writes.
 const AHEAD_MAX: f64 = 0.02;
 
 /// The answer to a write.
@@ -27,27 +28,27 @@ const AHEAD_MAX: f64 = 0.02;
 pub(super) enum Outcome {
     Unanswered,
     Acknowledged,
-    /// For good, and as the sender meant it: such an operation must not be in the journal.
+    /// A final refusal that the sender provoked: such an operation must not be in the journal.
     Refused(String),
-    /// For good, though the sender expected success.
+    /// A final refusal of an operation that should have succeeded.
     Unexpected(String),
 }
 
-/// Shared by every sender of a run.
+/// The state that every sender of a run shares.
 pub(super) struct Ledger {
     plan: Plan,
-    /// Writes left to others.
+    /// Writes that other processes make.
     reserved: u64,
     rooms: Vec<RoomId>,
-    /// Of the first write.
+    /// The time of the first write.
     started: OnceLock<Instant>,
     /// The number of the next write; even ones go to the hot room.
     next: AtomicU64,
-    /// The same of those who write alone in a room.
+    /// The same for writers that are alone in their room.
     next_sole: AtomicU64,
-    /// Something is under way that the last writes are kept for.
+    /// A fault that the last writes are saved for is in progress.
     is_held: AtomicBool,
-    /// Nobody waits for a turn.
+    /// Writers do not wait for their turns.
     is_rushed: AtomicBool,
     unanswered: AtomicU64,
     acknowledged: AtomicU64,
@@ -73,7 +74,7 @@ impl Ledger {
         }
     }
 
-    /// The room of the next write, when its turn has come; `None` when all are under way.
+    /// Waits for the turn of the next write and answers its room; `None` when all writes are taken.
     pub(super) async fn take(&self) -> Option<RoomId> {
         let number = self.next.fetch_add(1, SeqCst);
         if number >= self.plan.writes {
@@ -87,12 +88,12 @@ impl Ledger {
         Some(room_of(number, &self.rooms))
     }
 
-    /// Whether a write waits for its turn in the time that all of them take at least.
+    /// Whether a write still has to wait, so that the run takes at least `spread`.
     fn is_early(&self, begun: f64) -> bool {
         self.elapsed() < self.plan.spread.mul_f64(begun) && !self.is_rushed.load(SeqCst)
     }
 
-    /// Nobody waits for a turn any more, or everybody does again: so that enough is under way at a kill.
+    /// Lets all writers skip or keep their turns, so that enough writes are in flight at a kill.
     pub(super) fn rush(&self, is_rushed: bool) {
         self.is_rushed.store(is_rushed, SeqCst);
     }
@@ -101,7 +102,7 @@ impl Ledger {
         self.started.get_or_init(Instant::now).elapsed()
     }
 
-    /// From now on everybody writes slowly and leaves something for later, until released.
+    /// Slows all writers down, so that writes are left for later, until `release`.
     pub(super) fn hold(&self) {
         self.is_held.store(true, SeqCst);
     }
@@ -123,7 +124,7 @@ impl Ledger {
         }
     }
 
-    /// Waits for the turn of a write in a room of one's own; false when all are under way.
+    /// Waits for the turn of the next write in a sole writer's room; false when all writes are taken.
     pub(super) async fn take_sole(&self) -> bool {
         let number = self.next_sole.fetch_add(1, SeqCst);
         if number >= self.plan.sole_writes {
@@ -138,7 +139,7 @@ impl Ledger {
         true
     }
 
-    /// Whether one in `share` of all writes is under way or done.
+    /// Whether one in `share` of all writes was begun.
     pub(super) fn has_sent_share(&self, share: u64) -> bool {
         self.next.load(SeqCst) >= self.plan.writes / share
     }
@@ -187,7 +188,7 @@ fn room_of(number: u64, rooms: &[RoomId]) -> RoomId {
     rooms[index]
 }
 
-/// Whether a refusal is what the sender provoked.
+/// Whether a refusal is the one that the sender provoked.
 pub(super) fn refusal(code: ErrorCode, expected: bool) -> Outcome {
     let code = code.as_str().to_owned();
     if expected {

@@ -1,9 +1,9 @@
-//! `cargo xtask prove line`: as `prove order`, on three instances behind Caddy that share PostgreSQL, a MongoDB wire
-//! and Redis: kill -9 of the instances in turn, a Redis that loses everything, a fourth instance that joins under
-//! load, and a second pass without Redis.
+//! `cargo xtask prove line`: like `prove order`, on three instances behind Caddy that share PostgreSQL, a MongoDB wire
+//! and Redis. The faults: kill -9 of the instances in turn, a Redis that loses everything, a fourth instance that joins
+//! under load, and a second pass without Redis.
 //!
-//! Exact is not enough here: what a dead backplane does not bring, the sweep does, a second later. So the instances
-//! log each delivery with the way it came, and most must have come over the backplane.
+//! Correct results are not enough here, because the sweep delivers what a dead backplane misses, a second later. So the
+//! instances log the source of each delivery, and most deliveries must come over the backplane.
 
 mod crowd;
 mod deliveries;
@@ -32,22 +32,22 @@ use std::{
 use tokio::time::sleep;
 use writes::Tally;
 
-/// How much is written alone in a room, of each hundred that many write: so that enough comes over the backplane
-/// outside the time after the faults.
+/// How many writes go to rooms with a sole writer, in percent of the writes by many people: enough that many deliveries
+/// over the backplane lie outside the fault windows.
 const SOLE_PERCENT: u64 = 80;
-/// For this long after a fault the sweep may do the backplane's work.
+/// For this long after a fault, deliveries may come from the sweep instead of the backplane.
 const FAULT_WINDOW: Duration = Duration::from_secs(3);
-/// What a run takes beyond twice the windows of its faults.
+/// How much longer a run takes than twice the windows of its faults.
 const SPREAD_REST: Duration = Duration::from_secs(6);
-/// The faults are at even shares of this part of the writes; the rest comes after the fourth has joined.
+/// The faults happen at even shares of this part of the writes; the rest follows after the fourth instance has joined.
 const FAULTS_PERCENT: u64 = 60;
-/// How many deliveries are judged at least, for the number of writes below.
+/// The least number of judged deliveries, for the number of writes below.
 const JUDGED_MIN: u64 = 10_000;
 const JUDGED_MIN_WRITES: u64 = 10_000;
-/// How long an instance that joined may be without a write, and how often that is looked at.
+/// How long an instance that joined may take to commit its first write, and how often its log is checked.
 const WRITE_MAX: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Each delivery is a line of an instance's log.
+/// Logs each delivery as a line.
 const LOG_LEVEL: &str = "info,roost::deliveries=trace";
 
 #[derive(Args, Clone, Copy)]
@@ -68,7 +68,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// How many deliveries must have come over the backplane's part of the run.
+    /// How many deliveries must be judged in this run.
     fn judged_min(self) -> u64 {
         JUDGED_MIN * self.writes / JUDGED_MIN_WRITES
     }
@@ -86,12 +86,12 @@ pub(super) fn run(line: Line) -> Result<()> {
     Ok(())
 }
 
-/// What a pass left behind besides the evidence.
+/// What a pass recorded besides the evidence.
 struct Course {
     evidence: Evidence,
     began: DateTime<Utc>,
     ended: DateTime<Utc>,
-    /// When something was done to the cluster on purpose.
+    /// The times at which the proof injected faults.
     faults: Vec<DateTime<Utc>>,
     tally: Tally,
 }
@@ -167,7 +167,7 @@ async fn take_course(line: Line, redis: Redis, cluster: &mut Cluster) -> Result<
     let mut killed = (0..INSTANCES).cycle();
     for number in 1..=of {
         let share = plan.total() * FAULTS_PERCENT * number / of / 100;
-        // Redis goes in the middle.
+        // Redis restarts in the middle of the kills.
         let what = if restarts == 1 && number == of.div_ceil(2) {
             people.pass(share).await?;
             faults.push(restart_redis(cluster)?);
@@ -215,7 +215,7 @@ fn restart_redis(cluster: &mut Cluster) -> Result<DateTime<Utc>> {
     Ok(at)
 }
 
-/// Nobody who is connected may notice.
+/// Starts a fourth instance. No connected person may notice.
 async fn join_fourth(people: &mut People, cluster: &mut Cluster, tally: &mut Tally) -> Result<()> {
     people.ledger.hold();
     let crowd = Crowd::connect(&people.clients, &people.rooms).await?;
@@ -240,7 +240,7 @@ async fn join_fourth(people: &mut People, cluster: &mut Cluster, tally: &mut Tal
     Ok(())
 }
 
-/// Waits until an instance has committed something.
+/// Waits until an instance has committed an entry.
 async fn wait_for_write(instance: &Roost) -> Result<()> {
     let deadline = Instant::now() + WRITE_MAX;
     while !deliveries::has_committed(&instance.log())? {
@@ -253,7 +253,7 @@ async fn wait_for_write(instance: &Roost) -> Result<()> {
     Ok(())
 }
 
-/// All are of one release: what one tells, the others know.
+/// Checks that the instances understand all announcements of each other, because they are of one release.
 fn are_understood(cluster: &Cluster) -> Result<()> {
     const UNKNOWN: &str = "roost_backplane_unknown_total ";
     for index in 0..cluster.instances().len() {

@@ -1,6 +1,6 @@
-//! `cargo xtask prove memory`: what has not arrived whole costs the server little. A thousand connections, of one
-//! address and then of twenty, each hold back the last byte of a body or a message: on every transport, with an account
-//! and without, straight and through Caddy. Meanwhile somebody elsewhere is served.
+//! `cargo xtask prove memory`: unfinished requests cost the server little memory. A thousand connections, from one
+//! address and then from twenty, each hold back the last byte of a body or message: on every transport, with an account
+//! and without, directly and through Caddy. Meanwhile a bystander at another address is served.
 
 mod bystander;
 mod holding;
@@ -28,17 +28,17 @@ const ADDRESSES: [usize; 2] = [1, 20];
 const GROWTH_MAX_MIB: f64 = 64.0;
 const MIB: f64 = 1_024.0 * 1_024.0;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How long a kind waits for what the one before left: until nothing more is given back, and at most so long. A session
-/// without connections ends after 18 s.
+/// A kind starts when memory has not shrunk for the first time, and at the latest after the second: a session without
+/// connections ends after 18 s.
 const GIVING_BACK: Duration = Duration::from_secs(2);
 const GIVEN_BACK_MAX: Duration = Duration::from_secs(20);
-/// How long the connections stand; refused ones come again meanwhile.
+/// How long the connections stand; refused ones try again meanwhile.
 const STAND: Duration = Duration::from_secs(6);
-/// How long all of them may take to say what they say.
+/// How long all connections may take to send their bytes.
 const SETTLE_MAX: Duration = Duration::from_mins(1);
-/// How many of them must stand, or have been refused, for a round to mean something.
+/// The least percentage of connections that must stand or have been refused, so that a round is valid.
 const HEARD_SHARE: usize = 95;
-/// So many requests a second that the number of connections is the only bound.
+/// A request limit so high that only the number of connections is bounded.
 const UNBOUND: &str = "1000000";
 
 #[derive(Args, Clone)]
@@ -51,11 +51,11 @@ pub struct Memory {
     pub only: Option<String>,
 }
 
-/// One round, and what it cost.
+/// One round, and its memory use.
 struct Round {
     name: String,
     tally: Tally,
-    /// Above what the server held before the first round of its kind.
+    /// Memory above what the server held before the first round of its kind.
     peak_mib: f64,
     after_mib: f64,
     served: usize,
@@ -68,7 +68,7 @@ pub(super) fn run(memory: &Memory) -> Result<()> {
     let cluster = Cluster::start(Options {
         instances: 1,
         spares: 0,
-        // The server with MongoDB's wire that stands in has no core left for itself while so many connections come.
+        // The stand-in for MongoDB would get no core while so many connections arrive.
         mongodb: false,
         environment: vec![
             unbound("ROOST_ADDRESS_REQUESTS_PER_SECOND"),
@@ -114,7 +114,7 @@ async fn measure(cluster: &Cluster, only: &str) -> Result<Vec<Round>> {
                 to: url.trim_start_matches("http://").parse()?,
             };
             println!("{pair}, {:.1} MiB resident", place.before / MIB);
-            // The second begins with all that the first has left.
+            // The second round starts with the memory that the first one left.
             for addresses in ADDRESSES {
                 interrupt::check()?;
                 let name = format!("{pair}, of {addresses}");
@@ -194,7 +194,7 @@ async fn stand(
     })
 }
 
-/// Waits for what the rounds before left, and says what is held then.
+/// Waits until the memory of earlier rounds is freed, and answers the bytes that are still resident.
 async fn given_back(process: u32) -> Result<f64> {
     let began = Instant::now();
     let (mut least, mut since) = (resident_bytes(process)?, began);
@@ -208,20 +208,20 @@ async fn given_back(process: u32) -> Result<f64> {
     resident_bytes(process)
 }
 
-/// Whatever comes of the work, the others end with it.
+/// Cancels the other tasks when the work ends, also with an error.
 async fn cancelling<T>(work: impl Future<Output = T>, end: &CancellationToken) -> T {
     let done = work.await;
     end.cancel();
     done
 }
 
-/// None of them is the proxy's or the bystander's.
+/// An address that is neither the proxy's nor the bystander's.
 fn address(number: usize) -> Ipv4Addr {
     let number = u32::try_from(number).unwrap_or_default();
     Ipv4Addr::from_bits(Ipv4Addr::new(127, 0, 9, 1).to_bits() + number)
 }
 
-/// What the kernel counts as resident (proc(5), `VmRSS`).
+/// The resident bytes that the kernel counts (proc(5), `VmRSS`).
 fn resident_bytes(process: u32) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -1,5 +1,5 @@
-//! The stock JavaScript clients: one Node process that sends and reads as `conformance/prove.mjs` says.
-//! It is told what to do in lines of JSON and answers in lines of JSON.
+//! The stock JavaScript clients: one Node process that runs `conformance/prove.mjs`. It takes its instructions as lines
+//! of JSON and answers in lines of JSON.
 
 use super::{
     ledger::{Ledger, Outcome},
@@ -26,10 +26,10 @@ use tokio::{
 
 /// Keeps a sender below the 100 requests a second that one address may make.
 pub(super) const PACE: Duration = Duration::from_millis(50);
-/// Writes one sender has under way at once, as the script has it.
+/// How many writes of one sender are in flight, the same number as in the script.
 const WINDOW: u32 = 4;
 
-/// What the process is told to do.
+/// The instructions for the process.
 pub(super) struct Script<'a> {
     pub(super) senders: &'a [Client],
     pub(super) readers: &'a [Client],
@@ -39,7 +39,7 @@ pub(super) struct Script<'a> {
     pub(super) pace: Duration,
 }
 
-/// The pace at which its share of these writes takes about this long.
+/// The pace at which the process's share of these writes takes about `spread`.
 pub(super) fn pace(writes: u64, spread: Duration) -> Duration {
     let by_each = writes / (SENDERS as u64 * u64::from(WINDOW));
     let by_each = u32::try_from(by_each).unwrap_or(u32::MAX);
@@ -65,7 +65,7 @@ enum Line {
     Failed { message: String },
 }
 
-/// What became of each operation: `acknowledged`, `refused CODE` as it was meant, or something else.
+/// The outcome of each operation: `acknowledged`, `refused CODE` as the sender meant it, or another text.
 #[derive(Deserialize)]
 struct Sent {
     operations: HashMap<String, String>,
@@ -117,7 +117,7 @@ impl Node {
         Ok(node)
     }
 
-    /// How many of its writes were acknowledged so far.
+    /// How many of the process's writes were acknowledged so far.
     pub(super) fn acknowledged(&mut self) -> Result<u64> {
         while let Ok(line) = self.lines.try_recv() {
             self.hear(line)?;
@@ -147,7 +147,7 @@ impl Node {
         Ok(())
     }
 
-    /// Waits until its readers have every room up to its head.
+    /// Waits until the process's readers have every room up to its head.
     pub(super) async fn finish(
         &mut self,
         heads: &HashMap<RoomId, Seq>,

@@ -1,9 +1,9 @@
-//! `cargo xtask prove order`: every acknowledged write is kept, once, and every reader sees one order,
-//! while the server is killed again and again.
+//! `cargo xtask prove order`: every acknowledged write is kept once, and every reader sees one order, while the server
+//! is killed repeatedly.
 //!
-//! Senders write over REST, GraphQL and Socket.IO, readers follow by Socket.IO, GraphQL subscription and
-//! SSE; some of each are stock JavaScript clients. Each has its own 127.x address, and the limits stand at
-//! their defaults. At the end the journal itself is read and everything is held against it.
+//! Senders write over REST, GraphQL and Socket.IO. Readers follow by Socket.IO, GraphQL subscription and SSE. Some of
+//! both are stock JavaScript clients. Each has its own 127.x address, and the limits are the defaults. At the end all
+//! results are compared with the journal.
 
 use super::{
     journal, node,

@@ -1,4 +1,4 @@
-//! The people of a proof: who writes and who reads in which rooms, and what they saw in the end.
+//! The people of a proof: the writers, the readers, their rooms, and what they saw.
 
 use super::{
     ledger::Ledger,
@@ -26,9 +26,9 @@ pub(super) const SENDERS: usize = 20;
 const JAVASCRIPT_SENDERS: usize = 3;
 const READERS: usize = 30;
 const JAVASCRIPT_READERS: usize = 6;
-/// Besides the one hot room that takes half of the writes.
+/// Rooms besides the hot room, which takes half of the writes.
 const QUIET_ROOMS: usize = 50;
-/// Rooms in which one person writes, over one socket: so that one instance does.
+/// Rooms in which one person writes over one socket, so that one instance commits all of their entries.
 const SOLE_ROOMS: usize = 6;
 const SOLE_READERS: usize = 6;
 /// A kill waits until at least this many writes have no answer.
@@ -41,9 +41,9 @@ const CATCH_UP_MAX: Duration = Duration::from_mins(1);
 /// How much is written, and how fast at most.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
-    /// By many, half of them in one room.
+    /// Writes by many people, half of them in one room.
     pub(super) writes: u64,
-    /// Further ones, in rooms with one writer each.
+    /// Further writes, in rooms with one writer each.
     pub(super) sole_writes: u64,
     /// The writes take at least this long.
     pub(super) spread: Duration,
@@ -57,7 +57,7 @@ impl Plan {
     }
 }
 
-/// What the run saw, to be held against the journal.
+/// What the run recorded, to be compared with the journal.
 pub(super) struct Evidence {
     pub(super) rooms: Vec<RoomId>,
     pub(super) ledger: Arc<Ledger>,
@@ -66,7 +66,7 @@ pub(super) struct Evidence {
     pub(super) elapsed: Duration,
 }
 
-/// Everybody at work.
+/// All running writers and readers.
 pub(super) struct People {
     pub(super) clients: Vec<Client>,
     pub(super) rooms: Vec<RoomId>,
@@ -81,7 +81,7 @@ pub(super) struct People {
 }
 
 impl People {
-    /// Makes accounts and rooms, and starts to read and write.
+    /// Makes accounts and rooms, and starts the readers and writers.
     pub(super) async fn start(url: &str, plan: Plan) -> Result<Self> {
         let soles = if plan.sole_writes > 0 { SOLE_ROOMS } else { 0 };
         let sole_readers = if plan.sole_writes > 0 {
@@ -106,7 +106,7 @@ impl People {
         for (number, client) in sole_readers.iter().enumerate() {
             readers.follow_all(number, client, &sole_rooms, &ledger);
         }
-        // Where nobody reads, nothing can come over the backplane.
+        // An instance without readers of a room gets no deliveries of it, so the backplane would not be tested.
         let following = readers.wait_until_following(sole_readers.len());
         timeout(CATCH_UP_MAX, following)
             .await
@@ -142,8 +142,8 @@ impl People {
         })
     }
 
-    /// Waits until this many writes were acknowledged, and enough others have no answer yet: gives how many, to be
-    /// called just before a kill.
+    /// Waits until this many writes were acknowledged and [`UNANSWERED_MIN`] others are in flight. Answers the number
+    /// in flight, for a kill right after.
     pub(super) async fn reach(&mut self, share: u64) -> Result<u64> {
         self.pass(share).await?;
         self.ledger.rush(true);
@@ -181,7 +181,7 @@ impl People {
         Ok(())
     }
 
-    /// Waits until everything was written.
+    /// Waits until all writes are done.
     pub(super) async fn write_all(&mut self) -> Result<()> {
         if self.is_written {
             return Ok(());
@@ -194,7 +194,7 @@ impl People {
         Ok(())
     }
 
-    /// Waits until everything was written and every reader has it.
+    /// Waits until all writes are done and every reader has them.
     pub(super) async fn finish(mut self) -> Result<Evidence> {
         self.write_all().await?;
         let owner = self.clients.first().context("nobody registered")?;
@@ -211,7 +211,7 @@ impl People {
     }
 }
 
-/// Each client is a person with an address of its own.
+/// Registers people, each with their own address.
 pub(super) async fn register(endpoint: &Endpoint, count: usize) -> Result<Vec<Client>> {
     let mut people = Vec::new();
     for number in 0..count {
@@ -228,7 +228,7 @@ pub(super) async fn register(endpoint: &Endpoint, count: usize) -> Result<Vec<Cl
     Ok(people)
 }
 
-/// The hot room first; everybody is a member of each.
+/// Makes the hot room first, then the others; all people are members of each.
 async fn make_rooms(owner: &Client, people: &[Client], count: usize) -> Result<Vec<RoomId>> {
     let others: Vec<_> = people.iter().map(Client::user_id).collect();
     let mut rooms = Vec::new();
@@ -247,13 +247,13 @@ async fn make_rooms(owner: &Client, people: &[Client], count: usize) -> Result<V
     Ok(rooms)
 }
 
-/// A busy machine may take longer to bring so many members into the journal than an answer may take.
+/// Retried, because a busy machine may take longer to journal that many members than a request may take.
 async fn make_room(owner: &Client, input: &OpenConversation) -> Result<RoomId> {
     let opened = patiently(CATCH_UP_MAX, async || owner.open_conversation(input).await);
     Ok(opened.await?.id)
 }
 
-/// While the readers that were behind catch up, a store may refuse for a moment.
+/// Retried, because a store may refuse for a moment while slow readers catch up.
 async fn read_heads(client: &Client, rooms: &[RoomId]) -> Result<HashMap<RoomId, Seq>> {
     let began = Instant::now();
     let mut heads = HashMap::new();

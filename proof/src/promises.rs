@@ -29,7 +29,7 @@ pub struct Promises {
     pub debug: bool,
 }
 
-/// What was measured of one promise.
+/// The measurements of one promise.
 pub(super) struct Figure {
     promise: &'static str,
     what: &'static str,
@@ -51,7 +51,7 @@ impl Figure {
         self.times.iter().max().copied().unwrap_or(Duration::MAX)
     }
 
-    /// Nothing measured is nothing kept.
+    /// A promise without measurements is not kept.
     pub(super) fn is_kept(&self) -> bool {
         !self.times.is_empty() && self.worst() <= self.at_most
     }
@@ -106,7 +106,7 @@ async fn measure(trials: usize, redis: Redis, cluster: &mut Cluster) -> Result<V
     let more = revocations::measure(&people, redis, cluster).await?;
     show(&more)?;
     figures.extend(more);
-    // After presence: for a while after Redis was emptied nobody is shown to leave.
+    // After presence, because nobody is shown as gone for a while after Redis was emptied.
     let more = missed::measure(&people, redis, cluster).await?;
     show(&more)?;
     figures.extend(more);

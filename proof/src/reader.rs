@@ -1,5 +1,5 @@
-//! Readers: people who follow rooms by Socket.IO, GraphQL subscription or SSE, each in its own manner,
-//! and write down what they were given.
+//! Readers: people who follow rooms by Socket.IO, GraphQL subscription or SSE, each in its own manner, and record what
+//! they receive.
 
 mod frames;
 
@@ -25,10 +25,10 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-/// A reconnecting reader cuts its connection this often.
+/// The interval at which a reconnecting reader cuts its connection.
 const CUT_EVERY: Duration = Duration::from_secs(2);
-/// A slow reader waits this long after each frame while others write. A frame each then lies in the buffers on its way,
-/// of those who write 25 a second, and it would take minutes more for them.
+/// How long a slow reader waits after each frame while others write. It does not wait any more after that, because the
+/// many frames that are still in the buffers on their way would take it minutes.
 const SLOWNESS: Duration = Duration::from_millis(150);
 /// A late reader starts after this share of the writes.
 const LATE_SHARE: u64 = 3;
@@ -52,7 +52,7 @@ enum Manner {
     Slow,
 }
 
-/// What one reader knows of one room at the end.
+/// What one reader has received of one room.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reading {
     pub(super) reader: String,
@@ -63,13 +63,13 @@ pub(super) struct Reading {
     pub(super) delivered: u64,
     pub(super) duplicates: u64,
     pub(super) inversions: u64,
-    /// What live frames stepped over, each with the seq at which its frame ended.
+    /// The seqs that live frames left out, each with the seq at which its frame ended.
     pub(super) passed: Vec<(u64, u64)>,
     pub(super) resets: u64,
 }
 
 impl Reading {
-    /// Takes a frame in, and holds it against what a frame promises.
+    /// Applies a frame, and checks it against what a frame promises.
     fn apply(&mut self, frame: &RoomEvents) {
         let mut last = self.position.map_or(0, |position| position.seq.0);
         if frame.reset {
@@ -101,7 +101,7 @@ impl Reading {
         self.position = Some(frame.position);
     }
 
-    /// Whether that was a gap, the journal says in the end.
+    /// Notes left-out seqs. The journal shows at the end whether they are gaps.
     fn pass(&mut self, seqs: Range<u64>, end: Seq) {
         self.passed.extend(seqs.map(|seq| (seq, end.0)));
     }
@@ -127,7 +127,8 @@ pub(super) struct Readers {
     all_written: Arc<AtomicBool>,
 }
 
-/// Two of three readers follow the hot room, the others five quiet rooms each, so that every room is read.
+/// Starts the readers. Two of three follow the hot room; the others follow five quiet rooms each, so that every room is
+/// read.
 pub(super) fn start(people: &[Client], rooms: &[RoomId], ledger: &Arc<Ledger>) -> Readers {
     let mut readers = Readers {
         tasks: JoinSet::new(),
@@ -163,7 +164,7 @@ pub(super) fn start(people: &[Client], rooms: &[RoomId], ledger: &Arc<Ledger>) -
 }
 
 impl Readers {
-    /// One more, who follows all these rooms: so that they are active wherever it is connected.
+    /// Starts one more reader, who follows all these rooms, so that they are active on its instance.
     pub(super) fn follow_all(
         &mut self,
         number: usize,
@@ -183,7 +184,7 @@ impl Readers {
         self.follow(reader, rooms, ledger);
     }
 
-    /// Waits until the newest `count` readers have something of each of their rooms.
+    /// Waits until the newest `count` readers have received something of each of their rooms.
     pub(super) async fn wait_until_following(&self, count: usize) {
         let is_following = |readings: &Readings| {
             let readings = readings.lock();
@@ -283,7 +284,7 @@ impl Reader {
         }
     }
 
-    /// Where to go on in a room: at first from its beginning, which is seq 0 of the present epoch.
+    /// The position to resume a room from: at first its beginning, which is seq 0 of the present epoch.
     async fn position(&self, room: RoomId) -> Result<Position, Error> {
         let known = self
             .readings()
@@ -323,7 +324,7 @@ impl Reader {
         Ok(())
     }
 
-    /// A stream for each room; the first that ends ends the others.
+    /// Follows each room by its own stream; when one stream ends, all end.
     async fn follow_each(self: &Arc<Self>, deadline: Instant) -> Result<(), Error> {
         let rooms: Vec<_> = self.readings().keys().copied().collect();
         let mut streams = JoinSet::new();
@@ -392,8 +393,8 @@ impl Reader {
     }
 }
 
-/// A server that was killed, or is starting, is worth another try; so is one that closed because the access token has
-/// expired. A reader who cannot come back never catches up, which `finish` tells.
+/// Whether a reader connects again: after a server was killed or is starting, and after the server closed because the
+/// access token has expired. A reader that cannot come back never catches up, which `finish` reports.
 fn is_curable(error: &Error) -> bool {
     error.is_retryable() || error.code() == Some(ErrorCode::Unauthenticated)
 }

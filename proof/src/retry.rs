@@ -1,13 +1,13 @@
-//! Calling again, as clients do.
+//! Retrying calls as clients do.
 
 use roost_client::Error;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-/// When an answer does not say how soon to come again.
+/// The pause before a retry when the answer names none.
 const RETRY_WAIT: Duration = Duration::from_millis(50);
 
-/// Calls again while the server says that this may help, and for so long at most. What is called has an operation id or
+/// Retries a call while the server says that a retry may help, for `patience` at most. The call has an operation id or
 /// changes nothing.
 pub(super) async fn patiently<T>(
     patience: Duration,

@@ -1,4 +1,4 @@
-//! Senders: people who write, edit and delete over one API each, and repeat what was not answered.
+//! Senders: people who write, edit and delete over one API each, and retry unanswered writes.
 
 use super::ledger::{Ledger, Outcome, refusal};
 use anyhow::Result;
@@ -16,7 +16,7 @@ use std::{
 };
 use tokio::{task::JoinSet, time::sleep};
 
-/// Writes one sender has under way at once.
+/// How many writes of one sender are in flight.
 const WINDOW: usize = 4;
 /// Keeps a sender below the 100 requests a second that one address may make.
 const PACE: Duration = Duration::from_millis(50);
@@ -29,14 +29,14 @@ enum Via {
     SocketIo,
 }
 
-/// What one sender's workers share.
+/// The state that one sender's workers share.
 struct Sender {
     via: Via,
     client: Client,
     ledger: Arc<Ledger>,
-    /// The only room to write in, where nobody else does.
+    /// The only room that this sender writes in, where no other sender writes.
     sole: Option<RoomId>,
-    /// Own messages that live and nobody is working on.
+    /// The sender's living messages that no worker is changing.
     messages: Mutex<HashMap<RoomId, Vec<ItemId>>>,
     socket: tokio::sync::Mutex<Option<Arc<Socket>>>,
 }
@@ -51,7 +51,8 @@ pub(super) fn start(
     spawn(tasks, via, None, client, ledger);
 }
 
-/// Writes in one room only, over a socket: all of it on one instance, until that one dies.
+/// Starts a sender that writes in one room only, over one socket, so that one instance commits all of it until that
+/// instance dies.
 pub(super) fn start_sole(
     tasks: &mut JoinSet<Result<()>>,
     room: RoomId,
@@ -88,12 +89,12 @@ fn spawn(
     }
 }
 
-/// One write, made up once and repeated as it is.
+/// One write, which retries repeat unchanged.
 enum Write {
     Send(String),
     Edit(ItemId, String),
     Delete(ItemId),
-    /// Edits a message that does not exist: must be refused, and must leave no trace.
+    /// Edits a message that does not exist: it must be refused, and must not be in the journal.
     EditNothing(ItemId),
 }
 
@@ -257,7 +258,7 @@ impl Sender {
                     .await;
                 event.map(|event| event.item)
             }
-            // A put would create it; a deletion cannot.
+            // A put would create the message; a deletion cannot.
             Write::Delete(item) | Write::EditNothing(item) => {
                 let input = DeleteItem {
                     room,

@@ -1,6 +1,6 @@
-//! `cargo xtask prove sign-ins`: whoever shows passwords without end keeps nobody else out. Twenty addresses, or one
-//! account, do so through Caddy, within the limits as they are when nothing is configured. Meanwhile a hundred others sign
-//! in once, each with an account and from an address of their own.
+//! `cargo xtask prove sign-ins`: clients that present passwords without end keep no other client from signing in.
+//! Twenty addresses, or one account, do so through Caddy, under the default limits. Meanwhile a hundred other people
+//! sign in once, each with their own account and address.
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -26,15 +26,16 @@ use uuid::Uuid;
 const OTHERS: u8 = 100;
 const SUCCEED_MIN: usize = 95;
 const SIGN_IN_MAX: Duration = Duration::from_secs(1);
-/// One of the others comes after so long, however long the one before waits. A worker does some 30 hashes a second.
+/// The time between the starts of two sign-ins, however long the earlier one takes. A worker does some 30 hashes a
+/// second.
 const GAP: Duration = Duration::from_millis(200);
-/// How long an attack goes on before the first of them comes.
+/// How long an attack runs before the first sign-in.
 const LEAD: Duration = Duration::from_secs(2);
 const ADDRESSES: u8 = 20;
-/// What each of them has under way at least; else as many as there are cores. All together that is more than there are
-/// places to wait, which are 32 for every second core.
+/// The least number of requests in flight from each address; on more cores, one for each core. Together they exceed the
+/// places in the queue, which are 32 for every second core.
 const AT_ONCE_MIN: usize = 2;
-/// Whose password was not judged tries again so soon: far sooner than told.
+/// How soon an attacker tries again when its password was not judged: far sooner than the answer demands.
 const PACE: Duration = Duration::from_millis(200);
 const PASSWORD: &str = "correct horse battery";
 const WRONG_PASSWORD: &str = "wrong password";
@@ -48,13 +49,13 @@ pub struct SignIns {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Attack {
-    /// All guess the password of one account, that of one of the others.
+    /// All guess the password of one account, which belongs to one of the other people.
     Guess,
     SignIn,
     Register,
-    /// All sign in at the same moment, and again when the last of them is answered.
+    /// All sign in at the same moment, and again when the last of them has its answer.
     Waves,
-    /// One account shows wrong passwords for its own.
+    /// One account presents wrong passwords to change its own.
     Change,
 }
 
@@ -66,7 +67,7 @@ const ATTACKS: [(Attack, &str); 5] = [
     (Attack::Change, "one account changes its password"),
 ];
 
-/// Somebody who signs in.
+/// One of the other people, who signs in once.
 struct Other {
     endpoint: Endpoint,
     email: String,
@@ -75,7 +76,7 @@ struct Other {
 struct Attackers {
     endpoints: Vec<Endpoint>,
     guessed_email: String,
-    /// The account that they have.
+    /// The attackers' own account.
     own: Client,
 }
 
@@ -86,7 +87,7 @@ struct Assault {
     judged: AtomicUsize,
 }
 
-/// What became of the others meanwhile.
+/// The results of the other people during one attack.
 struct Round {
     name: &'static str,
     in_time: usize,
@@ -100,7 +101,8 @@ pub(super) fn run(sign_ins: SignIns) -> Result<()> {
     let cluster = Cluster::start(Options {
         instances: 1,
         spares: 0,
-        // Each sign-in is told in a journal, and the MongoDB-wire server of the tests takes a core for 25 of them a second.
+        // Each sign-in writes to a journal, and the MongoDB stand-in of the tests needs a whole core for 25 of them a
+        // second.
         mongodb: false,
         ..Options::new(program)
     })?;
@@ -130,7 +132,7 @@ async fn measure(url: &str) -> Result<Vec<Round>> {
     Ok(rounds)
 }
 
-/// Lets the others sign in during an attack.
+/// Lets the other people sign in during an attack.
 async fn stand(attack: Attack, name: &'static str, by: &Arc<Attackers>, others: &[Other]) -> Round {
     let assault = Arc::new(Assault {
         attack,
@@ -168,7 +170,7 @@ impl Other {
         Ok(Self { endpoint, email })
     }
 
-    /// How long it took.
+    /// Signs in; answers how long it took.
     async fn sign_in(&self) -> Result<Duration, Error> {
         let begun = Instant::now();
         login(&self.endpoint, self.email.clone(), PASSWORD).await?;
@@ -192,7 +194,7 @@ impl Attackers {
 }
 
 impl Assault {
-    /// It goes on until what it gives is dropped.
+    /// Starts the attack, which runs until the result is dropped.
     fn begin(self: &Arc<Self>) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         if self.attack == Attack::Waves {
@@ -226,7 +228,7 @@ impl Assault {
         }
     }
 
-    /// Whether it was judged, and not refused before.
+    /// Presents a password. Answers whether it was judged, and not refused before.
     async fn show_password(&self, from: &Endpoint) -> bool {
         let answer = match self.attack {
             Attack::Guess => login(from, self.by.guessed_email.clone(), WRONG_PASSWORD).await,
@@ -269,7 +271,7 @@ async fn login(from: &Endpoint, email: String, password: &str) -> Result<(), Err
 }
 
 impl Round {
-    /// An attack that nobody noticed says nothing.
+    /// An attack of which no password was judged proves nothing.
     fn is_kept(&self) -> bool {
         self.in_time >= SUCCEED_MIN && self.judged > 0
     }

@@ -1,4 +1,4 @@
-//! Holds what senders were told and what readers were given against what the journal kept.
+//! Compares the senders' outcomes and the readers' frames with the journal.
 
 use super::{
     journal::{Kept, canonical},
@@ -16,7 +16,7 @@ use std::{
 /// The journal of one room, by seq.
 type Log<'a> = BTreeMap<u64, &'a Kept>;
 
-/// Prints the figures; an error names everything that does not hold.
+/// Prints the figures; an error lists all faults.
 pub(super) fn judge(evidence: &Evidence, kept: &[Kept]) -> Result<()> {
     let mut faults = Vec::new();
     let mut logs: HashMap<RoomId, Log<'_>> = HashMap::new();
@@ -97,7 +97,7 @@ fn judge_reading(reading: &Reading, gaps: u64, log: &Log<'_>, faults: &mut Vec<S
     }
     let newest = newest(log);
     for (seq, entry) in log.iter().filter(|(seq, _)| !reading.seen.contains(seq)) {
-        // What a feed left out must have been superseded by something the reader got.
+        // An entry that a feed left out must have been superseded by one that the reader has.
         let superseded = reading
             .items
             .get(&entry.item)
@@ -114,15 +114,15 @@ fn judge_reading(reading: &Reading, gaps: u64, log: &Log<'_>, faults: &mut Vec<S
     }
 }
 
-/// What the live frames of a reader stepped over.
+/// The entries that the live frames of a reader left out.
 #[derive(Clone, Copy, Default)]
 struct Passed {
-    /// Superseded by something up to the end of the frame: nobody is given it any more.
+    /// Superseded by an entry up to the end of the frame: such an entry is sent to no reader.
     superseded: u64,
-    /// Superseded by something that the reader was given a frame later: an instance that reads what it missed knows
-    /// that an entry is superseded before it has read by what.
+    /// Superseded by an entry that the reader received a frame later: an instance that catches up knows that an entry
+    /// is superseded before it has read the superseding one.
     early: u64,
-    /// Superseded by nothing.
+    /// Superseded by no entry.
     gaps: u64,
 }
 

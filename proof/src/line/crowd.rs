@@ -1,4 +1,4 @@
-//! People who are connected while an instance joins, and would notice a connection that breaks.
+//! People who stay connected while an instance joins, and record a broken connection.
 
 use super::super::retry::patiently;
 use anyhow::Result;
@@ -12,15 +12,15 @@ const RENEWAL_MAX: Duration = Duration::from_secs(10);
 
 type Dropped = Arc<Mutex<Vec<String>>>;
 
-/// Dropped, all of them leave.
+/// Dropping it disconnects all of them.
 pub(super) struct Crowd {
     connections: JoinSet<()>,
     dropped: Dropped,
 }
 
 impl Crowd {
-    /// Each person once, by Socket.IO, GraphQL subscription and SSE in turn, in a room of the list; with a new token
-    /// each, because one that expires ends a connection, too.
+    /// Connects each person once, by Socket.IO, GraphQL subscription and SSE in turn, to a room of the list. Each gets
+    /// a new token, because a connection ends when its token expires.
     pub(super) async fn connect(people: &[Client], rooms: &[RoomId]) -> Result<Self> {
         let mut crowd = Self {
             connections: JoinSet::new(),
@@ -73,7 +73,7 @@ impl Crowd {
         self.connections.len()
     }
 
-    /// Which connections have ended.
+    /// The connections that have ended.
     pub(super) fn dropped(&self) -> Vec<String> {
         self.dropped.lock().clone()
     }

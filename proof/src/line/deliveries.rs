@@ -1,4 +1,4 @@
-//! How entries came to each instance: the lines of the target `roost::deliveries` in the instances' logs.
+//! The source of each entry on each instance, from the lines of the log target `roost::deliveries`.
 
 use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
@@ -12,15 +12,15 @@ use std::{
 
 const TARGET: &str = "roost::deliveries";
 const LINE_BEGIN: &str = "{\"timestamp\"";
-/// Of each instance's own writes.
+/// An instance's own writes.
 pub(super) const LOCAL: &str = "local";
 pub(super) const BACKPLANE: &str = "backplane";
-/// Read once more for one reader who is far behind: the instance had it already, by another way.
+/// Read again from the journal for one slow reader; the instance already had the entry from another source.
 pub(super) const FEED: &str = "feed";
-/// Every way, in the order of the table.
+/// Every source, in the order of the printed table.
 pub(super) const WAYS: [&str; 6] = [LOCAL, BACKPLANE, "race", "repair", "sweep", FEED];
 
-/// Entries of a room that came to an instance at one moment.
+/// Entries of a room that one instance received at one moment.
 pub(super) struct Delivered {
     pub(super) at: DateTime<Utc>,
     /// Counted from 0.
@@ -53,7 +53,7 @@ pub(super) fn read(logs: &[PathBuf]) -> Result<Vec<Delivered>> {
             if !text.contains(TARGET) {
                 continue;
             }
-            // What was being written at a kill has no end, and the next line stands behind it.
+            // A kill cuts the last line, and the next line follows on it without a line break.
             let begin = text.rfind(LINE_BEGIN).unwrap_or_default();
             let line: Line = serde_json::from_str(&text[begin..])
                 .with_context(|| format!("a line of {}: {text}", log.display()))?;
@@ -71,7 +71,7 @@ pub(super) fn read(logs: &[PathBuf]) -> Result<Vec<Delivered>> {
     Ok(all)
 }
 
-/// Whether an instance has committed an entry, by its log.
+/// Whether an instance has committed an entry, according to its log.
 pub(super) fn has_committed(log: &Path) -> Result<bool> {
     let text = std::fs::read_to_string(log)?;
     let is_commit = |line: &str| line.contains(TARGET) && line.contains("\"path\":\"local\"");

@@ -1,5 +1,6 @@
-//! How much came over the backplane. A *delivery* is an entry that came to an instance, whichever way, whoever reads
-//! it there. What is read again for one reader who is behind (`feed`) is printed and not judged: the instance had it.
+//! The share of deliveries over the backplane. A *delivery* is an entry that an instance received, from any source.
+//! Entries that were read again for one slow reader (`feed`) are printed and not judged, because the instance already
+//! had them.
 
 use super::{
     FAULT_WINDOW,
@@ -10,15 +11,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 use roost_schema::RoomId;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// What must have come over the backplane, in parts of a thousand.
+/// The least share of the backplane, in parts of a thousand.
 const BACKPLANE_PER_MILLE_MIN: u64 = 990;
 /// How much of the time must lie outside the windows of the faults, in percent.
 const CALM_PERCENT_MIN: f64 = 50.0;
 
-/// How many deliveries that came another way an error names.
+/// How many deliveries from other sources an error lists.
 const EXAMPLES_MAX: usize = 20;
 
-/// What the logs say of a pass.
+/// A pass according to the logs.
 pub(super) struct Seen<'a> {
     pub(super) delivered: &'a [Delivered],
     pub(super) began: DateTime<Utc>,
@@ -30,7 +31,7 @@ pub(super) struct Seen<'a> {
 type Calm = (DateTime<Utc>, DateTime<Utc>);
 
 impl Seen<'_> {
-    /// Deliveries of the pass, without what was made before it.
+    /// The deliveries during the pass.
     pub(super) fn during(&self) -> impl Iterator<Item = &Delivered> {
         let (began, ended) = (self.began, self.ended);
         let is_during = move |delivered: &&Delivered| (began..=ended).contains(&delivered.at);
@@ -50,7 +51,7 @@ impl Seen<'_> {
         );
     }
 
-    /// Of what came to instances, outside the windows, in rooms that one other instance alone wrote in.
+    /// Judges deliveries outside the fault windows, in rooms that exactly one other instance wrote in.
     pub(super) fn judge_backplane(&self, judged_min: u64) -> Result<()> {
         let calms = self.calms();
         let mut judged = 0;
@@ -109,7 +110,8 @@ impl Seen<'_> {
         Ok(())
     }
 
-    /// When the writer was told that an entry is in the journal: nobody can tell of it earlier.
+    /// The time at which each writer received its journal's acknowledgement. No instance can announce an entry before
+    /// that.
     fn told(&self) -> HashMap<(RoomId, u64), DateTime<Utc>> {
         let local = self.delivered.iter().filter(|at| at.way == LOCAL);
         local
@@ -151,7 +153,7 @@ impl Seen<'_> {
     }
 }
 
-/// Rooms with one instance that committed something, and that instance.
+/// The rooms that exactly one instance wrote in, with that instance.
 fn sole_writers(delivered: &[&Delivered]) -> HashMap<RoomId, usize> {
     let mut writers: HashMap<RoomId, HashSet<usize>> = HashMap::new();
     for delivered in delivered.iter().filter(|delivered| delivered.way == LOCAL) {

@@ -1,6 +1,6 @@
-//! Which instance took how many writes, over which API. The instances say it themselves: each entry they committed
-//! is a line of their log, and a counter on their metrics tells the APIs apart. A kill loses a counter, so it is read
-//! all along, and once more just before.
+//! How many writes each instance took, over which API. Each committed entry is a line of the instance's log, and a
+//! counter of its metrics has the APIs. A kill loses the counter, so it is read all the time, and once more just before
+//! a kill.
 
 use super::{
     deliveries::LOCAL,
@@ -17,15 +17,15 @@ use tokio::{task::JoinSet, time::sleep};
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 const COUNTER: &str = "roost_writes_total";
-/// As the counter calls them.
+/// The names of the APIs in the counter.
 const APIS: [&str; 3] = ["rest", "graphql", "socketio"];
-/// What each instance must have taken at least, in percent.
+/// The least share of writes that each instance must take, in percent.
 const SHARE_PERCENT_MIN: u64 = 15;
 
 /// Counts of one instance by API.
 #[derive(Default)]
 struct Counts {
-    /// Of incarnations that have ended.
+    /// Counts of earlier runs of the instance.
     past: BTreeMap<String, u64>,
     present: BTreeMap<String, u64>,
 }
@@ -49,7 +49,7 @@ impl Counts {
 
 type Shared = Arc<Mutex<Counts>>;
 
-/// Reads the counters all along.
+/// Reads the counters periodically.
 pub(super) struct Tally {
     http: reqwest::Client,
     instances: Vec<(String, Shared)>,
@@ -81,7 +81,7 @@ impl Tally {
         });
     }
 
-    /// Reads all of them now.
+    /// Reads all counters now.
     pub(super) async fn look(&self) {
         for (url, counts) in &self.instances {
             look_at(&self.http, url, counts).await;
@@ -91,13 +91,13 @@ impl Tally {
 
 async fn look_at(http: &reqwest::Client, url: &str, counts: &Shared) {
     let read = async { http.get(url).send().await?.text().await };
-    // One that was killed says nothing; it counts from 0 when it is back.
+    // A killed instance does not answer; its counter starts from 0 after the restart.
     if let Ok(text) = read.await {
         counts.lock().note(counters(&text));
     }
 }
 
-/// From lines as `roost_writes_total{api="rest"} 17`.
+/// Parses lines such as `roost_writes_total{api="rest"} 17`.
 fn counters(metrics: &str) -> BTreeMap<String, u64> {
     let counter = |line: &str| {
         let labels = line.strip_prefix(COUNTER)?;
@@ -109,7 +109,7 @@ fn counters(metrics: &str) -> BTreeMap<String, u64> {
     metrics.lines().filter_map(counter).collect()
 }
 
-/// Prints the split; an error names who took too little.
+/// Prints the split; an error names the instances that took too few writes.
 pub(super) fn judge(seen: &Seen<'_>, tally: &Tally, has_fourth: bool) -> Result<()> {
     let mut committed = vec![0; tally.instances.len()];
     for delivered in seen.during().filter(|delivered| delivered.way == LOCAL) {

@@ -1,4 +1,4 @@
-//! Somebody at another address, who signs in, writes and reads while others hold everything up.
+//! A bystander at another address, who signs in, writes and reads while other connections hold back bytes.
 
 use super::{super::retry::patiently, holding::Credentials};
 use anyhow::{Context, Result};
@@ -16,9 +16,9 @@ use uuid::Uuid;
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 8, 1));
 const EMAIL: &str = "bystander@example.org";
 const PASSWORD: &str = "correct horse battery";
-/// Longer than this is not served.
+/// A step that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// One account may sign in once in 3 s from one address, after the first twenty.
+/// After the first twenty, one account may sign in once in 3 s from one address.
 const PAUSE: Duration = Duration::from_secs(3);
 
 pub(super) struct Bystander {
@@ -52,7 +52,7 @@ impl Bystander {
         Ok(bystander)
     }
 
-    /// What those who hold back sign in with: one account, as many connections.
+    /// The credentials of all connections that hold back bytes with an account: they share this one.
     pub(super) async fn credentials(&self) -> Result<Credentials> {
         Ok(Credentials {
             token: self.client.access_token().await?.expose().to_owned(),
@@ -60,7 +60,7 @@ impl Bystander {
         })
     }
 
-    /// Asks again and again, until the end; how often, and what took longest. Whatever fails is an error.
+    /// Repeats visits until the end. Answers their number and the slowest step. Any failure is an error.
     pub(super) async fn be_served(&self, end: &CancellationToken) -> Result<(usize, Slowest)> {
         let (mut times, mut slowest) = (0, Slowest::default());
         while !end.is_cancelled() {
@@ -71,7 +71,7 @@ impl Bystander {
         Ok((times, slowest))
     }
 
-    /// As a page does that is opened: sign in, read, write, connect. Gives the step that took longest.
+    /// Does what an opened page does: sign in, read, write, connect. Answers the slowest step.
     async fn visit(&self) -> Result<Slowest> {
         let login = Login {
             email: EMAIL.to_owned(),
@@ -99,7 +99,7 @@ impl Bystander {
     }
 }
 
-/// How long the step took that took longest.
+/// The slowest step and how long it took.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Slowest {
     took: Duration,
@@ -112,7 +112,7 @@ impl fmt::Display for Slowest {
     }
 }
 
-/// One step of a visit that has to be over by then, tried again as clients do.
+/// One step of a visit, retried as clients do until `until`.
 async fn timed<T>(
     until: Instant,
     step: &'static str,

@@ -1,4 +1,4 @@
-//! Connections that hold back the last byte of what they say, written by hand: no client does so.
+//! Connections that hold back the last byte of a request, written by hand because no client does so.
 
 use anyhow::{Context, Result, ensure};
 use roost_schema::RoomId;
@@ -21,12 +21,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// What one may send at once with an account, and without (`docs/protocol.md`).
+/// The most bytes of one request with an account, and without (`docs/protocol.md`).
 const ACCOUNT_BYTES: usize = 1_024 * 1_024;
 const GUEST_BYTES: usize = 16 * 1_024;
-/// What is sent: shared, or the making of it would take the time of those who are measured.
+/// The bytes that connections send. They are shared, because generating them would take time from the measured server.
 static FILLING: [u8; ACCOUNT_BYTES] = [b' '; ACCOUNT_BYTES];
-/// How soon one that was refused comes again.
+/// How soon a refused connection tries again.
 const AGAIN: Duration = Duration::from_secs(1);
 const ANSWER_PATIENCE: Duration = Duration::from_secs(20);
 const ANSWER_BYTES_MAX: usize = 64 * 1_024;
@@ -41,7 +41,7 @@ enum Way {
     SocketIo,
 }
 
-/// What is held back, and by whom.
+/// Which request is held back, with or without an account.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kind {
     way: Way,
@@ -105,7 +105,7 @@ pub(super) struct Credentials {
     pub(super) room: RoomId,
 }
 
-/// What became of connections.
+/// The states of connections.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tally {
     standing: usize,
@@ -114,7 +114,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// How many have said what they wanted, or were refused.
+    /// How many connections have sent their bytes, or were refused.
     pub(super) const fn heard(&self) -> usize {
         self.standing + self.refused_once
     }
@@ -148,7 +148,7 @@ impl fmt::Display for Tally {
     }
 }
 
-/// The same of one connection, as it goes on.
+/// The state of one connection, as it changes.
 #[derive(Default)]
 pub(super) struct Course {
     stands: AtomicBool,
@@ -166,7 +166,7 @@ impl Course {
     }
 }
 
-/// One connection, which comes again whenever it is refused.
+/// One connection, which tries again whenever it is refused.
 pub(super) struct Holder {
     pub(super) kind: Kind,
     pub(super) from: Ipv4Addr,
@@ -180,7 +180,7 @@ impl Holder {
         let forever = async {
             let mut session = None;
             loop {
-                // Whatever ended it, the server's refusal or a broken connection.
+                // The attempt ends by the server's refusal or by a broken connection; both count as a refusal.
                 let _ = self.hold_once(&mut session).await;
                 self.course.stands.store(false, Relaxed);
                 self.course.refusals.fetch_add(1, Relaxed);
@@ -190,7 +190,7 @@ impl Holder {
         end.run_until_cancelled(Box::pin(forever)).await;
     }
 
-    /// Returns when the server closes. A session that polls outlives its connections.
+    /// Returns when the server closes. A polling session outlives its connections.
     async fn hold_once(&self, session: &mut Option<String>) -> Result<()> {
         let mut stream = match self.kind.way {
             Way::SignIn => self.begin_post("/api/v1/auth/login").await?,
@@ -226,7 +226,7 @@ impl Holder {
         }
     }
 
-    /// The head of a request with a body that will not come whole.
+    /// Sends the head of a request whose body will stay unfinished.
     async fn begin_post(&self, path: &str) -> Result<TcpStream> {
         let mut stream = self.connect().await?;
         let head = self.head(
@@ -250,7 +250,7 @@ impl Holder {
         )
     }
 
-    /// A session that polls.
+    /// Opens a polling session.
     async fn poll(&self) -> Result<String> {
         let path = "/socket.io/?EIO=4&transport=polling";
         let mut stream = self.connect().await?;
@@ -267,7 +267,7 @@ impl Holder {
             let request = self.head("POST", &path, &length) + &connect;
             stream.write_all(request.as_bytes()).await?;
             heard(&mut stream, "HTTP/1.1 200").await?;
-            // It has signed in when it is told so.
+            // The answer to this poll confirms that the session has signed in.
             let mut stream = self.connect().await?;
             let request = self.head("GET", &path, "connection: close\r\n");
             stream.write_all(request.as_bytes()).await?;
@@ -321,12 +321,12 @@ impl Holder {
     }
 }
 
-/// The session has ended: the next attempt begins one.
+/// The session has ended, so the next attempt opens a new one.
 fn is_unknown_session(answer: &[u8]) -> bool {
     String::from_utf8_lossy(answer).contains("Session ID unknown")
 }
 
-/// Listens until something was said.
+/// Reads until the answer contains `wanted`.
 async fn heard(stream: &mut TcpStream, wanted: &str) -> Result<String> {
     let listening = async {
         let mut all = Vec::new();

@@ -1,6 +1,6 @@
-//! C8 of docs/delivery.md on connections that stay open: commands over Socket.IO and mutations over GraphQL's WebSocket, while instances
-//! stop and start again. Each is acknowledged, or refused before it was begun; none goes without an answer. The journal
-//! holds what was acknowledged and nothing else.
+//! C8 of docs/delivery.md on open connections: commands over Socket.IO and mutations over GraphQL's WebSocket, while
+//! instances stop and start again. Each command is acknowledged, or refused before it began; none stays without a
+//! reply. The journal has exactly the acknowledged ones.
 
 use super::people::People;
 use anyhow::{Result, bail};
@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// On each transport.
+/// The number of clients on each transport.
 const CLIENTS: usize = 20;
 const WRITE_EVERY: Duration = Duration::from_millis(200);
 const RETRY_WAIT: Duration = Duration::from_millis(200);
@@ -26,23 +26,23 @@ pub(super) enum Via {
     GraphQl,
 }
 
-/// People who write over connections that stay open, until they are told to stop.
+/// People who write over open connections until they are stopped.
 pub(super) struct Writers {
     via: Via,
-    /// Where they write, each room with a member who reads its journal in the end.
+    /// The rooms they write in, each with a member who reads the room's journal at the end.
     rooms: BTreeMap<RoomId, Client>,
     tasks: JoinSet<Result<Outcomes>>,
 }
 
-/// Messages by their texts, of which no two are the same.
+/// Messages by their texts, which are unique.
 type Messages = BTreeMap<String, (RoomId, ItemId)>;
 
-/// What became of the commands.
+/// The outcomes of commands.
 #[derive(Default)]
 pub(super) struct Outcomes {
     acknowledged: Messages,
     refused: usize,
-    /// Why, by text. These may be written or not.
+    /// The error of each unanswered command, by text. The journal may have it or not.
     unanswered: BTreeMap<String, String>,
     connections: usize,
 }
@@ -56,7 +56,7 @@ impl Writers {
                 via,
                 name: format!("{}{number}", prefix(via)),
                 client: pair.person.clone(),
-                // Everybody writes where they are members.
+                // Each client writes in a room of which it is a member.
                 room: pair.room,
                 connection: None,
                 outcomes: Outcomes::default(),
@@ -71,8 +71,8 @@ impl Writers {
         }
     }
 
-    /// Prints what became of all commands; answers the messages that were acknowledged. An error when a command got
-    /// no answer, or when the journal holds something else than what was acknowledged.
+    /// Prints the outcomes of all commands; answers the acknowledged messages. An error when a command got no reply, or
+    /// when the journal differs from the acknowledgements.
     pub(super) async fn finish(mut self) -> Result<Vec<(RoomId, ItemId)>> {
         let mut all = Outcomes::default();
         while let Some(ended) = self.tasks.join_next().await {
@@ -118,7 +118,7 @@ impl Writers {
         Ok(all.acknowledged.into_values().collect())
     }
 
-    /// What the journal holds of the commands.
+    /// The messages in the journal that these commands wrote.
     async fn written(&self) -> Result<Messages> {
         let ours = prefix(self.via);
         let mut written = Messages::new();
@@ -130,7 +130,7 @@ impl Writers {
                     let Ok(MessageState { text, .. }) = event.body.decode() else {
                         continue;
                     };
-                    // Others write in the room as well.
+                    // Other clients write in the room, too.
                     if !text.starts_with(&ours) {
                         continue;
                     }
@@ -148,13 +148,13 @@ impl Writers {
     }
 }
 
-/// What the texts of all commands on a transport begin with.
+/// The beginning of all texts on one transport.
 fn prefix(via: Via) -> String {
     format!("{via:?} command ")
 }
 
 impl Outcomes {
-    /// What was written though its writer was told that it was not.
+    /// Messages in the journal whose commands were refused.
     fn silent<'a>(&self, written: &'a Messages) -> Vec<&'a str> {
         let is_silent = |text: &&String| {
             !self.acknowledged.contains_key(*text) && !self.unanswered.contains_key(*text)
@@ -166,7 +166,7 @@ impl Outcomes {
             .collect()
     }
 
-    /// What the journal does not hold as it was acknowledged.
+    /// Acknowledged messages that the journal lacks, or has in another place.
     fn missing(&self, written: &Messages) -> Vec<&str> {
         let is_missing =
             |(text, place): &(&String, &(RoomId, ItemId))| written.get(*text) != Some(*place);
@@ -185,7 +185,7 @@ enum Connection {
 
 struct Writer {
     via: Via,
-    /// Each text begins with it.
+    /// The beginning of this writer's texts.
     name: String,
     client: Client,
     room: RoomId,
@@ -194,7 +194,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// Writes one message after the other, and none a second time.
+    /// Writes one message after the other, and retries none.
     async fn run(mut self, done: CancellationToken) -> Result<Outcomes> {
         let mut ticks = interval(WRITE_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -214,7 +214,7 @@ impl Writer {
         Ok(self.outcomes)
     }
 
-    /// Whether the connection ended, or will.
+    /// Whether the connection has ended, or the server has announced its end.
     fn is_sent_away(&mut self) -> bool {
         match &mut self.connection {
             None => false,
@@ -230,7 +230,7 @@ impl Writer {
         }
     }
 
-    /// The connection; `None` when there is none at the moment.
+    /// The connection; opens one if there is none. `None` when connecting fails for the moment.
     async fn connected(&mut self) -> Result<Option<&Connection>> {
         if self.connection.is_none() {
             let connected = match self.via {
@@ -265,8 +265,8 @@ impl Writer {
             None | Some(ErrorCode::OutcomeUnknown) => {
                 self.outcomes.unanswered.insert(text, error.to_string());
             }
-            // The journal says in the end whether that is true: the client also calls refused what a GraphQL socket had
-            // no answer to when the server sent it elsewhere.
+            // The journal shows at the end whether the refusal is true: the client also reports a refusal for a
+            // mutation without a reply on a GraphQL socket that the server closes to send it elsewhere.
             Some(_) if error.is_retryable() => {
                 self.outcomes.refused += 1;
                 sleep(error.retry_after().unwrap_or(RETRY_WAIT)).await;
@@ -277,7 +277,7 @@ impl Writer {
     }
 }
 
-/// Without an operation id: whatever is not answered is lost to who sent it.
+/// Sends without an operation id, so that an unanswered command cannot be retried safely.
 async fn send(connection: &Connection, room: RoomId, text: &str) -> Result<ItemId, Error> {
     match connection {
         Connection::Socket(socket) => {

@@ -1,4 +1,4 @@
-//! C7 of docs/delivery.md: how long an instance that is cut off from the database and from Redis goes on letting people in.
+//! C7 of docs/delivery.md: how long an instance without its database and Redis still serves sessions that have ended.
 
 use super::{
     Figure,
@@ -22,7 +22,7 @@ const CUT_OFF: Duration = Duration::from_secs(10);
 /// The instance that is cut off.
 const ALONE: usize = INSTANCES - 1;
 
-/// Everybody has a session at the instance that is cut off, and ends it at another one just after.
+/// Each guest has a session at the instance that is cut off, and ends it at another instance just after.
 pub(super) async fn measure(
     people: &People,
     redis: Redis,
@@ -76,15 +76,15 @@ async fn end(pair: &Pair, guest: Client, live: Live, first: &Endpoint) -> Result
         .revoke_session(session)
         .await?;
     let began = Instant::now();
-    // What happened in the room is in the journal, which the instance still reaches.
+    // The room's entries are in the journal, which the instance still reaches.
     let is_out = until(async || Ok(guest.list_events(pair.room, None).await.is_err()));
     tokio::try_join!(live.ends(), is_out)?;
     Ok(began.elapsed())
 }
 
-/// A way to a server that can be blocked: connections stay, and nothing passes.
+/// A blockable proxy to a server: while blocked, connections stay open and no byte passes.
 struct Cable {
-    /// Of the server, through this.
+    /// The URL of the server through this proxy.
     url: String,
     is_open: watch::Sender<bool>,
     _tasks: JoinSet<()>,
@@ -125,7 +125,7 @@ async fn pass(mut client: TcpStream, mut server: TcpStream, mut gate: watch::Rec
     }
 }
 
-/// `host:port` of a URL.
+/// The `host:port` of a URL.
 fn authority(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
     let authority = rest.split(['/', '?']).next()?;

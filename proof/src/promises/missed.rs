@@ -1,4 +1,4 @@
-//! C4 of docs/delivery.md: how soon everybody learns of what was committed and never told.
+//! C4 of docs/delivery.md: how soon readers receive entries that were committed and never announced.
 
 use super::{
     Figure,
@@ -15,11 +15,11 @@ use tokio::time::{sleep, timeout};
 
 const CLIENT_LEARNS: Duration = Duration::from_secs(5);
 const INSTANCE_LEARNS: Duration = Duration::from_secs(2);
-/// Sockets that watch, spread over the instances by Caddy.
+/// Watching sockets, which Caddy spreads over the instances.
 const WATCHES: usize = 9;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// With Redis, it is killed just before each write: what is told then is lost.
+/// Measures the trials. With Redis, Redis is killed just before each write, so that the entry's announcement is lost.
 pub(super) async fn measure(
     people: &People,
     redis: Redis,
@@ -52,13 +52,13 @@ pub(super) async fn measure(
     if redis == Redis::Running {
         until_linked(cluster).await?;
     }
-    // A client learns of it from its instance.
+    // A client receives the entry from its instance, so the instance had it by then.
     let mut instance = Figure::new("C4", "and the instance before them", INSTANCE_LEARNS);
     instance.times.clone_from(&figure.times);
     Ok(vec![figure, instance])
 }
 
-/// Waits until every instance hears the others.
+/// Waits until every instance receives the others' announcements.
 pub(super) async fn until_linked(cluster: &Cluster) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     for instance in cluster.instances() {
@@ -77,7 +77,7 @@ pub(super) async fn until_linked(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Sends until it is acknowledged, as one operation.
+/// Sends one operation until it is acknowledged.
 pub(super) async fn send(client: &Client, room: RoomId, trial: usize) -> Result<ItemId> {
     let op_id: OpId = format!("trial-{trial}-{}", ItemId::generate()).parse()?;
     let input = SendMessage {

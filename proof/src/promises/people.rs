@@ -1,5 +1,5 @@
-//! The people of the trials, each with an address of its own: for each trial one who watches a room and one who is
-//! watched in it.
+//! The people of the trials, each with their own address. Each trial has one person who watches a room and one who is
+//! watched.
 
 use anyhow::{Context, Result};
 use roost_client::{Client, Endpoint, Socket};
@@ -13,7 +13,7 @@ use std::{
 use tokio::time::timeout;
 
 const PASSWORD: &str = "correct horse battery";
-/// Nothing that is promised takes longer; what does not come until then does not come.
+/// No promised time is longer; an event that takes longer counts as missing.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One trial's people. The watcher owns the room.
@@ -52,7 +52,7 @@ impl People {
 }
 
 impl Pair {
-    /// The person's account on another device.
+    /// Signs the person in on another device.
     pub(super) async fn another_device(&self) -> Result<Client> {
         let input = Login {
             email: self.email.clone(),
@@ -61,20 +61,20 @@ impl Pair {
         Ok(self.person.endpoint().login(&input).await?)
     }
 
-    /// A socket of the watcher, in the room.
+    /// A socket of the watcher that has joined the room.
     pub(super) async fn watch(&self, at: Option<&Endpoint>) -> Result<Socket> {
         let socket = Socket::connect(&placed(&self.watcher, at)?).await?;
         socket.join(self.room, None).await?;
         Ok(socket)
     }
 
-    /// A socket of the person, not in the room yet.
+    /// A socket of the person that has not joined the room yet.
     pub(super) async fn connect(&self, at: Option<&Endpoint>) -> Result<Socket> {
         Ok(Socket::connect(&placed(&self.person, at)?).await?)
     }
 }
 
-/// The client at one instance itself instead of through Caddy, from the same address.
+/// The client at one instance directly instead of through Caddy, from the same address.
 pub(crate) fn placed(client: &Client, at: Option<&Endpoint>) -> Result<Client> {
     let Some(endpoint) = at else {
         return Ok(client.clone());
@@ -101,7 +101,7 @@ async fn register(url: &str, role: &str, trial: usize) -> Result<(Client, String
     Ok((endpoint.register(&input).await?, email))
 }
 
-/// When the watcher was told that somebody is in this state now. Passes over what else is told.
+/// Waits until the watcher receives that a person is in this state, and answers when. Other events are skipped.
 pub(crate) async fn told(
     watch: &mut Socket,
     user: UserId,

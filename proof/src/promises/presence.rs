@@ -15,14 +15,14 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 const SEEN: Duration = Duration::from_secs(1);
-/// Ten seconds, and what any change takes.
+/// The ten seconds of a lost connection, and the time that any change takes.
 const LOST_GONE: Duration = Duration::from_secs(11);
 const DEAD_CLIENT: Duration = Duration::from_secs(30);
 const DEAD_INSTANCE: Duration = Duration::from_secs(15);
-/// Longer than a lost connection takes to be gone.
+/// Longer than a lost connection takes until its person is gone.
 const BACK_WATCHED: Duration = Duration::from_secs(12);
 
-/// Without Redis people see each other on one instance only, so everything is measured there.
+/// Without Redis people on different instances do not see each other, so all trials use one instance.
 pub(super) async fn measure(
     people: &People,
     redis: Redis,
@@ -117,7 +117,7 @@ async fn never_gone(watch: &mut Socket, pair: &Pair) -> Result<()> {
         }
         anyhow::bail!("the watcher was cut off")
     };
-    // Nothing to see until then is what is wanted.
+    // The trial succeeds when no event comes until then.
     timeout(BACK_WATCHED, watching).await.unwrap_or(Ok(()))
 }
 
@@ -134,7 +134,7 @@ async fn fall_silent(pair: &Pair, at: Option<&Endpoint>) -> Result<Duration> {
     Ok(told(&mut watch, user, PresenceState::Gone).await? - began)
 }
 
-/// The session of a client that polls.
+/// A polling session.
 pub(super) struct Polling {
     path: String,
 }
@@ -171,7 +171,7 @@ impl Polling {
     }
 }
 
-/// The watched are on the first instance, and do not come back; the watchers are on the second.
+/// Kills the first instance. The watched people were on it and do not come back; the watchers are on the second.
 async fn kill_an_instance(people: &People, cluster: &mut Cluster) -> Result<Figure> {
     let first = Endpoint::new(&cluster.instance(0)?.url())?;
     let second = Endpoint::new(&cluster.instance(1)?.url())?;

@@ -1,4 +1,4 @@
-//! C8 and C9 of docs/delivery.md: instances that are killed, and instances that are restarted, while people are at work.
+//! C8 and C9 of docs/delivery.md: instances that are killed or restarted while people work.
 
 use super::{
     Figure,
@@ -27,7 +27,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 const RECONNECTED: Duration = Duration::from_secs(5);
-/// Each asks this often, together 100 times a second.
+/// The request interval of each client; all clients together make 100 requests a second.
 const CLIENTS: usize = 20;
 const ASK_EVERY: Duration = Duration::from_millis(200);
 
@@ -57,7 +57,7 @@ pub(super) async fn measure(people: &People, cluster: &mut Cluster) -> Result<Ve
     Ok(vec![figure])
 }
 
-/// Somebody who follows a room whatever happens, and what they have seen.
+/// A reader that follows a room through all restarts, and the items it has seen.
 struct Reader {
     seen: watch::Receiver<HashSet<ItemId>>,
     _task: JoinSet<Result<()>>,
@@ -88,15 +88,15 @@ impl Reader {
     }
 }
 
-/// C8: each instance is told to stop, waited for and started again, at a hundred requests a second, and as many commands
-/// on each transport whose connections stay open.
+/// C8: each instance is stopped, waited for and started again, under a hundred requests a second and as many commands
+/// on each transport with open connections.
 async fn restart_each(people: &People, readers: &[Reader], cluster: &mut Cluster) -> Result<()> {
     let room = people.pairs.first().context("there is a trial")?.room;
     let done = CancellationToken::new();
     let log = Arc::new(Log::default());
     let mut load = JoinSet::new();
     for pair in people.pairs.iter().cycle().take(CLIENTS) {
-        // Everybody writes where they are members; the first pair's room is read.
+        // Each client writes in a room of which it is a member; the first pair's room is read.
         load.spawn(ask(
             pair.person.clone(),
             pair.room,
@@ -142,7 +142,7 @@ async fn restart_each(people: &People, readers: &[Reader], cluster: &mut Cluster
     Ok(())
 }
 
-/// What became of the requests.
+/// The outcomes of the requests.
 #[derive(Default)]
 struct Log(Mutex<Entries>);
 
@@ -168,7 +168,7 @@ impl Log {
     }
 }
 
-/// Reads and writes in turn, and never a second time.
+/// Reads and writes in turn, without retries.
 async fn ask(client: Client, room: RoomId, done: CancellationToken, log: Arc<Log>) -> Result<()> {
     let mut ticks = interval(ASK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,4 +1,5 @@
-//! C7 of docs/delivery.md: how soon after its acknowledgement a session that ended, or a member who was removed, is out everywhere.
+//! C7 of docs/delivery.md: how soon after its acknowledgement an ended session or a removed member has no access on any
+//! instance.
 
 use super::{
     Figure,
@@ -16,7 +17,7 @@ use tokio::time::{sleep, timeout};
 const REVOKED: Duration = Duration::from_secs(1);
 const REVOKED_WITHOUT_REDIS: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Trials at one time: each asks every instance again and again.
+/// How many trials run at a time; each polls every instance.
 const AT_ONCE: usize = 5;
 
 pub(super) async fn measure(
@@ -70,7 +71,7 @@ async fn end_session(pair: &Pair, instances: &[Endpoint]) -> Result<Duration> {
     Ok(began.elapsed())
 }
 
-/// Their messages are refused: who may write is looked up where the message would stand.
+/// Measures until the person's messages are refused: the role is judged at the message's place in the journal.
 async fn demote(pair: &Pair, instances: &[Endpoint]) -> Result<Duration> {
     let member = pair.person.user_id();
     pair.watcher
@@ -137,7 +138,7 @@ pub(super) async fn until(is_so: impl AsyncFn() -> Result<bool>) -> Result<()> {
     Ok(())
 }
 
-/// Somebody in a room on every way of following it.
+/// One person who follows a room on every transport.
 pub(super) struct Live {
     socket: Socket,
     subscription: Subscription,
@@ -159,7 +160,7 @@ impl Live {
         })
     }
 
-    /// Resolves when each has ended.
+    /// Resolves when each connection has ended.
     pub(super) async fn ends(mut self) -> Result<()> {
         let socket = async {
             while let Some(event) = self.socket.next_event().await {

@@ -1,4 +1,4 @@
-//! C10 of docs/delivery.md: somebody on each transport who does not read any more costs the others nothing.
+//! C10 of docs/delivery.md: a client on each transport that has stopped reading does not slow down the others.
 
 use super::{
     people::{Pair, People, placed},
@@ -20,18 +20,18 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// More than everything on the way to a reader can hold back.
+/// More messages than all buffers on the way to a reader can hold.
 const MESSAGES: usize = 1_200;
 const MESSAGE_BYTES: usize = 8 * 1_024;
 const RETRY_WAIT: Duration = Duration::from_millis(200);
-/// Writes without an answer at one time: fewer than a mailbox holds.
+/// Writes in flight at a time: fewer than a mailbox holds.
 const WINDOW: usize = 16;
 const RECEIVE_BUFFER_BYTES: u32 = 4 * 1_024;
 const ALL_READ_WITHIN: Duration = Duration::from_mins(2);
 
 pub(super) async fn check(people: &People, cluster: &Cluster) -> Result<()> {
     let pair = people.pairs.first().context("there is a trial")?;
-    // Whoever reads or writes here does so for longer than a token that is about to expire.
+    // The trial takes longer than a token that is about to expire.
     pair.watcher.refresh().await?;
     pair.person.refresh().await?;
     let mut stuck = vec![
@@ -83,7 +83,7 @@ pub(super) async fn check(people: &People, cluster: &Cluster) -> Result<()> {
         began.elapsed().as_secs_f64()
     );
     let lagging = count_lagging(cluster)?;
-    // Only the two that are stuck on Socket.IO may lag.
+    // Only the two stuck Socket.IO clients may be lagging.
     ensure!(lagging <= 2, "{lagging} sockets are lagging");
     for stream in &mut stuck {
         stream.shutdown().await.ok();
@@ -105,7 +105,7 @@ async fn read_all(socket: &mut Socket) -> Result<()> {
     Ok(())
 }
 
-/// Each message is one operation, repeated until it is acknowledged.
+/// Sends each message as one operation, retried until it is acknowledged.
 async fn flood(pair: &Pair) -> Result<()> {
     let socket = Socket::connect(&placed(&pair.person, None)?).await?;
     let sending = (0..MESSAGES).map(|number| {
@@ -213,7 +213,7 @@ async fn upgrade(
     Ok(stream)
 }
 
-/// To Caddy, from the client's own address, with little room for what is not read.
+/// Connects to Caddy from the client's own address, with a small receive buffer.
 async fn connect(client: &Client, cluster: &Cluster) -> Result<TcpStream> {
     let own = client.endpoint().local_address().context("it has one")?;
     let address: SocketAddr = cluster.url().trim_start_matches("http://").parse()?;
@@ -223,7 +223,7 @@ async fn connect(client: &Client, cluster: &Cluster) -> Result<TcpStream> {
     Ok(socket.connect(address).await?)
 }
 
-/// One text frame (RFC 6455 §5.2). Clients mask; a mask of zeros changes nothing.
+/// Writes one text frame (RFC 6455 §5.2). Clients must mask; a mask of zeros changes nothing.
 async fn write(stream: &mut TcpStream, text: &str) -> Result<()> {
     const TEXT: u8 = 0x81;
     const MASKED: u8 = 0x80;
@@ -241,7 +241,7 @@ async fn write(stream: &mut TcpStream, text: &str) -> Result<()> {
     Ok(stream.write_all(&frame).await?)
 }
 
-/// Reads until this was heard.
+/// Reads until the stream contains `wanted`.
 async fn until(stream: &mut TcpStream, wanted: &str) -> Result<()> {
     const PATIENCE: Duration = Duration::from_secs(10);
     let reading = async {

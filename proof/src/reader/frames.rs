@@ -1,12 +1,12 @@
-//! The frames in what GraphQL subscriptions and SSE carry.
+//! The frames inside the answers of GraphQL subscriptions and SSE.
 
 use roost_client::Error;
 use roost_schema::RoomEvents;
 use serde_json::Value;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-/// How many events came by the subscriptions of all readers. No answer says which release it is of, so those in the
-/// form of the release before are counted.
+/// Counts the events that all readers received by subscriptions. An answer does not name its release, so events in the
+/// form of the previous release are counted apart.
 #[derive(Default)]
 pub(super) struct Subscribed {
     events: AtomicUsize,
@@ -14,7 +14,7 @@ pub(super) struct Subscribed {
 }
 
 impl Subscribed {
-    /// The frame in an answer.
+    /// Reads the frame of an answer.
     pub(super) fn read(&self, mut frame: Value) -> Result<RoomEvents, Error> {
         let in_capitals = lower_capitals(&mut frame);
         let frame: RoomEvents = serde_json::from_value(frame)
@@ -33,8 +33,8 @@ impl Subscribed {
     }
 }
 
-/// The release before writes kinds and ops as enumerations, in capitals. Answers how many events came so; all others
-/// stay as they came.
+/// Converts kinds and ops from the previous release's enumerations, in capitals. Answers how many events had that form;
+/// others stay unchanged.
 fn lower_capitals(frame: &mut Value) -> usize {
     let is_capitals = |word: &&str| word.bytes().all(|byte| byte.is_ascii_uppercase());
     let mut count = 0;
@@ -51,7 +51,7 @@ fn lower_capitals(frame: &mut Value) -> usize {
     count
 }
 
-/// The frame in a server-sent event; nothing in a comment or a `retry:`.
+/// The frame of a server-sent event; `None` for a comment or a `retry:`.
 pub(super) fn of_server_sent(event: &str) -> Option<Result<RoomEvents, Error>> {
     let data: Vec<_> = event
         .lines()
@@ -62,7 +62,7 @@ pub(super) fn of_server_sent(event: &str) -> Option<Result<RoomEvents, Error>> {
         return None;
     }
     if event.lines().any(|line| line == "event: closed") {
-        // A server that stops says why; whoever reads comes again.
+        // A server that stops gives a reason, and the reader connects again.
         return Some(Err(Error::Disconnected(data.join("\n"))));
     }
     let frame = serde_json::from_str(&data.join("\n"));

@@ -1,7 +1,7 @@
-//! Members and sessions that change through Caddy all along, also while an instance is being replaced.
+//! Members and sessions that change through Caddy all the time, also while an instance is being replaced.
 //!
-//! Each change has an operation id and is repeated as long as the server says that it may: what is refused for good
-//! is a fault. At the end every instance must list the same members.
+//! Each change has an operation id and is retried as long as the server permits. A final refusal is a fault. At the end
+//! every instance must list the same members.
 
 use crate::promises::people::placed;
 use anyhow::{Context, Result, anyhow, ensure};
@@ -25,14 +25,14 @@ use tokio::{runtime::Runtime, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 const PASSWORD: &str = "correct horse battery";
-/// Groups of people, each with a room of its own.
+/// Groups of people, each with their own room.
 const GROUPS: u8 = 4;
 const PAUSE: Duration = Duration::from_millis(500);
 const RETRY_WAIT: Duration = Duration::from_millis(150);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
 pub(super) struct Churn {
-    /// Of their own, so that a restart that is waited for does not hold them up.
+    /// A thread of their own, so that waiting for a restart does not delay them.
     groups: JoinHandle<Result<Vec<Result<Group>>>>,
     done: CancellationToken,
     tally: Arc<Tally>,
@@ -72,7 +72,7 @@ impl Churn {
         }
     }
 
-    /// Prints how much changed; gives what went otherwise.
+    /// Prints how much changed; answers the faults.
     pub(super) async fn end(self, cluster: &Cluster) -> Result<Vec<String>> {
         self.done.cancel();
         let ended = self.groups.join();
@@ -95,7 +95,7 @@ impl Churn {
     }
 }
 
-/// Before there is any load.
+/// Registers the groups, before there is any load.
 pub(super) async fn register(url: &str) -> Result<Vec<Group>> {
     let mut groups = Vec::new();
     for number in 1..=GROUPS {
@@ -135,7 +135,7 @@ impl Group {
         })
     }
 
-    /// Goes round until it is told to end; the guest is a member at the end of each round.
+    /// Repeats rounds of changes until `done`; the guest is a member at the end of each round.
     async fn run(self, done: &CancellationToken) -> Result<Self> {
         while !done.is_cancelled() {
             self.change_members().await.context("a membership")?;
@@ -185,7 +185,7 @@ impl Group {
         self.repeat(async || device.refresh().await).await?;
         self.repeat(async || device.me().await).await?;
         let session = device.signed_in().session.id;
-        // Ended by another session, so that it can be asked for again.
+        // Another session ends it, so that the call can be repeated.
         self.repeat(async || self.guest.revoke_session(session).await)
             .await?;
         self.tally.sessions.fetch_add(1, SeqCst);

@@ -1,4 +1,4 @@
-//! Who is in a room, and as what.
+//! Who belongs to a room, and in which role.
 
 use super::{Places, Teller, Times, everywhere, is_refused, new_op_id, patiently};
 use crate::promises::people::placed;

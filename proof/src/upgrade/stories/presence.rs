@@ -1,4 +1,4 @@
-//! Who is in a room now: people at one instance, seen from the two others.
+//! Presence: people at one instance, seen from the two others.
 
 use super::{Places, Teller, Times, patiently};
 use crate::promises::people::{placed, told};

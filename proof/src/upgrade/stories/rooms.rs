@@ -1,4 +1,4 @@
-//! Rooms that are made, named and archived.
+//! Rooms that are created, renamed and archived.
 
 use super::{Places, Teller, everywhere, is_refused, new_op_id, patiently};
 use crate::promises::people::placed;

@@ -1,4 +1,4 @@
-//! Accounts and sessions that one release makes and another goes on with.
+//! Accounts and sessions that one release creates and another one continues.
 
 use super::{PASSWORD, Places, Teller, Times, everywhere, patiently, register};
 use crate::promises::people::placed;
@@ -7,11 +7,11 @@ use reqwest::Method;
 use roost_client::{Client, Endpoint};
 use roost_schema::{Login, Secret};
 
-/// What is kept for the next mix.
+/// The session and account that the next mix of releases continues.
 pub(super) struct Kept {
-    /// A session, exchanged at each instance since.
+    /// A session whose tokens each instance has exchanged since.
     device: Client,
-    /// Somebody who registered then.
+    /// The email of a person who registered in that mix.
     newcomer: String,
 }
 
@@ -33,7 +33,7 @@ impl Teller {
         Ok(())
     }
 
-    /// The session goes on, and is signed out; the newcomer signs in.
+    /// Continues the session and signs it out; the person who registered signs in.
     async fn end(&self, kept: &Kept, places: &Places, times: &mut Times) -> Result<()> {
         exchange(&kept.device, places).await?;
         let own = kept.device.endpoint().local_address();
@@ -49,7 +49,7 @@ impl Teller {
             kept.device.signed_in().session.id,
         );
         patiently(async || here.revoke_session(session).await).await?;
-        // The client would exchange its tokens.
+        // A plain request, because the client would exchange its tokens.
         let is_out = async |client: &Client| {
             let request = client.endpoint().request(Method::GET, "/api/v1/me");
             let answer = request.bearer_auth(token.expose()).send().await;
@@ -71,7 +71,7 @@ async fn sign_in(at: &Endpoint, email: &str) -> Result<Client> {
         .with_context(|| format!("{email} cannot sign in"))
 }
 
-/// The refresh token is exchanged at each instance in turn, and the access token that it gives is good at all.
+/// Exchanges the refresh token at each instance in turn, and uses each new access token at all instances.
 async fn exchange(device: &Client, places: &Places) -> Result<()> {
     for place in places {
         let there = placed(device, Some(place))?;
