@@ -1,4 +1,4 @@
-//! Who may do what: the whole table on one page.
+//! Which role has which permission: the whole table on one page.
 
 use roost_schema::Role;
 use roost_server::app::{Permission, allows};
@@ -9,7 +9,7 @@ fn the_permission_table_is_as_committed() {
     insta::assert_snapshot!(table());
 }
 
-/// A permission that is missing from `Permission::ALL` would be missing from the table unseen.
+/// A permission that is missing from `Permission::ALL` would silently be missing from the table.
 #[test]
 fn every_permission_has_a_row() {
     let source = include_str!("../../src/app/access.rs");

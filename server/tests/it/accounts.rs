@@ -1,4 +1,4 @@
-//! Accounts: register, sign in and out, the password, and finding people.
+//! Accounts: registration, signing in and out, the password, and finding people.
 
 use crate::support::{Instance, World, eventually, on_each_database, origin};
 use futures::future::join_all;
@@ -29,7 +29,7 @@ on_each_database!(
 
 const PASSWORD: &str = "correct horse";
 
-/// `PostgreSQL` was restarted: every pooled connection is dead, and only using one tells.
+/// After a restart of `PostgreSQL` every pooled connection is dead, which the pool notices only when it uses one.
 #[tokio::test]
 async fn dead_connections_are_not_the_persons_problem() {
     let world = World::on_postgres().await;
@@ -51,7 +51,7 @@ async fn dead_connections_are_not_the_persons_problem() {
     assert_eq!(me, ann.user);
 }
 
-/// Everything that changes a person's sessions, all at once: it may neither deadlock nor be lost.
+/// All changes of a person's sessions at once: they must neither deadlock nor lose a change.
 async fn sessions_that_change_at_once_take_turns(world: World) {
     let here = world.instance().await;
     let ann = register(&here, "ann@example.com", "Ann").await;
@@ -194,7 +194,7 @@ async fn what_is_kept_of_a_registration_holds_no_secret(world: World) {
     let result: String = kept.try_get("", "result").unwrap();
     let expected = serde_json::json!({ "userId": signed_in.user.id });
     assert_eq!(result, expected.to_string());
-    // Were a digest of the password part of the request hash, a wrong one would be another request.
+    // If the request hash covered the password, a wrong one would count as another request.
     let guess = Register {
         password: Secret::new("wrong horse"),
         op_id: Some(op_id("r-1")),

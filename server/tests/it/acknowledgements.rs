@@ -1,5 +1,5 @@
-//! Connections that the server closes in order: whatever it began is answered before it closes, whatever it did not
-//! begin is refused, and the journal holds what was acknowledged and nothing else.
+//! Connections that the server closes in order: commands that it began get their replies first, later ones are refused,
+//! and the journal has exactly the acknowledged ones.
 
 use crate::support::{Person, TcpProxy, World, eventually};
 use futures::future::join_all;
@@ -10,9 +10,9 @@ use sea_orm::{ConnectionTrait, TransactionTrait};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
 
-/// How long the way to the store takes, there or back: a commit takes 50 ms and more.
+/// The delay of each way between server and store: a commit takes 50 ms and more.
 const STORE_DELAY: Duration = Duration::from_millis(25);
-/// Each writer writes again this long after an answer, where the store is quick.
+/// How long a writer waits after a reply before it writes again.
 const PACE: Duration = Duration::from_millis(50);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -41,7 +41,7 @@ async fn a_server_that_stops_answers_every_command_it_began() {
     assert_eq!(tally.refusals, BTreeSet::from(["unavailable"]));
 }
 
-/// A store takes longer now and then than it has ever taken before.
+/// A stopping server also waits for a commit that takes longer than any before it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_stops_has_time_for_a_commit_that_takes_its_own() {
     const COMMIT_TIME: Duration = Duration::from_millis(1_600);
@@ -54,7 +54,7 @@ async fn a_server_that_stops_has_time_for_a_commit_that_takes_its_own() {
     let writers = Writer::connect(&alice, SOCKETS, GRAPHQL_SOCKETS).await;
     let database = Sql::connect(world.database_url()).await.unwrap();
     let holder = database.write.begin().await.unwrap();
-    // Reads go on, what appends waits.
+    // With this lock reads go on and appends wait.
     let hold = "LOCK TABLE journal IN SHARE MODE";
     holder.execute_unprepared(hold).await.unwrap();
     let writing = join_all(writers.iter().map(|writer| writer.send(room, "last")));
@@ -95,7 +95,7 @@ async fn a_socket_whose_token_expires_is_answered_every_command_it_began() {
     assert_eq!(tally.refusals, BTreeSet::from(["unauthenticated"]));
 }
 
-/// The journal is within reach of the instance that may not write any more.
+/// The fenced instance could still reach the journal.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_instance_that_is_fenced_answers_every_command_it_began() {
     const SOCKETS: usize = 20;
@@ -114,15 +114,15 @@ async fn an_instance_that_is_fenced_answers_every_command_it_began() {
         proxy.freeze();
     };
     let (tally, ()) = tokio::join!(Tally::of(&writers, room, PACE), cut_off);
-    // Writes end a little before it: none may outlast it.
+    // The gate refuses writes a little before the fence shuts, so that no write outlasts it.
     eventually(async || two.app.fence().is_shut()).await;
 
     tally.check(&alice, room).await;
-    // What a socket sent as it was cut was not begun: there is no time to listen to who may be signed out.
+    // The instance did not begin commands that arrived after the cut, because their sessions may have ended.
     assert!(tally.refusals.is_subset(&BTreeSet::from(["unavailable"])));
 }
 
-/// Waits until so much was written in the room.
+/// Waits until the room's head has passed `seq`.
 async fn head_passes(reader: &Person, room: RoomId, seq: u64) {
     eventually(async || {
         let read = reader.list_events(room, None).await;
@@ -150,7 +150,7 @@ impl Writer {
         writers
     }
 
-    /// Without an operation id: whatever is not answered is lost to who sent it.
+    /// Sends without an operation id, so that a command without a reply cannot be retried safely.
     async fn send(&self, room: RoomId, text: &str) -> Result<()> {
         match self {
             Self::Socket(socket) => {
@@ -172,7 +172,7 @@ impl Writer {
     }
 }
 
-/// What became of every command.
+/// The outcomes of all commands.
 #[derive(Debug, Default)]
 struct Tally {
     acknowledged: BTreeSet<String>,
@@ -181,7 +181,7 @@ struct Tally {
 }
 
 impl Tally {
-    /// Everybody writes in a loop, until their first command that is not acknowledged.
+    /// Each writer writes in a loop, until its first command that is not acknowledged.
     async fn of(writers: &[Writer], room: RoomId, pace: Duration) -> Self {
         let writing = writers
             .iter()
@@ -221,7 +221,7 @@ impl Tally {
         all
     }
 
-    /// Nothing acknowledged is missing, nothing else was written.
+    /// Checks that no acknowledged command is missing, and that no refused one was written.
     async fn check(&self, reader: &Person, room: RoomId) {
         let mut written = BTreeSet::new();
         let mut after = None;

@@ -1,10 +1,10 @@
-//! Keeps the layers one-way: what a file may name follows from where it stands, and no other crate names the server's.
+//! Keeps the layers one-way: a file's folder decides which parts it may name, and no other crate names the server's.
 
 mod paths;
 
 use std::{fs, path::Path};
 
-/// Each place in `src`, and the parts of this crate it may name.
+/// Each part of `src`, and the parts of this crate that it may name.
 const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "boot",
@@ -18,7 +18,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
-    // Beside boot: it names what boot names, and serves nobody.
+    // The doctor stands beside boot: it names what boot names, and no layer names it.
     ("doctor", &["doctor", "config", "app", "live", "store"]),
     (
         "transport",
@@ -31,7 +31,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("telemetry", &["telemetry", "config"]),
 ];
 
-/// Libraries that a layer never names: they belong to another one.
+/// Libraries that a part must not name, because they belong to another one.
 const FOREIGN: &[(&str, &[&str])] = &[
     ("doctor", &["sea_orm", "sqlx", "mongodb", "fred"]),
     ("transport", &["sea_orm", "sqlx", "mongodb", "fred"]),
@@ -49,7 +49,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// The libraries that carry sockets: what is asked over them does not depend on which one it is.
+/// The libraries that carry sockets: the commands must not depend on one of them.
 const CARRIERS: [&str; 5] = [
     "socketioxide",
     "socketioxide_core",
@@ -58,7 +58,7 @@ const CARRIERS: [&str; 5] = [
     "axum",
 ];
 
-/// Where each backend is made; besides there, only boot.rs and the doctor name it.
+/// The folder that makes each backend; elsewhere only boot.rs and the doctor name it.
 const BACKENDS: &[(&str, &str)] = &[
     ("SqlJournal", "store/journal/"),
     ("MongoJournal", "store/journal/"),
@@ -67,7 +67,7 @@ const BACKENDS: &[(&str, &str)] = &[
     ("LocalPresence", "live/"),
 ];
 
-/// What `live/room` and `live/presence` never name.
+/// Names that `live/room` and `live/presence` must not use.
 const OF_THE_CLUSTER: [&str; 8] = [
     "cluster",
     "Backplane",
@@ -93,7 +93,7 @@ fn the_layers_look_only_down() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
-/// A file, and what it may not say.
+/// A file, and a text in it that breaks a rule.
 const PLANTED: &[(&str, &str)] = &[
     ("app/rooms.rs", "use crate::transport::rest;"),
     ("app/rooms.rs", "use crate::{live::Live, transport};"),
@@ -184,7 +184,7 @@ const PLANTED: &[(&str, &str)] = &[
     ),
 ];
 
-/// A file of use cases, and how it would get at a journal or a proof without a permission.
+/// A file of use cases, and a text in it that reads a journal or takes a proof without a permission.
 const UNPERMITTED: &[(&str, &str)] = &[
     (
         "app/rooms.rs",
@@ -220,7 +220,8 @@ fn use_cases_read_the_journal_by_their_permission() {
     ));
 }
 
-/// Only `access.rs` names the journal, and what tends the stores, which reads no entry.
+/// Whether a file reads entries without a permission. Only `access.rs` names the journal, and the upkeep of the stores,
+/// which reads no entry.
 fn reads_unpermitted(file: &str, text: &str) -> bool {
     let text: String = text.split_whitespace().collect();
     !["app/access.rs", "app/upkeep.rs"].contains(&file)
@@ -294,7 +295,7 @@ fn what_is_allowed_is_not_caught() {
     }
 }
 
-/// The other crates start Roost as a program, or are what it is made of.
+/// The other crates start Roost as a program, or are libraries of the server.
 #[test]
 fn no_other_crate_depends_on_the_server() {
     let server = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -310,7 +311,7 @@ fn no_other_crate_depends_on_the_server() {
     }
 }
 
-/// Everything in a file's text that its place in `src` does not allow.
+/// All paths in a file's text that its part of `src` may not name.
 fn violations(file: &str, text: &str) -> Vec<String> {
     let place = file.split(['/', '.']).next().unwrap_or_default();
     let module_depth = module_depth(file);
@@ -361,14 +362,14 @@ fn problem(file: &str, place: &str, module_depth: usize, path: &[&str]) -> Optio
     None
 }
 
-/// The path from the crate's root, if it leads there.
+/// The path inside the crate, if it starts at the crate's root.
 fn inside_crate<'a, 'b>(path: &'b [&'a str], module_depth: usize) -> Option<&'b [&'a str]> {
     if let ["crate" | "roost_server", inside @ ..] = path {
         return Some(inside);
     }
     let is_up = |segment: &&&str| **segment == "super";
     let ups = path.iter().take_while(is_up).count();
-    // A module inside a file stands deeper than the file: its `super::*` is not the root.
+    // A module inside a file is deeper than the file, so its `super::*` is not the root.
     let inside = &path[ups..];
     (ups > 0 && ups >= module_depth && inside != ["*"]).then_some(inside)
 }
@@ -389,7 +390,7 @@ fn inside_problem(place: &str, inside: &[&str]) -> Option<&'static str> {
     }
 }
 
-/// A room and its people know of no other instance: `instance.rs` is where they meet.
+/// A room and its presence do not know of other instances: `instance.rs` joins them with the cluster.
 fn live_problem(file: &str, path: &[&str]) -> Option<&'static str> {
     let is_core = file.starts_with("live/room/") || file.starts_with("live/presence/");
     let names_it = path.iter().any(|part| OF_THE_CLUSTER.contains(part));

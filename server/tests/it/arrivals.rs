@@ -1,4 +1,4 @@
-//! What arrives: who sends is looked at first, a body has its size, and an address its share of the memory.
+//! Arriving bytes: the server checks the sender first, and bounds each body and the memory of each address.
 
 use crate::support::{
     Person, Server, World, connect_from, eventually, in_time, rest_of, unfinished_frame,
@@ -28,14 +28,14 @@ async fn bearer(person: &Person) -> String {
     format!("authorization: Bearer {}\r\n", token.expose())
 }
 
-/// The code of an answer that came in full.
+/// The error code of a complete answer.
 fn code(answer: &str) -> String {
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     let problem: Value = serde_json::from_str(body).unwrap_or_default();
     problem["code"].as_str().unwrap_or_default().to_owned()
 }
 
-/// As many bytes, of which the last are blank.
+/// The body, padded with blanks to a number of bytes.
 fn padded(body: &Value, bytes: usize) -> String {
     let text = body.to_string();
     let blanks = " ".repeat(bytes - text.len());
@@ -77,7 +77,7 @@ async fn without_an_account_or_about_one_16_kib_are_enough() {
     let request = request.header("content-type", "application/json");
     let answer = request.body(padded(&change, 16 * KIB + 1)).send().await;
     assert_eq!(answer.unwrap().status(), 413);
-    // With an account anything else may be larger.
+    // An account may send larger bodies, except to sign in.
     let request = alice.ask(Method::POST, "/graphql").await;
     let request = request.header("content-type", "application/json");
     let answer = request.body(padded(&query, 900 * KIB)).send().await;
@@ -95,7 +95,7 @@ async fn a_token_is_looked_at_before_the_body() {
         ("", "unauthenticated"),
         ("authorization: Bearer forged\r\n", "unauthenticated"),
     ] {
-        // All but a few bytes never come, and nobody waits for them.
+        // The server refuses without waiting for the other bytes, which never come.
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         let head = format!(
             "POST {path} HTTP/1.1\r\nhost: a\r\n{headers}content-type: application/json\r\ncontent-length: 1000000\r\n\r\n{{"
@@ -106,14 +106,14 @@ async fn a_token_is_looked_at_before_the_body() {
         assert_eq!(code(&answer), expected);
         assert!(answer.contains("connection: close"), "{answer}");
     }
-    // GraphQL takes everybody, but a large body only from people: whose token has expired is told that.
+    // GraphQL serves guests, too, but a large body needs an account: an expired token is refused as such.
     let large = padded(&json!({ "query": "{__typename}" }), 20 * KIB);
     let request = server.endpoint.request(Method::POST, "/graphql");
     let request = request.header("content-type", "application/json");
     let answer = request.bearer_auth("expired").body(large).send().await;
     let answer: Value = answer.unwrap().json().await.unwrap();
     assert_eq!(answer["code"], "unauthenticated");
-    // A small body that came along is no reason to close the connection.
+    // A small body arrives whole, so the refusal keeps the connection open.
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     for _ in 0..2 {
         let request = format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{{}}");
@@ -124,7 +124,7 @@ async fn a_token_is_looked_at_before_the_body() {
         let mut rest = vec![0; 4_096];
         in_time(stream.read(&mut rest)).await.unwrap();
     }
-    // Who asks for leave to send gets it with a good token only.
+    // A request that expects `100 Continue` gets it only with a valid token.
     for (headers, expected) in [("", "HTTP/1.1 401"), (good.as_str(), "HTTP/1.1 100")] {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         let head = format!(
@@ -137,7 +137,7 @@ async fn a_token_is_looked_at_before_the_body() {
     }
 }
 
-/// A connection that is closed on unread bytes is reset, and takes the answer with it.
+/// Closing a connection with unread bytes resets it, and the client loses the answer.
 #[tokio::test]
 async fn one_that_is_refused_and_goes_on_sending_hears_why_and_is_closed() {
     let world = World::on_sqlite().await;
@@ -162,7 +162,7 @@ async fn one_that_is_refused_and_goes_on_sending_hears_why_and_is_closed() {
     in_time(closed).await;
 }
 
-/// Takes the share of an address until it is refused, and gives what it holds.
+/// Opens unfinished requests until the address is refused; answers the open ones and the refusal.
 async fn take_share(
     server: &Server,
     path: &str,
@@ -173,7 +173,7 @@ async fn take_share(
     loop {
         let mut stream = unfinished_post((GREEDY, server.address), path, headers, bytes).await;
         let mut first = [0];
-        // Whoever is not refused hears nothing; whoever is hears of it soon.
+        // An unfinished request gets no answer, and a refusal comes soon.
         match timeout(HEARD_SOON, stream.read(&mut first)).await {
             Err(_) => held.push(stream),
             Ok(read) => {
@@ -207,7 +207,7 @@ async fn one_address_has_a_share_of_what_arrives() {
             "{refusal}"
         );
         assert_eq!(code(&refusal), "overloaded");
-        // Another address has its own.
+        // Another address has its own share.
         let finish = async |from| {
             let mut stream = unfinished_post((from, server.address), path, headers, bytes).await;
             let _ = stream.write_all(b" ").await;
@@ -215,9 +215,9 @@ async fn one_address_has_a_share_of_what_arrives() {
             in_time(stream.read_exact(&mut status)).await.unwrap();
             String::from_utf8_lossy(&status).into_owned()
         };
-        // It is blank, and so it was read to its end.
+        // 400 means that the body was read to its end: blanks are no JSON.
         assert_eq!(finish(OTHER).await, "HTTP/1.1 400", "{path}");
-        // And the share comes back with the connections.
+        // The share is free again once the connections are closed.
         drop(held);
         eventually(async || finish(GREEDY).await == "HTTP/1.1 400").await;
     }
@@ -252,7 +252,7 @@ async fn nothing_may_follow_a_request_for_a_websocket_until_it_is_answered() {
             "HTTP/1.1 400",
             "{path}"
         );
-        // After another request on the same connection it is all the same.
+        // The same holds after another request on the same connection.
         let (mut stream, answer) = status(other.as_bytes()).await;
         assert_eq!(answer, "HTTP/1.1 200");
         let mut rest = vec![0; 4_096];

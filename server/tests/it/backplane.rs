@@ -1,5 +1,5 @@
-//! The contract of the backplane, on a real Redis: instances hear each other at most once, in order,
-//! and know from when on they do.
+//! The contract of the backplane, on a real Redis: instances receive messages of each other at most once, in order, and
+//! know from when on they receive them.
 
 use crate::support::{DEADLINE, TcpProxy, redis_url};
 use bytes::Bytes;
@@ -43,7 +43,7 @@ impl End {
         wanted.expect("the link changes in time").unwrap();
     }
 
-    /// Serves a bucket and waits until it is heard.
+    /// Serves a bucket and waits until its messages arrive.
     async fn serve(&mut self, bucket: Bucket) {
         self.backplane.serve(bucket);
         self.confirmed(bucket).await;
@@ -64,7 +64,7 @@ impl End {
         arrival.expect("something arrives").expect("it goes on")
     }
 
-    /// The next message, past whatever else arrives.
+    /// The next message; other events are skipped.
     async fn message(&mut self) -> Bytes {
         loop {
             if let Arrival::Message(bytes) = self.next().await {
@@ -88,7 +88,7 @@ fn other_than(bucket: Bucket) -> Bucket {
 #[tokio::test]
 async fn what_is_sent_reaches_those_who_serve_it_once_and_in_order() {
     const MESSAGES: usize = 5_000;
-    // Several round trips full, and few enough that none waits for a second on a busy machine: it would be dropped.
+    // Several round trips full, and few enough that no message waits a second on a busy machine: it would be dropped.
     const AT_ONCE: usize = 500;
     let (prefix, bucket) = fresh();
     let mut one = End::open(&redis_url(), &prefix).await;
@@ -108,7 +108,7 @@ async fn what_is_sent_reaches_those_who_serve_it_once_and_in_order() {
         }
     }
     one.backplane.send(Channel::Everyone, "end".into());
-    // Nothing twice, nothing to who does not serve the bucket, nothing to oneself.
+    // No message came twice, to an instance that does not serve the bucket, or back to its sender.
     assert_eq!(two.message().await, "end");
     assert_eq!(three.message().await, "end");
     two.backplane.send(Channel::Everyone, "over".into());
@@ -139,11 +139,11 @@ async fn a_link_that_broke_is_made_anew_and_says_so() {
     let mut two = End::open(&proxy.url(), &prefix).await;
     two.serve(bucket).await;
     proxy.cut();
-    // Whoever was cut off hears of it: the bucket is confirmed again, on another connection.
+    // The cut is reported: the bucket is confirmed again, on another connection.
     two.confirmed(bucket).await;
     one.backplane.send(Channel::Bucket(bucket), "again".into());
     assert_eq!(two.message().await, "again");
-    // Heard in both directions, though the sending client was cut off as well.
+    // Messages arrive in both directions, though the sending connection was cut, too.
     one.serve(bucket).await;
     two.until(Link::is_up).await;
     two.backplane.send(Channel::Bucket(bucket), "back".into());
@@ -166,7 +166,7 @@ async fn a_silent_connection_is_found_by_the_canary() {
     assert_eq!(two.message().await, "heard");
 }
 
-/// As a replica does, and one that is full: it carries messages and takes nothing.
+/// A replica or a full Redis carries messages and refuses writes.
 #[tokio::test]
 async fn a_redis_that_refuses_to_write_counts_as_down() {
     let (prefix, bucket) = fresh();
@@ -213,6 +213,6 @@ async fn without_redis_sending_costs_nothing_and_the_link_is_down() {
     let mut two = End::open(&redis_url(), &prefix).await;
     two.serve(bucket).await;
     one.backplane.send(Channel::Bucket(bucket), "kept".into());
-    // What waited all that time was thrown away; it would be stale.
+    // Messages that waited during the failure were dropped, because they would be stale.
     assert_eq!(two.message().await, "kept");
 }

@@ -1,5 +1,5 @@
-//! Several instances as one system: rivals for a room's slots, what the backplane did not bring, and
-//! going on elsewhere.
+//! Several instances as one system: rivals for a room's slots, entries that the backplane did not bring, and resuming
+//! on another instance.
 
 use crate::support::{Person, Via, Watch, World, in_time, message, on_clusters};
 use roost_client::Client;
@@ -75,7 +75,7 @@ async fn rivals_on_three_instances_keep_one_order(world: World) {
     }
 }
 
-/// As a writer leaves it that was killed between its commit and telling of it.
+/// Commits an entry without announcing it, as a writer does that is killed between the two.
 async fn commit_untold(
     journal: &Arc<dyn Journal>,
     room: RoomId,
@@ -154,7 +154,7 @@ async fn a_reader_goes_on_at_another_instance_after_a_kill(world: World) {
     let room = alice.board("Plan").await.id;
     for via in Via::ALL {
         let mut watch = alice.watch(via, room, None).await.unwrap();
-        // It begins when it says so: what was sent before that would be no news.
+        // The first frame shows that the reader has begun: an earlier entry would not be sent as a change.
         assert!(watch.next().await.unwrap().events.is_empty(), "{via:?}");
         let before = alice.send(via, room, message("before")).await.unwrap();
         let position = watch.next().await.unwrap().position;
@@ -167,7 +167,7 @@ async fn a_reader_goes_on_at_another_instance_after_a_kill(world: World) {
         let mut resumed = elsewhere.watch(via, room, Some(position)).await.unwrap();
         assert_eq!(seqs(&resumed.events(1).await), [meanwhile.seq.0], "{via:?}");
         first.start_again().await;
-        // The one that was away serves what happened meanwhile, and is heard by the other.
+        // The restarted instance has the entries of the meantime, and its announcements reach the other.
         let back = alice.at(&first.endpoint);
         let after = back.send(via, room, message("after")).await.unwrap();
         assert_eq!(after.seq, meanwhile.seq.next(), "{via:?}");
@@ -192,7 +192,7 @@ async fn whoever_was_let_in_is_in_everywhere(world: World) {
         assert!(page.events.iter().any(|event| event.kind == Kind::Message));
     }
     alice.remove_member(room, bob.id(), None).await.unwrap();
-    // Writes are judged at the head by the sequencer: not one gets through anywhere.
+    // The sequencer makes every instance judge at the head, so no write is accepted on any of them.
     for place in &places {
         place.send_message(room, &message("out")).await.unwrap_err();
     }

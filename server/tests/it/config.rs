@@ -1,4 +1,4 @@
-//! Configuration: where values come from, what is refused and how it is explained, what is masked.
+//! Configuration: the sources of values, refused values and their explanations, masked secrets.
 
 use roost_server::config::{DatabaseUrl, Loaded, Problems, example, load_from, show};
 use std::{fs, time::Duration};

@@ -1,5 +1,5 @@
-//! `roost doctor`: what is good is called good, each thing that is wrong is found and named with what
-//! to do, nothing is changed and no secret is shown.
+//! `roost doctor`: good settings are called good, each wrong one is found and named with advice, nothing is changed and
+//! no secret is shown.
 
 use crate::support::{World, free_address};
 use sea_orm::{
@@ -18,7 +18,7 @@ use std::{
     str::FromStr,
 };
 
-/// What the doctor said as JSON, and whether it exited with 0.
+/// The doctor's report as JSON, and whether it exited with 0.
 struct Said {
     is_good: bool,
     text: String,
@@ -39,7 +39,7 @@ impl Said {
         }
     }
 
-    /// `verdict: finding` of a check.
+    /// The check's `verdict: finding`.
     fn of(&self, name: &str) -> String {
         let check = self.checks.iter().find(|check| check["name"] == name);
         let check = check.unwrap_or_else(|| panic!("no {name} in {}", self.text));
@@ -61,7 +61,7 @@ impl World {
         Said::new(&self.run_program(keys, &["doctor", "--json"]).await)
     }
 
-    /// Changes the database itself, for all who connect from now on.
+    /// Changes a setting of the database, for all later connections.
     async fn alter_database(&self, change: &str) {
         let name = "SELECT current_database() AS name";
         let name = Statement::from_string(self.sql.backend(), name);
@@ -164,7 +164,7 @@ async fn weaker_settings_of_postgres_and_a_clock_that_is_off_are_found() {
     );
     assert!(said.is_good, "Roost asks for `on`: {}", said.text);
 
-    // A clock of two minutes later, found before the database's own.
+    // A clock that is two minutes ahead; the search path finds it before the database's own.
     let clock = "CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql
         AS $$ SELECT pg_catalog.clock_timestamp() + interval '2 minutes' $$";
     world.sql.write.execute_unprepared(clock).await.unwrap();
@@ -242,7 +242,7 @@ fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// The last bits of a mode: what owner, group and others may do.
+/// The permission bits of a mode: what owner, group and others may do.
 fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
@@ -261,7 +261,7 @@ async fn the_data_folder_is_for_nobody_else_whatever_the_umask() {
     }
     let said = Said::new(&program.run(&["doctor", "--json"]).await);
     said.assert("data folder", "ok", "nobody else");
-    // As an earlier release left them.
+    // The modes of an earlier release's files.
     program.terminate().await;
     let file = folder.join("roost.db");
     set_mode(&folder, 0o755);
@@ -311,7 +311,7 @@ async fn an_address_that_another_program_has_is_a_problem() {
     let world = World::on_sqlite().await;
     let other = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = other.local_addr().unwrap().to_string();
-    // It takes connections and says nothing a Roost would say.
+    // This program accepts connections and answers nothing that a Roost would.
     let greeter = async {
         loop {
             drop(other.accept().await);
@@ -323,7 +323,7 @@ async fn an_address_that_another_program_has_is_a_problem() {
         () = greeter => unreachable!("it goes on"),
     };
     said.assert("listen", "problem", "taken by another program");
-    // A network that is kept for documents: no host has an address of it.
+    // A network that is reserved for documentation: no host has an address of it.
     let said = world.examine(&[("listen", "192.0.2.1:4000")]).await;
     said.assert("listen", "problem", "cannot be listened on");
 }

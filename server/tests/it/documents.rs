@@ -1,4 +1,4 @@
-//! Documents that must not fall behind the program: the configuration's, and what each metric means.
+//! Documents that must stay in step with the program: the configuration's, and the meaning of each metric.
 
 use roost_server::config;
 use std::{collections::BTreeSet, fs, path::Path};
@@ -11,7 +11,7 @@ fn the_page_on_configuration_is_fresh() {
     );
 }
 
-/// The program keeps them from others by itself; the unit keeps what else lands there.
+/// The program protects its own files; the unit protects all others in the folder.
 #[test]
 fn the_systemd_unit_keeps_its_data_from_others() {
     let page = include_str!("../../../docs/deployment.md");
@@ -73,7 +73,7 @@ fn documents_name_only_keys_and_files_that_exist() {
     }
 }
 
-/// The names of metrics that follow an opening such as a quotation mark.
+/// The names of metrics that follow an opening, such as a quotation mark.
 fn names_in(text: &str, opening: &str) -> BTreeSet<String> {
     let is_of_name = |symbol: char| symbol.is_ascii_lowercase() || symbol == '_';
     let name = |(at, _): (usize, &str)| {
@@ -84,7 +84,7 @@ fn names_in(text: &str, opening: &str) -> BTreeSet<String> {
     };
     let begin = format!("{opening}roost_");
     let names = text.match_indices(&begin).filter_map(name);
-    // Names of crates and cookies begin alike, and so does what the doctor looks for.
+    // Names of crates, of a cookie and of the doctor's probe begin like those of metrics.
     names
         .filter(|name| !["roost_", "roost_server", "roost_instance"].contains(&name.as_str()))
         .collect()

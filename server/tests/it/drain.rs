@@ -1,5 +1,5 @@
-//! How a server stops: connections that are kept learn it, what was begun is finished, what is
-//! acknowledged is durable, and nothing holds the exit.
+//! How a server stops: kept connections learn of it, begun requests are finished, acknowledged writes are durable, and
+//! nothing delays the exit.
 
 use crate::support::{DEADLINE, Person, Server, Via, World, eventually, message};
 use roost_server::{
@@ -15,7 +15,7 @@ use tokio::{
 
 const ASK: &[u8] = b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n";
 
-/// As the first process of a container, it would otherwise not hear of it.
+/// The first process of a container ignores a signal that it has no handler for.
 #[tokio::test]
 async fn one_that_is_still_starting_stops_at_once_and_in_order() {
     let world = World::on_sqlite().await;
@@ -36,7 +36,7 @@ async fn a_connection_that_is_kept_is_closed_with_the_next_answer() {
 
     server.begin_stopping();
     eventually(async || status(&server, "/readyz").await == 503).await;
-    // As before, but for the proxy that keeps it.
+    // A kept connection is still served, because a proxy may not have noticed yet.
     let answer = ask(&mut kept).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.contains("connection: close"), "{answer}");
@@ -69,7 +69,7 @@ async fn what_is_acknowledged_while_the_program_stops_is_durable() {
     };
     let writing = futures::future::join_all((0..WRITERS).map(write));
     let stop = async {
-        // In the middle of it.
+        // The signal comes in the middle of the writes.
         eventually(async || {
             let read = alice.list_events(room, None).await;
             read.is_ok_and(|read| read.position.seq.0 > WRITERS)
@@ -95,7 +95,7 @@ async fn whoever_does_not_read_or_write_does_not_hold_the_exit() {
     let alice = server.alice().await;
     let room = alice.board("Plan").await.id;
     let token = alice.access_token().await.unwrap();
-    // A body that never ends, and a stream that nobody reads.
+    // A body that never ends, and a stream that its client does not read.
     let mut half = TcpStream::connect(server.address).await.unwrap();
     let begun = "POST /api/v1/auth/login HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n\
                  content-length: 100\r\n\r\n{";
@@ -130,16 +130,16 @@ fn the_times_of_a_stop_add_up() {
     };
     assert_eq!(STOP_TIME_MAX, Duration::from_secs(25));
     assert!(longest(&[]) <= STOP_TIME_MAX);
-    // Sockets that are answered first leave time to the requests that were begun.
+    // The sockets are drained first and leave enough time for the requests that were begun.
     let with_requests = DRAIN_TIME + Duration::from_secs(5);
     assert!(with_requests <= load(&[]).unwrap().config.drain_timeout);
-    // As the cluster behind Caddy has it.
+    // The settings of the cluster behind Caddy.
     assert!(longest(&[("drain_delay", "3s")]) <= STOP_TIME_MAX);
     let problems = load(&[("drain_delay", "3s"), ("drain_timeout", "16s")]).unwrap_err();
     assert!(problems.0[0].starts_with("drain_delay"), "{problems}");
 }
 
-/// Asks on a connection that stays, and reads the head and the body of the answer.
+/// Asks on a kept connection, and reads the head and the body of the answer.
 async fn ask(connection: &mut TcpStream) -> String {
     connection.write_all(ASK).await.unwrap();
     let mut answer = String::new();

@@ -1,4 +1,4 @@
-//! The feed at its edges: a floor above the reader, and a reader who was removed between two looks.
+//! The feed at its edges: a floor above the reader, and a reader who was removed before the feed began.
 
 use crate::support::{Rooms, unconditional};
 use chrono::{TimeDelta, Utc};
@@ -9,9 +9,9 @@ use roost_server::{
 };
 use std::{collections::BTreeSet, sync::Arc};
 
-/// So long that a frame holds one item.
+/// A text so long that a frame has room for one item.
 const LONG_TEXT_BYTES: usize = 200 * 1_024;
-/// Many more than the room needs.
+/// Many more pages than the room needs.
 const PAGES_MAX: usize = 20;
 
 struct World {
@@ -68,7 +68,7 @@ impl World {
         self.live.room(self.room).write(write).await.unwrap();
     }
 
-    /// The same journal, served by an instance that remembers nothing.
+    /// Serves the same journal by an instance with an empty memory.
     fn restart(&mut self) {
         self.live = self.rooms.instance();
     }
@@ -96,7 +96,7 @@ async fn a_load_in_pages_from_below_the_floor_ends() {
     assert!(world.rooms.journal.trim(bounds).await.unwrap() > 0);
     world.restart();
 
-    // Each page by a feed of its own, as REST reads them.
+    // Each page is read by its own feed, as REST reads them.
     let (mut after, mut held, mut resets) = (early, BTreeSet::from([gone]), 0);
     for page in 0.. {
         assert!(page < PAGES_MAX, "the load does not end: at {after}");
@@ -117,7 +117,7 @@ async fn a_load_in_pages_from_below_the_floor_ends() {
     assert_eq!(after.floor, Seq::ZERO);
 }
 
-/// The right to join is looked at first, the position after it: a removal may come between the two.
+/// The right to join is checked before the position, and a removal may come between the two.
 #[tokio::test]
 async fn who_was_removed_before_the_feed_began_gets_nothing() {
     let world = World::new().await;
@@ -131,7 +131,7 @@ async fn who_was_removed_before_the_feed_began_gets_nothing() {
     let mut never_in = room.clone().watch(stranger, None).await.unwrap();
     assert!(never_in.next().await.unwrap().is_none());
 
-    // What was said before the removal may still be caught up with, up to the removal and no further.
+    // A removed reader may still resume up to the removal, and no further.
     let head = room.position().await.unwrap();
     let early = Position::new(head.epoch, Seq(1));
     let mut from_early = room.watch(world.reader, Some(early)).await.unwrap();
@@ -141,7 +141,7 @@ async fn who_was_removed_before_the_feed_began_gets_nothing() {
     assert!(from_early.next().await.unwrap().is_none());
 }
 
-/// What lies between a removal and a new invitation is no end for who is a member now.
+/// A removal ends no feed of a reader who was invited again after it.
 #[tokio::test]
 async fn who_was_invited_again_goes_on_over_the_removal() {
     let world = World::new().await;

@@ -1,4 +1,4 @@
-//! Whether a server says that it lives and is ready, and how it stops.
+//! The answers about a server's liveness and readiness, and how they change when it stops.
 
 use crate::support::{Via, World, eventually, message};
 use reqwest::Method;

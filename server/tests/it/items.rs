@@ -1,4 +1,5 @@
-//! Items of any kind, by the routes that all kinds have: changed one by one and in batches, brought back, listed and found.
+//! Items of any kind, by the routes that all kinds share: changed one by one and in batches, restored, listed and
+//! found.
 
 use crate::support::{Person, Via, World, message, on_each_store};
 use reqwest::Method;
@@ -39,7 +40,7 @@ impl Person {
         let variables = json!({ "room": input.room, "opId": input.op_id, "ops": ops });
         let data: Value = self.query(query, variables).await?;
         let outcomes = data["putItems"].as_array().unwrap().iter();
-        // What is absent elsewhere is null there.
+        // GraphQL answers null for fields that the other routes leave out.
         let outcome = |outcome: &Value| serde_json::from_value(outcome.clone()).unwrap();
         Ok(BatchOutcome {
             outcomes: outcomes.map(outcome).collect(),
@@ -142,7 +143,7 @@ async fn a_batch_is_done_in_order_and_each_part_by_itself(world: World) {
             None,
             Some(ErrorCode::Conflict),
         ];
-        // The schema of GraphQL has no field for a kind that is none.
+        // GraphQL's schema has no field for an unknown kind.
         if via != Via::GraphQl {
             ops.push(ItemOp::Put {
                 kind: "sculpture".into(),
@@ -201,7 +202,7 @@ async fn a_batch_that_is_repeated_on_another_transport_has_one_effect(world: Wor
             let repeated = alice.batch(again, &input).await.unwrap();
             assert_eq!(shown(&repeated), shown(&first), "{again:?}");
         }
-        // A part is an operation of its own.
+        // Each part of a batch has an operation id of its own, and can be repeated alone.
         let ItemOp::Put {
             kind, item, body, ..
         } = input.ops[7].clone()
@@ -227,7 +228,7 @@ async fn a_batch_that_is_repeated_on_another_transport_has_one_effect(world: Wor
     }
 }
 
-/// As JSON, in which the order of fields says nothing.
+/// The outcome as JSON, so that the order of fields does not matter.
 fn shown(outcome: &BatchOutcome) -> Value {
     serde_json::to_value(outcome).unwrap()
 }
@@ -275,7 +276,7 @@ async fn what_one_person_deleted_only_they_bring_back(world: World) {
     );
     of_bob.restore_item(&restore(board, &item)).await.unwrap();
 
-    // What a moderator deleted the author cannot bring back; the moderator can, as their own.
+    // The author cannot restore an item that a moderator deleted; the moderator can, as their own.
     alice
         .delete(Via::Rest, board, sent.id, DeleteMessage::default())
         .await
@@ -325,7 +326,7 @@ async fn a_restored_item_is_in_its_place(world: World) {
     let listed: Vec<_> = listed.items.iter().map(|item| item.id).collect();
     assert_eq!(listed, [sent[2].id, sent[1].id, sent[0].id]);
 
-    // A patch changes what it names; it makes nothing.
+    // A patch changes the fields that it names, and creates nothing.
     let patch = PatchItem {
         room: board,
         kind: "message".into(),
@@ -374,7 +375,7 @@ async fn a_new_item_takes_no_others_place(world: World) {
     assert_eq!(kept.seq, todo.seq);
 }
 
-/// All items of a kind in a person's rooms, so many at a time.
+/// Searches all items of a kind in a person's rooms, page by page.
 async fn found_by_pages(person: &Person, kind: &str, limit: u32) -> Vec<(RoomId, ItemId)> {
     let (mut found, mut cursor) = (Vec::new(), None);
     loop {
@@ -392,7 +393,7 @@ async fn found_by_pages(person: &Person, kind: &str, limit: u32) -> Vec<(RoomId,
     }
 }
 
-/// More than one search looks into.
+/// A person with more rooms than one search looks into.
 #[tokio::test]
 async fn items_of_many_rooms_are_found() {
     const ROOMS: usize = 120;
@@ -409,7 +410,7 @@ async fn items_of_many_rooms_are_found() {
         rooms.push(alice.board(&format!("Plan {number}")).await.id);
     }
     rooms.sort_unstable();
-    // In the first, around the edges of a search, and in the last.
+    // Items in the first room, around the limit of one search, and in the last room.
     let mut expected = Vec::new();
     for index in [0, 49, 50, 51, 99, 100, ROOMS - 1] {
         let made = alice
@@ -437,7 +438,7 @@ async fn items_of_all_rooms_are_found(world: World) {
             expected.push((board, sent.unwrap().id));
         }
     }
-    // Of others there is nothing in it.
+    // The answer has no item of other people's rooms.
     let other = bob.board("Bob's").await.id;
     bob.send_message(other, &message("mine")).await.unwrap();
     expected.sort_by_key(|(board, _)| *board);
@@ -460,7 +461,7 @@ async fn items_of_all_rooms_are_found(world: World) {
     }
 }
 
-/// A todo's assignee stands for whatever one item may say of another.
+/// A todo's assignee, as an example of a relation between items.
 async fn related_items_are_read_with_an_item(world: World) {
     let server = world.serve().await;
     let alice = server.alice().await;

@@ -1,5 +1,5 @@
-//! Limits: the same answers with Redis and without, one budget over all instances with it, and no
-//! waiting for it when it is gone.
+//! Limits: the same answers with Redis and without, one budget over all instances with Redis, and no waiting for a
+//! Redis that is gone.
 
 use crate::support::{DEADLINE, Server, TcpProxy, World, eventually, redis_url};
 use roost_schema::{ErrorCode, InstanceId, Login, RoomId, Secret};
@@ -11,14 +11,14 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-/// So slow that a test takes place between two.
+/// A rate so slow that the whole test fits between two requests.
 const SLOW: Rate = Rate {
     gap: Duration::from_mins(1),
     burst: 20,
     is_strict: true,
 };
 
-/// An instance's way to Redis. It is known to be up by its canary.
+/// An instance's connection to Redis. Its canary shows that it is up.
 struct Way {
     redis: Redis,
     _stop: DropGuard,
@@ -60,10 +60,10 @@ async fn allowed(limiter: &Limiter<&'static str>, key: &'static str, times: u32)
     allowed
 }
 
-/// As long as a client may be told to wait here.
+/// The longest time that a client may be asked to wait here.
 const GAP: Duration = Duration::from_secs(3);
 
-/// Takes whatever limiter there is through the same visits.
+/// Takes any limiter through the same requests.
 async fn has_its_limit(limiter: Limiter<&'static str>) {
     assert_eq!(allowed(&limiter, "alice", SLOW.burst).await, SLOW.burst);
     let wait = limiter.check(&"alice").await.unwrap_err();
@@ -71,7 +71,7 @@ async fn has_its_limit(limiter: Limiter<&'static str>) {
     let again = limiter.check(&"alice").await.unwrap_err();
     assert!(again <= wait, "a refusal costs nothing: {again:?} {wait:?}");
     limiter.check(&"bob").await.expect("a key of its own");
-    // Who comes back exactly when told to is let in, once.
+    // A client that comes back exactly when asked to is admitted once.
     sleep(again).await;
     limiter.check(&"alice").await.expect("as long as told");
     limiter.check(&"alice").await.unwrap_err();
@@ -136,7 +136,7 @@ async fn without_redis_the_local_limit_serves_and_nobody_waits() {
     let passed = allowed(&one, "alice", 200).await;
     let took = begun.elapsed();
     assert_eq!(passed, SLOW.burst - 5, "it goes on where it was");
-    // One was late; each of the others waiting as long would take ten times this.
+    // One request waited for Redis. If each of the others had waited as long, this would take ten times the bound.
     assert!(took < Duration::from_secs(1), "{took:?}");
     assert!(
         !way.redis.is_prompt(),
@@ -172,7 +172,7 @@ async fn an_address_has_one_limit_at_all_servers() {
     let answers: Vec<_> = futures::future::join_all(asks).await.concat();
     let passed: u32 = answers.iter().map(|status| u32::from(*status == 401)).sum();
     assert!(answers.contains(&429));
-    // A burst, a tenth of it once more on each, and what came in the meantime.
+    // A burst, a tenth of it more on each instance, and the requests that the elapsed time allows.
     let bound = f64::from(PER_SECOND) * (1.2 + begun.elapsed().as_secs_f64());
     assert!(f64::from(passed) <= bound + 1.0, "{passed} of {bound}");
 }
@@ -182,7 +182,7 @@ async fn a_password_is_not_guessed_fast() {
     let world = World::on_sqlite().await;
     let server = world.serve().await;
     let email = server.alice().await.me().await.unwrap().email;
-    // Longer than one may be: refused like any wrong one, and at once.
+    // A password that is longer than allowed is refused at once, like any wrong one.
     let guess = Login {
         email: email.clone(),
         password: Secret::new("x".repeat(1_000)),
@@ -195,10 +195,10 @@ async fn a_password_is_not_guessed_fast() {
     let wrong = refusals
         .iter()
         .take_while(|code| **code == ErrorCode::WrongCredentials);
-    // Registering was one of the twenty.
+    // The registration counts as one of the twenty.
     assert!((19..=22).contains(&wrong.count()), "{refusals:?}");
     assert_eq!(refusals.last(), Some(&ErrorCode::RateLimited));
-    // Spelled otherwise it is the same account, and another account is another matter.
+    // Another spelling of the email is the same account; another account has its own budget.
     let spelled = Login {
         email: email.to_uppercase(),
         ..guess.clone()

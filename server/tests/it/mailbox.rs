@@ -1,5 +1,5 @@
-//! The mailbox on the journal, against a plain list: whatever is asked of two instances in whatever
-//! order, the journal holds what the list holds, and every answer is what the list says.
+//! The mailbox on the journal, compared with a plain list: for any requests to two instances in any order, the journal
+//! has the list's entries, and every reply is the list's.
 
 use crate::support::{Rooms, eventually, unconditional};
 use proptest::{prelude::*, test_runner::Config};
@@ -16,7 +16,7 @@ use tokio::time::sleep;
 const INSTANCES: usize = 2;
 const ALL_BYTES: usize = usize::MAX / 2;
 
-/// One request: some person puts or deletes some item under some operation id, on some instance.
+/// One request: a person puts or deletes an item under an operation id, on an instance.
 #[derive(Clone, Debug)]
 struct Step {
     instance: usize,
@@ -63,7 +63,7 @@ proptest! {
     }
 }
 
-/// A room that nobody has made is forgotten a second after its last holder has let go of it, and not before.
+/// A room without entries is dropped a second after its last holder has released it, and not before.
 #[tokio::test]
 async fn a_room_stays_while_it_has_a_holder() {
     let rooms = Rooms::new().await;
@@ -174,7 +174,7 @@ impl World {
     }
 }
 
-/// What the journal must hold of an entry.
+/// The fields of an entry that the journal must have.
 #[derive(Clone, Debug, PartialEq)]
 struct Row {
     seq: Seq,
@@ -200,7 +200,7 @@ impl From<&Entry> for Row {
     }
 }
 
-/// The model: a list, and what it says of each request.
+/// The model: a list, and its reply to each request.
 #[derive(Default)]
 struct List {
     rows: Vec<Row>,
@@ -267,7 +267,7 @@ fn operation(step: &Step) -> OpId {
     format!("op-{}", step.operation).parse().unwrap()
 }
 
-/// What the step asks for; the same operation id with another hash is a reused one.
+/// The request hash of the step; the same operation id with another hash is a reused one.
 fn request_hash(step: &Step) -> RequestHash {
     let mut hash = [0; 32];
     hash[0] = u8::try_from(step.item).unwrap();

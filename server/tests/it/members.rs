@@ -1,4 +1,4 @@
-//! Members: who is invited, changed, removed, who leaves, and that an owner always stays.
+//! Members: inviting, changing, removing and leaving, and that an owner always stays.
 
 use crate::support::{
     World, code, eventually, invitation, journal, new_board, on_each_database, trio,
@@ -101,7 +101,7 @@ async fn a_role_changes_where_the_sequencer_sees_it(world: World) {
 
     let changed = change(&here.app, &alice, room, bob.user_id, Role::Owner).await;
     assert_eq!(changed.unwrap().role, Role::Owner);
-    // Acknowledged: the journal has it, so the mailbox judges by it at once.
+    // After the acknowledgement the journal has the member, so the mailbox judges by it at once.
     let newest = journal(&here.store, room).await.pop().unwrap();
     let state: MemberState = newest.body.decode().unwrap();
     assert_eq!((state.user_id, state.role), (bob.user_id, Role::Owner));
@@ -250,8 +250,8 @@ async fn a_room_has_so_many_members_at_most(world: World) {
     assert_eq!(code(refused), ErrorCode::LimitReached);
 }
 
-/// The sequencer fences: an instance that has not heard of a removal yet refuses nobody wrongly and
-/// lets nobody write wrongly. Only `PostgreSQL` takes two instances.
+/// The sequencer fences: an instance that has not received a removal yet neither refuses a member nor accepts a write
+/// by the removed one. Only `PostgreSQL` supports two instances.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_removal_reaches_the_other_instance() {
     let world = World::on_postgres().await;

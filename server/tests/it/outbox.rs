@@ -1,4 +1,4 @@
-//! The relay: what is committed reaches the journal once, in order, whoever dies in between.
+//! The relay: committed events reach the journal once and in order, whichever process dies in between.
 
 use crate::support::{
     Instance, World, board_input, code, eventually, invitation, journal, new_board,
@@ -34,7 +34,7 @@ async fn what_an_earlier_process_left_is_relayed(world: World) {
     for room in &left {
         eventually(|| async { here.app.read_room(&alice, *room).await.is_ok() }).await;
     }
-    // Also what is left while it runs.
+    // The relay also finds rows that are committed while it runs.
     let later = commit_only(&here.store, &alice).await.id;
     eventually(|| async { here.app.read_room(&alice, later).await.is_ok() }).await;
     eventually(|| async { here.store.outbox.rooms().await.unwrap().is_empty() }).await;
@@ -103,7 +103,7 @@ async fn what_the_journal_did_not_take_is_not_acknowledged(world: World) {
     assert_eq!(state.title.as_deref(), Some("New"));
 }
 
-/// A process that was stopped while it held a room; only `PostgreSQL` takes two instances.
+/// A relay that froze while it held a room. Only `PostgreSQL` supports two instances.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_relay_that_froze_loses_the_room() {
     let world = World::on_postgres().await;
@@ -115,11 +115,11 @@ async fn a_relay_that_froze_loses_the_room() {
 
     relay_all(&west).await;
     assert_eq!(journal(&west.store, room).await.len(), 2);
-    // It wakes, and finds that it holds nothing any more.
+    // The frozen relay wakes and has lost its claim.
     frozen.delete_through(rows[1].id).await.unwrap_err();
 }
 
-/// Two instances change one room at once; only `PostgreSQL` takes two.
+/// Two instances change one room at once. Only `PostgreSQL` supports two instances.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rival_relays_keep_the_order_of_the_commits() {
     let world = World::on_postgres().await;
@@ -163,7 +163,7 @@ fn outbox_id(entry: &Entry) -> i64 {
         .unwrap()
 }
 
-/// A board whose process died between its commit and its relay.
+/// A board whose process ended between its commit and its relay.
 async fn commit_only(store: &Store, actor: &Actor) -> Room {
     let new = NewRoom {
         room_type: RoomType::Board,
@@ -174,7 +174,7 @@ async fn commit_only(store: &Store, actor: &Actor) -> Room {
     store.rooms.create(None, &new).await.unwrap()
 }
 
-/// Runs the relay until nothing waits.
+/// Runs the relay until no row waits.
 async fn relay_all(here: &Instance) {
     let cancel = CancellationToken::new();
     let running = here.app.run_relay(cancel.clone());

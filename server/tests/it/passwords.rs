@@ -1,5 +1,5 @@
-//! Passwords cost much: whoever shows many, by whichever route and from however many addresses, is refused, and the
-//! others sign in meanwhile.
+//! Password hashing is expensive: clients that present many passwords are refused, by any route and from any number of
+//! addresses, and other people still sign in.
 
 use crate::support::{PASSWORD, Person, Server, World, in_time};
 use futures::{StreamExt, stream};
@@ -13,22 +13,22 @@ use std::{
 use tokio::{sync::Mutex, task::JoinSet, time::sleep};
 use uuid::Uuid;
 
-/// As they are when nothing is configured.
+/// The default limits.
 const LIMITS: [(&str, &str); 1] = [("address_sign_ins_per_second", "20")];
-/// Others who sign in, each from an address of their own, so many times.
+/// Other people, each with their own address, and how often each signs in.
 const OTHERS: u8 = 10;
 const SIGN_INS_EACH: usize = 10;
-/// Of a hundred.
+/// How many sign-ins of a hundred must succeed.
 const SUCCEED_MIN: usize = 95;
-/// Five times what is promised, which `cargo xtask prove sign-ins` measures: the host has other tests to run.
+/// Five times the bound that `cargo xtask prove sign-ins` measures, because the host also runs other tests.
 const SIGN_IN_MAX: Duration = Duration::from_secs(5);
-/// So many of the others do so at a time.
+/// How many of the other people sign in at a time.
 const OTHERS_AT_ONCE: usize = 3;
-/// What the attacking addresses have under way at once, all together: more than there are places to wait.
+/// How many requests all attacking addresses have in flight together: more than the queue has places.
 const ATTACKS_AT_ONCE: usize = 40;
-/// Who is refused tries again so soon: far sooner than told.
+/// How soon a refused attacker tries again: far sooner than the answer demands.
 const PACE: Duration = Duration::from_millis(200);
-/// Tries that one address has for one account, and what comes back in the time the test takes.
+/// The tries that one address has for one account, and those that come back while the test runs.
 const GUESSES: std::ops::RangeInclusive<usize> = 20..=24;
 const TRIES: usize = 40;
 
@@ -43,13 +43,13 @@ fn fresh_email() -> String {
 
 #[derive(Clone, Copy, Debug)]
 enum Attack {
-    /// One account shows wrong passwords for its own.
+    /// One account presents wrong passwords to change its own.
     Change,
     Register,
     SignIn,
 }
 
-/// Shows passwords without end.
+/// Presents passwords without end.
 async fn attack(attack: Attack, account: Option<Client>, from: Endpoint) {
     loop {
         let refused = match (attack, &account) {
@@ -89,9 +89,9 @@ fn registration(op_id: Option<OpId>) -> Register {
     }
 }
 
-/// Starts an attack from so many addresses, and lets others sign in meanwhile.
+/// Starts an attack from a number of addresses, and lets other people sign in meanwhile.
 async fn others_sign_in_during(server: &Server, kind: Attack, addresses: u8) {
-    // One attack at a time: each is meant to have the host for itself.
+    // One attack at a time: each needs the host for itself.
     static TURN: Mutex<()> = Mutex::const_new(());
     let _turn = TURN.lock().await;
     let mut others = Vec::new();
@@ -192,7 +192,7 @@ fn code_of<T>(answer: Result<T, Error>) -> ErrorCode {
     answer.err().unwrap().code().unwrap()
 }
 
-/// So many were judged, the rest refused.
+/// Asserts that the allowed number of passwords was judged, and that the others were refused.
 #[track_caller]
 fn assert_bounded(codes: &[ErrorCode]) {
     let judged = codes
@@ -216,7 +216,7 @@ async fn guesses_are_bounded(world: World) {
     let email = alice.me().await.unwrap().email;
     changes_are_bounded(&server, &alice, &email).await;
 
-    // With an operation id that is known, a registration judges the password.
+    // A registration with a known operation id judges the password.
     let op_id: OpId = "registered-once".parse().unwrap();
     let mut input = registration(Some(op_id));
     server.endpoint.register(&input).await.unwrap();
@@ -227,7 +227,7 @@ async fn guesses_are_bounded(world: World) {
         let asked = json!({ "email": input.email, "password": "wrong password", "name": input.name, "opId": input.op_id });
         codes.push(in_time(ask_graphql(&server.endpoint, None, REGISTER, asked)).await);
     }
-    // The right one has counted, too.
+    // The right password counted, too.
     codes.push(ErrorCode::WrongCredentials);
     assert_bounded(&codes);
 }
@@ -242,10 +242,10 @@ async fn changes_are_bounded(server: &Server, alice: &Person, email: &str) {
         let asked = json!({ "currentPassword": "wrong password", "newPassword": "battery staple" });
         codes.push(in_time(ask_graphql(&server.endpoint, Some(token), CHANGE, asked)).await);
     }
-    // Registering has counted, too: it shows the account's password.
+    // The registration counted, too, because it presents the account's password.
     codes.push(ErrorCode::WrongCredentials);
     assert_bounded(&codes);
-    // Signing in is under the same budget, and so is another address with the same token.
+    // Signing in shares the budget, and so does the same token from another address.
     assert_eq!(
         code_of(server.endpoint.login(&guess(email)).await),
         ErrorCode::RateLimited

@@ -1,5 +1,5 @@
-//! The contract of presence, in process and on a real Redis: who comes, moves and goes is told once,
-//! counted without a hole, and nobody is gone who came back.
+//! The contract of presence, in process and on a real Redis: each arrival, loss and departure is announced once, with
+//! revisions without gaps, and a person who came back is never gone.
 
 mod cluster;
 
@@ -16,7 +16,7 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-/// Tells each story of presence in process and on Redis.
+/// Runs each story of presence in process and on Redis.
 macro_rules! on_each_presence {
     ($($story:ident),+ $(,)?) => {
         mod local {
@@ -79,7 +79,7 @@ fn prefixed_redis() -> Redis {
     Redis::open(&redis_url(), &format!("test-{}", RoomId::generate())).unwrap()
 }
 
-/// Somebody who listens to a room, and checks that the count has no hole.
+/// Listens to a room's presence, and checks that the versions have no gap.
 struct Listener {
     changes: PresenceChanges,
     version: Option<u64>,
@@ -142,7 +142,7 @@ async fn a_lost_connection_is_moving_and_then_gone(subject: Subject) {
     presence.depart(room, bob, Departure::Lost);
     assert_eq!(listener.next().await, (bob, Moving));
     assert_eq!(presence.read(room).await[0].state, Moving);
-    // The figure is 10 s; the listener's deadline is not yet five times that, but enough.
+    // The limit is 10 s; the listener's deadline is a little less than five times that, which is enough.
     assert_eq!(listener.next().await, (bob, Gone));
     assert!(lost.elapsed() >= MOVING_MAX, "{:?}", lost.elapsed());
     assert_eq!(presence.read(room).await, []);
@@ -156,7 +156,7 @@ async fn who_comes_back_in_time_never_left(subject: Subject) {
     presence.arrive(room, carol);
     presence.depart(room, bob, Departure::Lost);
     presence.arrive(room, bob);
-    // Whoever is lost later is given up later.
+    // Carol is lost after bob, so her time runs out after his would have.
     presence.depart(room, carol, Departure::Lost);
     let mut told = Vec::new();
     while told.last() != Some(&(carol, Gone)) {

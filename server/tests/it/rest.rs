@@ -1,4 +1,4 @@
-//! REST: what only it has. The stories that every transport tells are in `transports.rs`.
+//! REST: what only it has. The stories for all transports are in `transports.rs`.
 
 mod access;
 mod conditions;

@@ -111,7 +111,7 @@ async fn two_people_always_get_the_same_direct_conversation(world: World) {
         }
     };
 
-    // Both sides, several times, at the same moment.
+    // Both people open the conversation several times at the same moment.
     let opened = futures::future::join_all((0..8).map(|n| match n % 2 {
         0 => futures::future::Either::Left(open(alice, bob)),
         _ => futures::future::Either::Right(open(bob, alice)),
@@ -158,7 +158,7 @@ async fn a_direct_conversation_stays_as_it_is(world: World) {
     for change in [title("Us"), archived(true)] {
         let changed = here.app.change_room(&alice, room, change.clone()).await;
         assert_eq!(code(changed), ErrorCode::Conflict);
-        // To others it does not even exist.
+        // For other people the room does not exist.
         let changed = here.app.change_room(&carol, room, change).await;
         assert_eq!(code(changed), ErrorCode::NotFound);
     }
@@ -236,7 +236,7 @@ async fn a_repeated_operation_has_one_effect(world: World) {
     let first = create("Plan", "op-1").await.unwrap();
     assert_eq!(create("Plan", "op-1").await.unwrap(), first);
     assert_eq!(code(create("Other", "op-1").await), ErrorCode::OpIdReused);
-    // All at once, as an impatient client does it.
+    // All requests at once, as an impatient client sends them.
     let at_once = (0..6).map(|_| create("At once", "op-2"));
     let at_once = futures::future::join_all(at_once).await;
     let made: Vec<RoomId> = at_once.into_iter().map(|room| room.unwrap().id).collect();
@@ -341,7 +341,7 @@ async fn a_role_that_changed_meanwhile_is_a_conflict(world: World) {
     let input = invitation(bob.user_id, Role::Viewer);
     here.app.invite_member(&alice, room, input).await.unwrap();
 
-    // What an instance that has not heard of the change yet would ask for.
+    // The request of an instance that has not received the change yet.
     let stale = ActingMember {
         room_id: room,
         user_id: bob.user_id,
@@ -400,8 +400,8 @@ async fn a_persons_own_room_is_theirs_alone_and_stays_as_it_is(world: World) {
     assert!(rooms_of(&here.app, &alice).await.is_empty());
 }
 
-/// More than there are connections to `PostgreSQL`: relays must leave some for the journal. Who is
-/// told to come back later does, with the same operation id.
+/// More rooms than connections to `PostgreSQL`: relays must leave some for the journal. A refused client retries with
+/// the same operation id.
 async fn many_rooms_at_once_do_not_starve_each_other(world: World) {
     let here = world.instance().await;
     let alice = world.person("alice").await;

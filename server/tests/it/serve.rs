@@ -1,4 +1,4 @@
-//! The serving loop and what every transport shares: slow, large and many requests, and refusals.
+//! The serving loop that all transports share: slow, large and many requests, and refusals.
 
 use crate::support::World;
 use serde_json::Value;
@@ -24,7 +24,7 @@ async fn a_slow_head_is_not_waited_for() {
         let answer = talk(server.address, begun.as_bytes()).await;
         assert!(answer.is_empty(), "{begun:?}: {answer}");
     }
-    // An idle connection between two requests is closed as well.
+    // An idle connection between two requests is closed, too.
     let twice = "GET /livez HTTP/1.1\r\nhost: a\r\n\r\n";
     assert!(
         talk(server.address, twice.as_bytes())
@@ -93,7 +93,7 @@ async fn connections_beyond_the_cap_are_told_to_come_back() {
     assert_eq!(problem(&answer)["code"], "overloaded");
     for probe in ["/livez", "/readyz"] {
         let request = format!("GET {probe} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
-        // It may be starting still.
+        // The server may still be starting.
         crate::support::eventually(async || {
             let answer = talk_once(server.address, request.as_bytes()).await;
             answer.starts_with("HTTP/1.1 200")
@@ -139,7 +139,8 @@ async fn behind_a_trusted_proxy_one_client_has_a_share_of_the_connections() {
     let refused = ask(&mut another, "203.0.113.1").await;
     assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
     assert_eq!(problem(&refused)["code"], "overloaded");
-    // The same connection may be somebody else's, and so may one of those that were the first's.
+    // A connection behind the proxy may carry another client's requests, and so may one that carried the first
+    // client's.
     for stream in [&mut another, &mut kept[0]] {
         let answer = ask(stream, "203.0.113.2").await;
         assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
@@ -290,7 +291,7 @@ async fn pages_of_foreign_origins_may_not_call() {
     assert_eq!(ask(polling, &own).await.status(), 200);
 }
 
-/// Says something and listens until the server closes the connection.
+/// Sends bytes and reads until the server closes the connection.
 async fn talk(address: SocketAddr, said: &[u8]) -> String {
     timeout(DEADLINE, talk_once(address, said))
         .await
@@ -299,7 +300,7 @@ async fn talk(address: SocketAddr, said: &[u8]) -> String {
 
 async fn talk_once(address: SocketAddr, said: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    // The server may have refused, and closed, before all of it was said.
+    // The server may refuse and close before all bytes are sent.
     let _ = stream.write_all(said).await;
     let mut answer = Vec::new();
     let mut piece = [0; 4_096];

@@ -77,7 +77,7 @@ async fn the_predecessor_is_good_for_ten_seconds(world: World) {
     here.store.clock.advance(TimeDelta::seconds(8));
     let sibling = refresh(&here, &signed_in).await.unwrap();
     assert!(refresh(&here, &sibling).await.is_ok());
-    // Ten seconds count from the first exchange: the second one did not prolong them.
+    // The ten seconds count from the first exchange; the second one did not prolong them.
     here.store.clock.advance(TimeDelta::seconds(3));
     let late = refresh(&here, &signed_in).await;
     assert_eq!(code(late), ErrorCode::SessionRevoked);
@@ -100,7 +100,7 @@ async fn reuse_is_judged_per_branch(world: World) {
     let root = register(&here, "bob").await;
     let child = refresh(&here, &root).await.unwrap();
     let grandchild = refresh(&here, &child).await.unwrap();
-    // Within the ten seconds, yet two steps back on the only branch.
+    // Within the ten seconds, but two steps back on the only branch.
     let reused = refresh(&here, &root).await;
     assert_eq!(code(reused), ErrorCode::SessionRevoked);
     let ended = refresh(&here, &grandchild).await;
@@ -112,7 +112,7 @@ async fn an_access_token_expires_by_the_databases_clock(world: World) {
     let signed_in = register(&here, "ann").await;
     let lifetime = signed_in.access_expires_at - here.store.now();
     assert!(lifetime <= TimeDelta::seconds(300) && lifetime > TimeDelta::seconds(290));
-    // Whole seconds in the token, and 5 s that clocks may differ by.
+    // A token's times are whole seconds, and clocks may differ by 5 s.
     here.store.clock.advance(lifetime + TimeDelta::seconds(3));
     assert!(actor(&here, &signed_in).is_ok());
     here.store.clock.advance(TimeDelta::seconds(3));
@@ -149,7 +149,7 @@ async fn a_session_that_is_not_refreshed_ends(world: World) {
     let told = sessions_told(&here, &ann).await;
     assert_eq!(told[&item(&idle)], None);
     assert!(told[&item(&used)].is_some());
-    // What ended as long ago is forgotten, and says no more than what never was.
+    // An ended session that was deleted gets the same answer as one that never was.
     let refused = refresh(&here, &idle).await;
     assert_eq!(code(refused), ErrorCode::SessionRevoked);
     here.store.clock.advance(TimeDelta::days(31));
@@ -283,7 +283,7 @@ async fn each_change_of_a_session_is_told_in_the_persons_own_room(world: World) 
     assert!(told[&item(&first)].is_some());
 }
 
-/// The sessions of which the person's own room tells, by their names; those that ended without.
+/// The sessions in the events of the person's own room, with their names; ended ones have none.
 async fn sessions_told(here: &Instance, actor: &Actor) -> HashMap<ItemId, Option<String>> {
     let events = events(here, actor).await.into_iter();
     let name = |event: &RoomEvent| match event.op {

@@ -1,4 +1,4 @@
-//! A store that does not answer for a while: whoever reads a room waits, is not closed, and misses nothing.
+//! A store that does not answer for a while: readers of a room wait, stay connected, and miss nothing.
 
 use crate::support::{Person, Server, TcpProxy, Via, Watch, World, in_time, message};
 use futures::{StreamExt, future::join_all, stream};
@@ -8,12 +8,12 @@ use roost_schema::{Role, RoomId};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// More than memory and everything on the way to a reader hold back.
+/// More messages than memory and all buffers on the way to a reader hold.
 const MESSAGES: usize = 300;
 const MESSAGE_BYTES: usize = 30_000;
 const WRITES_AT_ONCE: usize = 16;
 const STALL: Duration = Duration::from_secs(8);
-/// Longer than a quiet stream is silent.
+/// Longer than the interval of a quiet stream's signs of life.
 const LONG_STALL: Duration = Duration::from_secs(17);
 
 /// A server with a proxy to its store, and a reader with a proxy to the server.
@@ -22,7 +22,7 @@ struct Scene {
     way: TcpProxy,
     server: Server,
     alice: Person,
-    /// A member, by the proxy.
+    /// A member, who connects through the proxy.
     bob: Person,
     room: RoomId,
 }
@@ -45,7 +45,7 @@ impl Scene {
         }
     }
 
-    /// Writes while nothing reaches the reader, so that they are far behind; answers the last seq.
+    /// Writes while nothing reaches the reader, so that they fall far behind; answers the last seq.
     async fn write_behind_their_back(&self) -> u64 {
         self.way.freeze();
         let text = "x".repeat(MESSAGE_BYTES);
@@ -71,7 +71,7 @@ async fn readers_on_every_transport_wait_for_a_store_that_stalls() {
 
     scene.store.freeze();
     scene.way.mend();
-    // They read on; what memory does not hold, the store does not say.
+    // The readers read on; entries that are no longer in memory wait for the store.
     let reading = async {
         let reads = watches.iter_mut().map(|(via, watch, seq)| async move {
             while *seq < last {
@@ -88,7 +88,7 @@ async fn readers_on_every_transport_wait_for_a_store_that_stalls() {
     drop(scene.server);
 }
 
-/// The next frame, which goes on where the one before it ended; answers where it ends.
+/// Reads the next frame, which must continue where the last one ended; answers where it ends.
 async fn follow(via: Via, watch: &mut Watch, mut seq: u64) -> u64 {
     let frame = watch.next().await;
     let frame = frame.unwrap_or_else(|error| panic!("{via:?} was closed: {error}"));
@@ -122,7 +122,7 @@ async fn a_stream_goes_on_saying_that_it_is_alive_while_its_store_stalls() {
     let is_comment = |line: &str| line.starts_with(':');
     assert!(heard.lines().any(is_comment), "it says that it is alive");
 
-    // Who begins now is told to come back.
+    // A reader that begins now is refused with a time to come back.
     let alive = scene.alice.ask(Method::GET, &path).await;
     let refused = alive.query(&[("after", oldest(&heard))]).send();
     let refused = in_time(refused).await.unwrap();

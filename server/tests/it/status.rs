@@ -1,5 +1,4 @@
-//! What a server says of itself to operators: `/healthz`, `/lb-status`, its metrics, and which
-//! instance an answer comes from.
+//! What a server reports to operators: `/healthz`, `/lb-status`, its metrics, and the instance behind an answer.
 
 use crate::support::{
     Person, Server, TcpProxy, Via, World, eventually, free_address, message, redis_url,
@@ -23,7 +22,7 @@ async fn healthz_names_what_the_server_needs() {
         assert_eq!(dependency["state"], "ok", "{health}");
         assert!(dependency["latencyMs"].as_f64().unwrap() > 0.0);
     }
-    // Alone, there is no Redis to miss.
+    // A server without Redis reports no Redis.
     assert!(health["dependencies"].get("redis").is_none());
 }
 
@@ -124,7 +123,7 @@ async fn metrics_tell_what_was_acknowledged_refused_and_delivered() {
         alice.send(via, room, message("hi")).await.unwrap();
     }
     alice.read_room(RoomId::generate()).await.unwrap_err();
-    // Signing in and out writes into no room.
+    // Signing in and out does not count as a write.
     let again = alice.sign_in().await;
     again.client().logout().await.unwrap();
     let page = page().await;

@@ -1,5 +1,5 @@
-//! Texts that were edited or deleted are gone: whatever is read afterwards, from whichever position, by whichever
-//! transport, does not hold them, and is the room's exact state all the same.
+//! Edited or deleted texts are gone: no later read, from any position and over any transport, contains them, and each
+//! read still leads to the room's exact state.
 
 mod property;
 mod stories;

@@ -1,4 +1,4 @@
-//! Todos: everybody's who may write in the room, and found by whom they are for and when they are due.
+//! Todos: every editor of the room may change them, and they are found by assignee and due time.
 
 use crate::support::{World, message, on_each_store};
 use roost_schema::{
@@ -35,7 +35,7 @@ async fn people_do_what_is_to_be_done_together(world: World) {
     assert_eq!(todo.title, "Buy milk", "as a title is kept");
     assert_eq!((todo.done.as_ref(), todo.order.as_str()), (None, "V"));
 
-    // Not his own, and everybody's.
+    // Bob is not the author, and every editor may mark a todo as done.
     let done = bob
         .patch("todo", room, made.item, json!({ "done": true }))
         .await
@@ -43,7 +43,7 @@ async fn people_do_what_is_to_be_done_together(world: World) {
     let by = state(&done).done.unwrap();
     assert_eq!(by.by_id, bob.id());
     assert!(by.at <= done.at && by.at >= todo.created_at);
-    // Done once more, it was done then.
+    // Marking it done again keeps the time of the first.
     let again = alice.patch(
         "todo",
         room,
@@ -142,7 +142,7 @@ async fn todos_are_found_by_person_and_day_across_rooms(world: World) {
     assert_eq!(items[0]["due"], "2026-12-01");
     assert_eq!(items[0]["author"]["id"], json!(alice.id()));
 
-    // Given to another it is found by that one only, and what is gone by nobody.
+    // A reassigned todo is found by its new assignee only, and a deleted one by no search.
     let (room, item) = of_bob[0];
     let give = json!({ "assigneeId": alice.id(), "due": null });
     bob.patch("todo", room, item, give).await.unwrap();
@@ -193,7 +193,7 @@ async fn a_todo_is_refused_for_what_breaks_a_rule(world: World) {
         .await
         .unwrap_err();
     assert!(unnamed.to_string().contains("title"), "{unnamed}");
-    // A message's id is none of a todo.
+    // A message's id is not the id of a todo.
     let sent = alice.send_message(room, &message("hello")).await.unwrap();
     let other = alice
         .patch("todo", room, sent.id, json!({ "done": true }))

@@ -1,4 +1,4 @@
-//! One story, told once per transport: alice writes, bob watches, a stranger learns nothing.
+//! One story on each transport: alice writes, bob watches, a stranger learns nothing.
 
 use crate::support::{Via, Watch, World, message, on_each_store};
 use roost_client::RoomReader;
@@ -35,7 +35,7 @@ async fn every_transport_writes_and_shows_the_same(world: World) {
             ("hello", alice.id()),
             "{via:?}"
         );
-        // Each looks before the next change: what is superseded comes to nobody any more.
+        // Each watcher reads before the next change, because a superseded entry is sent to no reader any more.
         for event in next_of_each(&mut watches).await {
             assert_eq!((event.seq, event.item), (sent.seq, sent.id), "{via:?}");
         }
@@ -124,7 +124,7 @@ async fn a_retry_on_another_transport_has_one_effect(world: World) {
     }
 }
 
-/// Each with each: sent, edited and deleted by one route and again by another, with and without an id of the client's.
+/// Every pair of routes: sent, edited and deleted by one and again by the other, with and without a client's item id.
 async fn a_retry_on_another_route_has_one_effect(world: World) {
     let server = world.serve().await;
     let alice = server.alice().await;
@@ -140,7 +140,7 @@ async fn a_retry_on_another_route_has_one_effect(world: World) {
                 ..message("hello")
             };
             let sent = alice.send(first, board.id, input.clone()).await.unwrap();
-            // Nothing was written twice before.
+            // The repeated operations before this one wrote nothing.
             assert_eq!(sent.seq, next_seq.unwrap_or(sent.seq), "{pair}");
             let again = alice.send(second, board.id, input.clone()).await;
             assert_eq!(again.unwrap(), sent, "{pair}");
@@ -172,7 +172,7 @@ async fn a_retry_on_another_route_has_one_effect(world: World) {
                 let deleted = alice.delete(via, board.id, sent.id, delete.clone()).await;
                 assert!(deleted.is_ok(), "{pair}: {deleted:?}");
             }
-            // Sent, edited, deleted.
+            // One seq each for sent, edited and deleted.
             next_seq = Some(sent.seq.next().next().next());
         }
     }
@@ -224,7 +224,7 @@ async fn a_revoked_session_is_over_on_every_transport(world: World) {
         let session = laptop.signed_in().session.id;
         phone.revoke_session(session).await.unwrap();
 
-        // It ends, after whatever was on its way.
+        // The stream ends after the frames that were on their way.
         while lost.next().await.is_ok() {}
         let refused = laptop.send(Via::Rest, board.id, message("me")).await;
         assert_eq!(refused.unwrap_err().code(), Some(ErrorCode::SessionRevoked));

@@ -1,4 +1,4 @@
-//! The paths that a Rust source file names, read without a parser of the whole language.
+//! The paths that a Rust source file names, found without a full parser.
 
 /// Every path, with `{…}` spelled out: `a::{b, c::d}` is `a::b` and `a::c::d`.
 pub(super) fn paths(text: &str) -> Vec<Vec<String>> {
@@ -103,7 +103,7 @@ fn character_or_lifetime(text: &str) -> usize {
     }
 }
 
-/// Reads one path that begins at a token, and answers where it ends.
+/// Reads one path that begins at a token; answers the token after it.
 fn path(
     tokens: &[String],
     mut at: usize,
@@ -135,7 +135,7 @@ fn path(
         at += 1;
     }
     if token(at) == "as" {
-        // `use crate as other` hides everything behind another name, as `{self as other}` does.
+        // `use crate as other` gives the crate another name, as `{self as other}` does.
         if path == ["crate"] {
             path.push("self".to_owned());
         }

@@ -1,4 +1,4 @@
-//! What instances tell each other over Redis, heard by a stranger.
+//! The messages that instances send each other over Redis, recorded by a plain subscriber.
 
 use crate::support::World;
 use fred::{
@@ -14,15 +14,15 @@ use std::{
 };
 use tokio::task::JoinSet;
 
-/// Bytes before the text: who sent it.
+/// The bytes before the text, which name the sender.
 const ENVELOPE_BYTES: usize = 16;
 
-/// One message, as it was on the wire.
+/// One message as it was published.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Message {
     pub(super) channel: String,
-    /// In hexadecimal.
+    /// The bytes before the text, in hexadecimal.
     envelope: String,
     pub(super) text: String,
 }
@@ -34,7 +34,7 @@ impl Message {
     }
 }
 
-/// The first message of each shape.
+/// Records the first message of each shape.
 pub(super) struct Listener {
     heard: Arc<Mutex<BTreeMap<String, Message>>>,
     client: Client,
@@ -79,7 +79,7 @@ impl Listener {
         }
     }
 
-    /// Whether something of this name was said.
+    /// Whether a message of this name was recorded.
     pub(super) fn has_heard(&self, name: &str) -> bool {
         let heard = self.heard.lock().unwrap();
         heard
@@ -93,7 +93,7 @@ impl Listener {
     }
 }
 
-/// What a message is made of; two that differ in their values only have the same.
+/// The shape of a message: two messages that differ only in their values have the same.
 fn shape(value: &Value) -> String {
     match value {
         Value::Object(fields) => {

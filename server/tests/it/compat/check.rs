@@ -1,4 +1,4 @@
-//! The story goes on: with what an earlier release kept, everybody finds everything as they left it.
+//! Continues the story: with the data of an earlier release, all people find everything unchanged.
 
 use super::{
     Caller, Golden, Stores, documents, keys,
@@ -16,7 +16,7 @@ use roost_server::store::journal::{Entry, Journal};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Fields of answers whose times move with the rows. A body is compared to the letter.
+/// Fields of answers whose times move with the rows. Bodies are compared unchanged.
 const MOVING: [&str; 5] = ["at", "createdAt", "editedAt", "joinedAt", "lastUsedAt"];
 
 pub(super) async fn check(stores: Stores, golden: &Golden) {
@@ -46,7 +46,7 @@ pub(super) async fn check(stores: Stores, golden: &Golden) {
     server.stop().await;
 }
 
-/// Access token and ticket, at the time they were given out: they live for minutes.
+/// Checks the access token and the ticket at the time they were issued, because they live for minutes.
 async fn check_tokens(world: &World, golden: &Golden) {
     let here = world.instance().await;
     here.store.clock.advance(-golden.age());
@@ -65,7 +65,7 @@ async fn check_tokens(world: &World, golden: &Golden) {
         .expect_err("it has expired");
 }
 
-/// What was told was in the journal, entry for entry. How it is read: `live/compat.rs`.
+/// Every published entry was in the journal. `live/cluster/compat.rs` checks how this release reads the messages.
 fn check_bus(golden: &Golden) {
     for message in &golden.bus {
         let json = message.json();
@@ -74,7 +74,7 @@ fn check_bus(golden: &Golden) {
         };
         for entry in entries {
             let room: RoomId = entry["room"].as_str().unwrap().parse().unwrap();
-            // A person's own room is in no log.
+            // The journals of personal rooms were not recorded.
             let Some(log) = golden.told.logs.get(&room) else {
                 continue;
             };
@@ -95,7 +95,7 @@ async fn check_logs(journal: &Arc<dyn Journal>, told: &Told) {
     }
 }
 
-/// Everything of an earlier answer is in today's; today's may have more.
+/// Every field of an earlier answer is in today's answer, which may have more.
 fn assert_kept(earlier: &Value, today: &Value, of: &str) {
     match (earlier, today) {
         (Value::Object(earlier), Value::Object(today)) => {
@@ -125,7 +125,7 @@ fn room(view: &Value) -> RoomId {
     view["id"].as_str().unwrap().parse().unwrap()
 }
 
-/// The people, by the refresh tokens that the earlier release gave them.
+/// The people, signed in by the refresh tokens that the earlier release issued.
 struct Story {
     endpoint: Endpoint,
     people: BTreeMap<String, Caller>,
@@ -141,7 +141,7 @@ impl Story {
         eventually(is_ready).await;
         for (name, known) in &told.people {
             let (caller, next) = Caller::refreshed(endpoint, &known.refresh_token).await;
-            // And the token that follows it, once more.
+            // The next refresh token works, too.
             Caller::refreshed(endpoint, &next).await;
             people.insert(name.clone(), caller);
         }
@@ -160,10 +160,10 @@ impl Story {
         answer
     }
 
-    /// Who is connected to an instance of the earlier release.
+    /// People who are connected to an instance of the earlier release are shown as present.
     async fn is_present(&self, told: &Told) {
         let path = format!("/rooms/{}/presence", room(&told.board));
-        // At first Redis may not be connected to: then nobody is known to be there.
+        // Until this instance is connected to Redis it shows no people.
         let are_seen = || async {
             let present = self.ask("alice", &path).await;
             let present = present["items"].as_array().unwrap();
@@ -173,7 +173,7 @@ impl Story {
         eventually(are_seen).await;
     }
 
-    /// Accounts, rooms, members, messages, histories, full states and old positions.
+    /// Accounts, rooms, members, messages, histories, full states and old positions are unchanged.
     async fn is_as_it_was(&self, told: &Told) {
         for answer in &told.answers {
             let today = self.ask(&answer.who, &answer.path).await;
@@ -184,7 +184,7 @@ impl Story {
         assert!(sessions.iter().any(|session| session["name"] == "laptop"));
     }
 
-    /// Operations from before, by clients that never heard the answer.
+    /// Repeats earlier operations, as clients do that did not receive the answer.
     async fn is_repeated(&self, told: &Told) {
         let board = room(&told.board);
         let register = json!({
@@ -209,7 +209,7 @@ impl Story {
         assert_eq!(refused["code"], "op_id_reused", "{refused}");
     }
 
-    /// What waited in the outbox is relayed.
+    /// The entries that waited in the outbox are relayed.
     async fn waits_no_longer(&self, told: &Told) {
         let path = format!("/rooms/{}/events", told.pending);
         let is_relayed = || async {
@@ -222,7 +222,7 @@ impl Story {
         assert_eq!(view["title"], "Left behind");
     }
 
-    /// New messages follow the old ones, as far as old roles allow.
+    /// New messages follow the old ones, as far as the old roles allow.
     async fn goes_on(&self, told: &Told) {
         let board = room(&told.board);
         let path = format!("/rooms/{board}/messages");

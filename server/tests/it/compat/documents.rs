@@ -9,7 +9,7 @@ use mongodb::{Client, Database, options::ClientOptions};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// The one field that is a time, in milliseconds.
+/// The one field with a time, in milliseconds.
 const TIME: &str = "at";
 
 pub(super) async fn dump(world: &World) -> BTreeMap<String, Vec<Value>> {
@@ -41,7 +41,7 @@ pub(super) async fn load(world: &World, collections: &BTreeMap<String, Vec<Value
     }
 }
 
-/// Moves the times of the journal's documents. Their seals no longer hold then, and are taken away.
+/// Moves the times of the journal's documents. Their seals would not hold any more, so they are removed.
 pub(super) async fn age_journal(world: &World, age: TimeDelta) {
     let Some(database) = database(world).await else {
         return;
@@ -54,7 +54,7 @@ pub(super) async fn age_journal(world: &World, age: TimeDelta) {
     journal.update_many(bson::doc! {}, move_all).await.unwrap();
 }
 
-/// None: the journal is in the database.
+/// `None` when the journal is in the relational database.
 async fn database(world: &World) -> Option<Database> {
     if world.journal_url.is_empty() {
         return None;
@@ -64,7 +64,7 @@ async fn database(world: &World) -> Option<Database> {
     Some(Client::with_options(options).unwrap().database(&name))
 }
 
-/// The types that we write.
+/// Converts the BSON types that the server writes.
 fn json(value: &Bson) -> Value {
     match value {
         Bson::Document(document) => document

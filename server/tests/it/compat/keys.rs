@@ -1,4 +1,4 @@
-//! What Redis holds.
+//! The keys of Redis.
 
 use crate::support::World;
 use chrono::TimeDelta;
@@ -7,13 +7,13 @@ use roost_server::live::Redis;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Scores from here on are times, in milliseconds: this is the year 2001.
+/// A score from here on is a time in milliseconds: this one is in the year 2001.
 const TIMES_FROM: f64 = 1e12;
-/// Numbers that are kept as texts, from here on: the same in microseconds.
+/// A number in a text is a time from here on, in microseconds.
 const TIMES_FROM_US: i64 = 1_000_000_000_000_000;
-/// What an instance sends itself: nobody else reads it.
+/// The messages that an instance sends to itself; no other instance reads them.
 const CANARY: &str = "canary:";
-/// As if the instances that wrote it had renewed their leases just now: a server may take a while to start.
+/// Moves the leases, as if the recorded instances had just renewed them: a server may take a while to start.
 const RENEWED: TimeDelta = TimeDelta::seconds(30);
 
 #[derive(Serialize, Deserialize)]
@@ -55,7 +55,7 @@ pub(super) async fn dump(world: &World) -> BTreeMap<String, Key> {
                 }
                 Key::Zset { scores }
             }
-            // It has expired.
+            // The key has expired.
             "none" => continue,
             other => panic!("{name} is a {other}"),
         };

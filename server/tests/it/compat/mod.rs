@@ -1,9 +1,10 @@
-//! What a release keeps and says, read by this one: golden files, one folder for each release in `compat/`.
+//! Data that an earlier release stored and published, read by this one: golden files, one folder for each release in
+//! `compat/`.
 //!
-//! A golden file holds the rows, documents and keys as a real server left them after a real story, the messages it
-//! sent to others, the tokens it gave out, and what it answered. It is loaded into fresh stores of the schema of its
-//! release; this release migrates them, and must go on with the story. `cargo xtask compat write` writes the files of
-//! this release. Without it the same is done here with files that nobody keeps, so that it cannot rot.
+//! A golden file has the rows, documents and keys that a real server left after a real story, the messages it
+//! published, the tokens it issued, and its answers. It is loaded into fresh stores with the schema of its release.
+//! This release migrates them, and must continue the story. `cargo xtask compat write` writes the files of this
+//! release. Other runs do the same with temporary files, so that writing them stays tested.
 
 mod bus;
 mod check;
@@ -25,29 +26,29 @@ use std::{
 };
 use told::Told;
 
-/// Says where `cargo xtask compat write` wants this release's files.
+/// The variable with the path for the files of this release, set by `cargo xtask compat write`.
 const WRITE_VARIABLE: &str = "ROOST_COMPAT_WRITE";
 
-/// Everything there is to read.
+/// A golden file.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Golden {
     written_at: DateTime<Utc>,
     tables: BTreeMap<String, tables::Table>,
-    /// Of `MongoDB`, by collection.
+    /// The documents of `MongoDB`, by collection.
     #[serde(default)]
     documents: BTreeMap<String, Vec<Value>>,
-    /// Of Redis, by name.
+    /// The keys of Redis, by name.
     #[serde(default)]
     keys: BTreeMap<String, keys::Key>,
-    /// What instances told each other.
+    /// The messages between instances.
     #[serde(default)]
     bus: Vec<bus::Message>,
     told: Told,
 }
 
 impl Golden {
-    /// All times are moved by this when they are loaded, so that nothing has expired since.
+    /// How far all times are moved when they are loaded, so that nothing has expired since.
     fn age(&self) -> TimeDelta {
         Utc::now() - self.written_at
     }
@@ -136,7 +137,7 @@ fn releases() -> Vec<PathBuf> {
     paths.filter(|path| path.is_dir()).collect()
 }
 
-/// Somebody who asks over REST, as a client in any language would.
+/// A person who asks over REST without the Rust client.
 struct Caller {
     endpoint: Endpoint,
     token: Option<String>,
@@ -150,7 +151,7 @@ impl Caller {
         }
     }
 
-    /// By a refresh token; also the one that follows it.
+    /// Signs in by a refresh token; answers the next one, too.
     async fn refreshed(endpoint: &Endpoint, refresh_token: &str) -> (Self, String) {
         let input = serde_json::json!({ "refreshToken": refresh_token });
         let nobody = Self::nobody(endpoint);

@@ -1,5 +1,5 @@
-//! The story whose traces are kept: people who sign up and in, rooms of every type, every role, messages that were
-//! edited and deleted before and after the journal was cleaned up, and a change that waits to be relayed.
+//! The story that is recorded: people who register and sign in, rooms of every type, every role, messages that were
+//! edited and deleted before and after the journal was trimmed, and a change that waits to be relayed.
 
 use super::{
     Golden, Stores,
@@ -21,7 +21,7 @@ use roost_server::store::{
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-/// What must have been said before the recording ends, by the names of the messages.
+/// The names of the messages that must be published before the recording ends.
 const BUS: [&str; 5] = ["events", "presence", "awareness", "revoked", "beacon"];
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Operation ids that a client repeats.
@@ -29,7 +29,7 @@ pub(super) const REGISTERED: &str = "register-alice";
 pub(super) const CREATED: &str = "create-plan";
 pub(super) const SENT: &str = "send-first";
 
-/// In the order they came.
+/// In the order in which they registered.
 pub(super) struct People {
     pub(super) alice: Person,
     pub(super) bob: Person,
@@ -37,7 +37,7 @@ pub(super) struct People {
     pub(super) dave: Person,
 }
 
-/// What they made, and where it stood at first.
+/// The rooms of the story, and the board's first position.
 pub(super) struct Rooms {
     pub(super) board: RoomId,
     pub(super) archived: RoomId,
@@ -81,7 +81,7 @@ pub(super) async fn record(stores: Stores) -> Golden {
     if is_cluster {
         keys = keys::dump(&world).await;
     }
-    // Gone at once, as after a power cut: what they registered stays.
+    // Dropped without stopping, as after a power cut: their rows and keys stay.
     drop((sockets, servers));
     told.pending = leave_pending(&world, &people.dave).await;
     told.logs = logs(&world, &rooms).await;
@@ -103,7 +103,7 @@ impl People {
             name: "alice".to_owned(),
             op_id: Some(op(REGISTERED)),
         };
-        // The answer is lost, and asked for again.
+        // The first answer is lost, and the request is repeated.
         server.endpoint.register(&input).await.unwrap();
         server.endpoint.register(&input).await.unwrap();
         Self {
@@ -114,7 +114,7 @@ impl People {
         }
     }
 
-    /// The same people on the next servers.
+    /// The same people at the next servers.
     fn at(&self, servers: &[Server]) -> Self {
         let (here, there) = (&servers[0], &servers[servers.len() - 1]);
         Self {
@@ -125,7 +125,7 @@ impl People {
         }
     }
 
-    /// Of every type, with every role; with messages that were edited and deleted.
+    /// Makes rooms of every type, with every role, and messages that were edited and deleted.
     async fn make_rooms(&self) -> Rooms {
         let Self {
             alice,
@@ -184,7 +184,7 @@ impl People {
         }
     }
 
-    /// After the journal was cleaned up. Gives the refresh token of a session that was signed out.
+    /// Writes after the journal was trimmed. Answers the refresh token of a session that was signed out.
     async fn write_more(&self, rooms: &Rooms) -> String {
         let Self {
             alice, bob, dave, ..
@@ -224,7 +224,7 @@ impl People {
         ended
     }
 
-    /// They are in the board, point and type, and one is lost.
+    /// The people join the board, move their cursors and type.
     async fn meet(&self, board: RoomId, listener: &Listener) -> Vec<Socket> {
         let mut sockets = Vec::new();
         for person in [&self.alice, &self.bob, &self.carol] {
@@ -246,7 +246,7 @@ impl People {
         sockets
     }
 
-    /// Waits until somebody is moving; gives who is in the board then.
+    /// Waits until a person is moving; answers who is in the board then.
     async fn see_moving(&self, board: RoomId) -> Vec<Value> {
         let path = format!("/rooms/{board}/presence");
         loop {
@@ -283,7 +283,7 @@ pub(super) async fn journal(world: &World) -> Arc<dyn Journal> {
     world.journal().await
 }
 
-/// Superseded entries and deletions so far lose their bodies, as after a day and after thirty.
+/// Empties the superseded entries and deletions so far, as after a day and after thirty.
 async fn empty(world: &World) {
     let now = Utc::now() + TimeDelta::seconds(1);
     let bounds = Trim {
@@ -294,7 +294,7 @@ async fn empty(world: &World) {
     assert!(emptied > 0);
 }
 
-/// A room whose events nobody has relayed: the process ended just after its transaction.
+/// Makes a room whose events wait in the outbox, as if the process had ended right after its transaction.
 async fn leave_pending(world: &World, dave: &Person) -> RoomId {
     let new = NewRoom {
         room_type: roost_schema::RoomType::Board,

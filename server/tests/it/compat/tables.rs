@@ -1,4 +1,4 @@
-//! Rows of any table, out of a database and into another one, as the literals of its SQL.
+//! The rows of any table, read from one database and inserted into another, as SQL literals.
 
 use crate::support::World;
 use chrono::TimeDelta;
@@ -7,16 +7,16 @@ use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The one that says which migrations were applied.
+/// The table of applied migrations.
 const MIGRATIONS: &str = "seaql_migrations";
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Table {
     columns: Vec<String>,
-    /// Of each row, a literal for each column.
+    /// For each row, a literal for each column.
     rows: Vec<Vec<String>>,
-    /// The last number that was given to a row: none is given twice.
+    /// The last id that was given to a row: no id is given twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_number: Option<i64>,
 }
@@ -58,17 +58,17 @@ pub(super) async fn dump(world: &World) -> BTreeMap<String, Table> {
     tables
 }
 
-/// The journal's rows, which are sealed with their times.
+/// The table of the journal, whose rows are sealed with their times.
 const JOURNAL: &str = "journal";
 
-/// Into a database of the schema that the rows are of. All times but the journal's are moved by `age`.
+/// Loads rows into a database with their schema. All times but the journal's are moved by `age`.
 pub(super) async fn load(world: &World, tables: &BTreeMap<String, Table>, age: TimeDelta) {
     start_over(world, tables[MIGRATIONS].rows.len()).await;
     let mut waiting: Vec<_> = tables
         .iter()
         .filter(|(name, _)| *name != MIGRATIONS)
         .collect();
-    // One that refers to another comes after it.
+    // A table that refers to another one is loaded after it.
     while !waiting.is_empty() {
         let (before, mut later, mut failure) = (waiting.len(), Vec::new(), String::new());
         for (name, table) in waiting {
@@ -87,7 +87,7 @@ pub(super) async fn load(world: &World, tables: &BTreeMap<String, Table>, age: T
     }
 }
 
-/// Moves the times of the journal's rows, too. Their seals no longer hold then, and are taken away.
+/// Moves the times of the journal's rows, too. Their seals would not hold any more, so they are removed.
 pub(super) async fn age_journal(world: &World, age: TimeDelta) {
     let move_all = format!(
         "UPDATE {JOURNAL} SET at_ms = at_ms + {}, salt = NULL, body_hash = NULL, row_hash = NULL",
@@ -96,7 +96,7 @@ pub(super) async fn age_journal(world: &World, age: TimeDelta) {
     execute(world, &move_all).await.unwrap();
 }
 
-/// An empty database, migrated as far as the release had come.
+/// Empties the database and migrates it as far as the earlier release did.
 async fn start_over(world: &World, migrations: usize) {
     if world.sql.backend() == DbBackend::Sqlite {
         execute(world, "PRAGMA foreign_keys = OFF").await.unwrap();
@@ -130,7 +130,7 @@ async fn insert(
         .iter()
         .map(|row| {
             let value = |(literal, column): (&String, &String)| match types[column].as_str() {
-                // A transaction of another server says nothing in this one.
+                // A transaction's number has no meaning on another server.
                 "xid8" if literal != "NULL" => "pg_current_xact_id()".to_owned(),
                 _ => moved(literal, column, age),
             };
@@ -157,7 +157,7 @@ async fn insert(
     execute(world, &set).await
 }
 
-/// A column of a time is called by its unit.
+/// The end of a time's column name is its unit.
 fn moved(literal: &str, column: &str, age: TimeDelta) -> String {
     let by = if column.ends_with("_us") {
         age.num_microseconds().unwrap()

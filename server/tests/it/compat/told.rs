@@ -1,4 +1,4 @@
-//! What the people of the story know in the end: their tokens, what they were answered, and what the journal holds.
+//! What the people of the story know at the end: their tokens, their answers, and the rooms' journals.
 
 use super::record::{People, Rooms};
 use crate::support::{PASSWORD, Person};
@@ -14,22 +14,22 @@ use std::collections::BTreeMap;
 pub(super) struct Told {
     pub(super) people: BTreeMap<String, Known>,
     pub(super) answers: Vec<Asked>,
-    /// Every entry of each room, as the journal gives it.
+    /// Every entry of each room, as the journal answers it.
     pub(super) logs: BTreeMap<RoomId, Vec<Value>>,
-    /// Alice owns it, bob is an editor, carol a viewer, dave a commenter.
+    /// Alice is its owner, bob an editor, carol a viewer and dave a commenter.
     pub(super) board: Value,
     pub(super) archived: RoomId,
     /// The message that was sent under [`SENT`](super::record::SENT).
     pub(super) sent: Value,
-    /// Dave's, in no journal yet: its events wait in the outbox.
+    /// Dave's room, which has no journal entries yet: its events wait in the outbox.
     pub(super) pending: RoomId,
-    /// Of a session that was signed out.
+    /// The refresh token of a session that was signed out.
     pub(super) ended_refresh_token: String,
     pub(super) access_token: String,
     pub(super) keys: Value,
-    /// For a stream of the board.
+    /// A stream ticket of the board.
     pub(super) ticket: String,
-    /// Who was in the board when the keys of Redis were read.
+    /// The people in the board when the keys of Redis were read.
     pub(super) present: Vec<Value>,
 }
 

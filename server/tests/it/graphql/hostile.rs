@@ -1,4 +1,4 @@
-//! Input nobody should send: the documented error, no crash, no effect.
+//! Hostile input: the documented error, no crash, no effect.
 
 use super::{ask, code, token, websocket::Raw};
 use crate::support::{World, eventually, in_time, message, unfinished_frame};
@@ -78,7 +78,7 @@ async fn bombs_are_refused_on_both_ways_in() {
         socket.subscribe(name, wrong, json!({})).await;
         assert_eq!(socket.refusal(name).await, "malformed", "{name}");
     }
-    // Neither the server nor the socket took harm.
+    // The server and the socket still work.
     socket.subscribe("after", "{me{name}}", json!({})).await;
     assert_eq!(
         socket.receive().await.unwrap()["payload"]["data"]["me"]["name"],
@@ -298,7 +298,7 @@ async fn messages_that_have_not_arrived_whole_have_a_share_of_the_memory() {
     let mut first = Raw::signed_in(&server, &alice).await;
     let mut second = Raw::signed_in(&server, &alice).await;
     first.say_bytes(&unfinished_frame(MESSAGE_BYTES_MAX)).await;
-    // Whichever comes last finds no room.
+    // The socket whose bytes come last finds no room in the share.
     second.say_bytes(&unfinished_frame(MESSAGE_BYTES_MAX)).await;
     let closed = tokio::select! {
         code = first.closed() => code,
@@ -306,7 +306,7 @@ async fn messages_that_have_not_arrived_whole_have_a_share_of_the_memory() {
     };
     assert_eq!(closed, TRY_LATER);
     drop((first, second));
-    // Then there is room again, and a message in pieces is as good as any.
+    // The share is free again, so a large message that arrives in pieces is accepted.
     eventually(async || {
         let mut socket = Raw::signed_in(&server, &alice).await;
         let text = r#"{"type":"subscribe","id":"1","payload":{"query":"{me{name}}"}}"#;
@@ -328,7 +328,7 @@ async fn before_it_signs_in_a_socket_says_little() {
         socket.closed().await
     };
     assert_eq!(guest(16 * 1_024 + 1).await, BAD_MESSAGE);
-    // So it is noticed by its first bytes, also when signed in.
+    // A message that is too long is refused by its first bytes, also after signing in.
     let mut socket = Raw::signed_in(&server, &alice).await;
     let begun = &unfinished_frame(MESSAGE_BYTES_MAX + 1)[..20];
     socket.say_bytes(begun).await;
@@ -358,10 +358,10 @@ async fn operations_count_with_what_they_were_asked_with_as_long_as_they_run() {
         socket.subscribe(id, query, large.clone()).await;
         assert_eq!(socket.receive().await.unwrap()["type"], "next");
     }
-    // No third one arrives whole while the two run.
+    // A third request finds no room in the share while two run.
     socket.subscribe("3", query, large.clone()).await;
     assert_eq!(socket.closed().await, TRY_LATER);
-    // They have ended with their socket.
+    // The operations have ended with their socket, so the share is free again.
     in_time(async {
         loop {
             let mut next = Raw::signed_in(&server, &alice).await;

@@ -46,7 +46,7 @@ async fn the_answer_has_the_media_type_and_status_the_client_understands() {
             assert_eq!(response.status(), status, "{accept} {query}");
             assert_eq!(response.headers()[header::CONTENT_TYPE], media_type);
             let body: Value = response.json().await.unwrap();
-            // Only a request that was executed has data, be it null.
+            // Only the answer to an executed request has `data`, even if it is null.
             let is_executed = query == good || query == "{me{id}}";
             assert_eq!(body.get("data").is_some(), is_executed, "{body}");
         }

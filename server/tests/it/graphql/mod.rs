@@ -13,13 +13,13 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 impl Server {
-    /// A POST to `/graphql` by nobody.
+    /// A POST to `/graphql` without a token.
     fn graphql(&self) -> RequestBuilder {
         self.endpoint.request(Method::POST, "/graphql")
     }
 }
 
-/// Asks with a token and reads the whole answer.
+/// Asks with a token and answers the whole response.
 async fn ask(server: &Server, token: &str, query: &str, variables: Value) -> Value {
     let request = json!({ "query": query, "variables": variables });
     let response = server.graphql().bearer_auth(token).json(&request).send();

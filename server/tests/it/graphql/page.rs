@@ -1,4 +1,4 @@
-//! The page at `/` and GraphiQL: served with what they name, and with nothing inline.
+//! The page at `/` and GraphiQL: served with the files that they name, and without inline scripts or styles.
 
 use crate::support::{Server, World};
 use reqwest::{Method, Response, header};

@@ -1,4 +1,4 @@
-//! REST and GraphQL offer the same use cases, and the contract is the committed one.
+//! REST and GraphQL offer the same use cases, and the served schema is the committed one.
 
 use async_graphql::parser::{
     parse_schema,
@@ -8,7 +8,7 @@ use roost_server::transport::{graphql_sdl, openapi_json};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Each operation of REST with the GraphQL field that offers the same.
+/// Each operation of REST with the GraphQL field for the same use case.
 const PAIRS: &[(&str, &str)] = &[
     ("register", "Mutation.register"),
     ("login", "Mutation.login"),
@@ -51,7 +51,7 @@ const PAIRS: &[(&str, &str)] = &[
     ("listPresence", "Query.presence"),
 ];
 
-/// What only REST offers, and why.
+/// Operations that only REST offers, with the reason.
 const REST_ONLY: &[(&str, &str)] = &[
     (
         "issueStreamTicket",
@@ -94,7 +94,7 @@ fn rest_operations() -> BTreeSet<String> {
         .collect()
 }
 
-/// `Query.me` and so on.
+/// The fields of the schema, such as `Query.me`.
 fn graphql_fields() -> BTreeSet<String> {
     let document = parse_schema(graphql_sdl()).unwrap();
     let mut fields = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! The people of rooms, members and messages: joined, without a read for each.
+//! The people of rooms, members and messages: read together, not by one query each.
 
 use super::ask;
 use crate::support::{World, alone_and_on_clusters, free_address, message};

@@ -6,10 +6,10 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Longer than the time between two pings, and shorter than the time after which the socket would be dead.
+/// Longer than the time between two pings, and shorter than the time after which the socket would be closed.
 const STALL: Duration = Duration::from_secs(14);
 const MESSAGES: u64 = 30;
-/// All of them together are more than memory holds.
+/// All messages together are more than memory holds.
 const MESSAGE_BYTES: usize = 30_000;
 
 #[tokio::test]

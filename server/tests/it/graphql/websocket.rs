@@ -15,7 +15,7 @@ use tokio_tungstenite::{
     },
 };
 
-/// A client that says whatever a test wants.
+/// A client that sends any message that a test wants.
 pub(super) struct Raw(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Raw {
@@ -40,7 +40,7 @@ impl Raw {
         connect_async(request).await.map(|(socket, _)| Self(socket))
     }
 
-    /// A socket that is acknowledged.
+    /// A socket whose `connection_init` was acknowledged.
     pub(super) async fn signed_in(server: &Server, person: &Person) -> Self {
         let mut socket = Self::open(server).await;
         socket.init(&token(person).await).await;
@@ -65,9 +65,9 @@ impl Raw {
         self.0.send(Frame::text(text)).await.unwrap();
     }
 
-    /// Says them as they stand, past the client's own frames.
+    /// Sends bytes as they are, without the client's own framing.
     pub(super) async fn say_bytes(&mut self, bytes: &[u8]) {
-        // It may be closed before all of it is said.
+        // The server may close the socket before all bytes are sent.
         let _ = self.0.get_mut().write_all(bytes).await;
     }
 
@@ -82,7 +82,7 @@ impl Raw {
             .await;
     }
 
-    /// The next message, or the code the socket was closed with.
+    /// The next message, or the close code of the socket.
     pub(super) async fn receive(&mut self) -> Result<Value, u16> {
         in_time(async {
             loop {
@@ -97,7 +97,7 @@ impl Raw {
         .await
     }
 
-    /// How often the server asks whether this client is there, while it says nothing else.
+    /// How many pings the server sends within a time, while it sends nothing else.
     pub(super) async fn pings_within(&mut self, time: Duration) -> usize {
         let mut pings = 0;
         let hearing = async {
@@ -121,7 +121,7 @@ impl Raw {
         }
     }
 
-    /// The code of the error that answers this operation.
+    /// The error code of the answer to this operation.
     pub(super) async fn refusal(&mut self, id: &str) -> String {
         let message = self.receive().await.unwrap();
         assert_eq!(
@@ -219,7 +219,7 @@ async fn the_protocols_close_codes_are_kept() {
     );
 
     for protocol in ["graphql-ws", "nonsense"] {
-        // The library refuses an upgrade whose answer names no subprotocol, after it was answered.
+        // After the answer the client library refuses an upgrade that names no subprotocol.
         let opened = Raw::connect(&server, &[("sec-websocket-protocol", protocol)]).await;
         assert!(opened.is_err(), "{protocol}");
     }
@@ -277,7 +277,7 @@ async fn a_socket_lives_as_long_as_its_session_and_its_token() {
     let mut revoked = Raw::open(&server).await;
     revoked.init(phones.access_token.expose()).await;
     assert_eq!(revoked.closed().await, 4403);
-    // The other goes on until its token expires.
+    // The other socket goes on until its token expires.
     assert_eq!(on_laptop.closed().await, 4403);
 }
 

@@ -1,5 +1,5 @@
-//! The fence: an instance that cannot learn which sessions ended sends and writes nothing, while the
-//! others go on; and one that slept notices before it speaks.
+//! The fence: an instance that cannot read which sessions have ended sends and writes nothing, while the others go on.
+//! An instance that was suspended shuts its fence before it sends anything.
 
 use crate::support::{Person, Server, TcpProxy, Via, Watch, World, eventually, message};
 use reqwest::{Method, StatusCode};
@@ -10,7 +10,7 @@ use sea_orm::{ConnectionTrait, Statement};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// Five times what C7 of docs/delivery.md gives an instance that is cut off.
+/// Five times the limit of C7 in docs/delivery.md for an instance that is cut off.
 const FENCED: Duration = Duration::from_secs(50);
 
 #[tokio::test]
@@ -100,7 +100,7 @@ async fn a_process_that_slept_says_and_writes_nothing_before_it_knows_who_was_si
     let mut stream = bob.stream_room(board, None).await.unwrap();
     let mut socket = Socket::connect(bob.client()).await.unwrap();
     socket.join(board, None).await.unwrap();
-    // Heard by both just now: neither client gives its connection up for its silence.
+    // Both clients received something just now, so neither gives up its connection as silent.
     alice
         .send(Via::Rest, board, message("before"))
         .await
@@ -158,7 +158,7 @@ async fn a_process_that_slept_says_and_writes_nothing_before_it_knows_who_was_si
         kept.contains("secret") && !kept.contains("from the past"),
         "{kept}"
     );
-    // It serves again by itself.
+    // The instance serves again without a restart.
     let there = alice.at(&sleeper.endpoint);
     eventually(async || there.send(Via::Rest, board, message("after")).await.is_ok()).await;
 }
@@ -172,7 +172,7 @@ async fn handshake(server: &Server) -> StatusCode {
     status(server, "/socket.io/?EIO=4&transport=polling").await
 }
 
-/// The socket is told to come back, and then its connection ends.
+/// The socket receives that it may come back, and then its connection ends.
 async fn retryable(socket: &mut Socket) {
     let mut told = None;
     while let Some(event) = socket.next_event().await {
@@ -217,7 +217,7 @@ async fn heard(socket: &mut Socket, text: &str) {
     assert!(crate::support::in_time(told).await);
 }
 
-/// Its lease, renewed every 3 s, ran out so long ago that it has read no revocations for 10 s.
+/// The lease, renewed every 3 s, ran out so long ago that the instance has read no revocations for 10 s.
 async fn has_slept_past_the_fence(world: &World) -> bool {
     let sql = "SELECT 1 AS one FROM instances WHERE name = 'sleeper' AND lease_us <
                (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - 3500000";

@@ -1,5 +1,5 @@
-//! Several instances on one database: who may run beside whom, whose tokens are good where, how a
-//! revocation spreads, and what an instance does that cannot hear of one.
+//! Several instances on one database: which may run together, where a token is valid, how a revocation spreads, and how
+//! an instance behaves that cannot receive one.
 
 mod fence;
 mod keys;

@@ -1,5 +1,5 @@
-//! What instances conclude from the silence of others: one that died fences nobody, and one whose lease ran
-//! out serves nothing.
+//! How instances treat silent peers: a dead instance fences no other one, and an instance whose lease ran out serves
+//! nothing.
 
 use crate::support::{Server, TcpProxy, Via, Watch, World, eventually};
 use reqwest::{Method, StatusCode};
@@ -7,9 +7,9 @@ use roost_client::Socket;
 use roost_schema::{InstanceId, Role, RoomId, SendMessageToRoom};
 use std::time::Duration;
 
-/// When it is looked for the last time: a lease is 10 s, and whoever died counts as gone after as many.
+/// When the outage is checked for the last time: a lease runs for 10 s, after which a dead instance counts as gone.
 const OUTAGE: Duration = Duration::from_secs(20);
-/// The outage lasts for this long when one of the three dies.
+/// How long the outage has lasted when one of the three instances dies.
 const BEFORE_THE_KILL: Duration = Duration::from_secs(3);
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn with_the_database_frozen_the_death_of_one_of_three_closes_nobody() {
     delivered(&writer, board, &mut watches, "after").await;
 }
 
-/// Waits until the outage has lasted for so long, and meanwhile nobody is fenced, and all are ready.
+/// Waits until the outage has lasted for `pause`; until then all instances are ready and none is fenced.
 async fn lasts_for(servers: &[&Server], pause: Duration) {
     eventually(async || {
         for server in servers {
@@ -110,7 +110,7 @@ async fn ready(server: &Server) -> StatusCode {
     answer.unwrap().status()
 }
 
-/// Looks go on and renewals do not: others may count on it that such an instance says nothing.
+/// The instance still reads revocations but cannot renew its lease. Its peers may rely on it serving nothing.
 #[tokio::test]
 async fn an_instance_whose_lease_ran_out_serves_nothing_until_it_is_registered_again() {
     let world = World::on_postgres_and_redis().await;
@@ -127,7 +127,7 @@ async fn an_instance_whose_lease_ran_out_serves_nothing_until_it_is_registered_a
     let answer = two.endpoint.request(Method::GET, "/api/v1/me").send().await;
     assert_eq!(answer.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(!one.app.fence().is_shut());
-    // An instance counts its lease from before it asked, the database from later.
+    // An instance counts its lease from before its request, the database from a later moment.
     eventually(async || one.app.list_other_instances().await.unwrap().is_empty()).await;
     assert!(two.app.fence().is_shut(), "and still says nothing");
 
@@ -143,7 +143,7 @@ async fn an_instance_whose_lease_ran_out_serves_nothing_until_it_is_registered_a
     assert_eq!(other.id, two.app.instance_id(), "it is registered again");
 }
 
-/// The database refuses to renew the lease of one instance, and answers it otherwise.
+/// SQL that makes the database refuse to renew the lease of one instance; all else is answered.
 pub(super) fn refuse_renewals(instance: InstanceId) -> String {
     format!(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
@@ -153,5 +153,5 @@ pub(super) fn refuse_renewals(instance: InstanceId) -> String {
     )
 }
 
-/// It takes them again.
+/// SQL that makes the database renew leases again.
 pub(super) const TAKE_RENEWALS: &str = "DROP TRIGGER refuse ON instances";

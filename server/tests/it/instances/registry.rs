@@ -1,4 +1,4 @@
-//! The registry: instances know of each other, and two that would not hear each other do not run.
+//! The registry: instances know each other, and two that could not receive each other's messages do not run together.
 
 use crate::support::{World, in_time};
 use reqwest::Method;
@@ -23,7 +23,7 @@ async fn instances_know_each_other_until_they_end() {
 async fn a_second_instance_without_redis_is_refused_and_starts_when_the_first_has_ended() {
     let world = World::on_postgres().await;
     let first = world.serve_one_with(&[("instance_name", "first")]).await;
-    // The one without Redis is deaf, whichever of the two that is.
+    // One instance without Redis is enough to separate the two.
     let with_redis = [("redis_url", "redis://127.0.0.1:9/")];
     let (second, third) = tokio::join!(boot(world.config(&[])), boot(world.config(&with_redis)),);
     for refused in [second, third] {
@@ -46,7 +46,7 @@ async fn a_second_instance_without_redis_is_refused_and_starts_when_the_first_ha
     );
     let second = world.serve_one_with(&with_redis);
     drop(started);
-    // One that ended as by kill -9 is waited for, for one lease.
+    // A new instance waits for one lease when its predecessor ended as by kill -9.
     second.await.stop().await;
 }
 
@@ -58,7 +58,7 @@ async fn a_restart_on_sqlite_waits_for_nobody() {
     drop(crashed);
     let again = async || boot(world.config(&[])).await.ok();
     let asked = Instant::now();
-    // The lock goes with the last task of the one before.
+    // The lock on the file is released when the last task of the predecessor ends.
     let server = in_time(Box::pin(async {
         loop {
             match again().await {

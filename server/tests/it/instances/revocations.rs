@@ -1,5 +1,5 @@
-//! C7 of docs/delivery.md: what ended on one instance has ended on all: within a second, and within three when Redis is
-//! down or an announcement was lost. Deadlines here are five times that.
+//! C7 of docs/delivery.md: a session that ended on one instance has ended on all within a second, and within three when
+//! Redis is down or an announcement was lost. Deadlines here are five times that.
 
 use crate::support::{Person, Server, TcpProxy, Via, Watch, World, eventually, message, redis_url};
 use chrono::TimeDelta;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 const ANNOUNCED: Duration = Duration::from_secs(5);
 const POLLED: Duration = Duration::from_secs(15);
 
-/// Two servers on one database, the second on a proxy to Redis.
+/// Two servers on one database; the second reaches Redis through a proxy.
 struct Pair {
     world: World,
     one: Server,
@@ -80,7 +80,7 @@ async fn it_is_over_when_the_announcement_was_lost() {
     let pair = Pair::start().await;
     let laptop = pair.two.alice().await;
     let board = laptop.board("Plan").await.id;
-    // This one says nothing to the others, as if it was killed after it committed.
+    // This instance announces nothing, as if it was killed after it committed.
     let silent = pair.world.instance().await;
     let signed_in = laptop.signed_in();
     let actor = Actor {
@@ -93,7 +93,7 @@ async fn it_is_over_when_the_announcement_was_lost() {
     is_over(&laptop, board, Via::SocketIo, POLLED, end).await;
 }
 
-/// A row says when it was written, and becomes visible when its transaction commits.
+/// A row has the time at which it was written, and becomes visible when its transaction commits.
 #[tokio::test]
 async fn it_is_over_however_long_its_transaction_took() {
     let world = World::on_postgres().await;
@@ -127,8 +127,8 @@ async fn it_is_over_however_long_its_transaction_took() {
         .expect("it is seen once it is visible");
 }
 
-/// The release before does not know the column: its rows get a number by default. Those that were
-/// there before the column have none, and are read by time.
+/// The previous release does not know the column: its rows get a transaction number by default. Rows from before the
+/// column have none, and are read by their time.
 #[tokio::test]
 async fn rows_of_the_release_before_are_seen() {
     let world = World::on_postgres().await;
@@ -151,7 +151,7 @@ async fn rows_of_the_release_before_are_seen() {
     assert_eq!(look.ended, [first]);
     insert(numbered, "", "").await;
     insert(old, ", xact", ", NULL").await;
-    // A transaction of another test's may be under way, and keep the first in it, too.
+    // Another test's open transaction may keep the first revocation in the answer, too.
     let since = revocations.list_since(look.horizon, half_a_minute).await;
     let since = since.unwrap().ended;
     assert!(
@@ -162,7 +162,7 @@ async fn rows_of_the_release_before_are_seen() {
     assert_eq!(by_time_only.unwrap().ended, [old]);
 }
 
-/// A person watches and is refused, on REST, GraphQL and what they watch by, once their session ends.
+/// Checks that a session has ended: REST and GraphQL refuse the person, and their watch ends.
 async fn is_over(
     person: &Person,
     room: RoomId,
@@ -183,7 +183,7 @@ async fn is_over(
     assert!(over.is_ok(), "it goes on after {deadline:?} by {via:?}");
 }
 
-/// With which code REST and GraphQL refuse the access token a person has.
+/// The error codes with which REST and GraphQL refuse the person's access token.
 async fn answers(person: &Person) -> [Option<ErrorCode>; 2] {
     let request = person.ask(Method::GET, "/api/v1/me").await;
     let rest: serde_json::Value = request.send().await.unwrap().json().await.unwrap();
@@ -205,7 +205,7 @@ async fn who_is_removed_on_one_instance_hears_nothing_more_on_the_other() {
         alice.remove_member(board, bob.id(), None).await.unwrap();
         let over = async {
             match &mut watch {
-                // A socket stays; it is told that it is in the room no more.
+                // A socket stays open, and receives that it is no longer in the room.
                 Watch::Socket(socket) => closed(socket).await,
                 other => while other.next().await.is_ok() {},
             }
@@ -229,7 +229,7 @@ async fn a_lower_role_holds_on_the_other_instance() {
     ] {
         let input = ChangeRole { role, op_id: None };
         alice.change_role(board, bob.id(), &input).await.unwrap();
-        // The journal fences: not a moment later than the change was acknowledged.
+        // The sequencer fences: from the moment of the acknowledgement no write is accepted.
         let sent = bob.send(via, board, message("me")).await;
         assert_eq!(
             sent.err().and_then(|error| error.code()),

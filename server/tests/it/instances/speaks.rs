@@ -1,4 +1,5 @@
-//! Two releases side by side: what the older would misread waits for it, and the older waits until it is known.
+//! Two releases side by side: formats that the older one would misread wait for it, and the older one waits until its
+//! peers know of it.
 
 use super::peers::{TAKE_RENEWALS, refuse_renewals};
 use crate::support::{Server, World, eventually, in_time};
@@ -21,7 +22,7 @@ async fn what_an_older_instance_would_misread_waits_until_that_has_left() {
     let together = json!({ "own": SPEAKS, "used": SPEAKS, "peers": [peer] });
     eventually(async || speaks(&one).await == together).await;
 
-    // As the release before registers: it knows of no such column.
+    // Registered as the previous release does, which does not know the column.
     let older = register(&world, "older", None).await;
     for server in [&one, &two] {
         eventually(async || !server.app.speaks(SPEAKS)).await;
@@ -72,7 +73,7 @@ async fn an_older_instance_serves_only_when_the_newer_ones_know_of_it() {
         has_started.set(true);
         booted.unwrap()
     };
-    // It renews while it waits, longer than what was read of the registry counts.
+    // The instance renews its lease while it waits, longer than its peers' reading of the registry is valid.
     let waited = "SELECT 1 AS one FROM instances
                   WHERE name = 'own' AND lease_us > started_us + 16000000";
     let watching = async {
@@ -102,7 +103,7 @@ async fn one_that_registers_again_waits_as_well() {
     eventually(async || world.count(&again).await == 0).await;
     world.run(TAKE_RENEWALS).await;
     eventually(async || world.count(&again).await == 1).await;
-    // It renews while it waits.
+    // The instance renews its lease while it waits.
     let waited = format!(
         "SELECT 1 AS one FROM instances WHERE name = 'own' AND lease_us > {NOW} + 9000000
          AND EXISTS (SELECT 1 FROM instances WHERE name = 'newer' AND lease_us < {NOW} + 45000000)"
@@ -119,7 +120,8 @@ async fn one_that_registers_again_waits_as_well() {
     eventually(async || ready(&own).await == StatusCode::OK).await;
 }
 
-/// A row as an instance writes it that is not here, for a minute; without a number as the release before does.
+/// Inserts the row of an instance that does not run, with a lease of a minute; without a number as the previous release
+/// does.
 async fn register(world: &World, name: &str, speaks: Option<u32>) -> InstanceId {
     let id = InstanceId::generate();
     let (column, number) = speaks.map_or_else(Default::default, |number| {
@@ -133,7 +135,7 @@ async fn register(world: &World, name: &str, speaks: Option<u32>) -> InstanceId 
     id
 }
 
-/// By the database's clock.
+/// The database's clock.
 const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
 async fn renew(world: &World, instance: InstanceId) {

@@ -1,4 +1,4 @@
-//! The settings acknowledged writes rest on: read back where they matter, weaker ones refused.
+//! The settings on which acknowledged writes rest: read back from the store, and refused when they are weaker.
 
 use super::{
     entries::{change, deletion, entry, now, open_gate},
@@ -27,7 +27,7 @@ use std::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// What verifying the journal says with this connection in both pools.
+/// The error of verifying the journal, with this connection in both pools.
 async fn verdict(connection: DatabaseConnection) -> Option<String> {
     let (read, write) = (connection.clone(), connection);
     let tasks = TaskTracker::new();
@@ -72,7 +72,7 @@ async fn postgres_must_commit_synchronously() {
     store.remove().await;
 }
 
-/// Not what the client was told, but what it sends.
+/// Checks the commands on the wire, not the client's options.
 #[tokio::test]
 async fn every_command_to_mongodb_carries_its_concern() {
     let store = Store::mongo().await;
@@ -84,7 +84,7 @@ async fn every_command_to_mongodb_carries_its_concern() {
             seen.lock().unwrap().push(event.command);
         }
     }));
-    // Weaker wishes of the URL's must not be heard.
+    // The journal must override the weaker write concern of these options.
     options.write_concern = Some(mongodb::options::WriteConcern::nodes(1));
     let journal = MongoJournal::open_with(options).await.unwrap();
     use_everything(&journal).await;

@@ -1,11 +1,11 @@
-//! Entries as a mailbox would make them, and a plain list that says what a journal must answer.
+//! Entries as a mailbox would make them, and a plain list that gives the expected answers of a journal.
 
 use chrono::{DateTime, Utc};
 use roost_schema::{Body, ItemId, Kind, Op, OpId, RoomId, Seq, UserId};
 use roost_server::store::journal::{Entry, Gate, Journal, OpenGate, RequestHash, Terms};
 use std::sync::Arc;
 
-/// A first entry of a new item, by a person of its own, with an operation of its own.
+/// The first entry of a new item, by a new person, with an operation of its own.
 pub(super) fn entry(room: RoomId, seq: u64) -> Entry {
     let item = ItemId::generate();
     Entry {
@@ -18,7 +18,7 @@ pub(super) fn entry(room: RoomId, seq: u64) -> Entry {
         actor: UserId::generate(),
         op_id: Some(OpId::from_kept(item.to_string())),
         request_hash: RequestHash([seq.to_le_bytes()[0]; 32]),
-        // Every other one as an earlier release left it.
+        // Every other entry has no such hash, like those of an earlier release.
         asked_hash: seq.is_multiple_of(2).then_some(RequestHash([9; 32])),
         at: now(),
         born: Seq(seq),
@@ -27,7 +27,7 @@ pub(super) fn entry(room: RoomId, seq: u64) -> Entry {
     }
 }
 
-/// `count` first entries, beginning at a seq.
+/// `count` first entries of new items, beginning at a seq.
 pub(super) fn run(room: RoomId, first: u64, count: u64) -> Vec<Entry> {
     (first..first + count).map(|seq| entry(room, seq)).collect()
 }
@@ -41,7 +41,7 @@ pub(super) fn change(of: &Entry, seq: u64) -> Entry {
     }
 }
 
-/// The end of an entry's item.
+/// The deletion of an entry's item.
 pub(super) fn deletion(of: &Entry, seq: u64) -> Entry {
     Entry {
         op: Op::Delete,
@@ -50,7 +50,7 @@ pub(super) fn deletion(of: &Entry, seq: u64) -> Entry {
     }
 }
 
-/// What `log` shows of an entry that was emptied.
+/// An emptied entry as `log` shows it.
 pub(super) fn emptied(entry: &Entry) -> Entry {
     Entry {
         op: Op::Delete,
@@ -89,7 +89,7 @@ pub(super) async fn append(journal: &dyn Journal, batch: &[Entry]) {
     assert_eq!((appended.committed, appended.stop), (batch.len(), None));
 }
 
-/// What a writer has that nothing keeps from writing.
+/// An open gate, for writers that nothing stops.
 pub(crate) fn open_gate() -> Arc<dyn Gate> {
     Arc::new(OpenGate)
 }
@@ -98,7 +98,7 @@ pub(super) fn body(text: &str) -> Body {
     Body::from_text(text.to_owned()).unwrap()
 }
 
-/// Whole milliseconds, as entries keep them.
+/// Now, in whole milliseconds as entries keep times.
 pub(super) fn now() -> DateTime<Utc> {
     DateTime::from_timestamp_millis(Utc::now().timestamp_millis()).unwrap()
 }

@@ -1,4 +1,4 @@
-//! A TCP proxy that breaks one request, before it reaches the server or after the server answered it.
+//! A TCP proxy that breaks one request, before the request reaches the server or after the server has answered it.
 
 use socket2::{SockFilter, SockRef};
 use std::{
@@ -12,29 +12,29 @@ use tokio::{
     time::sleep,
 };
 
-/// PostgreSQL's Sync: what was executed is committed when it comes.
+/// PostgreSQL's Sync: the server commits the executed statements when it arrives.
 const SYNC: &[u8] = b"S\0\0\0\x04";
-/// The kernel acknowledges after 40 ms at the latest. Before that it would send bytes again that are not acknowledged, which
-/// the server takes for a sign of life.
+/// How long the proxy waits for the kernel to acknowledge received bytes, which takes 40 ms at most. Unacknowledged
+/// bytes would be sent again, which the server takes for a sign of life.
 const ACKNOWLEDGED_AFTER: Duration = Duration::from_millis(200);
-/// A socket filter (classic BPF) that drops every packet, so that the host does not even acknowledge any more.
+/// A socket filter (classic BPF) that drops every packet, so that the host does not even acknowledge them.
 const DROP_ALL: SockFilter = SockFilter::new(0x06, 0, 0, 0);
 
 #[derive(Clone, Copy)]
 pub(crate) enum Fault {
     /// The connection is cut before the request reaches the server.
     CutBefore,
-    /// The server has answered; the connection is cut instead of passing the answer on.
+    /// The server has answered; the connection is cut instead of forwarding the answer.
     CutAfter,
     /// The server has answered; the answer never arrives.
     Silence,
-    /// The request never reaches the server, and its connection stays: the client has frozen.
+    /// The request never reaches the server and its connection stays open, as if the client had frozen.
     SilenceBefore,
-    /// The server receives everything but Sync, and then no packet: the client's host has vanished.
+    /// The server receives everything but Sync, and no packet after that, as if the client's host had vanished.
     VanishBeforeSync,
 }
 
-/// The bytes to look for in a request, and the fault to cause then, once.
+/// The bytes to find in a request, and the fault that they cause once.
 type Rule = Option<(&'static [u8], Fault)>;
 
 pub(crate) struct FaultProxy {
@@ -44,7 +44,7 @@ pub(crate) struct FaultProxy {
 }
 
 impl FaultProxy {
-    /// Listens on a port of its own, in front of the server a URL names.
+    /// Listens on its own port, in front of the server of a URL.
     pub(crate) async fn start(url: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -66,7 +66,7 @@ impl FaultProxy {
         }
     }
 
-    /// The URL by which the server is reached through this proxy.
+    /// The URL with this proxy in place of the server.
     pub(crate) fn url(&self, url: &str) -> String {
         url.replacen(address(url), &format!("127.0.0.1:{}", self.port), 1)
     }
@@ -76,13 +76,13 @@ impl FaultProxy {
         *self.rule.lock().unwrap() = Some((request, fault));
     }
 
-    /// Whether the request came and was broken.
+    /// Whether a request with these bytes has come and was broken.
     pub(crate) fn has_broken(&self) -> bool {
         self.rule.lock().unwrap().is_none()
     }
 }
 
-/// `host:port` of a URL.
+/// The `host:port` of a URL.
 fn address(url: &str) -> &str {
     let authority = url
         .split_once("://")

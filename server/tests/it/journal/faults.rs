@@ -1,5 +1,6 @@
-//! What a failing disk, or a hand, changes behind the journal's back: a thousand random faults, each noticed by the read that
-//! meets it; the corrupt room in quarantine, the others as before; and what `roost journal verify` finds of the rest.
+//! Changes by a failing disk or a person, behind the journal's back: a thousand random faults, each noticed by the read
+//! that meets it; the corrupt room in quarantine, the others as before; and the damage that only `roost journal verify`
+//! finds.
 
 use super::{
     entries::{append, change, deletion, entry, found_by, open_gate, run, superseded},
@@ -25,11 +26,11 @@ on!([sqlite, postgres, mongo] contract:
 );
 
 const FAULTS: usize = 1_000;
-/// Each is met by a log; every so many by all other reads.
+/// Every fault is read by a log, and one in this many by all other reads, too.
 const OTHER_READS_EVERY: usize = 8;
 const ALL_BYTES: usize = usize::MAX / 2;
 
-/// A room with everything a room has: edits, a deletion, terms, entries that were emptied, an op of another release.
+/// A room with all sorts of entries: edits, a deletion, terms, emptied entries, an op of another release.
 async fn furnished(journal: &dyn Journal) -> RoomId {
     let room = RoomId::generate();
     let mut old = run(room, 1, 6);
@@ -56,7 +57,8 @@ async fn furnished(journal: &dyn Journal) -> RoomId {
     room
 }
 
-/// The whole log. A store that is busy with other tests may be asked again: what it holds is the question.
+/// Reads the whole log. A store that is busy with other tests may be asked again, because only its content matters
+/// here.
 async fn read_log(journal: &dyn Journal, room: RoomId) -> Result<Page, JournalError> {
     for _ in 0..5 {
         match journal.log(room, Seq::ZERO, ALL_BYTES).await {
@@ -67,7 +69,7 @@ async fn read_log(journal: &dyn Journal, room: RoomId) -> Result<Page, JournalEr
     journal.log(room, Seq::ZERO, ALL_BYTES).await
 }
 
-/// Everything each way of reading gives, or the first error.
+/// The results of all reads, or their first errors.
 async fn read_all(
     journal: &dyn Journal,
     room: RoomId,
@@ -163,7 +165,7 @@ mod contract {
         images
             .replace(std::slice::from_ref(&sound), std::slice::from_ref(&corrupt))
             .await;
-        // What does not meet the entry is served, until something met it.
+        // Reads that do not include the corrupt entry succeed, until one has met it.
         journal.log(room, Seq(14), ALL_BYTES).await.unwrap();
         let met = journal.changes(room, Seq::ZERO, ALL_BYTES).await;
         assert!(
@@ -224,7 +226,7 @@ mod contract {
         let set = |column: &'static str, value: Cell| {
             move |image: &mut Image| *cell(image, column) = value
         };
-        // Each: what was done to which entry, and what is said of it.
+        // For each fault: the entry, its change, and the problem that is reported.
         let table: [(&str, u64, Change, &str); 4] = [
             (
                 "the newest entry is not marked so",
@@ -276,7 +278,7 @@ mod contract {
         let (other, room) = (furnished(&*journal).await, furnished(&*journal).await);
         let images = Images::of(store).await;
         let kept = images.read(room).await;
-        // Rows that are gone below the head, and one more marked current than there should be.
+        // Rows that are missing below the head, and one that is wrongly marked current.
         images.replace(&kept[14..16], &[]).await;
         let (found, audited) = findings(&*journal).await;
         assert_eq!(
@@ -288,7 +290,7 @@ mod contract {
         store.leave_current(room, Seq(9)).await;
         let (found, audited) = findings(&*journal).await;
         assert_eq!((found, audited.left_current), (Vec::new(), 1));
-        // A tail that is cut off leaves nothing behind that tells of it.
+        // Nothing is left that shows that the last entries were cut off.
         store.take_back(other, Seq(18)).await;
         assert_eq!(findings(&*journal).await.0, []);
         if store.is_sql() {
@@ -330,7 +332,7 @@ async fn findings(journal: &dyn Journal) -> (Vec<Finding>, Audited) {
     (found, audited)
 }
 
-/// Another operation of the same person.
+/// Replaces the operation id by another one of the same person.
 fn rename(operation: &mut Cell) {
     let Cell::Text(Some(text)) = operation else {
         panic!("no operation id: {operation:?}");
@@ -339,8 +341,8 @@ fn rename(operation: &mut Cell) {
     text.push('#');
 }
 
-/// A random fault in one or two entries of a room: its name, what was there, and what is there instead. Never in the last
-/// entry: that one lost is a tail cut off.
+/// A random fault in one or two entries of a room: its name, the old images and the new ones. The last entry is never
+/// lost, because that cannot be noticed.
 fn fault(kept: &[Image], random: &mut StdRng) -> (String, Vec<Image>, Vec<Image>) {
     loop {
         let (at, beside) = (
@@ -393,14 +395,14 @@ fn swapped(one: &Image, two: &Image, columns: &[&str]) -> Vec<Image> {
     vec![exchange(one, two), exchange(two, one)]
 }
 
-/// One bit of one covered column the other way.
+/// Flips one bit of one covered column.
 fn flipped(image: &Image, random: &mut StdRng) -> Option<(String, Image)> {
     let mut image = image.clone();
     let is_emptied = image
         .iter()
         .any(|(name, cell)| name == "salt" && *cell == Cell::Bytes(None))
         || !image.iter().any(|(name, _)| name == "salt");
-    // What is empty, or is no more read of an emptied entry, cannot be changed in what is delivered.
+    // No seal covers the mark of the current entry, nor the columns of an emptied entry that are not delivered.
     let not_covered: &[&str] = if is_emptied {
         &[
             "is_current",
@@ -448,7 +450,7 @@ fn flip(cell: &mut Cell, random: &mut StdRng) {
     }
 }
 
-/// Stays a text that every store takes.
+/// The result stays valid text, which every store accepts.
 fn flip_text(text: &mut String, random: &mut StdRng) {
     let place = random.random_range(0..text.len());
     let mut bytes = std::mem::take(text).into_bytes();

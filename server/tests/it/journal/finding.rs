@@ -1,4 +1,4 @@
-//! What `find` promises: an item is found by the terms of its newest entry and by no other, in each of the rooms asked for.
+//! The promises of `find`: an item is found by the terms of its newest entry only, in each of the requested rooms.
 
 use super::{
     entries::{append, body, change, deletion, entry, found_by, now, seqs},
@@ -37,7 +37,7 @@ pub(super) async fn found(journal: &dyn Journal, room: RoomId, term: &str) -> Ve
     seqs(&page.entries)
 }
 
-/// All that is old enough: everything.
+/// Bounds that trim everything.
 pub(super) fn trim_all() -> Trim {
     Trim {
         superseded_before: now() + Duration::hours(1),
@@ -63,7 +63,7 @@ mod contract {
             found(&*journal, RoomId::generate(), "to:ann").await,
             [0_u64; 0]
         );
-        // Of another kind there is none.
+        // The room has no items of another kind.
         let polls = FindQuery {
             kind: Kind::from("poll"),
             ..by("to:ann")
@@ -82,7 +82,7 @@ mod contract {
         assert_eq!(found(&*journal, room, "to:bob").await, [0_u64; 0]);
         assert_eq!(found(&*journal, room, "due:2026-12-01").await, [0_u64; 0]);
 
-        // Put again, it is found where it was born.
+        // An item that is put again keeps its place in the order.
         append(&*journal, &[found_by(&["to:ann"], change(&first, 5))]).await;
         assert_eq!(found(&*journal, room, "to:ann").await, [5, 2]);
         journal.trim(trim_all()).await.unwrap();
@@ -120,7 +120,7 @@ mod contract {
         assert_eq!(found(&*journal, room, "to:ann").await, [0_u64; 0]);
         assert_eq!(found(&*journal, room, "to:bob").await, [3]);
         assert_eq!(found(&*journal, room, "due:2026-12-01").await, [3]);
-        // Nor does it hide what the next entry has.
+        // The stale row does not hide the next entry's term, either.
         append(&*journal, &[found_by(&["to:ann"], change(&first, 5))]).await;
         assert_eq!(found(&*journal, room, "to:ann").await, [5]);
         assert_eq!(found(&*journal, room, "to:bob").await, [0_u64; 0]);
@@ -222,7 +222,7 @@ mod contract {
         let all = FindRoom { room, beyond: None };
         let alone = journal.find_in(all, by("to:ann")).await.unwrap();
         assert_eq!((seqs(&alone.entries), alone.more), (vec![1, 2, 3], true));
-        // One at least, however small the share is.
+        // A page has at least one item, however small its room's share is.
         let others = (0..9).map(|_| FindRoom {
             room: RoomId::generate(),
             beyond: None,
@@ -238,7 +238,7 @@ mod contract {
         }
     }
 
-    /// Edits, deletions and puts again, in batches, of two journals of the store; trimmed now and then.
+    /// Random edits, deletions and puts, in batches, through two journals of the store, with a trim now and then.
     pub(super) async fn finding_agrees_with_a_plain_list(store: &Store) {
         const TERMS: [&str; 5] = ["to:ann", "to:bob", "due:2026-12-01", "on:x", "mention:ann"];
         let seed = rand::random();
@@ -298,7 +298,7 @@ mod contract {
         }
     }
 
-    /// Everything a query finds, page by page.
+    /// Everything that a query finds, page by page.
     async fn paged(journal: &dyn Journal, room: RoomId, query: FindQuery) -> Vec<Entry> {
         let (mut read, mut beyond): (Vec<Entry>, _) = (Vec::new(), None);
         loop {

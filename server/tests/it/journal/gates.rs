@@ -1,4 +1,4 @@
-//! An append that had to wait: through a gate that was shut meanwhile nothing is sent, and nobody waits for ever.
+//! Appends that had to wait: nothing is sent through a gate that was shut meanwhile, and no caller waits for ever.
 
 use super::{
     entries::{entry, open_gate},
@@ -21,7 +21,7 @@ use tokio::time::timeout;
 #[derive(Default)]
 struct Door {
     is_shut: AtomicBool,
-    /// For how long it was last asked to stay open.
+    /// The duration of the last question to the gate.
     asked_for: Mutex<Duration>,
 }
 
@@ -36,7 +36,7 @@ async fn head(journal: &dyn Journal, room: RoomId) -> Seq {
     journal.heads(&[room]).await.unwrap().rooms[&room].head
 }
 
-/// Begins an append, shuts its gate while it waits, and lets go of what it waits for.
+/// Begins an append, shuts its gate while it waits, and ends the wait.
 async fn append_shut_meanwhile(
     journal: &dyn Journal,
     second: &Entry,
@@ -73,7 +73,7 @@ async fn mongo_sends_nothing_through_a_gate_that_was_shut_while_it_read() {
         .append(room, &[entry(room, 1)], &open_gate())
         .await
         .unwrap();
-    // What it reads before it inserts hangs in the proxy.
+    // The answer to the read before the insert hangs in the proxy.
     proxy.freeze();
     let waits = proxy.holds_something();
     append_shut_meanwhile(&*journal, &entry(room, 2), waits, async || proxy.mend()).await;
@@ -91,14 +91,14 @@ async fn postgres_sends_nothing_through_a_gate_that_was_shut_while_it_prepared()
         .unwrap();
     let proxy = TcpProxy::to(&store.url()).await;
     let journal = stores::open(&proxy.url()).await;
-    // Its connections are new, so it prepares the statement first. The answer to that hangs in the proxy.
+    // A new connection prepares the statement first, and the answer to that hangs in the proxy.
     proxy.freeze_behind(b"WITH written AS");
     let waits = proxy.holds_something();
     append_shut_meanwhile(&*journal, &entry(room, 2), waits, async || proxy.mend()).await;
     store.remove().await;
 }
 
-/// The server runs a statement that it has, as long as it still hears from the host that sent it.
+/// The server runs a statement that it has received, as long as it considers the sender's host alive.
 #[tokio::test]
 async fn postgres_asks_its_gate_for_the_longest_that_the_statement_may_take() {
     let store = Store::postgres().await;
@@ -139,7 +139,7 @@ async fn sqlite_writes_nothing_through_a_gate_that_was_shut_while_it_waited_for_
     store.remove().await;
 }
 
-/// A disk that hangs in COMMIT: what is in it is unknown, what waits behind it was not written and never will be.
+/// A disk that hangs in COMMIT: the batch in the commit has an unknown outcome, and waiting batches are never written.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_hangs_keeps_nobody_waiting() {
     let store = Store::sqlite().await;
@@ -157,7 +157,7 @@ async fn a_disk_that_hangs_keeps_nobody_waiting() {
         let mut handle = connection.lock_handle().await.unwrap();
         handle.set_commit_hook(move || {
             let _ = is_hanging.send(());
-            // Goes on when the test has let go, and at once from then on.
+            // Blocks until the test releases it; later commits pass at once.
             let _ = released.recv();
             true
         });
@@ -188,7 +188,7 @@ async fn a_disk_that_hangs_keeps_nobody_waiting() {
     store.remove().await;
 }
 
-/// The driver ends what waits for an answer when its monitor gives the server up: that was sent.
+/// When its monitor gives up the server, the driver interrupts waiting calls, which may have been sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mongo_calls_an_insert_unknown_that_its_monitor_has_interrupted() {
     let store = Store::mongo().await;

@@ -1,5 +1,5 @@
-//! Entries as a store keeps them, column by column: so that a test may change one bit behind the journal's back, and put
-//! everything back as it was.
+//! Entries as a store keeps them, column by column, so that a test can change one bit behind the journal's back and
+//! restore everything afterwards.
 
 use super::stores::Store;
 use bson::{Binary, Bson, Document, spec::BinarySubtype};
@@ -9,7 +9,7 @@ use roost_server::store::Sql;
 use sea_orm::{ConnectionTrait, QueryResult, Statement, Value};
 use uuid::Uuid;
 
-/// One stored value. `None`: the column is empty.
+/// One stored value. `None` is an empty column.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Cell {
     Int(i64),
@@ -20,7 +20,7 @@ pub(super) enum Cell {
     Texts(Vec<String>),
 }
 
-/// An entry as it is stored: its columns in their order.
+/// A stored entry: its columns in their order.
 pub(super) type Image = Vec<(String, Cell)>;
 
 type ReadCell = fn(&QueryResult, &str) -> Cell;
@@ -46,7 +46,7 @@ const COLUMNS: [(&str, ReadCell); 18] = [
     ("row_hash", bytes),
 ];
 
-/// Where a test looks at and changes what is stored.
+/// Reads and changes stored entries directly.
 pub(super) enum Images {
     Sql(Sql),
     Mongo(mongodb::Collection<Document>),
@@ -79,7 +79,7 @@ impl Images {
         }
     }
 
-    /// Takes entries away and writes others, in one step.
+    /// Removes entries and inserts others, in one step.
     pub(super) async fn replace(&self, old: &[Image], new: &[Image]) {
         match self {
             Self::Sql(sql) => replace_rows(sql, old, new).await,

@@ -1,5 +1,5 @@
-//! An instance that froze or vanished in the middle of a write holds nothing of the others' for
-//! long: PostgreSQL ends what it left within 5 s.
+//! An instance that froze or vanished in the middle of a write does not hold up the others for long: PostgreSQL ends
+//! its locks within 5 s.
 
 use super::{
     entries::{entry, open_gate},
@@ -19,12 +19,12 @@ use sea_orm::{ConnectionTrait, Statement};
 use std::time::{Duration, Instant};
 use tokio::{task::JoinSet, time::timeout};
 
-/// How long the others may be kept waiting; promised are 5 s. The database's timers keep that (3 s for a transaction
-/// whose instance is silent, 4 s for a host), so that a busy test host delays only what follows. Five times the promise
-/// would hide a limit of 10 s.
+/// How long the others may be held up; the promise is 5 s. The database's timers keep it (3 s for the transaction of a
+/// silent instance, 4 s for a silent host), so a busy test host adds little. Five times the promise would hide a limit
+/// of 10 s.
 const KEPT_WAITING_MAX: Duration = Duration::from_secs(9);
 
-/// A room's next entry, as a journal of another release may write it: in a transaction.
+/// Inserts a room's next entry in a transaction, as the journal of another release may do.
 const INSERT_NEXT: &str = "\
     INSERT INTO journal (room, seq, item, kind, op, actor, request_hash, at_ms, born, is_current,
         size_bytes, body)
@@ -32,7 +32,7 @@ const INSERT_NEXT: &str = "\
         body
     FROM journal WHERE room = $1";
 
-/// Tries again until it succeeds, as a client or an orchestrator would, and says how long it took.
+/// Retries until the attempt succeeds, as a client or an orchestrator would, and prints how long it took.
 async fn until_done(what: &str, mut attempt: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
     let done = timeout(KEPT_WAITING_MAX, async {
@@ -47,12 +47,12 @@ async fn until_done(what: &str, mut attempt: impl AsyncFnMut() -> bool) {
     println!("{what} after {:?}", began.elapsed());
 }
 
-/// Waits until the proxy met its request.
+/// Waits until the proxy has broken its request.
 async fn until_broken(proxy: &FaultProxy) {
     crate::support::eventually(async || proxy.has_broken()).await;
 }
 
-/// A journal of another instance writes the second entry, in the slot that was nearly taken.
+/// Another instance's journal appends the second entry, to the slot that the first instance nearly took.
 async fn another_writes_the_second(other: &dyn Journal, first: Entry) {
     let (room, second, gate) = (first.room, entry(first.room, 2), open_gate());
     until_done("the room was written", async || {
@@ -64,7 +64,7 @@ async fn another_writes_the_second(other: &dyn Journal, first: Entry) {
     assert_eq!(log.entries, [first, second]);
 }
 
-/// The server has executed the insert and waits for its COMMIT, which only its limit for idle transactions can end.
+/// The server has executed the insert and waits for COMMIT; only its limit for idle transactions can end the wait.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_room_is_written_though_an_instance_froze_before_it_committed_an_entry() {
     let store = Store::postgres().await;
@@ -91,7 +91,7 @@ async fn a_room_is_written_though_an_instance_froze_before_it_committed_an_entry
     store.remove().await;
 }
 
-/// The server has executed the append and waits for Sync, which only its keepalive can end.
+/// The server has executed the append and waits for Sync; only its keepalive can end the wait.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_room_is_written_though_an_instance_vanished_between_execute_and_sync() {
     let store = Store::postgres().await;
@@ -175,7 +175,7 @@ async fn setting(sql: &Sql, name: &str) -> String {
     row.try_get("", "value").unwrap()
 }
 
-/// Also over a Unix socket, where the server ignores what is about TCP.
+/// Also over a Unix socket, where the server ignores the TCP settings.
 #[tokio::test]
 async fn every_connection_says_when_to_give_it_up() {
     let store = Store::postgres().await;

@@ -1,4 +1,4 @@
-//! The contract of the journal, told once and held by each store: `SQLite`, `PostgreSQL`, `MongoDB`.
+//! The contract of the journal, held by each store: `SQLite`, `PostgreSQL`, `MongoDB`.
 
 mod entries;
 pub(crate) mod fault_proxy;
@@ -6,7 +6,7 @@ mod images;
 mod stores;
 mod writer;
 
-/// Runs contract tests on each of the named stores, each test on a database of its own.
+/// Runs contract tests on each of the named stores, each test with its own database.
 macro_rules! on {
     ([$($store:ident),+] $contract:ident: $($name:ident),+ $(,)?) => {
         on!(@each ($($name),+) $contract $($store)+);

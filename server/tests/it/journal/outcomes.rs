@@ -1,4 +1,4 @@
-//! Connections that break while a write is under way: never a guess, and reading again tells.
+//! Connections that break during a write: the outcome is never guessed, and reading again shows it.
 
 use super::{
     entries::{entry, open_gate, run},
@@ -17,13 +17,13 @@ on!([postgres, mongo] network:
     a_server_that_is_not_there_wrote_nothing,
 );
 
-/// The body of entry 2, as the statement that appends it carries it.
+/// The body of entry 2, in the form in which the append's statement carries it.
 const ENTRY_TWO: &[u8] = b"number 2\"";
 
 mod network {
     use super::*;
 
-    /// What makes a batch durable, as it looks on the wire.
+    /// The bytes on the wire that make a batch durable.
     fn commit_request(store: &Store) -> &'static [u8] {
         if store.is_sql() {
             ENTRY_TWO
@@ -32,7 +32,7 @@ mod network {
         }
     }
 
-    /// Breaks the commit of entry 2 and answers whether it is in the journal.
+    /// Breaks the commit of entry 2; answers whether the journal has the entry.
     async fn breaks(store: &Store, fault: Fault) -> bool {
         let proxy = FaultProxy::start(&store.url()).await;
         let journal = stores::open(&proxy.url(&store.url())).await;
@@ -99,8 +99,7 @@ mod network {
             .await
             .unwrap();
         drop(proxy);
-        // A connection that was used within a second is not asked whether it lives, and an append
-        // on a dead one has no known outcome.
+        // A connection that was used within a second is not pinged, and an append on a dead one has an unknown outcome.
         tokio::time::sleep(PINGED_AFTER_IDLE).await;
         let refused = journal.append(room, &[entry(room, 2)], &open_gate()).await;
         assert!(
@@ -115,7 +114,7 @@ mod network {
     }
 }
 
-/// How long a connection is idle before it is asked whether it lives.
+/// How long a connection is idle before the pool pings it.
 const PINGED_AFTER_IDLE: Duration = Duration::from_secs(1);
 
 /// After a restart of the database every pooled connection is dead; no write may be risked on one.
@@ -142,7 +141,7 @@ async fn dead_pooled_connections_are_replaced_before_anything_is_written() {
         WHERE datname = current_database() AND pid <> pg_backend_pid()";
     let sql = store.sql().await;
     sql.write.execute_unprepared(kill).await.unwrap();
-    // One that was used within a second is not asked: that would cost every append a round trip.
+    // A connection that was used within a second is not pinged, because that would cost every append a round trip.
     tokio::time::sleep(PINGED_AFTER_IDLE).await;
     write(3).await;
     let heads = journal.heads(&rooms).await.unwrap();
@@ -150,8 +149,8 @@ async fn dead_pooled_connections_are_replaced_before_anything_is_written() {
     store.remove().await;
 }
 
-/// An append that waits for a rival is answered by the server: that it took too long, or that its
-/// connection is ended. After the one nothing was written; after the other nobody can tell.
+/// The server ends an append that waits for a rival, by a statement timeout or by ending its connection. After the
+/// timeout nothing was written; after the other the outcome is unknown.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_an_error_of_the_statement_means_that_nothing_was_written() {
     let store = Store::postgres().await;
@@ -177,11 +176,11 @@ async fn only_an_error_of_the_statement_means_that_nothing_was_written() {
         matches!(waited, Err(JournalError::Unavailable(_))),
         "{waited:?}"
     );
-    // A condition alone leaves open what is asked first: it may end everybody.
+    // CASE fixes the order of the conditions: with AND the server might call the function for every connection.
     let end = "SELECT pid FROM pg_stat_activity WHERE CASE
         WHEN wait_event_type = 'Lock' AND datname = current_database()
         THEN pg_terminate_backend(pid) ELSE FALSE END";
-    // Not in the rival's transaction: that would go on seeing the connections of its first look.
+    // Outside of the rival's transaction, which would go on seeing the connections of its first query.
     let ending = async {
         loop {
             sql.write.execute_unprepared(end).await.unwrap();

@@ -1,6 +1,6 @@
-//! Every statement of the journal on PostgreSQL is bound to an index, whatever the statistics say and
-//! whenever its plan was made. What is explained is what the journal prepared on its own connection,
-//! so the plan shown is the one it goes on with.
+//! Every statement of the journal on PostgreSQL is bound to an index, whatever the statistics say and whenever its plan
+//! was made. The test explains the statements that the journal prepared on its own connection, so it sees the plans
+//! that are used.
 
 use super::{
     entries::{change, entry, found_by, open_gate},
@@ -18,12 +18,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 const ENTRIES: u64 = 100_000;
-/// A page has 1,025 candidates, and looks up the newest entry of each.
+/// A page has 1,025 candidates, and reads the newest entry of each.
 const ROWS_VISITED_MAX: f64 = 4_000.0;
-/// From the sixth call of a connection on, its plan knows no values.
+/// From the sixth call on a connection uses a generic plan, which knows no values.
 const CALLS: usize = 10;
 
-/// What reads a room, or a table, instead of an index's range, or sorts.
+/// Plan nodes that sort, or that read a room or a table instead of a range of an index.
 const REFUSED: [&str; 10] = [
     "Seq Scan",
     "Bitmap Heap Scan",
@@ -47,7 +47,7 @@ async fn plans_are_bound_to_an_index_in_a_database_that_was_analysed_while_empty
     plans_are_bound_to_an_index("ANALYZE").await;
 }
 
-/// So the statistics promise: a room has one entry, an item one, and all are current.
+/// The statistics say that a room has one entry, an item one entry, and that all are current.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn plans_are_bound_to_an_index_though_the_statistics_mislead() {
     let fill = "INSERT INTO journal SELECT md5(n::text)::uuid, 1, md5(n::text)::uuid, 'message',
@@ -56,7 +56,7 @@ async fn plans_are_bound_to_an_index_though_the_statistics_mislead() {
     plans_are_bound_to_an_index(&format!("{fill}; ANALYZE")).await;
 }
 
-/// Of a connection that planned while the room was small, and of one that came when it was large.
+/// Tests a connection that planned while the room was small, and one that was opened when the room was large.
 async fn plans_are_bound_to_an_index(prepare: &str) {
     let store = Store::postgres().await;
     let sql = store.sql().await;
@@ -82,7 +82,7 @@ async fn plans_are_bound_to_an_index(prepare: &str) {
         FROM generate_series({begin}, {ENTRIES}) AS n WHERE n % 3 = 2",
         begin = head.0 + 1
     );
-    // One statement may not take that long on a busy machine; many may.
+    // The fill is one statement, which may exceed the statement timeout on a busy machine.
     sql.write
         .execute_unprepared(&format!("SET statement_timeout = 0; {fill}"))
         .await
@@ -102,7 +102,7 @@ async fn plans_are_bound_to_an_index(prepare: &str) {
     store.remove().await;
 }
 
-/// Whoever calls in turn uses one connection.
+/// A journal whose calls come one after the other, so that they share one connection.
 struct Caller(Arc<SqlJournal>);
 
 impl Caller {
@@ -121,7 +121,7 @@ impl Caller {
         caller
     }
 
-    /// Calls what reads and writes a room, and answers its head.
+    /// Calls everything that reads and writes a room; answers its head.
     async fn call_each(&self, room: RoomId) -> Seq {
         let Self(journal) = self;
         self.connection_is_back().await;
@@ -159,7 +159,7 @@ impl Caller {
         head
     }
 
-    /// A task of the pool's gives a connection back: whoever calls before it has done so opens another one.
+    /// Waits until a task of the pool has returned the connection: an earlier call would open another one.
     async fn connection_is_back(&self) {
         let pool = self.0.sql().write.get_postgres_connection_pool();
         in_time(async {
@@ -170,7 +170,7 @@ impl Caller {
         .await;
     }
 
-    /// Explains what this caller's connection has prepared, as it would run next.
+    /// Explains the statements that this caller's connection has prepared, as they would run next.
     async fn assert_bound(&self, when: &str, room: RoomId) {
         self.connection_is_back().await;
         let pool = self.0.sql().write.get_postgres_connection_pool();
@@ -203,7 +203,7 @@ impl Caller {
     }
 }
 
-/// What a statement is for, and arguments that ask for the middle of the room.
+/// The purpose of a statement, and arguments from the middle of the room.
 fn arguments(text: &str, room: RoomId) -> Option<(&'static str, String)> {
     let list = |of: fn(u64) -> String| {
         let listed: Vec<_> = (50_000..50_100).map(of).collect();
@@ -217,7 +217,7 @@ fn arguments(text: &str, room: RoomId) -> Option<(&'static str, String)> {
     );
     let has = |part: &str| text.contains(part);
     Some(if has("INSERT INTO journal (room") {
-        // Two changes of items in the middle, behind the last slot; it is rolled back.
+        // Two changes of items in the middle, after the last slot; the transaction is rolled back.
         let changes = format!(
             "'{room}', 200000, array[200001, 200002], array[md5('50001')::uuid, md5('50004')::uuid],
             array['message', 'message'], array['put', 'put'], array['{room}', '{room}']::uuid[],
@@ -249,7 +249,7 @@ fn arguments(text: &str, room: RoomId) -> Option<(&'static str, String)> {
     })
 }
 
-/// Runs it too, to count what it visits, and takes back what it wrote.
+/// Runs the statement, too, to count the rows that it visits, and rolls back its writes.
 async fn explain(
     connection: &mut PgConnection,
     name: &str,
@@ -292,7 +292,7 @@ fn nodes(plan: &Value) -> Vec<&Value> {
     below.flat_map(nodes).chain([plan]).collect()
 }
 
-/// How many rows the plan's scans looked at, those they left out included.
+/// How many rows the plan's scans read, including those that they filtered out.
 fn visited(plan: &Value) -> f64 {
     let number = |node: &Value, name: &str| node[name].as_f64().unwrap_or_default();
     let scans = nodes(plan)

@@ -1,4 +1,4 @@
-//! What reads promise: pages, positions, history, floors, trimming and the epoch.
+//! The promises of reads: pages, positions, history, floors, trimming and the epoch.
 
 use super::{
     entries::{
@@ -77,7 +77,7 @@ mod contract {
         assert_eq!(seqs(&messages.entries), [3, 1]);
         let items = journal.items(room, &[batch[0].item]).await.unwrap();
         assert_eq!(seqs(&items), [1]);
-        // The next state supersedes both.
+        // The next state supersedes both entries.
         append(&*journal, &[deletion(&batch[0], 5)]).await;
         let changes = journal.changes(room, Seq::ZERO, all).await.unwrap();
         assert_eq!(seqs(&changes.entries), [2, 3, 5]);
@@ -100,7 +100,8 @@ mod contract {
         assert!(is_unsound(journal.changes(room, Seq::ZERO, all).await));
         assert!(is_unsound(history(&*journal, room, Newer, None, 9).await));
         journal.items(room, &[batch[0].item]).await.unwrap_err();
-        // What does not touch it is read; a superseded entry that still has its op id was not emptied either.
+        // Reads without the damaged entry succeed. A superseded entry that still has its op id was not emptied, so it
+        // is damaged, too.
         assert_eq!(
             seqs(&journal.log(room, Seq(1), all).await.unwrap().entries),
             [2, 3, 4]
@@ -207,7 +208,7 @@ mod contract {
         assert_eq!((rest.entries.len(), rest.more), (1_024, false));
     }
 
-    /// Resuming from every position must lead to the same state as reading everything.
+    /// Resuming from any position must lead to the same state as reading everything.
     pub(super) async fn changes_agree_with_a_plain_list(store: &Store) {
         let journal = store.open().await;
         let room = RoomId::generate();
@@ -291,7 +292,7 @@ mod contract {
         assert_eq!(items, [edited.clone(), gone]);
         let changes = journal.changes(room, Seq::ZERO, usize::MAX).await.unwrap();
         assert_eq!(page(&changes), (vec![3, 4, 5], false));
-        // Nor if the newer one lies on another page.
+        // The same holds when the newer entry is on another page.
         let first = journal.changes(room, Seq::ZERO, 1).await.unwrap();
         let (seqs, more) = page(&first);
         assert!(more && !seqs.contains(&1) && !seqs.contains(&2), "{seqs:?}");

@@ -1,5 +1,5 @@
-//! Rival writers: several tasks with connections of their own, several processes, and processes that
-//! are killed in the middle.
+//! Rival writers: several tasks with their own connections, several processes, and processes that are killed in the
+//! middle.
 
 use super::{
     stores::{self, Store},
@@ -15,7 +15,7 @@ use tokio::{
 
 const OPERATIONS_EACH: u64 = 12;
 const PATIENCE: Duration = Duration::from_mins(2);
-/// Tells the test binary that it is a writer: `url room name count`.
+/// Makes the test binary run as a writer: `url room name count`.
 const WRITER: &str = "ROOST_TEST_JOURNAL_WRITER";
 
 on!([sqlite, postgres, mongo] contract:
@@ -54,7 +54,7 @@ mod contract {
         assert_eq!(log.len(), acks.len());
     }
 
-    /// One writer after the other, each killed with an operation under way.
+    /// One writer after the other, each killed with an operation in flight.
     pub(super) async fn killed_writers_lose_nothing_and_leave_no_hole(store: &Store) {
         let room = RoomId::generate();
         let mut acks = Vec::new();
@@ -122,7 +122,7 @@ impl Writer {
         Self { process, lines }
     }
 
-    /// The next acknowledgement; none when the process has ended, which it must have done well.
+    /// The next acknowledgement; `None` when the process has ended, successfully.
     async fn next(&mut self) -> Option<Ack> {
         let next = tokio::time::timeout(PATIENCE, self.next_line()).await;
         let next = next.expect("the writer says nothing");
@@ -141,7 +141,7 @@ impl Writer {
         None
     }
 
-    /// Kills with SIGKILL; answers what it had still said.
+    /// Kills with SIGKILL; answers the acknowledgements that it had still printed.
     async fn kill(mut self) -> Vec<Ack> {
         self.process.kill().await.unwrap();
         let mut acks = Vec::new();
@@ -152,7 +152,7 @@ impl Writer {
     }
 }
 
-/// A line that was cut by the kill says nothing.
+/// Parses a line. A line that the kill has cut is no acknowledgement.
 fn parse(line: &str) -> Option<Ack> {
     let mut words = line.strip_prefix("acknowledged ")?.split(' ');
     let (op_id, seq, end) = (words.next()?, words.next()?, words.next()?);
@@ -175,7 +175,7 @@ async fn writer_process() {
     let _lock = roost_server::store::lock_data(url).unwrap();
     let journal = stores::open(url).await;
     let (room, count) = (room.parse().unwrap(), count.parse().unwrap());
-    // The harness has begun a line of its own.
+    // The test harness has begun a line of its own.
     println!();
     write(&*journal, room, name, count, |ack| {
         println!("acknowledged {} {} end", ack.op_id, ack.seq);
@@ -183,7 +183,7 @@ async fn writer_process() {
     .await;
 }
 
-/// What the process does when nobody told it what: the same, with a store of its own.
+/// Without instructions the process does the same on its own store.
 async fn writes_alone() {
     let store = Store::sqlite().await;
     let journal = stores::open(&store.url()).await;
@@ -193,7 +193,7 @@ async fn writes_alone() {
     assert_sound(&store, room, &acks).await;
 }
 
-/// Two instances on one file would each believe to be alone.
+/// Two instances on one file would each act as the only one.
 #[tokio::test]
 async fn a_second_process_on_one_sqlite_file_is_refused() {
     let store = Store::sqlite().await;

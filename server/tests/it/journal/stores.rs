@@ -1,5 +1,5 @@
-//! A journal store per test: a file in a folder of its own, or a database of its own on the real
-//! server that `cargo xtask test` started.
+//! A store of the journal for each test: a file in its own folder, or its own database on the real server that
+//! `cargo xtask test` started.
 
 use mongodb::options::{ClientOptions, ServerMonitoringMode};
 use roost_schema::{RoomId, Seq};
@@ -50,13 +50,13 @@ impl Store {
     async fn migrated(self) -> Self {
         let sql = self.sql().await;
         sql.migrate().await.unwrap();
-        // Whoever changes the journal mode of SQLite must be alone.
+        // SQLite changes its journal mode only without other connections.
         sql.read.close().await.unwrap();
         sql.write.close().await.unwrap();
         self
     }
 
-    /// Where the journal is, as configuration would name it.
+    /// The URL of the journal, as the configuration has it.
     pub(crate) fn url(&self) -> String {
         match self {
             Self::Sqlite { folder } => {
@@ -71,12 +71,12 @@ impl Store {
         }
     }
 
-    /// Opens the journal anew, with connections of its own: another instance, as far as it knows.
+    /// Opens the journal with new connections, like another instance.
     pub(crate) async fn open(&self) -> Arc<dyn Journal> {
         open(&self.url()).await
     }
 
-    /// The same, with the connections on which it writes.
+    /// The same, with the connections that write.
     pub(crate) async fn open_with_sql(&self) -> (Arc<dyn Journal>, Sql) {
         let sql = self.sql().await;
         let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
@@ -102,21 +102,20 @@ impl Store {
             .database(name)
     }
 
-    /// Marks an entry current behind the journal's back, as a writer that was killed between its
-    /// two steps leaves it.
+    /// Marks an entry current behind the journal's back, as a writer leaves it that was killed between its two steps.
     pub(crate) async fn leave_current(&self, room: RoomId, seq: Seq) {
         let sql = "UPDATE journal SET is_current = TRUE WHERE room = $1 AND seq = $2";
         self.tamper(room, seq, sql, bson::doc! { "$set": { "current": true } })
             .await;
     }
 
-    /// The same with the rows of its terms, as a release that knows no terms leaves them.
+    /// The same with the rows of its terms, as a release leaves them that knows no terms.
     pub(crate) async fn leave_found(&self, entry: &Entry) {
         self.leave_current(entry.room, entry.seq).await;
         self.leave_terms(entry).await;
     }
 
-    /// The rows of an entry's terms alone. `MongoDB` has none: there they are the entry's own.
+    /// Restores only the rows of an entry's terms. `MongoDB` has no such rows: the entry itself has the terms.
     pub(crate) async fn leave_terms(&self, entry: &Entry) {
         if !self.is_sql() {
             return;
@@ -137,7 +136,7 @@ impl Store {
         }
     }
 
-    /// The rows of terms there are: term and room and born, ascending.
+    /// All rows of terms: term, room and born, ascending.
     pub(crate) async fn terms(&self) -> Vec<(String, RoomId, Seq)> {
         let sql = self.sql().await;
         let text = "SELECT term, room, born FROM journal_terms ORDER BY term, room, born";
@@ -154,8 +153,7 @@ impl Store {
         rows.iter().map(row).collect()
     }
 
-    /// Takes an entry's body away behind the journal's back, and the seal that would tell: as an entry of a release that
-    /// wrote none.
+    /// Removes an entry's body behind the journal's back, and its seal, as if a release without seals had written it.
     pub(crate) async fn lose_body(&self, room: RoomId, seq: Seq) {
         let sql = "UPDATE journal SET body = NULL, salt = NULL, body_hash = NULL, row_hash = NULL
             WHERE room = $1 AND seq = $2";
@@ -164,14 +162,14 @@ impl Store {
             .await;
     }
 
-    /// Takes the rows of terms away, all of them.
+    /// Deletes all rows of terms.
     pub(crate) async fn forget_terms(&self) {
         let sql = self.sql().await;
         let forget = "DELETE FROM journal_terms";
         sql.write.execute_unprepared(forget).await.unwrap();
     }
 
-    /// Changes one entry behind the journal's back, by `sql` or, on MongoDB, by `update`.
+    /// Changes one entry behind the journal's back, by `sql` or, on `MongoDB`, by `update`.
     async fn tamper(&self, room: RoomId, seq: Seq, sql: &str, update: bson::Document) {
         if self.is_sql() {
             self.execute(sql, room, seq).await;
@@ -186,7 +184,7 @@ impl Store {
         assert_eq!(updated.modified_count, 1);
     }
 
-    /// Writes an entry behind the journal's back: no look at the slot before it.
+    /// Writes an entry behind the journal's back, without checking the slot before it.
     pub(crate) async fn plant(&self, entry: &Entry) {
         match self {
             Self::Mongo { .. } => self.plant_document(entry).await,
@@ -258,7 +256,7 @@ impl Store {
         assert!(changed.rows_affected() > 0);
     }
 
-    /// Takes the entries after a seq away, as a restore from a backup does.
+    /// Removes the entries after a seq, as a restore from a backup does.
     pub(crate) async fn take_back(&self, room: RoomId, after: Seq) {
         if self.is_sql() {
             let text = "DELETE FROM journal WHERE room = $1 AND seq > $2";
@@ -292,7 +290,7 @@ impl Store {
         }
     }
 
-    /// Removes the database this test made.
+    /// Removes the database that this test made.
     pub(crate) async fn remove(self) {
         match &self {
             Self::Sqlite { .. } => {}
@@ -304,7 +302,7 @@ impl Store {
     }
 }
 
-/// Opens the journal a URL names; its tasks end with the test's runtime.
+/// Opens the journal of a URL; its tasks end with the test's runtime.
 pub(crate) async fn open(url: &str) -> Arc<dyn Journal> {
     if url.starts_with("mongodb:") {
         return MongoJournal::open(url).await.unwrap();
@@ -316,7 +314,7 @@ pub(crate) async fn open(url: &str) -> Arc<dyn Journal> {
         .unwrap()
 }
 
-/// A journal on `MongoDB` whose driver notices a silent server sooner than an insert is given up.
+/// A journal on `MongoDB` whose driver notices a silent server before an insert is given up.
 pub(crate) async fn open_mongo_with_quick_monitor(url: &str) -> Arc<dyn Journal> {
     let mut options = ClientOptions::parse(url).await.unwrap();
     options.heartbeat_freq = Some(Duration::from_millis(500));
@@ -338,7 +336,7 @@ fn database_name() -> String {
     format!("journal_{}", Uuid::now_v7().simple())
 }
 
-/// On a connection without a statement timeout: making a database may take a checkpoint.
+/// Runs a statement without a statement timeout, because creating a database may wait for a checkpoint.
 async fn on_server(server: &str, statement: &str) {
     let url = with_database(server, "postgres");
     let mut connection = PgConnection::connect(&url).await.unwrap();

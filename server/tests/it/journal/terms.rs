@@ -1,4 +1,4 @@
-//! The rows of terms on SQL: none outlives what it finds.
+//! The rows of terms on SQL: an item has rows of its present terms only.
 
 use super::{
     entries::{append, change, deletion, entry, found_by, open_gate},
@@ -29,7 +29,7 @@ mod rows {
         assert_eq!(store.terms().await, [row("to:ann"), row("to:bob")]);
         append(&*journal, &[deletion(&first, 3)]).await;
         assert_eq!(store.terms().await, []);
-        // What was refused leaves none either.
+        // A refused batch leaves no rows, either.
         let refused = found_by(&["to:ann"], entry(room, 9));
         let gate = open_gate();
         let appended = journal.append(room, &[refused], &gate).await.unwrap();
@@ -37,7 +37,7 @@ mod rows {
         assert_eq!(store.terms().await, []);
     }
 
-    /// As an earlier release leaves it, which knows no terms.
+    /// The rows and entries that an earlier release leaves, which knows no terms.
     pub(super) async fn a_stale_row_finds_nothing_before_and_after_a_trim(store: &Store) {
         let (journal, room) = (store.open().await, RoomId::generate());
         let edited = found_by(&["to:ann", "due:2026-12-01"], entry(room, 1));

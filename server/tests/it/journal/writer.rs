@@ -1,4 +1,4 @@
-//! A writer of the journal: it appends until it is done or killed, and says what was acknowledged.
+//! A writer of the journal: it appends until it is done or killed, and reports the acknowledgements.
 
 use super::{
     entries::{change, entry, open_gate},
@@ -8,16 +8,16 @@ use roost_schema::{OpId, RoomId, Seq, UserId};
 use roost_server::store::journal::{Entry, Journal, JournalError, Stop};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a writer heard about one of its operations.
+/// The acknowledgement of one of a writer's operations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ack {
     pub(super) op_id: String,
     pub(super) seq: u64,
 }
 
-/// Appends `count` operations named after the writer, two at a time, every third as a change of an
-/// item of its own. After a lost race or an unknown outcome it reads, as a mailbox does: what is in
-/// the journal already counts, the rest is tried again on the new head.
+/// Appends `count` operations named after the writer, two at a time; every third changes an item of the writer's own.
+/// After a lost race or an unknown outcome it reads, as a mailbox does: operations that the journal has are done, the
+/// others are tried again on the new head.
 pub(super) async fn write(
     journal: &dyn Journal,
     room: RoomId,
@@ -93,8 +93,8 @@ async fn read_head(journal: &dyn Journal, room: RoomId) -> Seq {
     journal.heads(&[room]).await.unwrap().rooms[&room].head
 }
 
-/// No hole, each operation once, every acknowledged one where it was said to be, and `changes`
-/// leads to the same state as the whole log.
+/// Asserts that there are no gaps, that each operation is there once, each acknowledged one at its seq, and that
+/// `changes` leads to the same state as the whole log.
 pub(super) async fn assert_sound(store: &Store, room: RoomId, acknowledged: &[Ack]) -> Vec<Entry> {
     let journal = store.open().await;
     let log = journal.log(room, Seq::ZERO, usize::MAX).await.unwrap();

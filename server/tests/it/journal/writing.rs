@@ -1,4 +1,4 @@
-//! What `append` promises, one writer at a time.
+//! The promises of `append`, with one writer at a time.
 
 use super::{
     entries::{body, change, deletion, entry, open_gate, run, seqs, superseded},
@@ -22,7 +22,7 @@ on!([sqlite, postgres, mongo] contract:
     rooms_do_not_touch_each_other,
 );
 
-/// What an append answers when all of a batch is durable.
+/// The answer of an append whose whole batch is durable.
 fn all(count: usize) -> Appended {
     Appended {
         committed: count,
@@ -194,7 +194,7 @@ mod contract {
         } else {
             vec![1, 2, 3, 4]
         };
-        // What is planted has left a hole, which a log refuses.
+        // The planted entry has left a gap, which a log refuses.
         let changes = journal.changes(room, Seq::ZERO, usize::MAX).await.unwrap();
         assert_eq!(seqs(&changes.entries), kept);
         let log = journal.log(room, Seq::ZERO, usize::MAX).await;
@@ -245,7 +245,7 @@ mod contract {
         assert_eq!(whole_log(&*journal, room).await, batch);
     }
 
-    /// On SQL it takes several statements, and is still all or nothing.
+    /// On SQL the batch takes several statements, and is still all or nothing.
     pub(super) async fn a_large_batch_is_written_whole(store: &Store) {
         let count = if store.is_sql() { 2_500 } else { 500 };
         let journal = store.open().await;
@@ -299,7 +299,7 @@ mod contract {
         assert!(items.contains(&third) && items.contains(&gone));
     }
 
-    /// The slot before is missing, or taken; or the operation is known.
+    /// The slot before is free, or the slot is taken, or the operation is known.
     pub(super) async fn a_refused_batch_leaves_every_item_as_it_was(store: &Store) {
         let journal = store.open().await;
         let room = RoomId::generate();

@@ -1,4 +1,5 @@
-//! What lost its body is no deletion: its room alone is left alone, says so at once, and is not read over and over.
+//! An entry that lost its body is no deletion: only its room stops, reports an error at once, and is not read over and
+//! over.
 
 use super::{Foreign, message};
 use crate::support::{Instance, World, code, eventually, new_board, on_each_database};
@@ -28,7 +29,7 @@ on_each_database!(
     a_changed_bit_is_delivered_to_nobody_and_stops_its_room_alone,
 );
 
-/// The newest entry of its item, without a body, and without the seal that would put the whole room into quarantine.
+/// Removes the body of an item's newest entry, and the seal that would put the whole room into quarantine.
 async fn lose_body(world: &World, room: RoomId, seq: Seq) {
     let lose = "UPDATE journal SET body = NULL, salt = NULL, body_hash = NULL, row_hash = NULL
         WHERE room = $1 AND seq = $2";
@@ -46,7 +47,7 @@ async fn mend(world: &World, room: RoomId, seq: Seq, body: &str) {
         .await;
 }
 
-/// A membership by another writer that lost its body on the way: following and loading must read it.
+/// Appends a membership of another writer and removes its body: following and loading the room must read it.
 async fn corrupt_membership(world: &World, actor: &Actor, room: RoomId) -> Seq {
     let entry = Foreign {
         room,
@@ -74,7 +75,7 @@ async fn a_room_with_a_corrupt_entry_is_left_alone_and_comes_back(world: World) 
     feed.next().await.unwrap().unwrap();
     let corrupt = corrupt_membership(&world, &alice, room).await;
     assert_eq!(code(write(&here, &alice, room).await), ErrorCode::Internal);
-    // Whoever watches is told, and does not wait in silence.
+    // A feed gets an error instead of waiting.
     assert!(matches!(feed.next().await, Err(LiveError::Unsound)));
     let fresh = world.instance().await;
     for instance in [&here, &fresh] {
@@ -112,7 +113,7 @@ async fn an_item_that_cannot_be_read_costs_only_its_own_writes(world: World) {
         .await
         .unwrap();
     lose_body(&world, room, lost.seq).await;
-    // It knows nothing of the items, and loads the room at its head.
+    // A new instance has none of the items in memory, and loads the room at its head.
     let fresh = world.instance().await;
     let (deleted, others) = tokio::join!(
         fresh
@@ -131,7 +132,8 @@ async fn an_item_that_cannot_be_read_costs_only_its_own_writes(world: World) {
     write(&fresh, &alice, room).await.unwrap();
 }
 
-/// Over a real server: who reads, who resumes and who writes there is refused, and a list of all rooms says which is left out.
+/// On a real server: reading, resuming and writing in the room are refused, and a list over all rooms names the one
+/// that it leaves out.
 async fn a_changed_bit_is_delivered_to_nobody_and_stops_its_room_alone(world: World) {
     let server = world.serve_one_with(&[]).await;
     let alice = server.person("alice").await;
@@ -201,20 +203,20 @@ async fn a_corrupt_room_is_not_looked_at_over_and_over(world: World) {
     );
     live.room(room).view().await.unwrap();
     corrupt_membership(&world, &alice, room).await;
-    // The sweep finds it.
+    // The sweep finds the new entry.
     eventually(async || matches!(live.room(room).view().await, Err(LiveError::Unsound))).await;
     let before = counted.reads.load(Ordering::Relaxed);
     let end = Instant::now() + Duration::from_secs(3);
     let mut asked = 0;
     while Instant::now() < end {
-        // People ask, the sweep hints, others write.
+        // Reads go on while the sweep repeats its signal.
         assert!(live.room(room).view().await.is_err());
         asked += 1;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let reads = counted.reads.load(Ordering::Relaxed) - before;
     println!("asked {asked} times, the journal was read {reads} times");
-    // One look may fall into the time.
+    // One probe may fall into this time.
     assert!(
         reads <= 2,
         "asked {asked} times, the journal was read {reads} times"
@@ -222,7 +224,7 @@ async fn a_corrupt_room_is_not_looked_at_over_and_over(world: World) {
     cancel.cancel();
 }
 
-/// A journal whose reads of entries are counted; all is done by the real one.
+/// A real journal whose reads of entries are counted.
 struct Counted {
     journal: Arc<dyn Journal>,
     reads: AtomicU64,

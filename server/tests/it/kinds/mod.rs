@@ -1,5 +1,5 @@
-//! What a later release writes, and what cannot be read: carried, never interpreted; and rights are never given by what
-//! this release does not understand.
+//! Data that a later release wrote or that cannot be read: it is kept and never interpreted, and a word that this
+//! release does not know gives no rights.
 
 mod corrupt;
 mod rows;
@@ -37,7 +37,7 @@ pub(super) struct Foreign<'a> {
 }
 
 impl World {
-    /// Writes an entry by SQL, past this release; its seq.
+    /// Writes an entry by SQL, past this release; answers its seq.
     pub(super) async fn append(&self, entry: &Foreign<'_>) -> Seq {
         let find = "SELECT max(seq) AS head, (SELECT min(born) FROM journal WHERE room = $1 AND item = $2) AS born
             FROM journal WHERE room = $1";
@@ -174,7 +174,7 @@ async fn an_op_of_another_release_changes_no_state(world: World) {
         assert!(page.events.iter().any(is_sent), "{page:?}");
         it_is_read_as_before(instance, &bob, room, &sent).await;
     }
-    // The next state of the item is one for everybody, and the op is superseded with the state before.
+    // The next state of the item counts for every release, and supersedes the op and the state before.
     let deleted = here
         .app
         .delete_item(&bob, delete(room, sent.id))
@@ -228,7 +228,7 @@ async fn an_owner_who_is_a_guest_by(kind: &str, world: &World, alice: &Actor, bo
         actor: alice.user_id,
     };
     let demoted = world.append(&guest).await;
-    // This instance follows, and has not heard of it yet: the sequencer tells it.
+    // This instance has not received the demotion yet; the sequencer makes it read on.
     let refused = here.app.send_message(bob, room, message("still?")).await;
     assert_eq!(code(refused), ErrorCode::NotFound);
     here.app
@@ -289,7 +289,7 @@ async fn a_room_whose_state_cannot_be_read_is_archived(world: World) {
             assert!(page.events.iter().any(|event| event.kind == Kind::Message));
         }
     }
-    // A room that never said what it is takes no writes either.
+    // A room without a room item takes no writes, either.
     let room = RoomId::generate();
     let state = json!({ "roomId": room, "userId": alice.user_id, "role": "owner" }).to_string();
     let member = Foreign {
@@ -305,7 +305,7 @@ async fn a_room_whose_state_cannot_be_read_is_archived(world: World) {
     assert_eq!(code(refused), ErrorCode::Archived);
 }
 
-/// As a file, because the next release has to carry it, too.
+/// In a file, because the next release has to keep it, too.
 const LATER_BODY: &str = include_str!("later-message.json");
 
 async fn a_body_and_terms_of_a_later_release_survive_a_change(world: World) {

@@ -1,4 +1,4 @@
-//! Rows of the relational side that a later release wrote, and one that nobody can read.
+//! Rows of the relational store that a later release wrote, and one that cannot be read at all.
 
 use crate::support::{
     World, code, eventually, invitation, journal, new_board, on_each_database, op, trio,
@@ -52,7 +52,7 @@ async fn an_outbox_row_that_cannot_be_read_keeps_no_other_waiting(world: World) 
     let relay = tokio_util::task::TaskTracker::new();
     let (app, stop) = (here.app.clone(), cancel.clone());
     relay.spawn(async move { app.run_relay(stop).await });
-    // What came before the row that cannot be read is there.
+    // The rows before the unreadable one are relayed.
     for room in &broken {
         eventually(async || journal(&here.store, *room).await.len() == 3).await;
     }
@@ -67,7 +67,7 @@ async fn an_outbox_row_that_cannot_be_read_keeps_no_other_waiting(world: World) 
         };
         let begun = std::time::Instant::now();
         eventually(relayed).await;
-        // Five times what the sweep takes to find it; a sweep that waits for hopeless rooms takes 10 s.
+        // Five times what the sweep needs to find the row; a sweep that waits for the broken rooms takes 10 s.
         assert!(begun.elapsed() < std::time::Duration::from_secs(5));
     }
     cancel.cancel();
@@ -129,7 +129,7 @@ async fn lists_are_not_lost_to_one_foreign_row(world: World) {
         code(here.app.read_room(&alice, channel).await),
         ErrorCode::NotFound
     );
-    // Who has a role that is not known here is a member still: to be given another, or removed.
+    // A person whose role is unknown here is still a member, who can get another role or be removed.
     let again = here
         .app
         .invite_member(&alice, room, invitation(bob.user_id, Role::Editor))

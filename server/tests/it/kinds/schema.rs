@@ -1,4 +1,4 @@
-//! The migration that opens the words of roles and types of rooms, upon a database with rows in it.
+//! The migration that makes roles and types of rooms text, on a database with rows.
 
 use crate::support::{World, in_time};
 use roost_migrations::{Migrator, MigratorTrait};
@@ -7,7 +7,7 @@ use roost_server::store::Sql;
 use sea_orm::{ConnectionTrait, DbBackend, Statement, TransactionTrait, Value};
 use std::time::Duration;
 
-/// Those before the one that opens the words.
+/// The number of migrations before that one.
 const BEFORE: u32 = 4;
 
 async fn execute(sql: &Sql, text: &str, values: Vec<Value>) {
@@ -62,7 +62,7 @@ async fn rows_survive_and_words_are_open(sql: &Sql) {
         8
     );
     push(sql, room).await;
-    // An id names an operation in the journal: one that was deleted is not given again.
+    // The id of a deleted row is not given again, because it names an operation in the journal.
     assert_eq!(number(sql, "SELECT max(id) AS number FROM outbox").await, 6);
     execute(
         sql,
@@ -76,7 +76,7 @@ async fn rows_survive_and_words_are_open(sql: &Sql) {
         vec![room.as_uuid().into()],
     )
     .await;
-    // Whoever belongs to no room is refused still.
+    // A membership without a room is still refused.
     let orphan = Statement::from_sql_and_values(
         sql.backend(),
         "INSERT INTO members (room_id, user_id, role, joined_us) VALUES ($1, $1, 'owner', 8)",
@@ -122,7 +122,7 @@ async fn on_postgres() {
     rows_survive_and_words_are_open(&Sql::connect(&url).await.unwrap()).await;
 }
 
-/// The release before uses its tables meanwhile, and holds one.
+/// The previous release uses its tables during the migration, and holds one.
 #[tokio::test]
 async fn others_are_served_while_it_waits_for_a_table() {
     for table in ["rooms", "revocations", "instances"] {
@@ -135,7 +135,7 @@ async fn others_are_served_while_it_waits_for_a_table() {
         let mut migrating = tokio::task::JoinSet::new();
         let other = sql.clone();
         migrating.spawn(async move { other.migrate().await });
-        // A statement that waits for longer than 2 s fails.
+        // A statement that waits longer than 2 s fails.
         let look = format!("SELECT count(*) AS number FROM {table}");
         for _ in 0..15 {
             number(&sql, &look).await;

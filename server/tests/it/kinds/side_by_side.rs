@@ -1,4 +1,4 @@
-//! Three instances of this release, and one of a later release beside them, which writes what they do not know.
+//! Three instances of this release beside one of a later release, which writes kinds and words that they do not know.
 
 use super::Foreign;
 use crate::support::{Person, Program, Via, Watch, World, free_address, in_time, message};
@@ -6,8 +6,8 @@ use roost_schema::{ChangeRoom, ErrorCode, ItemId, Kind, Role, RoomEvent, RoomId,
 use std::{slice, time::Duration};
 
 const WATCHED: Duration = Duration::from_secs(5);
-/// Reads of a room per second, of all instances together: fewer than two are promised. A rate is no deadline, so the test asserts
-/// the promised one.
+/// The most reads of a room while it is watched, by all instances together: the promise is fewer than two a second. A
+/// rate is no deadline, so it is asserted without a margin.
 const READS_MAX: u64 = 2 * WATCHED.as_secs();
 const INSTANCES: usize = 3;
 
@@ -26,7 +26,7 @@ async fn a_later_release_costs_the_readers_nothing() {
     let bob = Person::register(&programs[1].0.endpoint, "bob").await;
     let room = alice.board("Plan").await.id;
     alice.invite(room, &bob, Role::Owner).await;
-    // He may write on every instance, so each has loaded the room with him as an owner.
+    // Bob may write on every instance, so each has loaded the room with him as an owner.
     for (program, _) in &programs {
         let there = bob.at(&program.endpoint);
         in_time(there.send(Via::Rest, room, message("as an owner")))
@@ -68,7 +68,7 @@ async fn a_later_release_costs_the_readers_nothing() {
         .await
         .unwrap();
     assert_eq!(told.seq.0, first.0 + 3);
-    // The reader at that one first.
+    // The reader at the last instance comes first.
     for watch in watches.iter_mut().rev() {
         let events = what_follows(watch, first).await;
         assert_eq!(events[0].body.as_str(), question);
@@ -87,7 +87,7 @@ async fn a_later_release_costs_the_readers_nothing() {
     }
 }
 
-/// Two polls, what is between them, and a message: promised within 5 s, and waited for five times as long.
+/// Two polls, the entry between them, and a message: promised within 5 s, with a deadline of five times that.
 async fn what_follows(watch: &mut Watch, first: Seq) -> Vec<RoomEvent> {
     let events = in_time(watch.events(4)).await;
     let seqs: Vec<_> = events.iter().map(|event| event.seq.0).collect();
@@ -129,8 +129,8 @@ async fn the_journal_is_left_alone(programs: &[(Program, String)], alice: &Perso
     println!("the journal was read {reads} times in {WATCHED:?} by {INSTANCES} instances");
 }
 
-/// How often the instances read the room. Heads are not counted: the sweep's one query serves all rooms, and a probe's
-/// is about none. A mailbox or a feed that looks at the head of its room reads in it, too, which is counted.
+/// How often the instances read the room. Heads are not counted: the sweep's query serves all rooms, and a probe's
+/// query no room. A mailbox or a feed that reads its room's head also reads the room, which is counted.
 async fn reads_of_rooms(programs: &[(Program, String)]) -> u64 {
     let mut sum = 0;
     for (_, private) in programs {

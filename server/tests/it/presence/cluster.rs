@@ -1,5 +1,5 @@
-//! People on several instances that share PostgreSQL and Redis see each other come, move and go, and
-//! nobody leaves because an instance, a message or all of Redis was lost.
+//! People on several instances that share PostgreSQL and Redis see each other arrive, move and leave, and no person
+//! leaves because an instance, a message or all of Redis was lost.
 
 use crate::support::{Person, Server, TcpProxy, World, eventually, in_time, redis_url};
 use fred::interfaces::LuaInterface;
@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use PresenceState::{Gone, Here, Moving};
 
-/// Five times the longest figure: a dead instance's people are gone after 15 s.
+/// Five times the longest limit: the people of a dead instance are gone after 15 s.
 const LONG: Duration = Duration::from_secs(75);
 
 struct Cluster {
@@ -42,7 +42,7 @@ impl Cluster {
         [("redis_url", redis), ("redis_prefix", &self.prefix)]
     }
 
-    /// As FLUSHALL, for this cluster alone.
+    /// Does what FLUSHALL does, for this cluster alone.
     async fn empty_redis(&self) {
         const EMPTY: &str =
             "for _, key in ipairs(redis.call('KEYS', KEYS[1] .. '*')) do redis.call('DEL', key) end
@@ -56,7 +56,7 @@ impl Cluster {
         self.ask_redis(LEASES, &[]).await
     }
 
-    /// Ends the leases of some instances, again and again.
+    /// Ends the leases of some instances repeatedly.
     async fn keep_ended(&self, instances: &[String]) {
         const END: &str = "for _, instance in ipairs(ARGV) do
                 redis.call('ZADD', KEYS[1] .. 'presence:leases', 'XX', 1, instance)
@@ -87,11 +87,11 @@ async fn board(server: &Server) -> (RoomId, [Person; 3]) {
     (room, [alice, bob, carol])
 }
 
-/// A socket in a room, and what it is told of the people there.
+/// A socket in a room, and the presence that it has received.
 struct Seat {
     socket: Socket,
     room: RoomId,
-    /// Who is there, as far as it was told.
+    /// The people in the room, as far as the socket knows.
     here: BTreeSet<UserId>,
     version: Option<u64>,
 }
@@ -110,7 +110,7 @@ impl Seat {
         }
     }
 
-    /// Everything that is told of people, up to this. No version is missing.
+    /// Reads all presence changes until this one, and checks that no version is missing.
     async fn until(&mut self, user: &Person, state: PresenceState) -> Vec<(UserId, PresenceState)> {
         let mut told = Vec::new();
         let telling = async {
@@ -134,7 +134,7 @@ impl Seat {
         told
     }
 
-    /// Waits until it knows of somebody: from its join, or told since.
+    /// Waits until the socket knows of a person, from its join or from a change.
     async fn sees(&mut self, person: &Person) {
         if !self.here.contains(&person.id()) {
             self.until(person, Here).await;
@@ -172,7 +172,7 @@ async fn people_on_other_instances_come_and_go() {
     at_one.until(&bob, Here).await;
     eventually(async || list(&carol, &three.endpoint, room).await == ids([&alice, &bob])).await;
 
-    // Another connection of bob's makes no difference, nor does its end.
+    // Another connection of bob's changes nothing, and its end neither.
     let at_three = Seat::take(&bob, &three.endpoint, room).await;
     let carol_at_three = Seat::take(&carol, &three.endpoint, room).await;
     assert_eq!(at_one.until(&carol, Here).await, [(carol.id(), Here)]);
@@ -202,7 +202,7 @@ async fn who_moves_to_another_instance_never_leaves() {
     assert_eq!(watcher.until(&bob, Moving).await, [(bob.id(), Moving)]);
     let _at_three = Seat::take(&bob, &three.endpoint, room).await;
     assert_eq!(watcher.until(&bob, Here).await, [(bob.id(), Here)]);
-    // Carol is lost after him, and does not come back; by then he would be gone, too.
+    // Carol is lost after bob and does not come back; by then he would be gone, too.
     let lost = Instant::now();
     drop(carol_at_two.socket);
     let told = watcher.until(&carol, Gone).await;
@@ -230,7 +230,7 @@ async fn people_of_a_drained_instance_are_moving() {
     let _at_three = Seat::take(&bob, &three.endpoint, room).await;
     let told = watcher.until(&carol, Gone).await;
     assert!(!told.contains(&(bob.id(), Gone)), "{told:?}");
-    // The third may hear of it a moment later.
+    // The third instance may receive the changes a moment later.
     eventually(async || list(&alice, &three.endpoint, room).await == ids([&alice, &bob])).await;
 }
 
@@ -250,15 +250,15 @@ async fn people_of_a_killed_instance_are_gone_when_its_lease_is() {
     watcher.sees(&carol).await;
     let killed = Instant::now();
     two.kill().await;
-    // Carol is back before anybody knows that the instance is dead. Hers has no lease either, but it
-    // is heard of.
+    // Carol is back before the others know that the instance is dead. Her new instance has no lease either, but its
+    // messages arrive.
     let _back = Seat::take(&carol, &three.endpoint, room).await;
     let told = tokio::select! {
         told = watcher.until(&bob, Gone) => told,
         () = cluster.keep_ended(&living) => unreachable!("it goes on for ever"),
     };
     assert_eq!(told, [(bob.id(), Gone)]);
-    // Renewed each half second; a second is for a busy machine.
+    // Leases are renewed every half second; the other second is for a busy machine.
     let lease_age = Duration::from_millis(1_500);
     assert!(
         killed.elapsed() + lease_age >= LEASE,
@@ -281,7 +281,7 @@ async fn nobody_leaves_when_redis_is_emptied() {
     let carol_at_two = Seat::take(&carol, &two.endpoint, room).await;
     let told = watcher.until(&carol, Here).await;
     assert_eq!(told, [(carol.id(), Here)]);
-    // An instance that knows only what is in Redis finds everybody there again.
+    // A new instance knows only what Redis holds, and finds all three there.
     let three = cluster.serve().await;
     eventually(async || list(&alice, &three.endpoint, room).await == ids([&alice, &bob, &carol]))
         .await;
@@ -311,7 +311,7 @@ async fn an_instance_cut_off_from_redis_goes_on_and_reconciles() {
     at_two.leave().await;
     carol_at_two.until(&bob, Gone).await;
     proxy.mend();
-    // The two changes may be told in either order.
+    // The two changes may come in either order.
     let mut told = at_one.until(&carol, Here).await;
     if !told.contains(&(bob.id(), Gone)) {
         told.extend(at_one.until(&bob, Gone).await);

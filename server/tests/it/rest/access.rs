@@ -1,4 +1,4 @@
-//! Who may call what: every operation of the `OpenAPI` document has a line here, or this fails.
+//! Who may call which operation: every operation of the `OpenAPI` document needs a line here.
 
 use super::{answered, refused};
 use crate::support::{Person, Server, World, message};
@@ -9,15 +9,16 @@ use std::collections::BTreeSet;
 
 /// Who may call an operation.
 enum Access {
-    /// Anybody, without a token.
+    /// Everyone, without a token.
     Public,
-    /// Everybody who is signed in; it concerns nobody else.
+    /// Every signed-in person, for themselves.
     Oneself,
-    /// The person whose session it is; to others it does not exist.
+    /// Only the person whose session it is; for others the session does not exist.
     Owner,
-    /// Members of the room, and with which status a viewer is answered. To others it does not exist.
+    /// Members of the room; `viewer` is the status for a viewer. For others the room does not exist.
     Member { viewer: u16 },
-    /// Everybody, and each part of it is refused by itself: to a viewer, and to others the room does not exist.
+    /// Everyone may call it, and each part is refused by itself: to viewers as forbidden, to others as a room that does
+    /// not exist.
     EachPart,
 }
 use Access::{EachPart, Member, Oneself, Owner, Public};
@@ -66,7 +67,7 @@ const OPERATIONS: &[(&str, Access)] = &[
     ("listPresence", Member { viewer: 200 }),
 ];
 
-/// What the paths of operations name.
+/// The rooms, items and people in the paths of operations.
 struct Places {
     room: RoomId,
     message: ItemId,
@@ -76,7 +77,7 @@ struct Places {
     session: SessionId,
 }
 
-/// An operation as the document has it.
+/// An operation of the document.
 struct Operation {
     id: String,
     method: Method,
@@ -102,7 +103,7 @@ async fn without_a_token_only_what_is_public_answers() {
                 .request(operation.method(), &operation.at(&places)),
         );
         match access(&operation.id) {
-            // It is read, at least: what is wrong is what was sent, or nothing.
+            // The request reaches its handler: it succeeds, or its input is refused.
             Public => {
                 let status = request.send().await.unwrap().status().as_u16();
                 assert!(matches!(status, 200 | 400), "{}: {status}", operation.id);
@@ -185,7 +186,7 @@ async fn everybody_may_do_what_concerns_only_themselves() {
     let (_world, server, _alice, places) = scene().await;
     for operation in operations() {
         if matches!(access(&operation.id), Oneself) {
-            // One each: some of these end the session.
+            // Each operation gets its own person, because some of them end the session.
             let person = server.person(&operation.id.to_lowercase()).await;
             let request = operation.of(&person, &places).await;
             let status = request.send().await.unwrap().status();
@@ -244,7 +245,7 @@ impl Operation {
         }
     }
 
-    /// With a body that is good for whoever may send it.
+    /// Adds a body that is valid for a permitted caller.
     fn ask(&self, request: RequestBuilder) -> RequestBuilder {
         let body = match self.id.as_str() {
             "changeRoom" | "createBoard" => json!({ "title": "Changed" }),

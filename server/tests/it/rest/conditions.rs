@@ -1,4 +1,4 @@
-//! Doing a thing once, and only if it is still as it was: `Idempotency-Key`, `ETag`, `If-Match`.
+//! Requests that take effect once, or only on an unchanged resource: `Idempotency-Key`, `ETag`, `If-Match`.
 
 use super::{answered, header, json, refused};
 use crate::support::{Person, Server, World, alone_and_on_clusters, message};
@@ -46,7 +46,7 @@ async fn a_key_has_one_effect(world: World) {
     };
     let hello = || json!({ "text": "hello" });
     let first = json(send("k-1", hello()).await, 201).await;
-    // Again, quoted as a structured field, and with the same id in the body.
+    // The same request again, then with its key as a quoted structured field.
     assert_eq!(json(send("k-1", hello()).await, 201).await, first);
     assert_eq!(json(send("\"k-1\"", hello()).await, 201).await, first);
     let both = json!({ "text": "hello", "opId": "k-1" });

@@ -1,4 +1,4 @@
-//! The `OpenAPI` document as it is served, and the page that shows it.
+//! The served `OpenAPI` document, and the page that shows it.
 
 use super::{answered, json};
 use crate::support::World;

@@ -1,4 +1,4 @@
-//! What nobody means well by: the documented error, no crash, no effect.
+//! Hostile requests: the documented error, no crash, no effect.
 
 use super::{answered, refused};
 use crate::support::{Person, Server, World};
@@ -158,7 +158,7 @@ async fn what_is_not_there_or_not_yours_is_not_found() {
     let (_world, server, alice, room) = scene().await;
     let bob = server.bob().await;
     let unknown = RoomId::generate();
-    // Not even the owner of a board is told of another person's own room.
+    // Even the owner of a board does not learn of another person's own room.
     let personal = RoomId::of_user(bob.id());
     for hidden in [unknown, personal] {
         for path in [

@@ -24,13 +24,13 @@ async fn scene(world: &World) -> (Server, Person, RoomId) {
     (server, alice, room)
 }
 
-/// A stream of events as a browser reads it.
+/// An event stream, read as a browser reads it.
 struct EventSource {
     chunks: futures::stream::BoxStream<'static, Vec<u8>>,
     unread: Vec<u8>,
 }
 
-/// What a browser hands to its page.
+/// An event as a browser passes it to its page.
 #[derive(Debug, Default)]
 struct Event {
     name: String,
@@ -52,7 +52,7 @@ impl EventSource {
         }
     }
 
-    /// `None` when the server ended the stream.
+    /// The next event; `None` when the server ended the stream.
     async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some(end) = self.unread.windows(2).position(|two| two == b"\n\n") {
@@ -80,7 +80,7 @@ impl EventSource {
         texts
     }
 
-    /// Why the server ends the stream; nothing follows.
+    /// The reason for which the server ends the stream; nothing follows it.
     async fn closed(&mut self) -> Value {
         loop {
             let event = self.next().await.expect("the stream says why it ends");
@@ -132,7 +132,7 @@ async fn say(person: &Person, room: RoomId, text: &str) {
 async fn a_reader_sees_what_happens_and_resumes_after_what_it_saw(world: World) {
     let (_server, alice, room) = scene(&world).await;
     let mut reader = EventSource::open(stream(&alice, room).await).await;
-    // The first frame says where the reader stands, and how soon to reconnect.
+    // The first frame has the reader's position and the pause before a reconnect.
     let first = reader.next().await.unwrap();
     assert!(first.retry.is_some());
     assert!(first.frame().events.is_empty() && first.frame().live);
@@ -146,7 +146,7 @@ async fn a_reader_sees_what_happens_and_resumes_after_what_it_saw(world: World) 
     let resumed = stream(&alice, room)
         .await
         .header("last-event-id", &first.id);
-    // The header is what a browser saw last; the address is older.
+    // The header has the last id that the browser received; the query is older.
     let resumed = resumed.query(&[("after", "1.1")]);
     let mut resumed = EventSource::open(resumed).await;
     assert_eq!(resumed.texts(4).await, ["one", "two", "three", "four"]);
@@ -160,7 +160,7 @@ async fn a_ticket_opens_one_stream_once(world: World) {
     let issue = format!("/api/v1/rooms/{room}/stream-tickets");
     let ticket = json(alice.ask(Method::POST, &issue).await, 201).await;
     let ticket = ticket["ticket"].as_str().unwrap().to_owned();
-    // Where there are several instances, another one than that which made it out.
+    // With several instances, another one than the one that issued the ticket.
     let others = server.others.iter().map(|other| &other.endpoint);
     let at = others.last().unwrap_or(&server.endpoint);
     let with = |room: RoomId, ticket: &str| {

@@ -1,4 +1,4 @@
-//! Access tokens that are not good: expired, forged, revoked, for somebody else.
+//! Invalid access tokens: expired, forged, revoked, or issued for another purpose.
 
 use super::{answered, json, refused};
 use crate::support::{Server, World};
@@ -67,7 +67,7 @@ async fn only_a_living_token_of_ours_opens_anything() {
         format!("{}.{signature}", bobs.rsplit_once('.').unwrap().0),
         format!("{unsigned}.{claims}."),
         format!("{unsigned}.{claims}.{signature}"),
-        // Ours, and not for this.
+        // Signed by the server's key, but for another purpose.
         reissued(token, &key, |claims| claims["aud"] = json!("another")),
         reissued(token, &key, |claims| claims["iss"] = json!("another")),
         reissued(token, &key, |claims| claims["aud"] = json!(7)),

@@ -1,4 +1,4 @@
-//! Who may ask what over a socket, role by role: every command of the table has a row here, or this fails.
+//! Who may send which command over a socket, role by role: every command of the table needs a row here.
 
 use super::{
     client::{Mode, Socket},
@@ -9,15 +9,15 @@ use roost_schema::{DeleteMessage, Item, Role, RoomId};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// How an owner, an editor, a viewer and a stranger are answered: nothing, or the code of the refusal.
+/// The replies to an owner, an editor, a viewer and a stranger: empty for success, or the code of the refusal.
 type Answers = [&'static str; 4];
 
 const EVERYBODY: Answers = ["", "", "", ""];
 const MEMBERS: Answers = ["", "", "", "not_found"];
 const WRITERS: Answers = ["", "", "forbidden", "not_found"];
-/// What concerns an item that is the owner's.
+/// The replies about an item that only its author, the owner, may change.
 const ITS_AUTHOR: Answers = ["", "forbidden", "forbidden", "not_found"];
-/// What only those may do who are in the room.
+/// The replies of commands that need a socket in the room.
 const PRESENT: Answers = ["", "", "", "conflict"];
 
 const COMMANDS: &[(&str, Answers)] = &[
@@ -73,7 +73,7 @@ async fn each_role_is_answered_as_the_table_says() {
             let item = item_of(&alice, room, *command == "item:restore").await;
             let input = input(command, person, &item);
             let answer = socket.call(command, &input).await;
-            // A batch is answered part by part.
+            // A batch has a reply for each part.
             let answer = match *command {
                 "item:batch" => &answer["outcomes"][0],
                 _ => &answer,
@@ -89,7 +89,7 @@ async fn connect(server: &Server, person: &Person) -> Socket {
     Socket::connect(server.address, Mode::WebSocket, &token).await
 }
 
-/// A message of the owner's, as it was read, deleted by then or not.
+/// One of the owner's messages as it was read; deleted afterwards when `is_deleted`.
 async fn item_of(alice: &Person, room: RoomId, is_deleted: bool) -> Item {
     let sent = alice.send_message(room, &message("hello")).await.unwrap();
     let item = alice.read_item(room, sent.id).await.unwrap();
@@ -100,7 +100,7 @@ async fn item_of(alice: &Person, room: RoomId, is_deleted: bool) -> Item {
     item
 }
 
-/// What is good for whoever may ask it.
+/// An input that is valid for a permitted person.
 fn input(command: &str, person: &Person, item: &Item) -> Value {
     let (room, item, served) = (item.room_id, item.id, &item.body);
     let body = json!({ "text": "changed" });

@@ -1,5 +1,5 @@
-//! A Socket.IO client on the bare protocol: WebSocket, long-polling, or the first moved to the second.
-//! It can stop reading and go on ponging, which no decent client does.
+//! A Socket.IO client on the bare protocol: WebSocket, long-polling, or polling moved to a WebSocket. It can stop
+//! reading and still answer pings, which no proper client does.
 
 use super::fixture::DEADLINE;
 use futures::{SinkExt, StreamExt};
@@ -17,11 +17,11 @@ use tokio_tungstenite::{
 };
 use tokio_util::task::TaskTracker;
 
-/// Small, so that a client that does not read is noticed after little.
+/// A small buffer, so that the server soon notices a client that does not read.
 const RECEIVE_BUFFER_BYTES: u32 = 16 * 1_024;
 const PONG_EVERY: Duration = Duration::from_secs(4);
 
-/// Enough for the server to have several frames ready.
+/// Enough round trips for the server to have several frames ready.
 const ROUND_TRIPS: usize = 30;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub(super) enum Heard {
     Ack(u64, Value),
     Connected(Value),
     Refused(Value),
-    /// The server said goodbye for good.
+    /// The server sent a final disconnect.
     Disconnected,
     /// The transport ended.
     Closed,
@@ -63,13 +63,13 @@ impl Socket {
         }
     }
 
-    /// Opens a session, and asks for the namespace with `auth` unless it is `None`.
+    /// Opens an engine session, and connects to the namespace with `auth` unless it is `None`.
     pub(super) async fn open(address: SocketAddr, mode: Mode, auth: Option<&Value>) -> Self {
         let first: Vec<String> = auth.map(|auth| format!("40{auth}")).into_iter().collect();
         Self::open_saying(address, mode, &first).await
     }
 
-    /// Opens a session and says these packets.
+    /// Opens an engine session and sends these packets.
     pub(super) async fn open_saying(address: SocketAddr, mode: Mode, first: &[String]) -> Self {
         let (hear, heard) = mpsc::unbounded_channel();
         let (say, to_say) = mpsc::unbounded_channel();
@@ -112,13 +112,13 @@ impl Socket {
         }
     }
 
-    /// Says an Engine.IO packet as it stands.
+    /// Sends an Engine.IO packet unchanged.
     pub(super) fn say(&self, packet: impl Into<String>) {
-        // A closed transport shows when the test listens.
+        // A closed transport shows when the test reads.
         let _ = self.say.send(packet.into());
     }
 
-    /// Emits and answers the number of the acknowledgement.
+    /// Emits an event; answers the number of its acknowledgement.
     pub(super) fn emit(&mut self, event: &str, body: &Value) -> u64 {
         self.acks += 1;
         self.say(format!("42{}{}", self.acks, json!([event, body])));
@@ -130,7 +130,7 @@ impl Socket {
         self.ack(number).await
     }
 
-    /// None: the transport ended instead.
+    /// Emits an event and answers its reply; `None` when the transport ended instead.
     pub(super) async fn call_or_end(&mut self, event: &str, body: &Value) -> Option<Value> {
         let number = self.emit(event, body);
         let is_it = |heard: &Heard| {
@@ -150,7 +150,7 @@ impl Socket {
         }
     }
 
-    /// The next event of this name; others are kept.
+    /// The next event of this name; others are kept for later.
     pub(super) async fn event(&mut self, name: &str) -> Value {
         let is_it = |heard: &Heard| matches!(heard, Heard::Event(of, _) if of == name);
         match self.find(is_it).await {
@@ -159,7 +159,7 @@ impl Socket {
         }
     }
 
-    /// The texts of the next so many messages of `room:events`, which must have no gap.
+    /// The texts of the next `count` messages of `room:events`, which must have no gap.
     pub(super) async fn messages(&mut self, count: usize) -> Vec<String> {
         let mut texts = Vec::new();
         let mut last = None;
@@ -177,7 +177,7 @@ impl Socket {
         texts
     }
 
-    /// Waits for what is heard next.
+    /// Waits for the next packet.
     pub(super) async fn next(&mut self) -> Heard {
         if !self.kept.is_empty() {
             return self.kept.remove(0);
@@ -185,7 +185,7 @@ impl Socket {
         self.listen().await
     }
 
-    /// Waits for the end, past everything else.
+    /// Waits for the end; other packets are skipped.
     pub(super) async fn end(&mut self, within: Duration) -> Heard {
         let end = async {
             loop {
@@ -198,7 +198,7 @@ impl Socket {
         timeout(within, end).await.expect("the socket ends in time")
     }
 
-    /// Stops or starts reading. A session that polls goes on ponging.
+    /// Stops or starts reading. A polling session still answers pings.
     pub(super) fn read(&self, reads: bool) {
         self.reads.send(reads).unwrap();
     }
@@ -279,7 +279,7 @@ impl Line {
                     Some(packet) => if !post(&http, &url, packet).await { break },
                     None => break,
                 },
-                // Also when it does not read: the worst of clients.
+                // Pongs are sent even while the client does not read: the worst case.
                 _ = pong.tick() => if !post(&http, &url, "3".to_owned()).await { break },
                 _ = self.is_reading.changed() => {}
             }
@@ -293,7 +293,7 @@ impl Line {
         let url = polling_url(self.address, &sid);
         let connect = self.to_say.recv().await.expect("the connect packet");
         assert!(post(&http, &url, connect).await);
-        // The first answer may be a ping; nothing may be said before the server has answered.
+        // The first answer may be a ping, and the client must not send before the server has answered.
         let mut is_connected = false;
         while !is_connected {
             let payload = get(http.clone(), url.clone()).await.expect("an answer");
@@ -305,7 +305,7 @@ impl Line {
                 self.receive(packet);
             }
         }
-        // What it says next is answered while the session moves: some of it by a poll before.
+        // The reply to the next packet comes while the session moves, partly by a poll before the move.
         if let Ok(packet) = self.to_say.try_recv() {
             assert!(post(&http, &url, packet).await);
             for _ in 0..ROUND_TRIPS {
@@ -318,7 +318,7 @@ impl Line {
         }
         let mut stream = websocket(self.address, &format!("&sid={sid}")).await;
         stream.send(Message::text("2probe")).await.unwrap();
-        // A poll is always finished: what its answer holds comes on no other way.
+        // The last poll must be finished, because the packets in its answer come only once.
         let poll = get(http, url);
         let (payload, probed) = tokio::join!(poll, next_text(&mut stream));
         assert_eq!(probed.as_deref(), Some("3probe"));
@@ -348,10 +348,10 @@ impl Line {
                 Heard::Ack(number, parse(&rest[digits..])[0].take())
             }
             [b'4', b'4', rest @ ..] => Heard::Refused(parse(rest)),
-            // Pings on polling are answered by the clock; noops say nothing.
+            // Polling pings are answered by the interval above; noops carry nothing.
             _ => return,
         };
-        // The test may have gone.
+        // The test may have ended.
         let _ = self.hear.send(heard);
     }
 }
@@ -360,7 +360,7 @@ fn parse(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap_or(Value::Null)
 }
 
-/// A WebSocket with little room to receive; `query` comes after the transport.
+/// A WebSocket with a small receive buffer; `query` is appended after the transport.
 pub(super) async fn websocket(address: SocketAddr, query: &str) -> WebSocketStream<TcpStream> {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES).unwrap();

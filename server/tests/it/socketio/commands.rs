@@ -1,4 +1,4 @@
-//! What sockets ask and are told, on each transport.
+//! The commands and events of sockets, on each transport.
 
 use super::{
     client::{Heard, Mode, Socket},
@@ -81,8 +81,8 @@ async fn acknowledged(socket: &mut Socket, number: Option<u64>) {
     assert!(answer["text"].is_string(), "{answer}");
 }
 
-/// The connect packet and an event in one go: whoever registers handlers after the client was told
-/// that it is connected loses such events.
+/// The connect packet and an event arrive together: a server that registers its handlers after it has confirmed the
+/// connection loses such events.
 async fn an_event_right_after_connecting_is_heard(world: World) {
     let fixture = Fixture::upon(world, &[]).await;
     let alice = fixture.person("alice").await;
@@ -164,7 +164,7 @@ async fn people_see_each_other_come_move_and_go(world: World) {
     other.call("typing:start", &json!({ "room": room })).await;
     let awareness = watcher.event("room:awareness").await;
     assert_eq!(awareness["people"][0]["typing"], true, "{awareness}");
-    // The id of a session is all it takes to poll it.
+    // The id must not be visible, because anyone who has a session's id can poll it.
     assert!(!format!("{joined}{awareness}").contains(&other.sid));
 
     other.call("room:leave", &json!({ "room": room })).await;
@@ -235,9 +235,9 @@ async fn a_revoked_session_ends_its_sockets_for_good(world: World) {
             .revoke_session(&person.actor, session)
             .await
             .unwrap();
-        // C7 says 1 s; tests wait five times as long.
+        // The limit of C7 is 1 s; the test waits five times as long.
         let end = socket.end(Duration::from_secs(5)).await;
-        // In the middle of an upgrade the word may be lost with the poll that was to carry it.
+        // In the middle of an upgrade the final disconnect may be lost with the poll that carries it.
         let is_moving = mode == Mode::Upgrade && end == Heard::Closed;
         assert!(end == Heard::Disconnected || is_moving, "{mode:?}: {end:?}");
         let auth = json!({ "token": person.token });
@@ -280,7 +280,7 @@ async fn a_socket_that_left_may_connect_again(world: World) {
     let mut socket = fixture.connect(Mode::WebSocket, &alice).await;
     join(&mut socket, room).await;
     socket.say("41");
-    // Its place in the namespace is freed a moment later; until then a connect goes unanswered.
+    // The server removes the old connection to the namespace a moment later; until then it does not answer a connect.
     let connected = tokio::time::timeout(DEADLINE, async {
         loop {
             socket.say(format!("40{}", json!({ "token": alice.token })));
@@ -299,7 +299,7 @@ async fn a_person_hears_of_logins_and_sessions(world: World) {
     let fixture = Fixture::upon(world, &[]).await;
     let alice = fixture.person("alice").await;
     let mut socket = fixture.connect(Mode::WebSocket, &alice).await;
-    // Following the own room begins by itself; this answer comes after a round trip.
+    // The server starts to follow the person's own room by itself; after a round trip it has.
     socket
         .call("room:leave", &json!({ "room": RoomId::generate() }))
         .await;
@@ -336,7 +336,7 @@ async fn a_stopping_server_sends_its_sockets_elsewhere(world: World) {
     let mut sockets = Vec::new();
     for mode in MODES {
         let mut socket = fixture.connect(mode, &alice).await;
-        // The second answer comes when the move to a WebSocket is over.
+        // The second reply comes after the move to a WebSocket.
         for _ in 0..2 {
             let nowhere = json!({ "room": RoomId::generate() });
             socket.call("room:leave", &nowhere).await;

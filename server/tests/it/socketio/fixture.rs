@@ -84,12 +84,12 @@ impl Fixture {
         room
     }
 
-    /// Connects straight to the server; in a cluster each connection is at the next one.
+    /// Connects directly to the server; in a cluster each connection goes to the next one.
     pub(super) async fn connect(&self, mode: Mode, person: &Person) -> Socket {
         Socket::connect(self.server.next().address, mode, &person.token).await
     }
 
-    /// Connects where people see each other's presence: at the next server, or without Redis all at the same one.
+    /// Connects where people see each other's presence: to the next server, or without Redis always to the same one.
     pub(super) async fn connect_in_sight(&self, mode: Mode, person: &Person) -> Socket {
         let address = if self.world.is_cut_off() {
             self.address
@@ -119,7 +119,7 @@ impl Fixture {
     }
 }
 
-/// Joins a room from now on.
+/// Joins a room without catching up.
 pub(super) async fn join(socket: &mut Socket, room: RoomId) -> serde_json::Value {
     let joined = socket.call("room:join", &json!({ "room": room })).await;
     assert!(joined.get("position").is_some(), "{joined}");

@@ -1,4 +1,4 @@
-//! Who may open a session, and how many.
+//! Which handshakes open an engine session, and how many sessions may be open.
 
 use super::{
     client::{Heard, Mode, Socket},
@@ -59,12 +59,12 @@ async fn sessions_that_never_connect_are_bounded_and_go() {
     assert!(refused.headers().contains_key("retry-after"));
     let refusal: Value = refused.json().await.unwrap();
     assert_eq!(refusal["code"], "overloaded");
-    // One address takes no more than its share, and others come in all the while.
+    // One address gets no more than its share, and other addresses still get sessions.
     assert_eq!(open.len(), 100);
     let elsewhere = reqwest::Client::builder().local_address(IpAddr::from([127, 0, 7, 3]));
     let answer = elsewhere.build().unwrap().get(&url).send().await;
     assert_eq!(answer.unwrap().status(), 200);
-    // They end when they have not connected in time, and make room.
+    // Unconnected sessions end after their time, and free the share.
     tokio::time::timeout(DEADLINE, async {
         while http.get(&url).send().await.unwrap().status() != 200 {
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -116,7 +116,7 @@ async fn handshakes_are_refused_that_are_none() {
     fixture.stop().await;
 }
 
-/// Request lines with their headers, and the status each is answered with.
+/// Request lines with their headers, and the expected status of each.
 fn handshakes(own: &str) -> Vec<(&'static str, String, u16)> {
     let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     let good = format!("{upgrade}Sec-WebSocket-Version: 13\r\n");

@@ -1,4 +1,4 @@
-//! Input nobody should send: the documented error, no crash, no effect.
+//! Hostile input: the documented error, no crash, no effect.
 
 use super::{
     client::{Heard, Mode, Socket, polling_handshake, polling_url, post, websocket},
@@ -25,7 +25,7 @@ async fn every_wrong_payload_gets_an_answer() {
             let answer = socket.ack(number).await;
             assert_eq!(answer["error"]["code"], code, "{mode:?} {event}: {answer}");
             assert!(answer["error"]["message"].is_string(), "{answer}");
-            // Without a number there is nobody to answer.
+            // An event without an acknowledgement number gets no reply.
             socket.say(format!("42{event}"));
         }
         let deep = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
@@ -50,7 +50,7 @@ async fn every_wrong_payload_gets_an_answer() {
     fixture.stop().await;
 }
 
-/// Events nobody should send, and the code of each answer.
+/// Invalid events, and the error code of each reply.
 fn wrong_events(room: RoomId) -> Vec<(Value, &'static str)> {
     let nowhere = RoomId::generate();
     vec![
@@ -164,7 +164,7 @@ async fn a_socket_asks_within_its_budget() {
     let mut socket = fixture.connect(Mode::WebSocket, &alice).await;
     let room = RoomId::generate();
     let mut limited = 0;
-    // As many as it takes; answered one after the other, for the transport's pongs stand behind them.
+    // Enough commands to exceed the budget. Each batch is awaited, because the transport's pongs queue behind it.
     for _ in 0..40 {
         let numbers: Vec<u64> = (0..250)
             .map(|_| socket.emit("room:leave", &json!({ "room": room })))
@@ -222,7 +222,7 @@ async fn a_socket_is_in_128_rooms_at_most() {
 const MESSAGE_BYTES_MAX: u32 = 1 << 20;
 const GUEST_BYTES_MAX: u32 = 16 * 1_024;
 
-/// A WebSocket that has signed in, to be written to past its frames.
+/// A signed-in WebSocket, to which bytes are written without framing.
 async fn signed_in(fixture: &Fixture, person: &Person) -> WebSocketStream<TcpStream> {
     let mut socket = websocket(fixture.address, "").await;
     let connect = format!("40{}", json!({ "token": person.token }));
@@ -234,7 +234,7 @@ async fn signed_in(fixture: &Fixture, person: &Person) -> WebSocketStream<TcpStr
     socket
 }
 
-/// None: the transport ended.
+/// The next text; `None` when the transport ended.
 async fn next_text(socket: &mut WebSocketStream<TcpStream>) -> Option<String> {
     loop {
         match timeout(DEADLINE, socket.next()).await.expect("in time") {
@@ -245,7 +245,7 @@ async fn next_text(socket: &mut WebSocketStream<TcpStream>) -> Option<String> {
     }
 }
 
-/// The code of `server:closing`, if it was said before the transport ended.
+/// The code of `server:closing`, if it came before the transport ended.
 async fn closing(socket: &mut WebSocketStream<TcpStream>) -> Option<String> {
     let mut code = None;
     while let Some(text) = next_text(socket).await {
@@ -260,7 +260,7 @@ async fn closing(socket: &mut WebSocketStream<TcpStream>) -> Option<String> {
 }
 
 async fn say(socket: &mut WebSocketStream<TcpStream>, bytes: &[u8]) {
-    // It may be closed before all of it is said.
+    // The server may close the socket before all bytes are sent.
     let _ = socket.get_mut().write_all(bytes).await;
 }
 
@@ -283,7 +283,7 @@ async fn messages_that_have_not_arrived_whole_have_a_share_of_the_memory() {
     fixture.send(&alice, room, "still here").await;
     assert_eq!(calm.messages(1).await, ["still here"]);
     drop((first, second));
-    // Then there is room again; a message that is too long is noticed by its first bytes.
+    // The share is free again. A message that is too long is refused by its first bytes.
     eventually(async || {
         let mut socket = fixture.connect(Mode::WebSocket, &alice).await;
         let text = "x".repeat(900_000);
@@ -307,7 +307,7 @@ async fn before_it_signs_in_a_session_says_little() {
     say(&mut guest, &unfinished_frame(GUEST_BYTES_MAX + 1)).await;
     assert_eq!(closing(&mut guest).await, None);
 
-    // An attachment is a part of its event that has not arrived: the event would be kept until it has.
+    // An event is incomplete until its attachment arrives, so the server would have to keep the event until then.
     let mut socket = signed_in(&fixture, &alice).await;
     let packet = r#"451-["message:send",{"_placeholder":true,"num":0}]"#;
     socket.send(Message::text(packet)).await.unwrap();
@@ -321,7 +321,8 @@ async fn before_it_signs_in_a_session_says_little() {
         http.post(&url).body(body).send().await.unwrap().status()
     };
     assert_eq!(send(GUEST_BYTES_MAX + 1).await, 413);
-    // An id that nobody has is refused before its body is there, and so is a body that finds no room.
+    // A request with an unknown session id is refused before its body arrives, and so is a body that finds no room in
+    // the share.
     let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let unknown = "/socket.io/?EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAAAAAAAA";
     let mut stream = unfinished_post((from, fixture.address), unknown, "", 1 << 20).await;

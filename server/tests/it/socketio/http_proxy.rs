@@ -1,5 +1,5 @@
-//! A small HTTP proxy that pools its connections to the server, as every real one does: requests of
-//! several people come over one connection, one after the other.
+//! A small HTTP proxy that pools its connections to the server, as real ones do: requests of several people use one
+//! connection after each other.
 
 use axum::{
     Router,
@@ -26,7 +26,7 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-/// Small, so that the server notices soon that a client behind the proxy does not read.
+/// Small buffers, so that the server soon notices that a client behind the proxy does not read.
 const RECEIVE_BUFFER_BYTES: u32 = 16 * 1_024;
 const SEND_BUFFER_BYTES: u32 = 16 * 1_024;
 const BODY_BYTES_MAX: usize = 64 << 20;
@@ -72,7 +72,7 @@ impl HttpProxy {
         }
     }
 
-    /// How many requests came over a connection that had served another before.
+    /// How many requests used a connection that had served another one before.
     pub(super) fn reused(&self) -> usize {
         self.pool.reused.load(Ordering::Relaxed)
     }
@@ -102,7 +102,7 @@ async fn forward(State(pool): State<Arc<Pool>>, mut request: Request) -> Respons
         let (client, server) = (client.unwrap(), hyper::upgrade::on(&mut response));
         pool.tasks.spawn(async move {
             if let (Ok(client), Ok(server)) = tokio::join!(client, server) {
-                // The end of one side ends both.
+                // When one side ends, both end.
                 let _ =
                     copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(server)).await;
             }

@@ -1,4 +1,4 @@
-//! Stories over Socket.IO, by clients that speak the bare protocol, so that they can also misbehave.
+//! Stories over Socket.IO, with clients of the bare protocol, which can also misbehave.
 
 mod access;
 mod client;

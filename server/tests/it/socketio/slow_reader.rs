@@ -1,4 +1,4 @@
-//! A client that does not read: it alone is closed, the others notice nothing, and it resumes.
+//! A client that does not read: only this client is closed, the others notice nothing, and it resumes.
 
 use super::{
     client::{Heard, Mode, Socket, polling_url},
@@ -8,13 +8,13 @@ use super::{
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// Messages that together exceed all buffers on the way by far.
+/// So many messages that they far exceed all buffers on the way.
 const FLOOD_MESSAGES: usize = 500;
 const MESSAGE_BYTES: usize = 30 * 1_024;
 
-/// How long the others may take for the whole flood; without a client that does not read it is a few seconds.
+/// How long the others may take for all messages; with reading clients only it takes a few seconds.
 const FLOOD_DEADLINE: Duration = Duration::from_mins(1);
-/// A polling session that still pongs is closed after 30 s without a poll.
+/// A polling session that still answers pings is closed after 30 s without a poll.
 const GIVEN_UP_WITHIN: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -33,7 +33,7 @@ async fn stuck_after_the_upgrade() {
 }
 
 async fn only_the_stuck_one_is_closed(mode: Mode) {
-    // The proxy keeps idle connections for longer than we would: else it may take one that just closes.
+    // The server keeps idle connections for longer than the proxy, which could otherwise reuse one that just closes.
     let settings = [("write_stall_timeout", "10s"), ("header_timeout", "2m")];
     let fixture = Fixture::build_with(&settings).await;
     let proxy = HttpProxy::before(fixture.address);
@@ -79,14 +79,14 @@ async fn only_the_stuck_one_is_closed(mode: Mode) {
         assert_eq!(stuck.end(DEADLINE).await, Heard::Closed);
     }
 
-    // Clients that came over the same pooled connections are still connected.
+    // Clients over the same pooled connections are still connected.
     fixture.send(&alice, room, "0 afterwards").await;
     for socket in &mut others {
         assert_eq!(socket.messages(1).await, ["0 afterwards"]);
     }
     assert!(proxy.reused() > 10, "the proxy pools");
 
-    // And it resumes without a gap.
+    // The closed client resumes without a gap.
     let mut again = Socket::connect(proxy.address, mode, &eve.token).await;
     let resume = json!({ "room": room, "after": joined["position"] });
     again.call("room:join", &resume).await;
@@ -97,7 +97,7 @@ async fn only_the_stuck_one_is_closed(mode: Mode) {
     fixture.stop().await;
 }
 
-/// A client that does not read for a while is not closed: it gets from the journal what it missed.
+/// A client that does not read for a while stays connected and receives the missed entries from the journal.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lagging_socket_catches_up_without_a_gap() {
     for mode in [Mode::WebSocket, Mode::Polling, Mode::Upgrade] {
@@ -113,7 +113,7 @@ async fn a_lagging_socket_catches_up_without_a_gap() {
         slow.read(true);
         let texts = slow.messages(FLOOD_MESSAGES).await;
         assert!((0..FLOOD_MESSAGES).eq(texts.iter().map(|text| number_of(text))));
-        // Its commands are still answered.
+        // The commands of the socket are still answered.
         let message = json!({ "room": room, "text": "caught up" });
         assert_eq!(
             slow.call("message:send", &message).await["text"],
@@ -123,11 +123,11 @@ async fn a_lagging_socket_catches_up_without_a_gap() {
     }
 }
 
-/// The engine keeps packets that do not fit into the answer to a poll for the next one, and loses them when the session moves
-/// to a WebSocket in between.
+/// The engine keeps packets that do not fit into a poll's answer for the next poll, and loses them when the session
+/// moves to a WebSocket in between.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_in_the_move_to_websocket() {
-    /// One answer to a poll of the engine's default size holds one room's frame and not two.
+    /// With the engine's default size one poll's answer holds one room's frame and not two.
     const MESSAGES: usize = 20;
     let fixture = Fixture::build().await;
     let alice = fixture.person("alice").await;

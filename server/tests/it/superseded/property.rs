@@ -1,5 +1,5 @@
-//! Any sequence of puts, edits, deletions and reads, on two instances upon one journal, against a plain map: no
-//! frame holds a body that was superseded before it, and who applies them has the room's exact state.
+//! Random puts, edits, deletions and reads on two instances with one journal, compared with a plain map: no frame has a
+//! body that was superseded before it, and applying the frames gives the room's exact state.
 
 use crate::support::{Rooms, unconditional};
 use proptest::{prelude::*, test_runner::Config};
@@ -10,19 +10,19 @@ use roost_server::{
 };
 use std::{collections::HashMap, sync::Arc};
 
-/// Bodies of a few bytes, of a part of a frame, and so large that a room remembers three.
+/// Bodies of a few bytes, of a part of a frame, and so large that a room's ring holds three.
 const SIZES_BYTES: [usize; 3] = [0, 40 * 1_024, 170 * 1_024];
 const ITEMS: usize = 4;
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Changes that are asked for at once, so that one batch may hold several of one item; `None` deletes.
+    /// Changes that are requested at once, so that one batch may have several of one item; `None` deletes.
     Write(Vec<(usize, Option<usize>)>),
-    /// Somebody joins from an earlier position, some part of the way to the head, at one of the instances.
+    /// A reader joins one of the instances from an earlier position, part of the way to the head.
     Join { instance: usize, part: f64 },
-    /// Somebody who follows since the beginning looks again.
+    /// The reader from the beginning reads on.
     Look,
-    /// The instance that writes is replaced by one that remembers nothing.
+    /// The writing instance is replaced by one with an empty memory.
     Restart,
 }
 
@@ -59,10 +59,10 @@ proptest! {
 /// The bodies of the living items.
 type State = HashMap<ItemId, String>;
 
-/// What was written, and what somebody knows who followed from the beginning.
+/// What was written, and the state of a reader from the beginning.
 struct Model {
     items: Vec<ItemId>,
-    /// The room after each seq; the first is from after the reader became a member.
+    /// The room's state after each seq; the first is from after the reader became a member.
     states: Vec<State>,
     begun: Position,
     follower: Option<Feed>,
@@ -127,7 +127,7 @@ impl Model {
         )]
         let at = (self.states.len() as f64 * part) as usize;
         let room = world.instances[instance].room(world.room);
-        // The one that did not write is asked as any instance of several is.
+        // The instance that did not write is refreshed, as the cluster's announcements would do.
         room.refresh().await.unwrap();
         let seq = Seq(self.begun.seq.0 + at as u64);
         let after = Position::new(self.begun.epoch, seq);
@@ -150,7 +150,7 @@ impl Model {
         self.follower = Some(feed);
     }
 
-    /// Applies what a feed gives until it is up to date, by the rules of the protocol.
+    /// Applies the feed's frames until they are live, by the rules of the protocol.
     async fn read(&self, feed: &mut Feed, known: &mut (Position, State)) {
         let (position, state) = known;
         let mut held: HashMap<ItemId, Seq> = HashMap::new();
@@ -196,7 +196,7 @@ impl Model {
     }
 }
 
-/// A journal, two instances upon it, and a room with one member.
+/// A journal, two instances on it, and a room with one member.
 pub(super) struct Journaled {
     pub(super) journal: Arc<SqlJournal>,
     /// The first one writes.
@@ -206,7 +206,7 @@ pub(super) struct Journaled {
     rooms: Rooms,
 }
 
-/// The room at the instance that writes.
+/// The room on the writing instance.
 pub(super) fn message_room(world: &Journaled) -> LiveRoom {
     world.instances[0].room(world.room)
 }
@@ -236,7 +236,7 @@ impl Journaled {
         self.write(item, Kind::Message, Some(text)).await;
     }
 
-    /// Queued when this returns; without a text the item is deleted.
+    /// Queues a change before it returns; without a text the item is deleted.
     fn write(
         &self,
         item: ItemId,
@@ -268,7 +268,7 @@ impl Journaled {
         async move { drop(written.await.unwrap()) }
     }
 
-    /// The instance that writes is another one from now on, which remembers nothing.
+    /// Replaces the writing instance by one with an empty memory.
     pub(super) fn serve_from(&mut self, journal: Arc<dyn Journal>) {
         self.instances[0] = self.rooms.instance_on(journal);
     }

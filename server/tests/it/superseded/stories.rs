@@ -1,5 +1,5 @@
-//! Somebody who is invited later, and old positions, on every store and transport, on the instance that wrote and on
-//! the others; and a journal that is read while it changes.
+//! A person who is invited later, and old positions, on every store and transport, on the writing instance and the
+//! others; and a journal that is read while it changes.
 
 use super::property::{Journaled, message_room};
 use crate::support::{Person, Server, Via, World, in_time, message, on_each_store};
@@ -24,10 +24,10 @@ on_each_store!(a_text_is_gone_once_it_was_edited_or_deleted);
 const FIRST: &str = "the first wording";
 const SECOND: &str = "the second wording";
 const KEPT: &str = "what stays";
-/// Promised within 2 s on the instances that did not write.
+/// The promise is 2 s on the instances that did not write.
 const ELSEWHERE: Duration = Duration::from_secs(10);
 
-/// The same person at each server; the first is the one where alice is.
+/// The same person at each server, alice's server first.
 fn places(person: &Person, server: &Server) -> Vec<Person> {
     let servers = std::iter::once(server).chain(&server.others);
     servers.map(|server| person.at(&server.endpoint)).collect()
@@ -38,7 +38,7 @@ async fn a_text_is_gone_once_it_was_edited_or_deleted(world: World) {
     let (alice, bob) = (server.alice().await, server.bob().await);
     let room = alice.board("Plan").await.id;
     alice.invite(room, &bob, Role::Viewer).await;
-    // Somebody reads everywhere, so that every instance remembers what was said.
+    // A watcher at each instance makes every instance hold the entries in memory.
     let mut watches = Vec::new();
     for bob in places(&bob, &server) {
         let mut watch = bob.watch(Via::Rest, room, None).await.unwrap();
@@ -103,7 +103,7 @@ fn is_clean(read: &RoomEvents) -> bool {
     !text.contains(FIRST) && !text.contains(SECOND)
 }
 
-/// One message is deleted, the other is there, and nothing tells what the first one said.
+/// One message is deleted and the other is there, and the first one's text is nowhere.
 #[track_caller]
 fn assert_state(read: &RoomEvents, gone: ItemId, kept: ItemId) {
     assert!(is_clean(read), "{read:?}");
@@ -115,7 +115,7 @@ fn assert_state(read: &RoomEvents, gone: ItemId, kept: ItemId) {
     assert_eq!(of(kept).count(), 1, "{read:?}");
 }
 
-/// Everything a stream gives from one position to another, as one frame.
+/// All frames of a stream from one position to another, merged into one.
 async fn read_from(
     reader: &Person,
     via: Via,
@@ -149,14 +149,14 @@ async fn asked_by_graphql(reader: &Person, room: RoomId, after: Option<Position>
     serde_json::from_value(frame).unwrap()
 }
 
-/// A journal whose next page of changes is read, and handed over only when told to.
+/// A journal that reads its next page of changes, and answers it only when the test lets it.
 struct Held {
     journal: Arc<SqlJournal>,
     is_read: Notify,
     goes_on: Notify,
 }
 
-/// The page was read before the edit, and would be a frame after it.
+/// The page was read before the edit and is delivered after it.
 #[tokio::test]
 async fn a_page_that_was_read_before_an_edit_does_not_tell_what_was_edited() {
     let mut world = Journaled::new().await;
@@ -167,7 +167,7 @@ async fn a_page_that_was_read_before_an_edit_does_not_tell_what_was_edited() {
         is_read: Notify::new(),
         goes_on: Notify::new(),
     });
-    // An instance that remembers nothing, so that the page comes from the journal.
+    // An instance with an empty memory, so that the page comes from the journal.
     world.serve_from(slow.clone());
     let room = message_room(&world);
     let head = room.position().await.unwrap();

@@ -15,20 +15,20 @@ use tokio::{sync::watch, task::JoinSet};
 
 /// The fault of an append.
 pub(super) enum Fault {
-    /// It is written, and gets no answer.
+    /// The append is written and gets no answer.
     LostAnswer,
-    /// It is not written, and gets no answer.
+    /// The append is not written and gets no answer.
     NeverSent,
-    /// It gets no answer, and is written this much later.
+    /// The append gets no answer, and is written this much later.
     Late(Duration),
-    /// It gets no answer, and another writer takes its slot.
+    /// The append gets no answer, and another writer takes its slot.
     TakenByAnother,
-    /// It is written, and from then on the journal answers nothing.
+    /// The append is written, and from then on the journal answers nothing.
     SilentAfterwards,
     Panic,
-    /// It waits until its gate is shut, as it would for a connection.
+    /// The append waits until its gate is shut, as it would for a connection.
     WaitUntilShut,
-    /// It waits until the journal answers again.
+    /// The append waits until the journal answers again.
     Hang,
 }
 

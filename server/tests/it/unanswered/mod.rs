@@ -1,5 +1,5 @@
-//! Writes whose append gets no answer, waits too long, or panics: "nothing was written" is answered only when it is true, and a
-//! retry under the same operation id writes once.
+//! Writes whose append gets no answer, waits too long, or panics: the reply says "nothing was written" only when it is
+//! true, and a retry under the same operation id writes once.
 
 mod faulty_journal;
 mod unknown_outcomes;
@@ -26,7 +26,7 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-/// How long the mailbox may look for the outcome of a write; two seconds are promised.
+/// How long the mailbox may take to find the outcome of a write; the promise is two seconds.
 const SETTLED_WITHIN: Duration = Duration::from_secs(10);
 
 /// How soon the backplane delivers a message.
@@ -77,20 +77,20 @@ impl World {
         world
     }
 
-    /// Writes a message under an operation id that is its text.
+    /// Writes a message with its text as the operation id.
     async fn write(&self, text: &str) -> Result<Written, LiveError> {
         let write = self.room.write(message(self.author, text));
         timeout(DEADLINE, write).await.expect("it is answered")
     }
 
-    /// A reader who has seen everything so far.
+    /// A reader who is up to date.
     async fn reader(&self) -> Feed {
         let mut feed = self.room.clone().watch(self.author, None).await.unwrap();
         feed.next().await.unwrap();
         feed
     }
 
-    /// The seqs of what an operation has made; more than one would be a doubled write.
+    /// The seqs of an operation's entries; more than one would be a doubled write.
     async fn seqs_of(&self, text: &str) -> Vec<Seq> {
         let log = self
             .sound
@@ -144,7 +144,7 @@ fn write(actor: UserId, text: &str, item: ItemId, kind: Kind, body: Body) -> Wri
     }
 }
 
-/// The next change a reader is given, by its seq.
+/// The seq of the next change that a reader receives.
 async fn next_seq(feed: &mut Feed) -> Seq {
     loop {
         let frame = timeout(DEADLINE, feed.next()).await.expect("a frame comes");
@@ -217,7 +217,7 @@ async fn what_cannot_be_looked_up_stays_unknown() {
     assert_eq!(world.seqs_of("the second").await, [again.entry.seq]);
 }
 
-/// One that was sent twice, and may have been written, is not refused for any reason that says it was not.
+/// A write that was sent twice may have been written, so no reply may say that it was not.
 #[tokio::test]
 async fn what_was_sent_twice_in_vain_stays_unknown() {
     let world = World::new().await;
@@ -251,7 +251,7 @@ async fn a_fence_that_shuts_while_the_journal_waits_lets_nothing_through() {
     let world = World::new().await;
     assert!(!world.live.fence().polled(BootTime::now()));
     world.write("in time").await.unwrap();
-    // No task reads the revocations any more.
+    // No task reads the revocations any more, so the fence is about to shut.
     world.journal.next(Fault::WaitUntilShut);
     let answer = world.write("too late").await;
     assert!(matches!(answer, Err(LiveError::Fenced)), "{answer:?}");
@@ -296,7 +296,7 @@ async fn a_panicking_gate_does_not_end_the_writer() {
     assert_eq!(appended.committed, 1);
 }
 
-/// The journal hangs and the backplane does not: readers receive the changes of other instances.
+/// The journal hangs and the backplane works: readers receive the changes of other instances.
 #[tokio::test]
 async fn a_waiting_append_keeps_nobody_from_hearing() {
     let prefix = format!("test-{}", uuid::Uuid::now_v7().simple());
@@ -320,7 +320,7 @@ async fn a_waiting_append_keeps_nobody_from_hearing() {
     let other = Live::new(world.sound.clone(), place(&tasks, &cancel), tasks, cancel);
     let elsewhere = other.room(world.room.id());
     let mut reader = world.reader().await;
-    // The backplane is up when a change arrives that cannot have been read from the journal.
+    // While the journal is silent, only the backplane can bring a change: when one arrives, the backplane is up.
     for number in 0.. {
         world.journal.fall_silent();
         let told = message(world.author, &format!("told {number}"));
@@ -333,7 +333,7 @@ async fn a_waiting_append_keeps_nobody_from_hearing() {
         if is_told {
             break;
         }
-        // A lost entry is read before the next try, or it would stay a gap.
+        // A lost entry is read before the next try, because it would otherwise remain a gap.
         while next_seq(&mut reader).await < seq {}
     }
 

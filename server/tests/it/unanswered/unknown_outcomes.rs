@@ -1,5 +1,5 @@
-//! Writes that were sent once without an answer, and then meet an error that ends a write: while they may still come into the
-//! journal, no answer says that they did not.
+//! Writes that were sent once without an answer and then meet an error that ends a write: as long as the journal may
+//! still get them, no reply says that nothing was written.
 
 use super::{DEADLINE, Fault, World, message};
 use roost_schema::{ErrorCode, Seq};
@@ -15,7 +15,7 @@ const REFUSAL: Refusal = Refusal {
     sentence: "a refusal that a test made",
 };
 
-/// A judge that agrees the first time, and refuses from then on.
+/// A judge that accepts the first time, and refuses from then on.
 fn good_once(write: Write) -> Write {
     let (was_judged, judge) = (AtomicBool::new(false), write.judge);
     Write {
@@ -30,7 +30,7 @@ fn good_once(write: Write) -> Write {
     }
 }
 
-/// The answer to a write that was judged good, met this fault, and then is refused.
+/// The reply to a write that was accepted, met this fault, and then is refused.
 async fn refused_after(trouble: Fault, world: &World) -> Result<Written, LiveError> {
     world.journal.next(trouble);
     let write = good_once(message(world.author, "the second"));
@@ -41,7 +41,7 @@ async fn refused_after(trouble: Fault, world: &World) -> Result<Written, LiveErr
 async fn a_fence_that_shuts_says_nothing_of_what_was_sent_before() {
     let world = World::new().await;
     let fence = world.live.fence();
-    // The mailbox sends, and a moment later the gate is shut for what takes as long as a statement may.
+    // The mailbox sends, and a moment later the gate is shut for the longest statement.
     fence.extend_by(BootTime::now(), STATEMENT_MAX);
     world.journal.next(Fault::NeverSent);
     world.journal.next(Fault::WaitUntilShut);
