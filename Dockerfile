@@ -39,8 +39,9 @@ COPY server/Cargo.toml server/
 COPY client/Cargo.toml client/
 COPY testbed/Cargo.toml testbed/
 COPY proof/Cargo.toml proof/
+COPY loadtest/peers/rust/Cargo.toml loadtest/peers/rust/
 COPY xtask/Cargo.toml xtask/
-RUN for crate in schema migrations server client testbed proof xtask; \
+RUN for crate in schema migrations server client testbed proof loadtest/peers/rust xtask; \
     do mkdir "$crate/src" && touch "$crate/src/lib.rs" || exit 1; done \
     && echo 'fn main() {}' > server/src/main.rs \
     && cargo build --release --locked --package roost-server
