@@ -3,3 +3,4 @@
 pub mod bare;
 pub mod shapes;
 pub mod signals;
+pub mod store;
