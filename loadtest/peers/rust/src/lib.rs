@@ -4,3 +4,4 @@ pub mod bare;
 pub mod shapes;
 pub mod signals;
 pub mod store;
+pub mod tokens;
