@@ -46,6 +46,8 @@ enum Suite {
     GraphqlWs,
     /// The audits of npm graphql-http.
     GraphqlHttp,
+    /// The load scenarios of `loadtest/k6`: held against k6's types, and executed in Node.
+    K6,
     /// `PyPI` schemathesis on every REST operation.
     Rest,
     /// promtool on `/metrics`.
@@ -63,6 +65,10 @@ impl Suite {
             Self::PythonSocketio => script::python(house, reach, "python_socketio.py", &ways),
             Self::GraphqlWs => script::node(house, reach, "graphql-ws.mjs", &ways),
             Self::GraphqlHttp => script::node(house, reach, "graphql-http.mjs", &ways),
+            Self::K6 => {
+                clients::k6_types()?;
+                script::node(house, reach, "k6.mjs", &ways)
+            }
             Self::Rest => rest::run(house, &ways),
             Self::Metrics => clients::metrics(house),
         }

@@ -1,4 +1,5 @@
-//! Checks that are one program each: Redocly on the `OpenAPI` document, promtool on the metrics.
+//! Checks that are one program each: Redocly on the `OpenAPI` document, promtool on the metrics, TypeScript on the load
+//! scenarios.
 
 use super::{House, scripts};
 use anyhow::{Context, Result, bail};
@@ -22,6 +23,17 @@ pub(super) fn openapi() -> Result<String> {
     let document: serde_json::Value = serde_json::from_str(&document)?;
     let paths = document["paths"].as_object().context("no paths")?;
     Ok(format!("{} paths, 0 errors", paths.len()))
+}
+
+/// Holds the load scenarios, and the file that k6 runs, against k6's types. k6 itself is under a licence that keeps it out
+/// of this project and its tests.
+pub(super) fn k6_types() -> Result<()> {
+    let folder = workspace::root().join("loadtest/k6");
+    tools::npm_ci(&folder)?;
+    let npm = tools::apt_program("npm", "npm")?;
+    let mut check = tied(npm, DeathSignal::Terminate, None);
+    check.args(["run", "--silent", "check"]);
+    process::run(check.current_dir(folder))
 }
 
 /// promtool's opinion of what Prometheus would read of each instance and of Caddy.
