@@ -28,6 +28,7 @@ mod endpoint;
 mod error;
 mod graphql;
 mod graphql_socket;
+pub mod packet;
 mod reader;
 mod rest;
 mod session;

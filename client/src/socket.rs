@@ -1,13 +1,17 @@
 //! A client of Socket.IO 5 on Engine.IO 4 over WebSocket (<https://socket.io/docs/v4/socket-io-protocol/>).
 
-use crate::{Client, Error, Result, endpoint::WebSocket};
+use crate::{
+    Client, Error, Result,
+    endpoint::WebSocket,
+    packet::{self, PONG, Packet},
+};
 use futures::{SinkExt, StreamExt};
 use roost_schema::{
     BatchItems, BatchOutcome, DeleteItem, ErrorCode, Failure, InRoom, JoinRoom, JoinedRoom,
     Message, PatchItem, Position, PutItem, RestoreItem, RoomEvent, RoomId, SendMessageToRoom,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, json};
 use std::{collections::HashMap, time::Duration};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -59,11 +63,13 @@ impl Socket {
             let path = "/socket.io/?EIO=4&transport=websocket";
             let mut socket = client.endpoint().web_socket(path, None).await?;
             let opened = text(&mut socket).await?;
-            let opened: EngineHandshake = opened
-                .strip_prefix('0')
-                .and_then(|json| serde_json::from_str(json).ok())
-                .ok_or_else(|| Error::strange(&opened))?;
-            socket.send(Frame::text(format!("40{auth}"))).await?;
+            let Some(Packet::Open(handshake)) = Packet::read(&opened) else {
+                return Err(Error::strange(opened));
+            };
+            let opened: EngineHandshake =
+                serde_json::from_str(handshake).map_err(Error::strange)?;
+            let connect = packet::connect(auth).map_err(Error::strange)?;
+            socket.send(Frame::text(connect)).await?;
             let silence_max = Duration::from_millis(opened.ping_interval + opened.ping_timeout);
             admitted(&mut socket).await?;
             Ok::<_, Error>((socket, silence_max))
@@ -169,15 +175,12 @@ struct EngineHandshake {
 /// Waits for the answer to the namespace's CONNECT.
 async fn admitted(socket: &mut WebSocket) -> Result<()> {
     loop {
-        let packet = text(socket).await?;
-        if packet == "2" {
-            socket.send(Frame::text("3")).await?;
-        } else if packet.starts_with("40") {
-            return Ok(());
-        } else if let Some(refusal) = packet.strip_prefix("44") {
-            return Err(refused(refusal));
-        } else {
-            return Err(Error::strange(packet));
+        let frame = text(socket).await?;
+        match Packet::read(&frame) {
+            Some(Packet::Ping) => socket.send(Frame::text(PONG)).await?,
+            Some(Packet::Connected(_)) => return Ok(()),
+            Some(Packet::ConnectError(refusal)) => return Err(refused(refusal)),
+            _ => return Err(Error::strange(frame)),
         }
     }
 }
@@ -240,43 +243,34 @@ impl SocketTask {
 
     async fn send(&mut self, command: Command) -> Result<()> {
         self.next_id += 1;
-        let packet = format!(
-            "42{}{}",
-            self.next_id,
-            json!([command.event, command.payload])
-        );
+        let event = packet::event(Some(self.next_id), command.event, &command.payload);
+        let event = event.map_err(Error::strange)?;
         self.waiting.insert(self.next_id, command.answer);
-        Ok(self.socket.send(Frame::text(packet)).await?)
+        Ok(self.socket.send(Frame::text(event)).await?)
     }
 
-    async fn receive(&mut self, packet: &str) -> Result<()> {
-        if packet == "2" {
-            return Ok(self.socket.send(Frame::text("3")).await?);
+    async fn receive(&mut self, frame: &str) -> Result<()> {
+        match Packet::read(frame) {
+            Some(Packet::Ping) => Ok(self.socket.send(Frame::text(PONG)).await?),
+            Some(Packet::Event { name, payload }) => {
+                let event = Event {
+                    name: name.to_owned(),
+                    payload: serde_json::from_str(payload).map_err(Error::strange)?,
+                };
+                // An error means that no caller reads events any more. The connection stays, for the answers.
+                let _ = self.events.send(event);
+                Ok(())
+            }
+            Some(Packet::Ack { id, payload }) => self.answer(id, payload),
+            Some(Packet::Disconnect | Packet::Close) => {
+                Err(Error::disconnected("the server closed the socket"))
+            }
+            _ => Ok(()),
         }
-        if let Some(event) = packet.strip_prefix("42") {
-            let (name, payload) = serde_json::from_str(event).map_err(Error::strange)?;
-            // An error means that no caller reads events any more. The connection stays, for the answers.
-            let _ = self.events.send(Event { name, payload });
-            return Ok(());
-        }
-        if let Some(answer) = packet.strip_prefix("43") {
-            return self.answer(answer);
-        }
-        if packet.starts_with("41") || packet == "1" {
-            return Err(Error::disconnected("the server closed the socket"));
-        }
-        Ok(())
     }
 
-    /// `17[{…}]`: the answer to command 17.
-    fn answer(&mut self, answer: &str) -> Result<()> {
-        let begin = answer
-            .find('[')
-            .ok_or_else(|| Error::strange("an answer without content"))?;
-        let id: u64 = answer[..begin].parse().map_err(Error::strange)?;
-        let [view]: [Box<RawValue>; 1] =
-            serde_json::from_str(&answer[begin..]).map_err(Error::strange)?;
-        let view: Value = serde_json::from_str(view.get()).map_err(Error::strange)?;
+    fn answer(&mut self, id: u64, view: &str) -> Result<()> {
+        let view: Value = serde_json::from_str(view).map_err(Error::strange)?;
         let result = match failure(&view) {
             Some(failure) => Err(Error::Refused(failure)),
             None => Ok(view),
