@@ -39,10 +39,12 @@ COPY server/Cargo.toml server/
 COPY client/Cargo.toml client/
 COPY testbed/Cargo.toml testbed/
 COPY proof/Cargo.toml proof/
+COPY loadtest/Cargo.toml loadtest/
 COPY loadtest/peers/rust/Cargo.toml loadtest/peers/rust/
 COPY xtask/Cargo.toml xtask/
-RUN for crate in schema migrations server client testbed proof loadtest/peers/rust xtask; \
+RUN for crate in schema migrations server client testbed proof loadtest loadtest/peers/rust xtask; \
     do mkdir "$crate/src" && touch "$crate/src/lib.rs" || exit 1; done \
+    && mkdir server/benches loadtest/benches && touch server/benches/journal.rs loadtest/benches/frames.rs \
     && echo 'fn main() {}' > server/src/main.rs \
     && cargo build --release --locked --package roost-server
 # Then ours. Those that are not built stay empty.

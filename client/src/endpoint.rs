@@ -74,6 +74,11 @@ impl Endpoint {
         Ok(Client::new(self.clone(), signed_in))
     }
 
+    /// Somebody who signed in earlier.
+    pub fn signed_in(&self, signed_in: SignedIn) -> Client {
+        Client::new(self.clone(), signed_in)
+    }
+
     /// A request for a route that has no method here; `path` begins with a slash.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http

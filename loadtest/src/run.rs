@@ -1,0 +1,287 @@
+//! One run of a scenario: its options, the window that is measured, and whether the generator kept up.
+
+use crate::{
+    clock::Micros,
+    people::{self, Person},
+    process::{Process, Usage, kernel_memory},
+    recorder::{Recorder, Timing},
+    socket::{Reader, Socket, Target},
+};
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use futures::{StreamExt, TryStreamExt, stream};
+use hdrhistogram::Histogram;
+use roost_schema::RoomId;
+use std::{
+    io::Write,
+    path::PathBuf,
+    sync::Arc,
+    thread::available_parallelism,
+    time::{Duration, Instant},
+};
+use tokio::time::{sleep, sleep_until};
+
+/// With more of its processors than this, the generator may have been what was slow.
+const CPU_SHARE_MAX: f64 = 0.9;
+/// So late may the generator be with one write of a hundred.
+const LATENESS_MAX: Duration = Duration::from_millis(5);
+/// Sockets that are being opened at a time.
+const OPENING_MAX: usize = 32;
+/// Between the last socket and the first write.
+const SETTLING: Duration = Duration::from_secs(2);
+
+/// What every scenario is told.
+#[derive(Clone, Debug, Args)]
+pub struct Options {
+    /// The server, or what stands before it: `http://host:port`.
+    #[arg(long, default_value = "http://127.0.0.1:4000")]
+    pub url: String,
+    /// The server's process, when it runs on this machine: what it takes is measured.
+    #[arg(long, value_name = "ID")]
+    pub pid: Option<u32>,
+    /// Further processes, each by a name: `postgres=1234`.
+    #[arg(long, value_name = "NAME=ID", value_parser = process)]
+    pub watch: Vec<Process>,
+    #[command(flatten)]
+    pub people: people::Source,
+    /// Not measured, in seconds.
+    #[arg(long, default_value_t = 3)]
+    pub warm_up: u64,
+    /// Measured, in seconds.
+    #[arg(long)]
+    pub duration: Option<u64>,
+    /// Writes the figures into this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Writes what happened in each second into this file.
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+    /// Draws what happened in each second into this file.
+    #[arg(long, value_name = "FILE")]
+    pub chart: Option<PathBuf>,
+    /// Reports also when the generator did not keep up: to try a scenario, not to measure.
+    #[arg(long)]
+    pub unjudged: bool,
+    /// Prints no progress.
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+fn process(text: &str) -> Result<Process> {
+    let (name, id) = text.split_once('=').context("NAME=ID")?;
+    Ok(Process {
+        name: name.to_owned(),
+        id: id.parse()?,
+    })
+}
+
+/// A scenario under way.
+pub struct Run {
+    pub options: Options,
+    pub target: Target,
+    pub recorder: Arc<Recorder>,
+}
+
+/// What was taken while it was measured.
+#[derive(Clone, Debug)]
+pub struct Window {
+    pub took: Duration,
+    /// The server first, if it is watched, then the others by their names.
+    pub usages: Vec<(String, Usage)>,
+    pub generator: Usage,
+    pub bytes: u64,
+    /// By how much the kernel's memory grew.
+    pub kernel: u64,
+}
+
+impl Run {
+    pub async fn begin(options: Options) -> Result<Self> {
+        Ok(Self {
+            target: Target::find(&options.url).await?,
+            options,
+            recorder: Arc::default(),
+        })
+    }
+
+    pub async fn people(&self, count: usize) -> Result<Vec<Person>> {
+        people::prepare(&self.options.people, &self.options.url, count).await
+    }
+
+    pub fn duration(&self, default: u64) -> Duration {
+        Duration::from_secs(self.options.duration.unwrap_or(default))
+    }
+
+    pub fn warm_up(&self) -> Duration {
+        Duration::from_secs(self.options.warm_up)
+    }
+
+    /// Opens a socket for each person and their rooms, as fast as the server takes them.
+    pub async fn open(&self, people: &[Person], rooms: &[Vec<RoomId>]) -> Result<Vec<Socket>> {
+        crate::limits::allow_sockets(people.len())?;
+        let sockets = stream::iter(people.iter().zip(rooms).enumerate())
+            .map(async |(number, (person, rooms))| {
+                let reader = Reader::new(&self.recorder);
+                let due = crate::clock::now();
+                Socket::open(&self.target, number, person, rooms, reader, due)
+                    .await
+                    .with_context(|| format!("socket {number}"))
+            })
+            .buffered(OPENING_MAX);
+        sockets.try_collect().await
+    }
+
+    fn processes(&self) -> Vec<Process> {
+        let server = self.options.pid.map(|id| Process {
+            name: "server".to_owned(),
+            id,
+        });
+        server
+            .into_iter()
+            .chain(self.options.watch.clone())
+            .collect()
+    }
+
+    /// What the server takes of the machine at this moment. None when it is not watched.
+    pub fn server(&self) -> Result<Option<Usage>> {
+        let mut processes = self.processes();
+        match self.options.pid {
+            Some(_) => processes.remove(0).usage().map(Some),
+            None => Ok(None),
+        }
+    }
+
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        let named = |process: Process| anyhow::Ok((process.name.clone(), process.usage()?));
+        Ok(Snapshot {
+            at: Instant::now(),
+            usages: self
+                .processes()
+                .into_iter()
+                .map(named)
+                .collect::<Result<_>>()?,
+            generator: Process::this().usage()?,
+            bytes: self.recorder.bytes(),
+            kernel: kernel_memory()?,
+        })
+    }
+
+    /// Lets it run, first unmeasured, then measured, with a line of progress each second. `timing`: what the line counts.
+    pub async fn measure(&self, timing: Timing, duration: Duration) -> Result<Window> {
+        sleep(self.warm_up()).await;
+        self.recorder.begin();
+        let before = self.snapshot()?;
+        let mut counted = self.recorder.count(timing);
+        let begin = tokio::time::Instant::now();
+        for second in 1..=duration.as_secs() {
+            sleep_until(begin + Duration::from_secs(second)).await;
+            let count = self.recorder.count(timing);
+            self.show_progress(second, duration, timing, count - counted);
+            counted = count;
+        }
+        self.recorder.end();
+        let window = self.snapshot()?.since(&before);
+        if !self.options.quiet {
+            eprintln!();
+        }
+        Ok(window)
+    }
+
+    fn show_progress(&self, second: u64, duration: Duration, timing: Timing, count: u64) {
+        if self.options.quiet {
+            return;
+        }
+        let number = self.recorder.second(crate::clock::now()).saturating_sub(1);
+        let last = self.recorder.seconds().remove(&number);
+        let p99 = last.and_then(|last| Some(last.times.get(&timing)?.value_at_quantile(0.99)));
+        let errors: u64 = self.recorder.errors().values().sum();
+        #[expect(clippy::cast_precision_loss, reason = "for people")]
+        let p99 = p99.unwrap_or_default() as f64 / 1e3;
+        eprint!(
+            "\r{second:>4} of {} s  {count:>8} {}/s  p99 {p99:>8.1} ms  {errors} errors ",
+            duration.as_secs(),
+            timing.name()
+        );
+        // It is only for people: without a terminal it is not needed.
+        let _ = std::io::stderr().flush();
+    }
+}
+
+/// What was taken until a moment.
+pub struct Snapshot {
+    at: Instant,
+    usages: Vec<(String, Usage)>,
+    generator: Usage,
+    bytes: u64,
+    kernel: u64,
+}
+
+/// Lets the server finish what opening sockets brought about.
+pub async fn settle() {
+    sleep(SETTLING).await;
+}
+
+impl Snapshot {
+    pub fn elapsed(&self) -> Duration {
+        self.at.elapsed()
+    }
+
+    pub fn since(&self, earlier: &Self) -> Window {
+        let usages = self.usages.iter().zip(&earlier.usages);
+        Window {
+            took: self.at - earlier.at,
+            usages: usages
+                .map(|((name, now), (_, before))| (name.clone(), now.since(*before)))
+                .collect(),
+            generator: self.generator.since(earlier.generator),
+            bytes: self.bytes - earlier.bytes,
+            kernel: self.kernel.saturating_sub(earlier.kernel),
+        }
+    }
+}
+
+impl Window {
+    /// The part of its processors that the generator had.
+    pub fn generator_share(&self) -> f64 {
+        let processors = available_parallelism().map_or(1, usize::from);
+        let processors = u32::try_from(processors).unwrap_or(u32::MAX);
+        self.generator.cpu.as_secs_f64() / (self.took * processors).as_secs_f64()
+    }
+
+    /// An error when the generator itself may have been what was slow. `late`: how late it was with its writes, in
+    /// microseconds.
+    pub fn judge(&self, options: &Options, late: &Histogram<u64>) -> Result<()> {
+        if options.unjudged {
+            return Ok(());
+        }
+        let share = self.generator_share();
+        ensure!(
+            share <= CPU_SHARE_MAX,
+            "the generator was the bottleneck: it had {:.0} % of its processors; nothing is reported",
+            share * 100.0
+        );
+        let late = Duration::from_micros(late.value_at_quantile(0.99));
+        if late > LATENESS_MAX {
+            bail!(
+                "the generator was the bottleneck: one write of a hundred was {late:?} late; nothing is reported"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Waits until so many writes were answered, for some seconds at most, and what they brought has arrived.
+pub async fn drain(recorder: &Recorder, written: u64) {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    const LOOK: Duration = Duration::from_millis(20);
+    const ARRIVAL: Duration = Duration::from_millis(500);
+    let began = Instant::now();
+    while recorder.answered() < written && began.elapsed() < PATIENCE {
+        sleep(LOOK).await;
+    }
+    sleep(ARRIVAL).await;
+}
+
+/// The moment of a thing that is done at once.
+pub fn at_once() -> Micros {
+    crate::clock::now()
+}

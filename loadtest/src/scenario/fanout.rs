@@ -1,0 +1,73 @@
+//! One person writes in each room, everybody in it reads: what a delivery costs.
+
+use super::{
+    SUPERSEDED, faults, finish, in_one_room_each, rooms_of,
+    writers::{What, Who, Writers},
+    written,
+};
+use crate::{
+    recorder::Timing,
+    report::Report,
+    rooms,
+    run::{Run, drain, settle},
+};
+use anyhow::{Result, ensure};
+use clap::Args;
+
+const SECONDS: u64 = 10;
+
+#[derive(Clone, Debug, Args)]
+pub struct Fanout {
+    #[arg(long, default_value_t = 100)]
+    pub rooms: usize,
+    /// People in each room, the one who writes included.
+    #[arg(long, default_value_t = 10)]
+    pub members: usize,
+    /// Writes a second in each room.
+    #[arg(long, default_value_t = 10.0)]
+    pub rate: f64,
+    /// Messages, which are kept and acknowledged, instead of pointers, which are not.
+    #[arg(long)]
+    pub durable: bool,
+}
+
+impl Fanout {
+    pub async fn run(&self, run: &Run) -> Result<Report> {
+        ensure!(self.members > 1, "a room without readers delivers nothing");
+        let people = run.people(self.rooms * self.members).await?;
+        let rooms = rooms::open(&people, in_one_room_each(self.rooms, self.members)).await?;
+        let before = run.snapshot()?;
+        let sockets = run.open(&people, &rooms_of(people.len(), &rooms)).await?;
+        settle().await;
+        let opened = run.snapshot()?.since(&before);
+        let what = if self.durable {
+            What::Message
+        } else {
+            What::Cursor
+        };
+        let rooms_count = u32::try_from(self.rooms)?;
+        let rate = self.rate * f64::from(rooms_count);
+        let writers = Writers::start(what, Who::Owner, rate, &people, &rooms, &sockets);
+        let window = run.measure(Timing::Delivery, run.duration(SECONDS)).await?;
+        let delivered = run.recorder.count(Timing::Delivery);
+        let (sent, late) = writers.stop();
+        window.judge(&run.options, &late)?;
+        let written = written(&sent);
+        let answers = if self.durable { written } else { 0 };
+        drain(&run.recorder, answers).await;
+        let readers = finish(sockets).await?;
+
+        let kind = if self.durable { "durable" } else { "ephemeral" };
+        let (rooms, members) = (self.rooms, self.members);
+        let mut report = Report::new(format!("fanout {kind} {rooms} x {members}"));
+        report.add_rate("delivery", delivered, window.took);
+        report.add_costs(&window, "delivery", delivered);
+        report.add_memory(&opened, people.len());
+        report.add_times(&run.recorder, Timing::Delivery);
+        report.add_times(&run.recorder, Timing::Acknowledgement);
+        let missing = if self.durable { "lost" } else { SUPERSEDED };
+        let errors = run.recorder.errors().values().sum();
+        report.add_faults(missing, faults(&readers, &sent), errors);
+        Ok(report)
+    }
+}

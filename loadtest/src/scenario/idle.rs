@@ -1,0 +1,88 @@
+//! Sockets that do nothing: what each costs to open and to keep.
+
+use super::{finish, rooms_of};
+use crate::{
+    recorder::Timing,
+    report::Report,
+    rooms,
+    run::{Run, settle},
+};
+use anyhow::Result;
+use clap::Args;
+
+const SECONDS: u64 = 10;
+const MEMBERS: usize = 10;
+
+#[derive(Clone, Debug, Args)]
+pub struct Idle {
+    /// Each of a person of its own, in two rooms of ten.
+    #[arg(long, default_value_t = 10_000)]
+    pub sockets: usize,
+}
+
+impl Idle {
+    pub async fn run(&self, run: &Run) -> Result<Report> {
+        let people = run.people(self.sockets).await?;
+        let rooms = rooms::open(&people, in_two_rooms_each(people.len())).await?;
+        run.recorder.begin();
+        let before = run.snapshot()?;
+        let sockets = run.open(&people, &rooms_of(people.len(), &rooms)).await?;
+        let opening = before.elapsed();
+        settle().await;
+        let opened = run.snapshot()?.since(&before);
+        let kept = run.measure(Timing::Connect, run.duration(SECONDS)).await?;
+        let readers = finish(sockets).await?;
+
+        let count = people.len() as u64;
+        let mut report = Report::new(format!("idle {count} sockets"));
+        report.add_rate("connect", count, opening);
+        report.add_costs(&opened, "connect", count);
+        report.add_memory(&opened, people.len());
+        for (name, usage) in &kept.usages {
+            let share = usage.cpu.as_secs_f64() / kept.took.as_secs_f64();
+            report.add(format!("{name} CPU while idle"), share * 1e3, "ms/s");
+        }
+        report.add_times(&run.recorder, Timing::Connect);
+        let lost = readers.iter().filter(|reader| reader.closed_by_the_server);
+        report.add_count("closed by the server", lost.count());
+        Ok(report)
+    }
+}
+
+/// Rooms of ten: of neighbours, and of people who are ten apart.
+fn in_two_rooms_each(people: usize) -> Vec<Vec<usize>> {
+    const SQUARE: usize = MEMBERS * MEMBERS;
+    let all: Vec<usize> = (0..people).collect();
+    let neighbours = all.chunks(MEMBERS).map(<[usize]>::to_vec);
+    let apart = all.chunks(SQUARE).flat_map(|square| {
+        let row = |first: usize| {
+            square
+                .iter()
+                .skip(first)
+                .step_by(MEMBERS)
+                .copied()
+                .collect()
+        };
+        (0..MEMBERS.min(square.len()))
+            .map(row)
+            .collect::<Vec<Vec<usize>>>()
+    });
+    neighbours.chain(apart).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_is_in_two_different_rooms() {
+        for people in [7, 100, 250] {
+            let rooms = in_two_rooms_each(people);
+            for person in 0..people {
+                let own = rooms.iter().filter(|room| room.contains(&person));
+                assert_eq!(own.count(), 2, "{person} of {people}");
+            }
+            assert!(rooms.iter().all(|room| room.len() <= MEMBERS));
+        }
+    }
+}

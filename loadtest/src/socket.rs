@@ -1,0 +1,263 @@
+//! One socket: Socket.IO over WebSocket, from an address of its own, with as little as possible between the wire and the
+//! measured time.
+
+mod reader;
+
+pub use reader::{Call, Mark, Reader, Stream};
+
+use crate::{
+    clock::Micros,
+    people::{self, Person},
+    recorder::{Recorder, Timing},
+};
+use anyhow::{Context, Result, bail};
+use futures::{SinkExt, StreamExt};
+use roost_client::packet::{self, PONG, Packet};
+use roost_schema::RoomId;
+use serde::Serialize;
+use serde_json::json;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    sync::mpsc,
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_tungstenite::{
+    WebSocketStream, client_async_with_config,
+    tungstenite::{Message as Frame, protocol::WebSocketConfig},
+};
+
+/// Kept by each socket for what it reads; 18,000 of the library's default would take 2.3 GB.
+const READ_BUFFER: usize = 4 << 10;
+const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+
+type Connection = WebSocketStream<TcpStream>;
+
+/// Where sockets connect to.
+#[derive(Clone, Debug)]
+pub struct Target {
+    address: SocketAddr,
+    url: String,
+}
+
+impl Target {
+    /// `url`: `http://host:port`.
+    pub async fn find(url: &str) -> Result<Self> {
+        let authority = url
+            .strip_prefix("http://")
+            .context("a server's address begins with http://")?
+            .trim_end_matches('/');
+        let mut found = tokio::net::lookup_host(authority).await?;
+        Ok(Self {
+            address: found.next().context("the host has no address")?,
+            url: format!("ws://{authority}/socket.io/?EIO=4&transport=websocket"),
+        })
+    }
+}
+
+/// What a socket is told to do.
+#[derive(Debug)]
+pub enum Command {
+    /// Sends a frame that nobody answers.
+    Emit(String),
+    /// Sends a frame whose acknowledgement has this id.
+    Call(u64, Call, String),
+    /// Reads nothing from now on, as a phone in a tunnel.
+    Stall,
+    /// Ends the connection by a TCP reset.
+    Cut,
+}
+
+/// A connected socket in its rooms. Dropping it ends the connection.
+#[derive(Debug)]
+pub struct Socket {
+    commands: mpsc::UnboundedSender<Command>,
+    /// One, which reads and writes.
+    task: JoinSet<Reader>,
+}
+
+impl Socket {
+    /// Connects, signs in and joins the rooms. `due`: when it was to be done. `reader`: a new one, or that of a socket
+    /// that was cut, whose positions are resumed.
+    pub async fn open(
+        target: &Target,
+        number: usize,
+        person: &Person,
+        rooms: &[RoomId],
+        mut reader: Reader,
+        due: Micros,
+    ) -> Result<Self> {
+        let recorder = Arc::clone(reader.recorder());
+        let open = async {
+            let mut stream = connect(target, number).await?;
+            sign_in(&mut stream, person, &recorder).await?;
+            join(&mut stream, rooms, &mut reader).await?;
+            anyhow::Ok(stream)
+        };
+        let opened = timeout(OPEN_TIMEOUT, open).await;
+        let stream = match opened.context("not connected in time").flatten() {
+            Ok(stream) => stream,
+            Err(error) => {
+                recorder.fail(due, "not connected");
+                return Err(error);
+            }
+        };
+        recorder.record(Timing::Connect, due);
+        let (commands, queue) = mpsc::unbounded_channel();
+        let mut task = JoinSet::new();
+        task.spawn(serve(stream, queue, reader));
+        Ok(Self { commands, task })
+    }
+
+    pub fn send(&self, command: Command) {
+        // An error: the connection has ended, which its reader tells.
+        let _ = self.commands.send(command);
+    }
+
+    /// Another end of the socket's commands, for the thread that keeps the times.
+    pub fn commands(&self) -> mpsc::UnboundedSender<Command> {
+        self.commands.clone()
+    }
+
+    /// Closes the socket; gives what it read.
+    pub async fn finish(mut self) -> Result<Reader> {
+        drop(self.commands);
+        let read = self
+            .task
+            .join_next()
+            .await
+            .context("the socket has no task")?;
+        Ok(read?)
+    }
+
+    /// Cuts the socket; gives what it read.
+    pub async fn cut(self) -> Result<Reader> {
+        self.send(Command::Cut);
+        self.finish().await
+    }
+}
+
+/// A frame of an event; with an id, it is acknowledged.
+pub fn event(id: Option<u64>, name: &str, payload: &impl Serialize) -> String {
+    packet::event(id, name, payload).expect("a payload of ours has string keys only")
+}
+
+async fn connect(target: &Target, number: usize) -> Result<Connection> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((people::address(number), 0).into())?;
+    let stream = socket.connect(target.address).await?;
+    stream.set_nodelay(true)?;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0);
+    let (stream, _) = client_async_with_config(&target.url, stream, Some(config)).await?;
+    Ok(stream)
+}
+
+async fn sign_in(stream: &mut Connection, person: &Person, recorder: &Recorder) -> Result<()> {
+    let auth = match &person.client {
+        Some(client) => json!({ "token": client.access_token().await?.expose() }),
+        None => json!({ "userId": person.id }),
+    };
+    stream.send(Frame::text(packet::connect(&auth)?)).await?;
+    loop {
+        let frame = next(stream).await?;
+        recorder.count_frame(frame.len());
+        match Packet::read(&frame) {
+            Some(Packet::Open(_)) => {}
+            Some(Packet::Ping) => stream.send(Frame::text(PONG)).await?,
+            Some(Packet::Connected(_)) => return Ok(()),
+            _ => bail!("refused: {frame}"),
+        }
+    }
+}
+
+/// All at once; a room is resumed where the reader was.
+async fn join(stream: &mut Connection, rooms: &[RoomId], reader: &mut Reader) -> Result<()> {
+    for (id, room) in (0..).zip(rooms) {
+        let join = match reader.position(*room) {
+            Some(after) => json!({ "room": room, "after": after }),
+            None => json!({ "room": room }),
+        };
+        stream
+            .feed(Frame::text(event(Some(id), "room:join", &join)))
+            .await?;
+    }
+    stream.flush().await?;
+    let mut joined = 0;
+    while joined < rooms.len() {
+        let frame = next(stream).await?;
+        match Packet::read(&frame) {
+            Some(Packet::Ack { payload, .. }) if payload.starts_with(r#"{"error""#) => {
+                bail!("a room is refused: {payload}")
+            }
+            Some(Packet::Ack { .. }) => {
+                reader.recorder().count_frame(frame.len());
+                joined += 1;
+            }
+            Some(Packet::Ping) => stream.send(Frame::text(PONG)).await?,
+            _ => drop(reader.receive(&frame)),
+        }
+    }
+    Ok(())
+}
+
+async fn next(stream: &mut Connection) -> Result<String> {
+    loop {
+        match stream.next().await {
+            Some(Ok(Frame::Text(text))) => return Ok(text.as_str().to_owned()),
+            Some(Ok(Frame::Close(_))) | None => bail!("the server closed the socket"),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Err(error.into()),
+        }
+    }
+}
+
+async fn serve(
+    mut stream: Connection,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+    mut reader: Reader,
+) -> Reader {
+    let mut reads = true;
+    loop {
+        let sent = tokio::select! {
+            command = commands.recv() => match command {
+                Some(Command::Emit(frame)) => stream.send(Frame::text(frame)).await,
+                Some(Command::Call(id, call, frame)) => {
+                    reader.expect(id, call);
+                    stream.send(Frame::text(frame)).await
+                }
+                Some(Command::Stall) => {
+                    reads = false;
+                    Ok(())
+                }
+                Some(Command::Cut) => {
+                    // Closing a socket that does not linger sends a reset.
+                    let _ = socket2::SockRef::from(stream.get_ref()).set_linger(Some(Duration::ZERO));
+                    return reader;
+                }
+                None => {
+                    // A server that is gone already needs no farewell.
+                    let _ = stream.close(None).await;
+                    return reader;
+                }
+            },
+            frame = stream.next(), if reads => match frame {
+                Some(Ok(Frame::Text(text))) => match reader.receive(&text) {
+                    reader::Received::Ping => stream.send(Frame::text(PONG)).await,
+                    reader::Received::Noted => Ok(()),
+                    reader::Received::End => break,
+                },
+                Some(Ok(Frame::Close(_))) | None => break,
+                Some(Ok(_)) => Ok(()),
+                Some(Err(error)) => Err(error),
+            },
+        };
+        if sent.is_err() {
+            break;
+        }
+    }
+    reader.closed_by_the_server = true;
+    reader
+}
