@@ -3,6 +3,7 @@
 //! The servers and clusters that the commands start are of `roost-testbed`, the proofs of `roost-proof`.
 
 pub mod assets;
+pub mod bench;
 pub mod ci;
 pub mod compat;
 pub mod conformance;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use roost_proof::Proof;
 use roost_testbed::interrupt;
-use xtask::{assets, ci, compat, conformance, containers, schema, servers, test, up};
+use xtask::{assets, bench, ci, compat, conformance, containers, schema, servers, test, up};
 
 #[derive(Parser)]
 #[command(about = "Every developer command of Roost; CI calls only these.")]
@@ -34,6 +34,8 @@ enum Command {
     /// Proves a promise of the README with real clients and real faults.
     #[command(subcommand)]
     Prove(Proof),
+    /// What Roost costs, beside its peers and beside itself as it was; figures, no verdict.
+    Bench(bench::Arguments),
     /// Golden files: what this release keeps and says, for the releases to come.
     #[command(subcommand)]
     Compat(compat::Compat),
@@ -65,6 +67,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Test { arguments } => test::run(&arguments),
         Command::Schema { check } => schema::run(check),
         Command::Prove(proof) => roost_proof::run(&proof),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Compat(compat) => compat::run(&compat),
         Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Containers => containers::run(),

@@ -13,7 +13,7 @@ use roost_testbed::process::{self, DeathSignal, tied};
 use roost_testbed::servers::Servers;
 use roost_testbed::workspace;
 
-use crate::assets;
+use crate::{assets, bench};
 
 /// Test programs are cargo's children, not ours: each is tied to cargo as cargo is to us.
 const TIED_TESTS: &str = r#"target."cfg(all())".runner = ["setpriv", "--pdeathsig", "KILL", "--"]"#;
@@ -56,9 +56,10 @@ pub fn run_with(arguments: &[String], environment: &[(&str, &OsStr)]) -> Result<
     if ignored > 0 {
         bail!("{ignored} tests are ignored: a test that does not run is no test");
     }
-    // Named tests were asked for: the proof is no part of them.
+    // Named tests were asked for: the proof and the load are no part of them.
     if arguments.is_empty() {
         roost_proof::run(&Proof::Order(Order::SMALL))?;
+        bench::smoke::run()?;
     }
     eprintln!("passed with {}", servers.describe());
     Ok(())

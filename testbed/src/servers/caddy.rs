@@ -4,6 +4,7 @@ use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -11,7 +12,7 @@ use rustix::process::Signal;
 
 use super::{Launch, Server, temporary_folder};
 use crate::process::{self, DeathSignal, tied};
-use crate::{ports, roost, tools, workspace};
+use crate::{interrupt, ports, roost, tools, workspace};
 
 /// Hands the program to the tests.
 pub const PROGRAM_VARIABLE: &str = "ROOST_TEST_CADDY";
@@ -22,6 +23,7 @@ const VERSION_MIN: (u32, u32) = (2, 9);
 
 /// What the Caddyfile has Caddy wait before it tries another instance.
 const TRY_INTERVAL: Duration = Duration::from_millis(100);
+const ANSWER_PATIENCE: Duration = Duration::from_secs(20);
 
 type Environment = Vec<(&'static str, String)>;
 
@@ -89,6 +91,19 @@ impl Caddy {
 
     pub fn metrics_url(&self) -> String {
         format!("http://127.0.0.1:{}/metrics", self.metrics_port)
+    }
+
+    /// After an instance was started again: Caddy's own checks find it within a second.
+    pub fn wait_until_it_answers(&self) -> Result<()> {
+        let deadline = Instant::now() + ANSWER_PATIENCE;
+        while !self.answers_at_once() {
+            interrupt::check()?;
+            if Instant::now() > deadline {
+                bail!("Caddy does not find the instance");
+            }
+            thread::sleep(process::POLL);
+        }
+        Ok(())
     }
 
     /// Whether a request finds an instance without trying one that is not there.

@@ -1,0 +1,260 @@
+//! `cargo xtask bench`: what Roost costs, beside what people would use instead, in one run on one machine.
+//!
+//! The server has one processor and the generator another. Targets take turns, A B A B, each run with a server that was just
+//! started; of several runs the median is shown, and how far they were apart. Nothing is asserted: a machine decides the
+//! figures, and their ratios are what is worth reading.
+
+mod machine;
+mod scenario;
+pub mod smoke;
+mod table;
+mod target;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, ValueEnum};
+use roost_testbed::{base, interrupt, process, roost, tools, workspace};
+use scenario::Scenario;
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
+};
+use table::Table;
+use target::{Programs, Running, Target};
+
+/// Of a quick run, and of a full one.
+const RUNS: usize = 3;
+const DOCUMENT: &str = "docs/benchmarks.md";
+const GENERATOR: &str = "roost-loadtest";
+
+#[derive(Args)]
+pub struct Arguments {
+    /// What is measured; without it, everything.
+    #[arg(default_value = "all")]
+    scenario: Choice,
+    /// Beside what: any of caddy, node, socketioxide, bare, axum, separated by commas, or all.
+    #[arg(long, value_delimiter = ',')]
+    against: Vec<Against>,
+    /// Beside Roost as it was at this commit.
+    #[arg(long, value_name = "COMMIT")]
+    before: Option<String>,
+    /// How often each is measured.
+    #[arg(long, default_value_t = RUNS)]
+    runs: usize,
+    /// Writes docs/benchmarks.md.
+    #[arg(long)]
+    write: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Choice {
+    All,
+    /// Fan-out, idle sockets and REST, short: what each change should be held against.
+    Quick,
+    /// Each scenario in small, on an unoptimised server, without figures: part of `cargo xtask test`.
+    Smoke,
+    Fanout,
+    Idle,
+    Rest,
+    Graphql,
+    Storm,
+    Churn,
+    Board,
+    Chat,
+    Slow,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Against {
+    All,
+    /// Roost behind Caddy, where what stands before it matters.
+    Caddy,
+    Node,
+    Socketioxide,
+    Bare,
+    Axum,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.scenario == Choice::Smoke {
+        return smoke::run();
+    }
+    ensure!(arguments.runs > 0, "at least one run");
+    let began = Instant::now();
+    let programs = build(arguments)?;
+    let mut tables = Vec::new();
+    for scenario in scenario::of(arguments.scenario) {
+        let targets = targets(arguments, &scenario);
+        println!("\n== {} ==", scenario.name);
+        let table = measure(&scenario, &targets, &programs, arguments.runs)
+            .with_context(|| scenario.name.clone())?;
+        println!("{table}");
+        tables.push(table);
+    }
+    println!("measured in {:.0} s", began.elapsed().as_secs_f64());
+    if arguments.write {
+        let document = document(&tables)?;
+        fs::write(workspace::root().join(DOCUMENT), document)?;
+        println!("written to {DOCUMENT}");
+    }
+    Ok(())
+}
+
+fn build(arguments: &Arguments) -> Result<Programs> {
+    let before = arguments.before.as_deref();
+    let before = before.map(|commit| base::build(Some(commit), false));
+    let roost = roost::build(false)?;
+    let mut build = process::tied("cargo", process::DeathSignal::Terminate, None);
+    build.args([
+        "build",
+        "--locked",
+        "--release",
+        "--workspace",
+        "--bin",
+        GENERATOR,
+    ]);
+    for peer in target::RUST_PEERS {
+        build.args(["--bin", peer]);
+    }
+    build.current_dir(workspace::root());
+    process::run(&mut build)?;
+    if !arguments.against.is_empty() {
+        tools::npm_ci(&target::node_folder())?;
+    }
+    Ok(Programs {
+        roost,
+        before: before.transpose()?,
+        folder: workspace::target_folder().join("release"),
+    })
+}
+
+/// Those that can do what the scenario asks, this tree first.
+fn targets(arguments: &Arguments, scenario: &Scenario) -> Vec<Target> {
+    let mut targets = scenario
+        .stores
+        .iter()
+        .map(|store| Target::Roost(*store))
+        .collect::<Vec<_>>();
+    if arguments.before.is_some() {
+        targets.extend(scenario.stores.iter().map(|store| Target::Before(*store)));
+    }
+    let is_wanted = |peer: Against| {
+        let wanted = &arguments.against;
+        wanted.contains(&peer) || wanted.contains(&Against::All)
+    };
+    let peers = scenario
+        .peers
+        .iter()
+        .filter(|(against, _)| is_wanted(*against));
+    targets.extend(peers.map(|(_, target)| *target));
+    targets
+}
+
+fn measure(
+    scenario: &Scenario,
+    targets: &[Target],
+    programs: &Programs,
+    runs: usize,
+) -> Result<Table> {
+    let folder = tempfile::tempdir()?;
+    let mut running = Vec::new();
+    for target in targets {
+        let mut started = Running::start(*target, programs, folder.path())?;
+        prepare(scenario, &mut started, programs)?;
+        running.push(started);
+    }
+    let mut table = Table::new(scenario, targets);
+    for run in 1..=runs {
+        for (place, target) in running.iter_mut().enumerate() {
+            interrupt::check()?;
+            let figures = measure_once(scenario, target, programs)
+                .with_context(|| format!("{}, run {run}", target.target))?;
+            table.add(place, &figures);
+            eprintln!("run {run} of {runs}: {}", target.target);
+        }
+    }
+    Ok(table)
+}
+
+/// Registers people while the server has all processors.
+fn prepare(scenario: &Scenario, target: &mut Running, programs: &Programs) -> Result<()> {
+    if !target.keeps_people() {
+        return Ok(());
+    }
+    let mut generator = Command::new(programs.folder.join(GENERATOR));
+    generator
+        .args(["--url", &target.url(), "--sessions"])
+        .arg(target.sessions());
+    generator.args(["prepare", "--people", &scenario.people.to_string()]);
+    process::output(&mut generator).map(drop)
+}
+
+type Figures = BTreeMap<String, (f64, String)>;
+
+fn measure_once(scenario: &Scenario, target: &mut Running, programs: &Programs) -> Result<Figures> {
+    target.restart()?;
+    let report = target.folder.join("report.json");
+    let mut generator = Command::new("taskset");
+    generator
+        .args(["-c", machine::GENERATOR_CPU])
+        .arg(programs.folder.join(GENERATOR));
+    generator
+        .args(["--quiet", "--url", &target.url(), "--json"])
+        .arg(&report);
+    generator.args(["--pid", &target.process_id().to_string()]);
+    for (name, id) in target.watched() {
+        generator.args(["--watch", &format!("{name}={id}")]);
+    }
+    if target.keeps_people() {
+        generator.arg("--sessions").arg(target.sessions());
+    } else {
+        generator.arg("--anonymous");
+    }
+    generator.args(&scenario.options);
+    if !target.has_passwords() && scenario.arguments[0] == "rest" {
+        generator
+            .args(&scenario.arguments)
+            .args(["--sign-ins", "0"]);
+    } else {
+        generator.args(&scenario.arguments);
+    }
+    process::output(&mut generator)?;
+    read(&report)
+}
+
+fn read(report: &Path) -> Result<Figures> {
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(report)?)?;
+    let figures = report["figures"]
+        .as_array()
+        .context("a report without figures")?;
+    let figure = |figure: &serde_json::Value| {
+        let text = |name: &str| figure[name].as_str().map(str::to_owned);
+        Some((text("name")?, (figure["value"].as_f64()?, text("unit")?)))
+    };
+    let read: Option<Figures> = figures.iter().map(figure).collect();
+    match read {
+        Some(read) => Ok(read),
+        None => bail!("a report that cannot be read: {report}"),
+    }
+}
+
+/// The page of all tables.
+fn document(tables: &[Table]) -> Result<String> {
+    let machine = machine::describe()?;
+    let mut text = format!(
+        "# Benchmarks\n\n<!-- Written by `cargo xtask bench --against all --write`. -->\n\n{machine}\n"
+    );
+    for table in tables {
+        text.push_str(&table.markdown());
+    }
+    Ok(text)
+}
+
+/// Where a target keeps what it needs.
+fn folder_of(folder: &Path, target: Target) -> Result<PathBuf> {
+    let folder = folder.join(target.to_string().replace([' ', ','], "-"));
+    fs::create_dir_all(&folder)?;
+    Ok(folder)
+}

@@ -1,0 +1,208 @@
+//! The rows of the bench: which scenario with which numbers, against which targets, and which figures are shown.
+
+use super::{
+    Against, Choice,
+    target::{Store, Target},
+};
+
+/// What the generator is asked, and what is shown of its answer.
+pub(super) struct Scenario {
+    pub(super) name: String,
+    /// Before the name of the scenario.
+    pub(super) options: Vec<String>,
+    /// The scenario and its own options.
+    pub(super) arguments: Vec<String>,
+    pub(super) people: usize,
+    pub(super) stores: &'static [Store],
+    pub(super) peers: &'static [(Against, Target)],
+    /// Shown, in this order.
+    pub(super) figures: &'static [&'static str],
+}
+
+const SQLITE: &[Store] = &[Store::Sqlite];
+const BOTH: &[Store] = &[Store::Sqlite, Store::Postgres];
+
+const SOCKETS: &[(Against, Target)] = &[
+    (Against::Node, Target::Node),
+    (Against::Socketioxide, Target::Socketioxide),
+    (Against::Bare, Target::Bare),
+];
+/// Besides those, what stands before Roost in a deployment.
+const IDLE: &[(Against, Target)] = &[
+    (Against::Caddy, Target::BehindCaddy),
+    (Against::Node, Target::Node),
+    (Against::Socketioxide, Target::Socketioxide),
+    (Against::Bare, Target::Bare),
+];
+const DURABLE: &[(Against, Target)] = &[(Against::Node, Target::NodeDurable)];
+const REQUESTS: &[(Against, Target)] = &[
+    (Against::Node, Target::NodeDurable),
+    (Against::Axum, Target::Axum),
+];
+
+const DELIVERIES: &[&str] = &[
+    "server CPU per delivery",
+    "database CPU per delivery",
+    "server switches per delivery",
+    "bytes per delivery",
+    "server memory per socket",
+    "delivery p50",
+    "delivery p99",
+    "acknowledgement p99",
+    "lost",
+    "doubled",
+    "reordered",
+    "errors",
+];
+const CONNECTIONS: &[&str] = &[
+    "server CPU per connect",
+    "Caddy CPU per connect",
+    "server memory per socket",
+    "Caddy memory per socket",
+    "kernel memory per socket",
+    "server CPU while idle",
+    "bytes per connect",
+    "closed by the server",
+];
+const ANSWERS: &[&str] = &[
+    "server CPU per read",
+    "read p99",
+    "server CPU per page",
+    "database CPU per page",
+    "page p99",
+    "server CPU per write",
+    "database CPU per write",
+    "write p99",
+    "server CPU per sign-in",
+    "errors",
+];
+const RESUMES: &[&str] = &[
+    "all are back after",
+    "server CPU per resume",
+    "connect p50",
+    "connect p99",
+    "lost",
+    "doubled",
+    "reordered",
+];
+const VISITS: &[&str] = &[
+    "server CPU per visit",
+    "connect p50",
+    "connect p99",
+    "errors",
+];
+
+/// One fan-out: rooms, members, and writes a second in each room.
+type Shape = (usize, usize, &'static str);
+
+/// So many deliveries that a server which takes five times as much as the best still keeps up on its processor.
+const EPHEMERAL: [Shape; 3] = [(1, 1_000, "15"), (100, 10, "10"), (1_000, 2, "5")];
+const KEPT: [Shape; 3] = [(1, 1_000, "8"), (100, 10, "4"), (1_000, 2, "0.5")];
+
+pub(super) fn of(choice: Choice) -> Vec<Scenario> {
+    let mut all = Vec::new();
+    let is = |other| choice == other || choice == Choice::All;
+    if choice == Choice::Quick {
+        return quick();
+    }
+    if is(Choice::Fanout) {
+        all.extend(EPHEMERAL.map(|shape| fanout(shape, false)));
+        all.extend(KEPT.map(|shape| fanout(shape, true)));
+    }
+    if is(Choice::Idle) {
+        all.push(idle(5_000));
+    }
+    if is(Choice::Rest) {
+        all.push(rest());
+    }
+    for (one, name, people, figures) in [
+        (Choice::Graphql, "graphql", 50, ANSWERS),
+        (Choice::Storm, "storm", 2_200, RESUMES),
+        (Choice::Churn, "churn", 1_000, VISITS),
+        (Choice::Board, "board", 50, DELIVERIES),
+        (Choice::Chat, "chat", 1_000, DELIVERIES),
+        (Choice::Slow, "slow", 501, DELIVERIES),
+    ] {
+        if is(one) {
+            all.push(Scenario {
+                people,
+                figures,
+                stores: BOTH,
+                ..bare(name, &[])
+            });
+        }
+    }
+    all
+}
+
+/// Short enough to be run for each change.
+fn quick() -> Vec<Scenario> {
+    let mut all = vec![
+        fanout((100, 10, "10"), false),
+        fanout((100, 10, "4"), true),
+        idle(1_000),
+        rest(),
+    ];
+    for scenario in &mut all {
+        scenario.options = strings(&["--warm-up", "1", "--duration", "4"]);
+        scenario.stores = SQLITE;
+    }
+    all
+}
+
+fn fanout((rooms, members, rate): Shape, durable: bool) -> Scenario {
+    let (kind, stores, peers) = if durable {
+        ("durable", BOTH, DURABLE)
+    } else {
+        ("ephemeral", SQLITE, SOCKETS)
+    };
+    let (count, size) = (rooms.to_string(), members.to_string());
+    let mut arguments = vec!["--rooms", &count, "--members", &size, "--rate", rate];
+    arguments.extend(durable.then_some("--durable"));
+    Scenario {
+        name: format!("fanout, {kind}, {rooms} rooms of {members}"),
+        people: rooms * members,
+        figures: DELIVERIES,
+        stores,
+        peers,
+        ..bare("fanout", &arguments)
+    }
+}
+
+fn idle(sockets: usize) -> Scenario {
+    Scenario {
+        name: format!("idle, {sockets} sockets"),
+        people: sockets,
+        figures: CONNECTIONS,
+        peers: IDLE,
+        ..bare("idle", &["--sockets", &sockets.to_string()])
+    }
+}
+
+fn rest() -> Scenario {
+    Scenario {
+        people: 50,
+        figures: ANSWERS,
+        stores: BOTH,
+        peers: REQUESTS,
+        ..bare("rest", &[])
+    }
+}
+
+fn bare(name: &str, arguments: &[&str]) -> Scenario {
+    let mut all = strings(&[name]);
+    all.extend(strings(arguments));
+    Scenario {
+        name: name.to_owned(),
+        options: Vec::new(),
+        arguments: all,
+        people: 0,
+        stores: SQLITE,
+        peers: &[],
+        figures: &[],
+    }
+}
+
+fn strings(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}

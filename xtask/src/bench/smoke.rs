@@ -1,0 +1,86 @@
+//! Each scenario in small, on an unoptimised server: that it runs, delivers everything and is refused nothing. No figure of
+//! it is worth anything.
+
+use super::{Figures, GENERATOR, read};
+use anyhow::{Context, Result, ensure};
+use roost_testbed::{process, process::DeathSignal, roost, roost::Roost, workspace};
+use std::{path::Path, process::Command};
+
+/// Whose figures must be 0 when they are there.
+const FAULTS: [&str; 5] = [
+    "lost",
+    "doubled",
+    "reordered",
+    "errors",
+    "closed by the server",
+];
+
+/// Each with what must have happened.
+const SCENARIOS: [(&str, &str); 11] = [
+    ("fanout --rooms 3 --members 4 --durable", "delivery rate"),
+    ("fanout --rooms 1 --members 8 --rate 5", "delivery rate"),
+    ("idle --sockets 30", "connect rate"),
+    ("storm --sockets 20 --rate 20", "resume rate"),
+    ("churn --people 20 --rate 10 --stay 300", "visit rate"),
+    ("board --people 5 --pointing 5", "delivery rate"),
+    ("chat --rooms 3 --members 3 --rate 20", "delivery rate"),
+    (
+        "rest --people 4 --reads 20 --pages 20 --writes 20 --sign-ins 2",
+        "sign-in rate",
+    ),
+    (
+        "graphql --people 4 --reads 20 --pages 20 --writes 20",
+        "write rate",
+    ),
+    ("slow --readers 100 --rate 5", "delivery rate"),
+    ("soak --rooms 2 --members 3 --rate 10", "memory at the end"),
+];
+
+pub fn run() -> Result<()> {
+    let program = roost::build(true)?;
+    let mut build = process::tied("cargo", DeathSignal::Terminate, None);
+    build.args(["build", "--locked", "--workspace", "--bin", GENERATOR]);
+    process::run(build.current_dir(workspace::root()))?;
+    let folder = tempfile::tempdir()?;
+    let database = format!(
+        "sqlite:{}?mode=rwc",
+        folder.path().join("roost.db").display()
+    );
+    let mut roost = Roost::start(&program, folder.path(), &database, "")?;
+    for (scenario, done) in SCENARIOS {
+        let figures = run_one(scenario, &roost, folder.path())
+            .with_context(|| format!("roost-loadtest {scenario}"))?;
+        let value = |name: &str| figures.get(name).map(|(value, _)| *value);
+        let amount = value(done).with_context(|| format!("{scenario}: no {done}"))?;
+        ensure!(amount > 0.0, "{scenario}: {done} is {amount}");
+        // A pointer that moved again before it was sent is not sent: only what is kept must arrive.
+        let is_kept = |fault: &str| {
+            fault != "lost" || scenario.contains("durable") || !scenario.starts_with("fanout")
+        };
+        for fault in FAULTS.into_iter().filter(|fault| is_kept(fault)) {
+            let count = value(fault).unwrap_or(0.0);
+            ensure!(count == 0.0, "{scenario}: {fault} is {count}");
+        }
+        println!("bench smoke: {scenario}: {done} {amount:.1}");
+    }
+    roost.stop()
+}
+
+fn run_one(scenario: &str, roost: &Roost, folder: &Path) -> Result<Figures> {
+    let report = folder.join("report.json");
+    let mut generator = Command::new(workspace::target_folder().join("debug").join(GENERATOR));
+    generator.args(["--quiet", "--unjudged", "--warm-up", "1", "--duration", "2"]);
+    generator.args([
+        "--url",
+        &roost.url(),
+        "--pid",
+        &roost.process_id().to_string(),
+    ]);
+    generator.arg("--json").arg(&report);
+    generator
+        .arg("--sessions")
+        .arg(folder.join("sessions.json"));
+    generator.args(scenario.split(' '));
+    process::output(&mut generator)?;
+    read(&report)
+}
