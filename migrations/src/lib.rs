@@ -3,6 +3,7 @@
 //! A migration only expands the schema, and a later one contracts it: the previous release must run on the new schema.
 //! A released migration is never edited.
 
+mod locks;
 mod m0001_journal;
 mod m0002_accounts;
 mod m0003_rooms;
@@ -13,7 +14,6 @@ mod m0007_speaks;
 mod m0008_asked_hash;
 mod m0009_terms;
 mod m0010_row_hashes;
-mod patient;
 
 pub use sea_orm_migration::MigratorTrait;
 

@@ -2,7 +2,7 @@
 //! known values are dropped. A table of `SQLite` cannot lose a CHECK, so there the tables are created anew, with the
 //! tables that refer to them.
 
-use crate::patient::retry_while_locked;
+use crate::locks::retry_while_locked;
 use sea_orm_migration::{
     DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait,
     sea_orm::{ConnectionTrait, DbBackend},

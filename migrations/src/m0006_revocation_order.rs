@@ -1,7 +1,7 @@
 //! The transaction that wrote each revocation, on `PostgreSQL`: rows become visible in the order in which their
 //! transactions commit, which no clock gives. `SQLite` has one writer and needs no such column.
 
-use crate::patient::retry_while_locked;
+use crate::locks::retry_while_locked;
 use sea_orm_migration::{
     DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait, sea_orm::DbBackend,
 };

@@ -1,7 +1,7 @@
 //! What each instance understands of other releases. An instance of the previous release does not fill it in, and so
 //! registers as 0.
 
-use crate::patient::retry_while_locked;
+use crate::locks::retry_while_locked;
 use sea_orm_migration::{
     DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait,
     sea_orm::{ConnectionTrait, DbBackend},

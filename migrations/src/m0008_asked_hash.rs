@@ -1,7 +1,7 @@
 //! The hash of an operation's request without its route, beside the hash that the previous release compares. The
 //! previous release neither writes nor reads it.
 
-use crate::patient::retry_while_locked;
+use crate::locks::retry_while_locked;
 use sea_orm_migration::{
     DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait,
     sea_orm::{ConnectionTrait, DbBackend},

@@ -1,7 +1,7 @@
 //! The terms by which items are found: those of each entry, and a row for each term of an item. The previous release
 //! neither writes nor reads them.
 
-use crate::patient::retry_while_locked;
+use crate::locks::retry_while_locked;
 use sea_orm_migration::{
     DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait,
     sea_orm::{ConnectionTrait, DbBackend},

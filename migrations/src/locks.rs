@@ -36,8 +36,8 @@ pub(crate) async fn retry_while_locked(
 }
 
 async fn run(connection: &impl ConnectionTrait, statements: &[&str]) -> Result<(), DbErr> {
-    let patience = format!("SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}");
-    connection.execute_unprepared(&patience).await?;
+    let timeout = format!("SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}");
+    connection.execute_unprepared(&timeout).await?;
     for statement in statements {
         connection.execute_unprepared(statement).await?;
     }
