@@ -6,7 +6,7 @@ import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { test } from "node:test";
-import { restart, URL, within } from "./house.mjs";
+import { restart, URL, within } from "./fixture.mjs";
 
 const document = await readFile(new globalThis.URL("../docs/protocol.md", import.meta.url), "utf8");
 const [, code] = document.match(/```js\n(.*?)```/s);

@@ -2,7 +2,7 @@
 
 import { setTimeout as wait } from "node:timers/promises";
 import { serverAudits } from "graphql-http";
-import { register, URL } from "./house.mjs";
+import { register, URL } from "./fixture.mjs";
 
 const { token } = await register("alice");
 const authorized = (address, options = {}) => {

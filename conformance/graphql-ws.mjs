@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { describe, test } from "node:test";
 import { createClient } from "graphql-ws";
 import WebSocket from "ws";
-import { ask, board, login, register, URL, within } from "./house.mjs";
+import { ask, board, login, register, URL, within } from "./fixture.mjs";
 
 const ADDRESS = `${URL.replace("http", "ws")}/graphql`;
 const SUBSCRIPTION = `subscription ($room: RoomId!, $after: Position) {

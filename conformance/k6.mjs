@@ -10,7 +10,7 @@ import { makePeople } from "../loadtest/k6/scenarios/people.js";
 import { rest } from "../loadtest/k6/scenarios/rest.js";
 import { socketio } from "../loadtest/k6/scenarios/socketio.js";
 import { summaryOf } from "../loadtest/k6/summary.js";
-import { URL } from "./house.mjs";
+import { URL } from "./fixture.mjs";
 import { kitOf, Samples } from "./k6-kit.mjs";
 
 const SCENARIOS = { rest, graphql, socketio };

@@ -66,7 +66,7 @@ class Person:
         return ask("POST", "/auth/login", {"email": self.email, "password": PASSWORD})
 
 
-class House:
+class Fixture:
     """Alice's board, with bob as a member and one message."""
 
     def __init__(self, alice, bob):
@@ -79,7 +79,7 @@ class House:
 
 
 alice, bob = Person("Alice"), Person("Bob")
-shared_house = House(alice, bob)
+shared_fixture = Fixture(alice, bob)
 # These operations need a body that was read before: no generated body is valid for them.
 AS_READ = {"restoreItem"}
 # These operations change the room or its items, so each case gets its own.
@@ -111,10 +111,10 @@ class Token:
 def path_values(operation):
     if operation in {"nameSession", "revokeSession"}:
         return {"sessionId": alice.sign_in()["session"]["id"]}
-    house = House(alice, bob) if operation in CHANGING else shared_house
+    fixture = Fixture(alice, bob) if operation in CHANGING else shared_fixture
     if operation == "restoreItem":
-        ask("DELETE", f"/rooms/{house.room}/messages/{house.message}", token=alice.sign_in()["accessToken"])
-    return {"roomId": house.room, "messageId": house.message, "itemId": house.message, "userId": house.member}
+        ask("DELETE", f"/rooms/{fixture.room}/messages/{fixture.message}", token=alice.sign_in()["accessToken"])
+    return {"roomId": fixture.room, "messageId": fixture.message, "itemId": fixture.message, "userId": fixture.member}
 
 
 def body_values(operation):

@@ -6,7 +6,7 @@ import { randomUUID } from "node:crypto";
 import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { io } from "socket.io-client";
-import { agentOf, ask, board, COOKIES, login, newAddress, next, register, restart, URL, within } from "./house.mjs";
+import { agentOf, ask, board, COOKIES, login, newAddress, next, register, restart, URL, within } from "./fixture.mjs";
 
 const MODES = {
   "default options": [{}, "websocket"],

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use roost_testbed::{tools, workspace};
 
-/// What is copied: the file in `node_modules`, which keeps its name in `vendor/`.
+/// The files in `node_modules` that are copied. They keep their names in `vendor/`.
 const BUNDLES: [&str; 6] = [
     "socket.io-client/dist/socket.io.min.js",
     "graphiql/graphiql.min.js",
@@ -17,7 +17,7 @@ const BUNDLES: [&str; 6] = [
     "react/umd/react.production.min.js",
     "react-dom/umd/react-dom.production.min.js",
 ];
-/// Their licences ask to be passed on with them.
+/// The licences of the bundles, which have to be distributed with them.
 const LICENSES: [(&str, &str); 5] = [
     ("socket.io-client", "LICENSE"),
     ("graphiql", "LICENSE"),
@@ -47,7 +47,8 @@ pub fn run() -> Result<()> {
     write_if_changed(&vendor.join("LICENSES.txt"), &licenses)
 }
 
-/// `npm ci` in a folder of ours, because everything in `server/page/` may become part of the server.
+/// Runs `npm ci` in the tools folder, because everything in `server/page/` may become part of the
+/// server.
 fn install() -> Result<PathBuf> {
     let page = workspace::root().join("server/page");
     let folder = workspace::tools_folder().join("page");
@@ -63,7 +64,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("the npm packages have no {}", path.display()))
 }
 
-/// A file that is written anew makes cargo build the server anew.
+/// Leaves an unchanged file alone, because writing it makes cargo build the server again.
 fn write_if_changed(path: &Path, content: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|old| old == content) {
         return Ok(());

@@ -13,7 +13,7 @@ const CARGO_MACHETE_VERSION: &str = "0.9.2";
 
 type Stage = (&'static str, fn() -> Result<()>);
 
-/// In this order: what is quick and often wrong comes first.
+/// In this order: quick stages that often fail come first.
 const STAGES: [Stage; 11] = [
     ("formatting", formatting),
     ("lock files", repository::check_lock_files),
@@ -86,7 +86,7 @@ fn generated_files() -> Result<()> {
     schema::run(true)
 }
 
-/// The tests note which snapshots they read: one that none reads proves nothing.
+/// The tests note which snapshots they read: a snapshot that no test reads proves nothing.
 fn tests_and_snapshots() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let references = folder.path().join("snapshots.txt");
@@ -95,7 +95,7 @@ fn tests_and_snapshots() -> Result<()> {
     repository::check_snapshots(&references)
 }
 
-/// With the server that the tests built.
+/// Runs the conformance suites with the server that the tests built.
 fn conformance() -> Result<()> {
     conformance::run(&conformance::Arguments::default())
 }

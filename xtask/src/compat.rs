@@ -16,7 +16,7 @@ use crate::test;
 
 const FOLDER: &str = "compat";
 const NEXT: &str = "next";
-/// The tests that record, when this variable says where.
+/// The tests that record. A variable names the folder that they write into.
 const RECORDERS: &str = "what_this_release_writes_it_reads";
 const WRITE_VARIABLE: &str = "ROOST_COMPAT_WRITE";
 
@@ -60,7 +60,7 @@ fn keep() -> Result<()> {
     Ok(())
 }
 
-/// The base has golden files, and no file that was kept has changed since.
+/// An error unless the base has golden files, and no file that was kept has changed since.
 pub fn check() -> Result<()> {
     let name = base::name()?;
     ensure!(
@@ -88,7 +88,7 @@ pub fn check() -> Result<()> {
     Ok(())
 }
 
-/// Of the changed files, those that are kept.
+/// The files among the changed ones that are kept golden files.
 fn changed_since_kept(names: &str) -> BTreeSet<&str> {
     let is_kept = |name: &&str| {
         let mut parts = name.split('/').skip(1);

@@ -1,7 +1,7 @@
-//! `cargo xtask conformance`: a cluster behind Caddy, driven by clients nobody here wrote.
+//! `cargo xtask conformance`: a cluster behind Caddy, driven by clients of other projects.
 //!
-//! What they do is in `conformance/`, one script for each suite, their versions pinned there. Clients connect by
-//! address and by host name, with and without cookies, and each suite must reach several instances.
+//! The scripts are in `conformance/`, one for each suite, with the versions of the clients pinned there. Clients
+//! connect by address and by host name, with and without cookies, and each suite must reach several instances.
 
 mod clients;
 mod reach;
@@ -55,27 +55,27 @@ enum Suite {
 }
 
 impl Suite {
-    /// Gives what was run, in numbers.
-    fn run(self, house: &mut House, reach: &mut Reach) -> Result<String> {
-        let ways = self.ways(house.system.ways());
+    /// Runs the suite; gives what was run, in numbers.
+    fn run(self, fixture: &mut Fixture, reach: &mut Reach) -> Result<String> {
+        let ways = self.ways(fixture.system.ways());
         match self {
             Self::Openapi => clients::openapi(),
-            Self::Example => script::node(house, reach, "example.mjs", &ways),
-            Self::Socketio => script::node(house, reach, "socketio.mjs", &ways),
-            Self::PythonSocketio => script::python(house, reach, "python_socketio.py", &ways),
-            Self::GraphqlWs => script::node(house, reach, "graphql-ws.mjs", &ways),
-            Self::GraphqlHttp => script::node(house, reach, "graphql-http.mjs", &ways),
+            Self::Example => script::node(fixture, reach, "example.mjs", &ways),
+            Self::Socketio => script::node(fixture, reach, "socketio.mjs", &ways),
+            Self::PythonSocketio => script::python(fixture, reach, "python_socketio.py", &ways),
+            Self::GraphqlWs => script::node(fixture, reach, "graphql-ws.mjs", &ways),
+            Self::GraphqlHttp => script::node(fixture, reach, "graphql-http.mjs", &ways),
             Self::K6 => {
                 clients::k6_types()?;
-                script::node(house, reach, "k6.mjs", &ways)
+                script::node(fixture, reach, "k6.mjs", &ways)
             }
-            Self::Rest => rest::run(house, &ways),
-            Self::Metrics => clients::metrics(house),
+            Self::Rest => rest::run(fixture, &ways),
+            Self::Metrics => clients::metrics(fixture),
         }
     }
 
-    /// Of all ways, those on which the suite sees different things: only Socket.IO is given cookies, and each
-    /// run of schemathesis is as long as all else.
+    /// The ways on which the suite sees different things. Only Socket.IO is given cookies, and each run of schemathesis
+    /// takes as long as all other suites.
     fn ways(self, all: Vec<Way>) -> Vec<Way> {
         let mut without_cookies = all.iter().filter(|way| !way.cookies).copied();
         match self {
@@ -99,16 +99,16 @@ impl Suite {
     }
 }
 
-/// What the suites share.
-struct House {
+/// The system, programs and folder that the suites share.
+struct Fixture {
     system: System,
     /// The programs of the Python packages.
     python: PathBuf,
-    /// What suites may write into.
+    /// A folder that suites may write into.
     folder: PathBuf,
 }
 
-/// Runs the suites, also after one failed, and prints what each ran, whom it reached and how long it took.
+/// Runs all suites, also after one failed. Prints what each ran, which instances it reached and how long it took.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let all = Suite::value_variants().iter();
     let suites: Vec<_> = all
@@ -123,19 +123,19 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     } else {
         System::cluster(&program)
     };
-    let mut house = House {
+    let mut fixture = Fixture {
         system: system?,
         python,
         folder: folder.path().to_owned(),
     };
-    println!("{}", house.system.describe());
+    println!("{}", fixture.system.describe());
     let mut lines = Vec::new();
     let mut failed = Vec::new();
     for suite in suites {
         let name = suite.name();
         println!("\n== conformance: {name}");
         let start = Instant::now();
-        let outcome = examine(*suite, &mut house);
+        let outcome = examine(*suite, &mut fixture);
         interrupt::check()?;
         let note = outcome.unwrap_or_else(|error| {
             failed.push(name.clone());
@@ -144,9 +144,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         lines.push(line(&name, start.elapsed(), &note));
     }
     if !failed.is_empty() {
-        house.system.show_logs();
+        fixture.system.show_logs();
     }
-    let stopped = house.system.stop();
+    let stopped = fixture.system.stop();
     println!("\n{}", lines.join("\n"));
     if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));
@@ -154,11 +154,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     stopped
 }
 
-/// Gives what was run and whom it reached; whom, also when it failed.
-fn examine(suite: Suite, house: &mut House) -> Result<String> {
-    let mut reach = Reach::begin(&house.system, suite.evidence())?;
-    let passed = suite.run(house, &mut reach);
-    let reached = reach.judge(&house.system);
+/// Runs one suite; gives what was run and which instances it reached. The latter also when the suite failed.
+fn examine(suite: Suite, fixture: &mut Fixture) -> Result<String> {
+    let mut reach = Reach::begin(&fixture.system, suite.evidence())?;
+    let passed = suite.run(fixture, &mut reach);
+    let reached = reach.judge(&fixture.system);
     match (passed, reached) {
         (Ok(passed), Ok(None)) => Ok(passed),
         (Ok(passed), Ok(Some(shares))) => Ok(format!("{passed}; {shares}")),

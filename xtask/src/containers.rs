@@ -1,4 +1,5 @@
-//! `cargo xtask containers`: the image and the cluster of docker-compose.yml, checked as far as one can without an engine.
+//! `cargo xtask containers`: checks the image and the cluster of docker-compose.yml as far as one can without an
+//! engine.
 //!
 //! Each check takes the folder that the files are in, so that tests can plant mistakes in a copy.
 
@@ -14,7 +15,7 @@ use std::{
 use anyhow::{Result, bail};
 use roost_testbed::{interrupt, tools, workspace};
 
-/// Gives what was looked at, in numbers.
+/// A check; gives what it looked at, in numbers.
 type Check = fn(&Path) -> Result<String>;
 
 /// In this order: what is quick comes first.
@@ -58,7 +59,7 @@ pub fn check(name: &str, root: &Path) -> Result<String> {
     }
 }
 
-/// Where the pinned versions of other people's checkers are, and the program that reads as compose does.
+/// The folder with the pinned versions of the checkers, and the program that reads as compose does.
 fn folder() -> PathBuf {
     workspace::root().join("xtask/containers")
 }

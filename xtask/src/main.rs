@@ -39,7 +39,7 @@ enum Command {
     /// Golden files: what this release keeps and says, for the releases to come.
     #[command(subcommand)]
     Compat(compat::Compat),
-    /// Drives the server with clients nobody here wrote.
+    /// Drives the server with clients of other projects.
     Conformance(conformance::Arguments),
     /// Checks the Dockerfile and docker-compose.yml as far as one can without a container engine.
     Containers,

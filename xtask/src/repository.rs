@@ -9,7 +9,7 @@ use roost_testbed::{process, workspace};
 
 const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
-/// No lock file may say where a package was fetched from: a mirror's address would break every other machine.
+/// Fails when a lock file says where a package was fetched from: a mirror's address would break every other machine.
 pub fn check_lock_files() -> Result<()> {
     let mut problems = Vec::new();
     for path in tracked_files()? {
@@ -33,7 +33,7 @@ pub fn check_lock_files() -> Result<()> {
     Ok(())
 }
 
-/// Every committed snapshot was read by a test of the run that wrote `references`.
+/// Fails when a committed snapshot was read by no test of the run that wrote `references`.
 pub fn check_snapshots(references: &Path) -> Result<()> {
     let references = fs::read_to_string(references).unwrap_or_default();
     let committed = tracked_files()?.into_iter();

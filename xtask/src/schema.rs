@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use roost_testbed::process::{self, DeathSignal, tied};
 use roost_testbed::workspace;
 
-/// What the server prints, and where it is kept.
+/// The commands of the server that print the generated files, and where each file is kept.
 const GENERATED: [(&[&str], &str); 5] = [
     (&["schema", "export", "openapi"], "schema/openapi.json"),
     (&["schema", "export", "graphql"], "schema/schema.graphql"),
@@ -49,7 +49,7 @@ fn build() -> Result<PathBuf> {
         "build",
         "--quiet",
         "--locked",
-        // With the features of the tests, so that nothing is built twice.
+        // The workspace's features are those of the tests, so nothing is built twice.
         "--workspace",
         "--bin",
         "roost",
@@ -58,7 +58,7 @@ fn build() -> Result<PathBuf> {
     Ok(workspace::target_folder().join("debug/roost"))
 }
 
-/// Without any environment, so that a developer's own settings cannot reach a committed file.
+/// Runs the server without any environment, so that a developer's own settings cannot reach a committed file.
 fn print(roost: &PathBuf, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new(roost);
     command.args(arguments).env_clear();

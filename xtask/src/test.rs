@@ -15,15 +15,15 @@ use roost_testbed::workspace;
 
 use crate::{assets, bench};
 
-/// Test programs are cargo's children, not ours: each is tied to cargo as cargo is to us.
+/// Test programs are children of cargo, so each is tied to cargo as cargo is tied to this process.
 const TIED_TESTS: &str = r#"target."cfg(all())".runner = ["setpriv", "--pdeathsig", "KILL", "--"]"#;
 
 const THREADS_VARIABLE: &str = "RUST_TEST_THREADS";
-/// Tests wait for servers and deadlines more than they work.
+/// More threads than cores, because tests mostly wait for servers and deadlines.
 const THREADS_PER_CORE: usize = 2;
-/// No test takes as long as this, and one that hangs must not take all the time there is.
+/// How long the tests may print nothing. No test takes as long, and one that hangs must not block the rest.
 const SILENCE_MAX: Duration = Duration::from_mins(5);
-/// What libtest says of a test, once.
+/// What libtest prints once of a test that takes long.
 const SLOW: &str = " has been running for over 60 seconds";
 
 /// Boots the servers once, runs `cargo test` with `arguments` and fails when a test failed or was ignored.
@@ -31,7 +31,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     run_with(arguments, &[])
 }
 
-/// The same with further variables for the tests.
+/// Like `run`, with further variables for the tests.
 pub fn run_with(arguments: &[String], environment: &[(&str, &OsStr)]) -> Result<()> {
     assets::run()?;
     let servers = Servers::start()?;
@@ -56,7 +56,7 @@ pub fn run_with(arguments: &[String], environment: &[(&str, &OsStr)]) -> Result<
     if ignored > 0 {
         bail!("{ignored} tests are ignored: a test that does not run is no test");
     }
-    // Named tests were asked for: the proof and the load are no part of them.
+    // Without arguments every test runs, so the small proof and load runs follow. Named tests go without them.
     if arguments.is_empty() {
         roost_proof::run(&Proof::Order(Order::SMALL))?;
         bench::smoke::run()?;
@@ -77,20 +77,20 @@ fn run_counting_ignored(command: &mut Command) -> Result<usize> {
     command.stdout(Stdio::piped());
     let mut child = command.spawn().context("cannot start cargo")?;
     let output = child.stdout.take().context("cargo test has no output")?;
-    let (said, heard) = mpsc::channel();
-    // A thread of its own reads, so that this one notices an interruption.
+    let (sender, lines) = mpsc::channel();
+    // A thread of its own reads the output, so that this one notices an interruption.
     let reader = std::thread::spawn(move || {
         let mut ignored = 0;
         for line in BufReader::new(output).lines().map_while(Result::ok) {
             ignored += ignored_in(&line);
             let _ = writeln!(std::io::stdout(), "{line}");
-            let _ = said.send(line);
+            let _ = sender.send(line);
         }
         ignored
     });
     let mut progress = Progress::default();
     let status = process::wait_watching(&mut child, || {
-        for line in heard.try_iter() {
+        for line in lines.try_iter() {
             progress.note(&line);
         }
         progress.check()
@@ -105,9 +105,9 @@ fn run_counting_ignored(command: &mut Command) -> Result<usize> {
 /// How far the tests are.
 #[derive(Default)]
 struct Progress {
-    /// When the tests said something; none before the first was started, because compiling takes its time.
+    /// When the tests last printed something. `None` before the first test, because compiling takes its time.
     last: Option<Instant>,
-    /// Those that libtest called slow and that have not ended.
+    /// The tests that libtest has called slow and that have not ended.
     slow: BTreeSet<String>,
 }
 

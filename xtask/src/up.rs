@@ -53,10 +53,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     bail!("the server ended by itself: {}", process::describe(status));
 }
 
-/// Where the server listens, as its own configuration has it.
+/// The addresses on which the server listens, by its configuration.
 struct Addresses {
     server: SocketAddr,
-    /// None when the configuration turns them off.
+    /// `None` when the configuration turns the metrics off.
     metrics: Option<SocketAddr>,
 }
 
@@ -93,7 +93,8 @@ fn read_addresses(shown: &str) -> Result<Addresses> {
     })
 }
 
-/// Ready means that the server we started has the port, and says so when asked as a container's health check asks.
+/// Waits until the server that was started has the port, and its health command, which a container's health check runs,
+/// succeeds.
 fn wait_until_ready(roost: &Path, server: &mut Child, address: SocketAddr) -> Result<()> {
     let deadline = Instant::now() + READY_PATIENCE;
     while Instant::now() < deadline {

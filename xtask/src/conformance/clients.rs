@@ -1,7 +1,7 @@
 //! Checks that are one program each: Redocly on the `OpenAPI` document, promtool on the metrics, TypeScript on the load
 //! scenarios.
 
-use super::{House, scripts};
+use super::{Fixture, scripts};
 use anyhow::{Context, Result, bail};
 use roost_testbed::{
     process::{self, DeathSignal, tied},
@@ -11,7 +11,7 @@ use std::{fs, fs::File, process::Command};
 
 const DOCUMENT: &str = "schema/openapi.json";
 
-/// Redocly's recommended rules, without asking the internet anything. Its warnings are shown.
+/// Redocly's recommended rules, without network access. Its warnings are shown.
 pub(super) fn openapi() -> Result<String> {
     let mut lint = tied("node", DeathSignal::Kill, None);
     lint.arg(scripts().join("node_modules/@redocly/cli/bin/cli.js"));
@@ -25,8 +25,8 @@ pub(super) fn openapi() -> Result<String> {
     Ok(format!("{} paths, 0 errors", paths.len()))
 }
 
-/// Holds the load scenarios, and the file that k6 runs, against k6's types. k6 itself is under a licence that keeps it out
-/// of this project and its tests.
+/// Checks the load scenarios, and the file that k6 runs, against k6's types. The licence of k6 itself keeps it out of
+/// this project and its tests.
 pub(super) fn k6_types() -> Result<()> {
     let folder = workspace::root().join("loadtest/k6");
     tools::npm_ci(&folder)?;
@@ -36,18 +36,18 @@ pub(super) fn k6_types() -> Result<()> {
     process::run(check.current_dir(folder))
 }
 
-/// promtool's opinion of what Prometheus would read of each instance and of Caddy.
-pub(super) fn metrics(house: &mut House) -> Result<String> {
+/// Checks with promtool what Prometheus would read of each instance and of Caddy.
+pub(super) fn metrics(fixture: &mut Fixture) -> Result<String> {
     let promtool = tools::apt_program("promtool", "prometheus")?;
     let mut families = Vec::new();
     let mut problems = Vec::new();
-    for (name, metrics) in house.system.metrics()? {
+    for (name, metrics) in fixture.system.metrics()? {
         let declared = metrics.lines().filter(|line| line.starts_with("# TYPE "));
         families.push(declared.count().to_string());
         if !metrics.contains("_http_requests_total{") {
             bail!("the metrics of {name} tell of no request:\n{metrics}");
         }
-        let path = house.folder.join(format!("{name}.txt"));
+        let path = fixture.folder.join(format!("{name}.txt"));
         fs::write(&path, metrics)?;
         let mut check = Command::new(&promtool);
         check.args(["check", "metrics"]).stdin(File::open(path)?);

@@ -1,4 +1,4 @@
-//! Whom of the system a suite reached, told by each instance's own metrics; and which instances its sockets are on.
+//! Which instances a suite reached, by their own metrics; and which of them hold sockets.
 
 use super::system::System;
 use anyhow::{Context, Result, bail};
@@ -8,9 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many instances a suite must reach: with one, it has shown nothing of the others.
+/// How many instances a suite must reach: a suite that reaches one shows nothing of the others.
 const REACHED_MIN: usize = 2;
-/// What is asked by whoever watches over an instance, not by clients.
+/// Routes for health checks. Requests to them do not show that a client reached an instance.
 const HEALTH_ROUTES: [&str; 4] = ["/livez", "/readyz", "/healthz", "/lb-status"];
 const SOCKETIO_ROUTES: [&str; 2] = ["/socket.io", "/socket.io/"];
 const SOCKETS: &str = "roost_sockets";
@@ -54,7 +54,7 @@ impl Reach {
         Ok(())
     }
 
-    /// Stops or kills whichever instances hold sockets, one after the other, and starts them again. Returns when clients
+    /// Stops or kills the instances that hold sockets, one after the other, and starts them again. Returns when clients
     /// may be sent to them.
     pub(super) fn restart(&mut self, system: &mut System, signal: &str) -> Result<()> {
         let mut holders = Vec::new();
@@ -104,8 +104,8 @@ impl Evidence {
     }
 }
 
-/// Leaves clients the time to go on elsewhere while an instance is gone. Some cannot: those that are not back in time
-/// wait for it.
+/// Gives clients the time to connect to another instance while one is down. Clients that do not come back in time wait
+/// for that instance.
 fn wait_for_move(system: &System, gone: usize) -> Result<()> {
     let instances = system.instances().iter().enumerate();
     let others: Vec<_> = instances.filter(|(index, _)| *index != gone).collect();
@@ -135,7 +135,7 @@ fn judge(answered: &[u64]) -> Result<String> {
     Ok(shares)
 }
 
-/// How many requests were answered whose route is wanted, by an instance's metrics.
+/// How many requests with a wanted route an instance has answered, by its metrics.
 pub(super) fn requests(metrics: &str, is_wanted: impl Fn(&str) -> bool) -> Result<u64> {
     let mut sum = 0;
     for line in metrics.lines() {

@@ -1,6 +1,6 @@
-//! schemathesis on every REST operation: no failure, and each operation really done at least once.
+//! schemathesis on every REST operation: no failure, and each operation succeeds at least once.
 
-use super::{House, Way, scripts};
+use super::{Fixture, Way, scripts};
 use anyhow::{Context, Result, bail};
 use roost_testbed::{
     process::{self, DeathSignal, tied},
@@ -9,28 +9,28 @@ use roost_testbed::{
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, path::Path};
 
-/// For each operation and each phase.
+/// How many examples each operation gets in each phase.
 const EXAMPLES_MAX: &str = "10";
-/// It has no end, so schemathesis may or may not see it begin.
+/// A stream without an end, so schemathesis may or may not see its first bytes.
 const STREAM: &str = "GET /api/v1/rooms/{roomId}/stream";
 
 /// How often an operation was answered with which status.
 type Answers = BTreeMap<String, BTreeMap<String, u64>>;
 
-pub(super) fn run(house: &House, ways: &[Way]) -> Result<String> {
+pub(super) fn run(fixture: &Fixture, ways: &[Way]) -> Result<String> {
     let mut counts = Vec::new();
     for way in ways {
         println!("-- {}", way.describe());
-        counts.push(run_on(house, *way)?);
+        counts.push(run_on(fixture, *way)?);
     }
     Ok(counts.join("; "))
 }
 
-fn run_on(house: &House, way: Way) -> Result<String> {
-    let url = house.system.url(way);
-    let path = house.folder.join("answers.json");
+fn run_on(fixture: &Fixture, way: Way) -> Result<String> {
+    let url = fixture.system.url(way);
+    let path = fixture.folder.join("answers.json");
     let mut command = tied(
-        house.python.join("schemathesis"),
+        fixture.python.join("schemathesis"),
         DeathSignal::Terminate,
         None,
     );
@@ -38,7 +38,7 @@ fn run_on(house: &House, way: Way) -> Result<String> {
     command.arg(scripts().join("schemathesis.toml"));
     command.args(["run", "--checks=all", "--max-examples", EXAMPLES_MAX]);
     command.arg("--no-color").arg("--continue-on-failure");
-    // It judges how fast the machine makes requests up, not what the server answers.
+    // This check judges how fast the machine generates requests, not what the server answers.
     command.arg("--suppress-health-check=too_slow");
     command.arg(format!("{url}/api/v1/openapi.json"));
     command.env("ROOST_URL", url);
@@ -48,7 +48,7 @@ fn run_on(house: &House, way: Way) -> Result<String> {
         "SCHEMATHESIS_HOOKS",
         scripts().join("schemathesis_hooks.py"),
     );
-    process::run(command.current_dir(&house.folder))?;
+    process::run(command.current_dir(&fixture.folder))?;
     let text = fs::read_to_string(&path).context("the hooks wrote down no answers")?;
     judge(&operations()?, &serde_json::from_str(&text)?)
 }

@@ -1,6 +1,6 @@
 //! Runs one of the scripts, shows what it prints, and restarts instances when it asks.
 
-use super::{House, Reach, Way, scripts};
+use super::{Fixture, Reach, Way, scripts};
 use anyhow::{Context, Result, bail};
 use roost_testbed::{
     interrupt,
@@ -13,12 +13,12 @@ use std::{
     thread,
 };
 
-/// A script says this, and which signal it wants, and hears a line back once all instances serve again.
+/// A script prints this and the signal that it wants. It gets a line back once all instances serve again.
 const RESTART: &str = "xtask: restart ";
 
-/// Once for each way; gives how much passed.
+/// Runs a script once for each way; gives how much passed.
 pub(super) fn node(
-    house: &mut House,
+    fixture: &mut Fixture,
     reach: &mut Reach,
     script: &str,
     ways: &[Way],
@@ -26,26 +26,26 @@ pub(super) fn node(
     along(ways, |way| {
         let mut command = tied("node", DeathSignal::Kill, None);
         command.args(["--test-reporter=spec", script]);
-        run(house, reach, &mut command, way)
+        run(fixture, reach, &mut command, way)
     })
 }
 
-/// Once for each way; gives how much passed.
+/// Runs a script once for each way; gives how much passed.
 pub(super) fn python(
-    house: &mut House,
+    fixture: &mut Fixture,
     reach: &mut Reach,
     script: &str,
     ways: &[Way],
 ) -> Result<String> {
-    let python = house.python.join("python");
+    let python = fixture.python.join("python");
     along(ways, |way| {
         let mut command = tied(&python, DeathSignal::Kill, None);
         command.args(["-B", "-u", script]);
-        run(house, reach, &mut command, way)
+        run(fixture, reach, &mut command, way)
     })
 }
 
-/// Also goes the ways after one that failed.
+/// Goes all ways, also after one that failed.
 fn along(ways: &[Way], mut go: impl FnMut(Way) -> Result<u32>) -> Result<String> {
     let mut counts = Vec::new();
     let mut failed = Vec::new();
@@ -68,14 +68,14 @@ fn along(ways: &[Way], mut go: impl FnMut(Way) -> Result<u32>) -> Result<String>
 }
 
 /// Gives the script's own count of what passed.
-fn run(house: &mut House, reach: &mut Reach, command: &mut Command, way: Way) -> Result<u32> {
+fn run(fixture: &mut Fixture, reach: &mut Reach, command: &mut Command, way: Way) -> Result<u32> {
     let shown = process::display(command);
     command
-        .env("ROOST_URL", house.system.url(way))
+        .env("ROOST_URL", fixture.system.url(way))
         .env("ROOST_COOKIES", if way.cookies { "kept" } else { "" })
         .env(
             "ROOST_INSTANCES",
-            house.system.instances().len().to_string(),
+            fixture.system.instances().len().to_string(),
         )
         .current_dir(scripts());
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -84,20 +84,20 @@ fn run(house: &mut House, reach: &mut Reach, command: &mut Command, way: Way) ->
         .with_context(|| format!("cannot start `{shown}`"))?;
     let mut orders = child.stdin.take().context("no way in")?;
     let output = BufReader::new(child.stdout.take().context("no way out")?);
-    let (teller, told) = mpsc::channel();
+    let (sender, lines) = mpsc::channel();
     let reader = thread::spawn(move || {
-        let mut lines = output.lines().map_while(Result::ok);
-        lines.all(|line| teller.send(line).is_ok());
+        let mut printed = output.lines().map_while(Result::ok);
+        printed.all(|line| sender.send(line).is_ok());
     });
     let mut count = None;
     while !interrupt::requested() {
-        let line = match told.recv_timeout(process::POLL) {
+        let line = match lines.recv_timeout(process::POLL) {
             Ok(line) => line,
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => break,
         };
         if let Some(signal) = line.strip_prefix(RESTART) {
-            let restarted = reach.restart(&mut house.system, signal);
+            let restarted = reach.restart(&mut fixture.system, signal);
             if restarted.is_err() {
                 child.kill()?;
                 child.wait()?;

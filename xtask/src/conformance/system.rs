@@ -1,4 +1,5 @@
-//! What the suites drive: a cluster behind Caddy, or one instance with nothing before it; and the ways to it.
+//! The system that the suites drive: a cluster behind Caddy, or one instance with nothing before it. And the ways to
+//! it.
 
 use super::reach::requests;
 use anyhow::{Context, Result, bail};
@@ -84,7 +85,7 @@ impl System {
         }
     }
 
-    /// Where clients connect that go this way.
+    /// The URL at which clients connect on this way.
     pub(super) fn url(&self, way: Way) -> String {
         let url = match self {
             Self::Alone(roost) => roost.url(),
@@ -119,15 +120,16 @@ impl System {
         Ok(metrics)
     }
 
-    /// Returns when every one of Caddy's health checks has found a fresh instance ready. Before that it may get
-    /// nothing, and clients that are told apart by their address only move when it does.
+    /// Waits until each of Caddy's health checkers has found a restarted instance ready. Before that the instance may
+    /// get no requests, and clients that Caddy tells apart by their address move only once it does.
     pub(super) fn wait_for_caddy(&self, index: usize) -> Result<()> {
         if matches!(self, Self::Alone(_)) {
             return Ok(());
         }
         let instance = self.instances().get(index).context("no such instance")?;
         let checks = || requests(&instance.metrics()?, |route| route == READINESS_ROUTE);
-        // Since now each checker has begun a check, and one more shows that the last of those was heard.
+        // With this count, each checker has begun a check since now, and one more shows that the last of those was
+        // answered.
         let enough = checks()? + HEALTH_CHECKERS + 1;
         let deadline = Instant::now() + CADDY_PATIENCE;
         while checks()? < enough {
@@ -147,7 +149,7 @@ impl System {
         }
     }
 
-    /// What the servers said that was no news: their warnings and errors.
+    /// Shows the warnings and errors of the servers.
     pub(super) fn show_logs(&self) {
         const LINES_MAX: usize = 30;
         for (index, instance) in self.instances().iter().enumerate() {

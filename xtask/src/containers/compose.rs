@@ -1,4 +1,4 @@
-//! docker-compose.yml as compose reads it, with the secrets that its own first command makes.
+//! docker-compose.yml as compose reads it, with the secrets that the command in its head makes.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
@@ -9,9 +9,9 @@ use tempfile::TempDir;
 
 pub(super) const FILE: &str = "docker-compose.yml";
 const SECRETS_FILE: &str = ".env";
-/// How the line ends, in the file's head, that makes the secrets.
+/// The end of the line in the file's head that makes the secrets.
 const MAKES_SECRETS: &str = "> .env)";
-/// What only their owner may read.
+/// The mode of files that only their owner may read.
 const PRIVATE_MODE: u32 = 0o600;
 
 /// The project.
@@ -50,8 +50,8 @@ impl Project {
     }
 }
 
-/// The command in the file's head makes the secrets that the file demands, all of them and no others, for nobody
-/// else to read; without any one of them compose refuses.
+/// Checks that the command in the file's head makes all secrets that the file demands and no others, and that only
+/// their owner may read them. Compose refuses the file when one is missing.
 pub(super) fn check_secrets(root: &Path) -> Result<String> {
     let (folder, secrets) = prepare(root)?;
     let path = folder.path().join(SECRETS_FILE);
@@ -103,7 +103,7 @@ fn first_command(text: &str) -> Result<&str> {
         .with_context(|| format!("no line in the head of {FILE} ends with `{MAKES_SECRETS}`"))
 }
 
-/// What Docker Compose's own library makes of the file in a folder, with no variables but those of `.env`.
+/// Reads the file of a folder with Docker Compose's own library, with no variables but those of `.env`.
 fn read(folder: &Path) -> Result<Value> {
     let reader = tools::own_go_program("compose-reader", &super::folder())?;
     let mut reader = Command::new(reader);

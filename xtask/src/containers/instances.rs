@@ -1,4 +1,4 @@
-//! What the containers would start, started here: the configuration of each instance, and the health commands.
+//! Starts what the containers would start: the configuration of each instance, and the health commands.
 
 use std::{path::Path, process::Command};
 
@@ -14,7 +14,7 @@ use super::compose::Project;
 /// The program's name in the image, and in the commands that ask it.
 const PROGRAM: &str = "roost";
 
-/// Each instance's variables are a good configuration.
+/// Checks that each instance's variables are a valid configuration.
 pub(super) fn check_environment(root: &Path) -> Result<String> {
     let program = roost::build(true)?;
     let project = Project::read(root)?;
@@ -38,7 +38,7 @@ pub(super) fn check_environment(root: &Path) -> Result<String> {
     Ok(format!("{checked} instances, {variables} variables each"))
 }
 
-/// The health command of each instance says yes of a server that runs, and no of one that does not.
+/// Checks that the health command of each instance succeeds for a server that runs, and fails for one that does not.
 pub(super) fn check_health(root: &Path) -> Result<String> {
     let project = Project::read(root)?;
     let mut commands = Vec::new();
@@ -64,7 +64,7 @@ pub(super) fn check_health(root: &Path) -> Result<String> {
     Ok(format!("{} commands", commands.len()))
 }
 
-/// Runs the command as the image would, where nothing but `roost` is promised.
+/// Runs a health command as in the image, which may have no program but `roost`.
 fn ask(server: &Roost, command: &[String]) -> Result<()> {
     let words: Vec<_> = command.iter().map(String::as_str).collect();
     match words.as_slice() {

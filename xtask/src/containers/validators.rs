@@ -1,4 +1,4 @@
-//! Checks that other people's programs make: hadolint, the compose specification's schema, promtool, Caddy.
+//! Checks by programs of other projects: hadolint, the compose specification's schema, promtool, Caddy.
 
 use std::{
     collections::BTreeSet,
@@ -24,7 +24,7 @@ const PROMETHEUS_FILE: &str = "deploy/prometheus/prometheus.yml";
 const CADDY_FILE: &str = "caddy/Caddyfile";
 const METRICS_PORT: &str = ":9464";
 
-/// Every remark counts, also one of style.
+/// Fails on any remark, also on one of style.
 pub(super) fn hadolint(root: &Path) -> Result<String> {
     let mut lint = tied(python()?.join("hadolint"), DeathSignal::Kill, None);
     lint.args(["--no-color", "--failure-threshold", "style", DOCKERFILE]);
@@ -35,7 +35,7 @@ pub(super) fn hadolint(root: &Path) -> Result<String> {
     Ok("0 remarks".to_owned())
 }
 
-/// The schema that the checker brings with it.
+/// Checks the compose file against the schema that the checker brings.
 pub(super) fn compose_schema(root: &Path) -> Result<String> {
     let mut check = tied(python()?.join("check-jsonschema"), DeathSignal::Kill, None);
     check.args([
@@ -48,7 +48,7 @@ pub(super) fn compose_schema(root: &Path) -> Result<String> {
     run(check, root)
 }
 
-/// promtool's opinion, and that no instance was forgotten.
+/// Checks Prometheus's configuration with promtool, and that it names every instance.
 pub(super) fn prometheus(root: &Path) -> Result<String> {
     let promtool: PathBuf = tools::apt_program("promtool", "prometheus")?;
     let mut check = tied(promtool, DeathSignal::Kill, None);
@@ -63,7 +63,8 @@ pub(super) fn prometheus(root: &Path) -> Result<String> {
     Ok(format!("valid, {} instances", read.len()))
 }
 
-/// Caddy's opinion of the Caddyfile in the environment that compose gives it, and where it would then listen and send.
+/// Checks the Caddyfile with Caddy in the environment that compose gives it, and where Caddy would then listen and
+/// send.
 pub(super) fn caddy(root: &Path) -> Result<String> {
     let project = Project::read(root)?;
     let service = &project.json["services"]["caddy"];
@@ -73,7 +74,7 @@ pub(super) fn caddy(root: &Path) -> Result<String> {
         let mut caddy = tied(servers::caddy::program()?, DeathSignal::Kill, None);
         caddy.args([command, "--adapter", "caddyfile", "--config", CADDY_FILE]);
         caddy.env_clear().envs(environment.iter().copied());
-        // Where it would otherwise leave files in the home folder; and where `setpriv` is found.
+        // Otherwise Caddy leaves files in the home folder; and PATH has to have `setpriv`.
         caddy
             .env("XDG_DATA_HOME", folder.path())
             .env("XDG_CONFIG_HOME", folder.path());
@@ -130,7 +131,7 @@ fn targets(text: &str) -> BTreeSet<String> {
     hosts.map(str::to_owned).collect()
 }
 
-/// What a checker says, whole: some write what is wrong to their output, some to their errors.
+/// The whole output of a checker: some write their findings to stdout, some to stderr.
 fn run(mut command: std::process::Command, root: &Path) -> Result<String> {
     let output = command.current_dir(root).output()?;
     let said = [output.stdout, output.stderr].concat();

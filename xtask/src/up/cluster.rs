@@ -9,7 +9,7 @@ use roost_testbed::{interrupt, ports, process, roost};
 
 use crate::assets;
 
-/// Where the documents say that a cluster is.
+/// The port that the documents name for a cluster.
 const PORT: u16 = 8080;
 
 pub(super) fn run(instances: usize, debug: bool) -> Result<()> {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::client::{Answer, Client, POLL, Socket, WEBSOCKET, read};
 use super::upstream::{BREAK, DIE};
-use super::{House, eventually};
+use super::{Fixture, eventually};
 
 /// Enough for every instance to have answered this client.
 const WARM_UP_REQUESTS: usize = 30;
@@ -55,8 +55,8 @@ fn assert_problem(answer: &Answer, code: ErrorCode) {
 
 #[tokio::test]
 async fn what_broke_after_it_was_sent_is_never_sent_again() {
-    let house = House::start();
-    let client = house.client(1);
+    let fixture = Fixture::start();
+    let client = fixture.client(1);
     let mut sent = 0;
     for method in [Method::GET, Method::POST, Method::DELETE, Method::HEAD] {
         warm_up(&client).await;
@@ -65,7 +65,7 @@ async fn what_broke_after_it_was_sent_is_never_sent_again() {
             let request = client.request(method.clone(), BREAK).header(header, "1");
             let answer = read(request).await;
             sent += 1;
-            assert_eq!(house.hits(BREAK), sent, "{method} {header}");
+            assert_eq!(fixture.hits(BREAK), sent, "{method} {header}");
             if method != Method::HEAD {
                 assert_problem(&answer, ErrorCode::OutcomeUnknown);
             }
@@ -75,22 +75,22 @@ async fn what_broke_after_it_was_sent_is_never_sent_again() {
 
 #[tokio::test]
 async fn a_request_that_kills_an_instance_kills_no_other() {
-    let house = House::start();
-    let client = house.client(1);
+    let fixture = Fixture::start();
+    let client = fixture.client(1);
     warm_up(&client).await;
     client.get(DIE).await;
-    assert_eq!(house.hits(DIE), 1);
+    assert_eq!(fixture.hits(DIE), 1);
     warm_up(&client).await;
 }
 
 #[tokio::test]
 async fn an_instance_that_cannot_be_dialed_costs_no_request() {
-    let house = House::start();
-    let clients: Vec<_> = (1..=16).map(|number| house.client(number)).collect();
+    let fixture = Fixture::start();
+    let clients: Vec<_> = (1..=16).map(|number| fixture.client(number)).collect();
     for client in &clients {
         client.get(POLL).await;
     }
-    house.upstreams[0].die();
+    fixture.upstreams[0].die();
     let body = "x".repeat(100_000);
     let mut names = HashSet::new();
     for client in &clients {
@@ -99,18 +99,18 @@ async fn an_instance_that_cannot_be_dialed_costs_no_request() {
         names.insert(client.post(POLL, body.clone()).await.body);
     }
     assert_eq!(names, HashSet::from(["two".to_owned(), "three".to_owned()]));
-    for upstream in &house.upstreams[1..] {
+    for upstream in &fixture.upstreams[1..] {
         assert!(upstream.seen("POST").iter().all(|seen| seen.body == body));
     }
 }
 
 #[tokio::test]
 async fn when_nobody_is_there_the_answer_says_so_and_when_to_come_back() {
-    let house = House::start();
-    for upstream in &house.upstreams {
+    let fixture = Fixture::start();
+    for upstream in &fixture.upstreams {
         upstream.die();
     }
-    let client = house.client(1);
+    let client = fixture.client(1);
     for path in ["/api/v1/me", POLL] {
         let started = Instant::now();
         let answer = client.get(path).await;
@@ -121,13 +121,13 @@ async fn when_nobody_is_there_the_answer_says_so_and_when_to_come_back() {
 
 #[tokio::test]
 async fn an_instance_that_is_not_ready_gets_nothing_new_and_keeps_what_it_has() {
-    let house = House::start();
-    let client = house.client(1);
+    let fixture = Fixture::start();
+    let client = fixture.client(1);
     let mut sockets = Vec::new();
-    for _ in 0..house.upstreams.len() {
+    for _ in 0..fixture.upstreams.len() {
         sockets.push(Socket::open(&client, WEBSOCKET).await);
     }
-    let draining = &house.upstreams[0];
+    let draining = &fixture.upstreams[0];
     // It is asked whenever the others are: what it is asked by one round of many requests tells.
     let is_asked = async || {
         let before = draining.seen("/api/v1/me").len();

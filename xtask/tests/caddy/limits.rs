@@ -7,14 +7,14 @@ use std::time::Duration;
 use reqwest::Method;
 use roost_schema::ErrorCode;
 
-use super::House;
+use super::Fixture;
 use super::client::{POLL_OF_SESSION, read};
 use super::upstream::STREAM;
 
 #[tokio::test]
 async fn what_is_too_large_is_refused_before_an_instance_sees_it() {
-    let house = House::start();
-    let client = house.client(1);
+    let fixture = Fixture::start();
+    let client = fixture.client(1);
 
     let answer = client.post("/api/v1/large", vec![b'x'; 3 << 20]).await;
     assert_eq!(answer.status, ErrorCode::TooLarge.http_status());
@@ -31,7 +31,7 @@ async fn what_is_too_large_is_refused_before_an_instance_sees_it() {
     let request = client.request(Method::GET, "/api/v1/large");
     let answer = read(request.header("x-large", "x".repeat(20_000))).await;
     assert_eq!(answer.status, 431);
-    assert_eq!(house.hits("/large"), 0);
+    assert_eq!(fixture.hits("/large"), 0);
 
     let request = client.request(Method::GET, "/api/v1/me");
     assert_eq!(
@@ -44,8 +44,8 @@ async fn what_is_too_large_is_refused_before_an_instance_sees_it() {
 
 #[test]
 fn a_head_that_does_not_come_is_not_waited_for() {
-    let house = House::start();
-    let mut stream = TcpStream::connect(("127.0.0.1", house.caddy.server.port())).unwrap();
+    let fixture = Fixture::start();
+    let mut stream = TcpStream::connect(("127.0.0.1", fixture.caddy.server.port())).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_secs(50)))
         .unwrap();
@@ -59,8 +59,8 @@ fn a_head_that_does_not_come_is_not_waited_for() {
 
 #[tokio::test]
 async fn answers_carry_what_browsers_need_and_not_what_attackers_want() {
-    let house = House::start();
-    let answer = house.client(1).get("/").await;
+    let fixture = Fixture::start();
+    let answer = fixture.client(1).get("/").await;
     assert_eq!(answer.header("x-frame-options"), Some("DENY"));
     assert!(answer.header("content-security-policy").is_some());
     // Not the instance's either.
@@ -72,13 +72,13 @@ async fn answers_carry_what_browsers_need_and_not_what_attackers_want() {
 
 #[tokio::test]
 async fn events_pass_one_by_one_also_to_who_takes_compression() {
-    let house = House::start();
-    let request = house.client(1).request(Method::GET, STREAM);
+    let fixture = Fixture::start();
+    let request = fixture.client(1).request(Method::GET, STREAM);
     let request = request.header("accept-encoding", "gzip, zstd");
     let mut response = request.send().await.unwrap();
     assert_eq!(response.headers().get("content-encoding"), None);
     for word in ["first", "second"] {
-        for upstream in &house.upstreams {
+        for upstream in &fixture.upstreams {
             upstream.words.send(word).unwrap();
         }
         let event = response.chunk().await.unwrap().unwrap();
@@ -88,12 +88,12 @@ async fn events_pass_one_by_one_also_to_who_takes_compression() {
 
 #[tokio::test]
 async fn the_log_names_no_session_and_metrics_are_on_their_own_port() {
-    let house = House::start();
-    let client = house.client(1);
+    let fixture = Fixture::start();
+    let client = fixture.client(1);
     client.get(POLL_OF_SESSION).await;
     client.get("/api/v1/stream-of?ticket=secret-ticket").await;
     super::eventually("both are logged", async || {
-        let log = std::fs::read_to_string(house.caddy.server.log()).unwrap();
+        let log = std::fs::read_to_string(fixture.caddy.server.log()).unwrap();
         assert!(
             !log.contains("sid=abc") && !log.contains("secret-ticket"),
             "{log}"
@@ -102,7 +102,7 @@ async fn the_log_names_no_session_and_metrics_are_on_their_own_port() {
     })
     .await;
 
-    let metrics = reqwest::get(house.caddy.metrics_url())
+    let metrics = reqwest::get(fixture.caddy.metrics_url())
         .await
         .unwrap()
         .text()

@@ -23,12 +23,12 @@ use upstream::Upstream;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Caddy with instances behind it.
-struct House {
+struct Fixture {
     caddy: Caddy,
     upstreams: Vec<Upstream>,
 }
 
-impl House {
+impl Fixture {
     fn start() -> Self {
         Self::behind("")
     }

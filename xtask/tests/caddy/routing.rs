@@ -6,12 +6,12 @@ use reqwest::Method;
 
 use super::client::{POLL, POLL_OF_SESSION, Socket, WEBSOCKET, WEBSOCKET_OF_SESSION, read};
 use super::upstream::Upstream;
-use super::{House, addresses, eventually};
+use super::{Fixture, addresses, eventually};
 
 #[tokio::test]
 async fn the_cookie_is_set_for_sessions_and_nowhere_else() {
-    let house = House::start();
-    let client = house.client(1);
+    let fixture = Fixture::start();
+    let client = fixture.client(1);
     for path in [
         "/",
         "/api/v1/me",
@@ -44,29 +44,29 @@ async fn the_cookie_is_set_for_sessions_and_nowhere_else() {
 
 #[tokio::test]
 async fn what_is_for_operators_is_not_passed_on() {
-    let house = House::start();
+    let fixture = Fixture::start();
     for path in ["/healthz", "/lb-status"] {
-        let answer = house.client(1).get(path).await;
+        let answer = fixture.client(1).get(path).await;
         assert_eq!(answer.status, 404, "{path}");
         assert!(answer.body.contains(r#""code":"not_found""#), "{path}");
     }
-    assert_eq!(house.client(1).get("/readyz").await.status, 200);
+    assert_eq!(fixture.client(1).get("/readyz").await.status, 200);
 }
 
 #[tokio::test]
 async fn a_cookie_binds_whatever_the_address_and_a_forged_one_gets_a_fresh_one() {
-    let house = House::start();
-    let first = house.client(1).get(POLL).await;
+    let fixture = Fixture::start();
+    let first = fixture.client(1).get(POLL).await;
     let cookie = first.cookie().unwrap();
     for number in 2..12 {
-        let mut client = house.client(number);
+        let mut client = fixture.client(number);
         client.cookie = Some(cookie.clone());
         let answer = client.get(POLL_OF_SESSION).await;
         assert_eq!(answer.body, first.body);
         assert_eq!(answer.header("set-cookie"), None, "it has a good one");
     }
 
-    let mut forger = house.client(1);
+    let mut forger = fixture.client(1);
     forger.cookie = Some(format!("roost_instance={}", "0".repeat(64)));
     let answer = forger.get(POLL).await;
     assert_eq!(answer.cookie(), Some(cookie));
@@ -74,10 +74,10 @@ async fn a_cookie_binds_whatever_the_address_and_a_forged_one_gets_a_fresh_one()
 
 #[tokio::test]
 async fn clients_without_cookies_stay_by_their_address() {
-    let house = House::start();
+    let fixture = Fixture::start();
     let mut instances = HashSet::new();
     for number in 1..=16 {
-        let client = house.client(number);
+        let client = fixture.client(number);
         let name = client.get(POLL).await.body;
         for _ in 0..5 {
             assert_eq!(client.get(POLL_OF_SESSION).await.body, name);
@@ -88,7 +88,7 @@ async fn clients_without_cookies_stay_by_their_address() {
             .await
             .echo(b"probe")
             .await;
-        let upstream = house.upstreams.iter().find(|upstream| {
+        let upstream = fixture.upstreams.iter().find(|upstream| {
             upstream
                 .seen("transport=websocket")
                 .iter()
@@ -102,32 +102,32 @@ async fn clients_without_cookies_stay_by_their_address() {
 
 #[tokio::test]
 async fn websockets_are_spread_by_how_many_each_instance_has() {
-    let house = House::start();
+    let fixture = Fixture::start();
     // All from one address.
-    let client = house.client(1);
+    let client = fixture.client(1);
     let mut open = Vec::new();
     for _ in 0..12 {
         open.push(Socket::open(&client, WEBSOCKET).await);
     }
-    for upstream in &house.upstreams {
+    for upstream in &fixture.upstreams {
         assert_eq!(upstream.seen(WEBSOCKET).len(), 4);
     }
 }
 
 #[tokio::test]
 async fn an_address_is_only_believed_of_a_trusted_proxy() {
-    let forwarded = |house: &House| {
-        let seen = house
+    let forwarded = |fixture: &Fixture| {
+        let seen = fixture
             .upstreams
             .iter()
             .flat_map(|upstream| upstream.seen(POLL));
         seen.map(|seen| seen.headers["x-forwarded-for"].clone())
             .collect::<HashSet<_>>()
     };
-    let names = async |house: &House| {
+    let names = async |fixture: &Fixture| {
         let mut names = HashSet::new();
         for number in 1..=16 {
-            let request = house.client(1).request(Method::GET, POLL);
+            let request = fixture.client(1).request(Method::GET, POLL);
             // The client's own claim stands first.
             let addresses = format!("6.6.6.6, 203.0.113.{number}");
             names.insert(
@@ -139,7 +139,7 @@ async fn an_address_is_only_believed_of_a_trusted_proxy() {
         names
     };
 
-    let open = House::start();
+    let open = Fixture::start();
     assert_eq!(
         names(&open).await.len(),
         1,
@@ -147,7 +147,7 @@ async fn an_address_is_only_believed_of_a_trusted_proxy() {
     );
     assert_eq!(forwarded(&open), HashSet::from(["127.0.1.1".to_owned()]));
 
-    let behind = House::behind("127.0.0.0/8");
+    let behind = Fixture::behind("127.0.0.0/8");
     assert!(names(&behind).await.len() >= 2);
     let expected = (1..=16).map(|number| format!("203.0.113.{number}"));
     assert_eq!(forwarded(&behind), expected.collect());
@@ -155,8 +155,8 @@ async fn an_address_is_only_believed_of_a_trusted_proxy() {
 
 #[tokio::test]
 async fn a_fourth_instance_joins_and_nothing_that_is_open_is_dropped() {
-    let mut house = House::start();
-    let client = house.client(1);
+    let mut fixture = Fixture::start();
+    let client = fixture.client(1);
     let mut sockets = Vec::new();
     for path in [WEBSOCKET, WEBSOCKET, WEBSOCKET_OF_SESSION] {
         sockets.push(Socket::open(&client, path).await);
@@ -164,10 +164,13 @@ async fn a_fourth_instance_joins_and_nothing_that_is_open_is_dropped() {
     let stream = client.request(Method::GET, super::upstream::STREAM);
     let mut stream = stream.send().await.unwrap();
 
-    house.upstreams.push(Upstream::start("four"));
-    house.caddy.reload(&addresses(&house.upstreams)).unwrap();
+    fixture.upstreams.push(Upstream::start("four"));
+    fixture
+        .caddy
+        .reload(&addresses(&fixture.upstreams))
+        .unwrap();
 
-    let (four, earlier) = house.upstreams.split_last().unwrap();
+    let (four, earlier) = fixture.upstreams.split_last().unwrap();
     eventually("the fourth is asked", async || {
         client.get("/api/v1/me").await;
         !four.seen("/api/v1/me").is_empty()
