@@ -37,7 +37,7 @@ const STAND: Duration = Duration::from_secs(6);
 /// How long all connections may take to send their bytes.
 const SETTLE_MAX: Duration = Duration::from_mins(1);
 /// The least percentage of connections that must stand or have been refused, so that a round is valid.
-const HEARD_SHARE: usize = 95;
+const ANSWERED_SHARE: usize = 95;
 /// A request limit so high that only the number of connections is bounded.
 const UNBOUND: &str = "1000000";
 
@@ -165,14 +165,14 @@ async fn stand(
             looks.tick().await;
             peak = peak.max(resident_bytes(place.process)?);
             let tally = all();
-            let is_settled = tally.heard() >= CONNECTIONS * HEARD_SHARE / 100;
+            let is_settled = tally.answered() >= CONNECTIONS * ANSWERED_SHARE / 100;
             let since = *settled.get_or_insert_with(Instant::now);
             if !is_settled {
                 settled = None;
                 ensure!(
                     began.elapsed() < SETTLE_MAX,
                     "only {} of {CONNECTIONS} could say what they wanted: {tally}",
-                    tally.heard()
+                    tally.answered()
                 );
             } else if since.elapsed() > STAND {
                 end.cancel();

@@ -120,7 +120,7 @@ impl Node {
     /// How many of the process's writes were acknowledged so far.
     pub(super) fn acknowledged(&mut self) -> Result<u64> {
         while let Ok(line) = self.lines.try_recv() {
-            self.hear(line)?;
+            self.apply(line)?;
         }
         Ok(self.acknowledged)
     }
@@ -132,9 +132,9 @@ impl Node {
     ) -> Result<()> {
         while self.sent.is_none() {
             let line = self.next_line(patience).await?;
-            self.hear(line)?;
+            self.apply(line)?;
         }
-        let sent = self.sent.take().context("node told nothing")?;
+        let sent = self.sent.take().context("node sent nothing")?;
         ledger.retries.fetch_add(sent.retries, SeqCst);
         for (operation, outcome) in sent.operations {
             let outcome = match outcome.split_once(' ') {
@@ -159,7 +159,7 @@ impl Node {
                 Line::Report { readings } => {
                     return Ok(readings.into_iter().map(Reading::from).collect());
                 }
-                other => self.hear(other)?,
+                other => self.apply(other)?,
             }
         }
     }
@@ -175,7 +175,7 @@ impl Node {
             .context("node ended")
     }
 
-    fn hear(&mut self, line: Line) -> Result<()> {
+    fn apply(&mut self, line: Line) -> Result<()> {
         match line {
             Line::Progress { acknowledged } => self.acknowledged = acknowledged,
             Line::Sent(sent) => self.sent = Some(sent),

@@ -4,7 +4,7 @@ use super::{
     ledger::Ledger,
     node::{Node, Script},
     reader,
-    retry::patiently,
+    retry::retry_unavailable,
     sender,
 };
 use anyhow::{Context, Result, bail};
@@ -249,7 +249,7 @@ async fn make_rooms(owner: &Client, people: &[Client], count: usize) -> Result<V
 
 /// Retried, because a busy machine may take longer to journal that many members than a request may take.
 async fn make_room(owner: &Client, input: &OpenConversation) -> Result<RoomId> {
-    let opened = patiently(CATCH_UP_MAX, async || owner.open_conversation(input).await);
+    let opened = retry_unavailable(CATCH_UP_MAX, async || owner.open_conversation(input).await);
     Ok(opened.await?.id)
 }
 
@@ -262,7 +262,7 @@ async fn read_heads(client: &Client, rooms: &[RoomId]) -> Result<HashMap<RoomId,
         let head = loop {
             let listing = async || client.list_events(*room, after).await;
             let left = CATCH_UP_MAX.saturating_sub(began.elapsed());
-            let frame = patiently(left, listing).await?;
+            let frame = retry_unavailable(left, listing).await?;
             if frame.live {
                 break frame.position.seq;
             }

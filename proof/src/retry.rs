@@ -9,7 +9,7 @@ const RETRY_WAIT: Duration = Duration::from_millis(50);
 
 /// Retries a call while the server says that a retry may help, for `patience` at most. The call has an operation id or
 /// changes nothing.
-pub(super) async fn patiently<T>(
+pub(super) async fn retry_unavailable<T>(
     patience: Duration,
     call: impl AsyncFn() -> Result<T, Error>,
 ) -> Result<T, Error> {

@@ -197,7 +197,7 @@ async fn take_course(writes: u64, programs: &Programs, cluster: &mut Cluster) ->
             mix.0[index] = release;
         }
         let before = counts(cluster)?;
-        faults.extend(stories.tell(&mix, cluster).await);
+        faults.extend(stories.run(&mix, cluster).await);
         let share = writes * (number as u64 + 1) / mixes as u64;
         // The last writes are kept for the mixes that are to come.
         if people.acknowledged()? > share {

@@ -28,7 +28,7 @@ pub(super) fn judge(evidence: &Evidence, kept: &[Kept]) -> Result<()> {
     }
     for (room, log) in &logs {
         if log.keys().copied().ne(1..=log.len() as u64) {
-            faults.push(format!("the journal of {room} has holes"));
+            faults.push(format!("the journal of {room} has gaps"));
         }
     }
     judge_operations(evidence, kept, &mut faults);

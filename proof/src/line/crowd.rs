@@ -1,6 +1,6 @@
 //! People who stay connected while an instance joins, and record a broken connection.
 
-use super::super::retry::patiently;
+use super::super::retry::retry_unavailable;
 use anyhow::Result;
 use parking_lot::Mutex;
 use roost_client::{Client, Socket};
@@ -28,7 +28,7 @@ impl Crowd {
         };
         for (number, (client, room)) in people.iter().zip(rooms.iter().cycle()).enumerate() {
             let dropped = Arc::clone(&crowd.dropped);
-            patiently(RENEWAL_MAX, async || client.refresh().await).await?;
+            retry_unavailable(RENEWAL_MAX, async || client.refresh().await).await?;
             match number % 3 {
                 0 => {
                     let mut socket = Socket::connect(client).await?;

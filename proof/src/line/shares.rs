@@ -57,7 +57,7 @@ impl Seen<'_> {
         let mut judged = 0;
         let mut others: BTreeMap<&str, u64> = BTreeMap::new();
         let mut examples = Vec::new();
-        let told = self.told();
+        let acknowledged = self.acknowledged();
         let mut early = 0;
         for calm in &calms {
             let inside: Vec<_> = self.within(calm).collect();
@@ -67,7 +67,7 @@ impl Seen<'_> {
                 if delivered.way == FEED || writer.is_none_or(|at| *at == delivered.instance) {
                     continue;
                 }
-                if told
+                if acknowledged
                     .get(&(delivered.room, delivered.last))
                     .is_some_and(|at| delivered.at < *at)
                 {
@@ -112,7 +112,7 @@ impl Seen<'_> {
 
     /// The time at which each writer received its journal's acknowledgement. No instance can announce an entry before
     /// that.
-    fn told(&self) -> HashMap<(RoomId, u64), DateTime<Utc>> {
+    fn acknowledged(&self) -> HashMap<(RoomId, u64), DateTime<Utc>> {
         let local = self.delivered.iter().filter(|at| at.way == LOCAL);
         local
             .flat_map(|at| (at.first..=at.last).map(|seq| ((at.room, seq), at.at)))

@@ -1,6 +1,6 @@
 //! A bystander at another address, who signs in, writes and reads while other connections hold back bytes.
 
-use super::{super::retry::patiently, holding::Credentials};
+use super::{super::retry::retry_unavailable, holding::Credentials};
 use anyhow::{Context, Result};
 use roost_client::{Client, Endpoint, Error, Socket};
 use roost_schema::{CreateBoard, Login, OpId, Register, RoomId, Secret, SendMessage};
@@ -119,7 +119,7 @@ async fn timed<T>(
     call: impl AsyncFn() -> Result<T, Error>,
 ) -> Result<(T, Slowest)> {
     let began = Instant::now();
-    let done = timeout_at(until, patiently(PATIENCE, call)).await;
+    let done = timeout_at(until, retry_unavailable(PATIENCE, call)).await;
     let done = done
         .with_context(|| format!("a bystander was not served in time: {step}"))?
         .with_context(|| format!("a bystander was not served: {step}"))?;

@@ -115,7 +115,7 @@ pub(super) struct Tally {
 
 impl Tally {
     /// How many connections have sent their bytes, or were refused.
-    pub(super) const fn heard(&self) -> usize {
+    pub(super) const fn answered(&self) -> usize {
         self.standing + self.refused_once
     }
 }
@@ -256,7 +256,7 @@ impl Holder {
         let mut stream = self.connect().await?;
         let request = self.head("GET", path, "connection: close\r\n");
         stream.write_all(request.as_bytes()).await?;
-        let answer = heard(&mut stream, "pingTimeout").await?;
+        let answer = read_until(&mut stream, "pingTimeout").await?;
         let (_, rest) = answer.split_once(r#""sid":""#).context("a session")?;
         let (sid, _) = rest.split_once('"').context("a session")?;
         if self.kind.has_account {
@@ -266,12 +266,12 @@ impl Holder {
             let length = format!("connection: close\r\ncontent-length: {}\r\n", connect.len());
             let request = self.head("POST", &path, &length) + &connect;
             stream.write_all(request.as_bytes()).await?;
-            heard(&mut stream, "HTTP/1.1 200").await?;
+            read_until(&mut stream, "HTTP/1.1 200").await?;
             // The answer to this poll confirms that the session has signed in.
             let mut stream = self.connect().await?;
             let request = self.head("GET", &path, "connection: close\r\n");
             stream.write_all(request.as_bytes()).await?;
-            heard(&mut stream, "40{").await?;
+            read_until(&mut stream, "40{").await?;
         }
         Ok(sid.to_owned())
     }
@@ -283,7 +283,7 @@ impl Holder {
             let token = format!("Bearer {}", self.credentials.token);
             let init = json!({ "type": "connection_init", "payload": { "Authorization": token } });
             stream.write_all(&frame(&init.to_string())).await?;
-            heard(&mut stream, "connection_ack").await?;
+            read_until(&mut stream, "connection_ack").await?;
         }
         stream.write_all(&frame_head(self.kind.bytes())).await?;
         Ok(stream)
@@ -295,7 +295,7 @@ impl Holder {
         if self.kind.has_account {
             let connect = format!("40{}", json!({ "token": self.credentials.token }));
             stream.write_all(&frame(&connect)).await?;
-            heard(&mut stream, "40{").await?;
+            read_until(&mut stream, "40{").await?;
         }
         stream.write_all(&frame_head(self.kind.bytes())).await?;
         Ok(stream)
@@ -310,7 +310,7 @@ impl Holder {
         stream
             .write_all(self.head("GET", path, &upgrade).as_bytes())
             .await?;
-        heard(&mut stream, "HTTP/1.1 101").await?;
+        read_until(&mut stream, "HTTP/1.1 101").await?;
         Ok(stream)
     }
 
@@ -327,8 +327,8 @@ fn is_unknown_session(answer: &[u8]) -> bool {
 }
 
 /// Reads until the answer contains `wanted`.
-async fn heard(stream: &mut TcpStream, wanted: &str) -> Result<String> {
-    let listening = async {
+async fn read_until(stream: &mut TcpStream, wanted: &str) -> Result<String> {
+    let reading = async {
         let mut all = Vec::new();
         let mut piece = [0; 4_096];
         loop {
@@ -342,7 +342,7 @@ async fn heard(stream: &mut TcpStream, wanted: &str) -> Result<String> {
             all.extend(&piece[..read]);
         }
     };
-    timeout(ANSWER_PATIENCE, listening).await?
+    timeout(ANSWER_PATIENCE, reading).await?
 }
 
 /// The header of a client's text frame (RFC 6455 §5.2), masked with zeros.

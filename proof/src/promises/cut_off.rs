@@ -28,18 +28,18 @@ pub(super) async fn measure(
     redis: Redis,
     cluster: &mut Cluster,
 ) -> Result<Vec<Figure>> {
-    let mut cables = Vec::new();
+    let mut proxies = Vec::new();
     for (variable, is_there) in [
         ("ROOST_DATABASE_URL", true),
         ("ROOST_REDIS_URL", redis == Redis::Running),
     ] {
         if is_there {
-            cables.push((variable, Cable::to(cluster.variable(variable)?).await?));
+            proxies.push((variable, TcpProxy::to(cluster.variable(variable)?).await?));
         }
     }
-    let urls = cables
+    let urls = proxies
         .iter()
-        .map(|(variable, cable)| (*variable, cable.url.clone()));
+        .map(|(variable, proxy)| (*variable, proxy.url.clone()));
     let urls = urls.collect();
     cluster.terminate(ALONE)?;
     cluster.instance(ALONE)?.restart_with(urls)?;
@@ -52,8 +52,8 @@ pub(super) async fn measure(
         let live = Live::follow(&guest, pair.room).await?;
         guests.push((pair, guest, live));
     }
-    for (_, cable) in &cables {
-        cable.is_open.send_replace(false);
+    for (_, proxy) in &proxies {
+        proxy.is_open.send_replace(false);
     }
     let trials = guests
         .into_iter()
@@ -64,8 +64,8 @@ pub(super) async fn measure(
         CUT_OFF,
     );
     figure.times = try_join_all(trials).await?;
-    for (_, cable) in &cables {
-        cable.is_open.send_replace(true);
+    for (_, proxy) in &proxies {
+        proxy.is_open.send_replace(true);
     }
     Ok(vec![figure])
 }
@@ -83,14 +83,14 @@ async fn end(pair: &Pair, guest: Client, live: Live, first: &Endpoint) -> Result
 }
 
 /// A blockable proxy to a server: while blocked, connections stay open and no byte passes.
-struct Cable {
+struct TcpProxy {
     /// The URL of the server through this proxy.
     url: String,
     is_open: watch::Sender<bool>,
     _tasks: JoinSet<()>,
 }
 
-impl Cable {
+impl TcpProxy {
     async fn to(url: &str) -> Result<Self> {
         let server = authority(url).context("a URL has an authority")?.to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await?;

@@ -4,7 +4,7 @@ use super::{
     Figure,
     people::{PATIENCE, People},
 };
-use crate::retry::patiently;
+use crate::retry::retry_unavailable;
 use anyhow::{Context, Result, bail};
 use futures::future::try_join_all;
 use roost_client::{Client, Socket};
@@ -27,7 +27,7 @@ pub(super) async fn measure(
 ) -> Result<Vec<Figure>> {
     let mut figure = Figure::new(
         "C4",
-        "a client learns of what nobody told its instance",
+        "a client receives what was not announced to its instance",
         CLIENT_LEARNS,
     );
     let pair = people.pairs.first().context("there is a trial")?;
@@ -42,8 +42,8 @@ pub(super) async fn measure(
         }
         let began = Instant::now();
         let item = send(&pair.person, pair.room, trial).await?;
-        let hearing = watches.iter_mut().map(|watch| heard(watch, item));
-        try_join_all(hearing).await?;
+        let receiving = watches.iter_mut().map(|watch| put_of(watch, item));
+        try_join_all(receiving).await?;
         figure.times.push(began.elapsed());
         if redis == Redis::Running {
             cluster.redis().context("there is a Redis")?.restart()?;
@@ -86,11 +86,11 @@ pub(super) async fn send(client: &Client, room: RoomId, trial: usize) -> Result<
         op_id: Some(op_id),
     };
     let sending = async || client.send_message(room, &input).await;
-    Ok(patiently(Duration::MAX, sending).await?.id)
+    Ok(retry_unavailable(Duration::MAX, sending).await?.id)
 }
 
-async fn heard(watch: &mut Socket, item: ItemId) -> Result<()> {
-    let hearing = async {
+async fn put_of(watch: &mut Socket, item: ItemId) -> Result<()> {
+    let receiving = async {
         loop {
             let event = watch.next_event().await.context("a watcher was cut off")?;
             if event.name == "room:events" {
@@ -102,7 +102,7 @@ async fn heard(watch: &mut Socket, item: ItemId) -> Result<()> {
             }
         }
     };
-    timeout(PATIENCE, hearing)
+    timeout(PATIENCE, receiving)
         .await
-        .context("a watcher never learned of it")?
+        .context("a watcher never received it")?
 }

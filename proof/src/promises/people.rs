@@ -102,12 +102,12 @@ async fn register(url: &str, role: &str, trial: usize) -> Result<(Client, String
 }
 
 /// Waits until the watcher receives that a person is in this state, and answers when. Other events are skipped.
-pub(crate) async fn told(
+pub(crate) async fn presence_change(
     watch: &mut Socket,
     user: UserId,
     state: PresenceState,
 ) -> Result<Instant> {
-    let hearing = async {
+    let receiving = async {
         loop {
             let event = watch
                 .next_event()
@@ -122,6 +122,6 @@ pub(crate) async fn told(
             }
         }
     };
-    let heard = timeout(PATIENCE, hearing).await;
-    heard.with_context(|| format!("nobody was told {state:?}"))?
+    let received = timeout(PATIENCE, receiving).await;
+    received.with_context(|| format!("no watcher received {state:?}"))?
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Figure,
-    people::{Pair, People, placed, told},
+    people::{Pair, People, placed, presence_change},
 };
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
@@ -63,7 +63,7 @@ async fn come_and_go(pair: &Pair, at: Option<&Endpoint>) -> Result<[Duration; 6]
         let socket = pair.connect(at).await?;
         let began = Instant::now();
         socket.join(pair.room, None).await?;
-        let seen = told(watch, user, PresenceState::Here).await?;
+        let seen = presence_change(watch, user, PresenceState::Here).await?;
         Ok((socket, seen - began))
     };
     let (socket, joined) = join(&mut watch).await?;
@@ -76,30 +76,30 @@ async fn come_and_go(pair: &Pair, at: Option<&Endpoint>) -> Result<[Duration; 6]
 
     let began = Instant::now();
     socket.leave(pair.room).await?;
-    let left = told(&mut watch, user, PresenceState::Gone).await? - began;
+    let left = presence_change(&mut watch, user, PresenceState::Gone).await? - began;
 
     socket.join(pair.room, None).await?;
-    told(&mut watch, user, PresenceState::Here).await?;
+    presence_change(&mut watch, user, PresenceState::Here).await?;
     let began = Instant::now();
     drop(socket);
-    let moving = told(&mut watch, user, PresenceState::Moving).await? - began;
-    let gone = told(&mut watch, user, PresenceState::Gone).await? - began;
+    let moving = presence_change(&mut watch, user, PresenceState::Moving).await? - began;
+    let gone = presence_change(&mut watch, user, PresenceState::Gone).await? - began;
 
     let (socket, _) = join(&mut watch).await?;
     drop(socket);
-    told(&mut watch, user, PresenceState::Moving).await?;
+    presence_change(&mut watch, user, PresenceState::Moving).await?;
     let (came_back, back) = join(&mut watch).await?;
     never_gone(&mut watch, pair).await?;
 
     came_back.leave(pair.room).await?;
-    told(&mut watch, user, PresenceState::Gone).await?;
+    presence_change(&mut watch, user, PresenceState::Gone).await?;
     let device = placed(&pair.another_device().await?, at)?;
     let socket = Socket::connect(&device).await?;
     socket.join(pair.room, None).await?;
-    told(&mut watch, user, PresenceState::Here).await?;
+    presence_change(&mut watch, user, PresenceState::Here).await?;
     let began = Instant::now();
     device.logout().await?;
-    let signed_out = told(&mut watch, user, PresenceState::Gone).await? - began;
+    let signed_out = presence_change(&mut watch, user, PresenceState::Gone).await? - began;
     Ok([joined, left, moving, gone, back, signed_out])
 }
 
@@ -129,9 +129,9 @@ async fn fall_silent(pair: &Pair, at: Option<&Endpoint>) -> Result<Duration> {
     let join = format!("420{}", json!(["room:join", { "room": pair.room }]));
     polling.post(&client, join).await?;
     let user = client.user_id();
-    told(&mut watch, user, PresenceState::Here).await?;
+    presence_change(&mut watch, user, PresenceState::Here).await?;
     let began = Instant::now();
-    Ok(told(&mut watch, user, PresenceState::Gone).await? - began)
+    Ok(presence_change(&mut watch, user, PresenceState::Gone).await? - began)
 }
 
 /// A polling session.
@@ -153,12 +153,12 @@ impl Polling {
         polling
             .post(client, format!("40{}", json!({ "token": token.expose() })))
             .await?;
-        let mut heard = String::new();
-        while !heard.contains("40{") {
+        let mut received = String::new();
+        while !received.contains("40{") {
             let request = client.endpoint().request(Method::GET, &polling.path);
-            heard = request.send().await?.error_for_status()?.text().await?;
-            if heard.contains("44{") {
-                anyhow::bail!("not connected: {heard}");
+            received = request.send().await?.error_for_status()?.text().await?;
+            if received.contains("44{") {
+                anyhow::bail!("not connected: {received}");
             }
         }
         Ok(polling)
@@ -180,13 +180,13 @@ async fn kill_an_instance(people: &People, cluster: &mut Cluster) -> Result<Figu
         let mut watch = pair.watch(Some(&second)).await?;
         let socket = pair.connect(Some(&first)).await?;
         socket.join(pair.room, None).await?;
-        told(&mut watch, pair.person.user_id(), PresenceState::Here).await?;
+        presence_change(&mut watch, pair.person.user_id(), PresenceState::Here).await?;
         watches.push((watch, pair.person.user_id(), socket));
     }
     let began = Instant::now();
     cluster.kill_nine(0)?;
     let gone = watches.iter_mut().map(async |(watch, user, _)| {
-        let gone = told(watch, *user, PresenceState::Gone).await?;
+        let gone = presence_change(watch, *user, PresenceState::Gone).await?;
         anyhow::Ok(gone - began)
     });
     let mut figure = Figure::new(

@@ -245,15 +245,15 @@ async fn write(stream: &mut TcpStream, text: &str) -> Result<()> {
 async fn until(stream: &mut TcpStream, wanted: &str) -> Result<()> {
     const PATIENCE: Duration = Duration::from_secs(10);
     let reading = async {
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         let mut byte = [0; 1];
         loop {
             ensure!(
                 stream.read(&mut byte).await? == 1,
                 "closed instead of {wanted}"
             );
-            heard.push(byte[0]);
-            if heard.ends_with(wanted.as_bytes()) {
+            received.push(byte[0]);
+            if received.ends_with(wanted.as_bytes()) {
                 return Ok(());
             }
         }

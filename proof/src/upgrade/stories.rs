@@ -1,5 +1,5 @@
-//! What is told at every mix of releases: at each instance something is done, and held against all instances. Some of
-//! it is kept for the next mix, where another release may be asked to go on with it.
+//! The stories that run at every mix of releases: something is done at each instance and checked on all of them. Some
+//! of it is kept for the next mix, where another release may go on with it.
 
 mod members;
 mod messages;
@@ -34,32 +34,32 @@ const PASSWORD: &str = "correct horse battery";
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const SEEN: Duration = Duration::from_secs(1);
 
-/// The instances, the one where things are done first.
+/// The instances. The first is the one where the story makes its changes.
 type Places = Vec<Endpoint>;
 
-/// Of each kind of change, how long the other instances took to know it.
+/// All parties, and for each kind of change how long the other instances took to know of it.
 pub(super) struct Stories {
-    tellers: Vec<Teller>,
+    parties: Vec<Party>,
     figures: [Figure; 5],
 }
 
-/// The people of the stories that begin at one instance.
-struct Teller {
+/// The people whose stories begin at one instance.
+struct Party {
     /// Counted from 0.
     number: usize,
     owner: Client,
     guest: Client,
     guest_email: String,
-    /// The owner's; the guest comes and goes.
+    /// The owner's room, which the guest joins and leaves.
     room: RoomId,
-    /// From the mix before.
+    /// What was written at the mix before.
     written: Option<Written>,
     kept: Option<Kept>,
     todo: Option<WrittenTodo>,
     mixes: usize,
 }
 
-/// How long each took, in the order of [`Stories::figures`].
+/// How long each kind of change took, in the order of [`Stories::figures`].
 #[derive(Default)]
 struct Times {
     let_in: Vec<Duration>,
@@ -71,9 +71,9 @@ struct Times {
 
 impl Stories {
     pub(super) async fn begin(cluster: &Cluster) -> Result<Self> {
-        let mut tellers = Vec::new();
+        let mut parties = Vec::new();
         for number in 0..cluster.instances().len() {
-            tellers.push(Teller::begin(cluster.url(), number).await?);
+            parties.push(Party::begin(cluster.url(), number).await?);
         }
         let figures = [
             (
@@ -86,27 +86,27 @@ impl Stories {
             ("C6", "who joins, leaves or signs out is seen to"),
         ];
         Ok(Self {
-            tellers,
+            parties,
             figures: figures.map(|(promise, what)| Figure::new(promise, what, SEEN)),
         })
     }
 
-    /// Tells them all, beginning at each instance at the same time; gives what went otherwise.
-    pub(super) async fn tell(&mut self, mix: &Mix, cluster: &Cluster) -> Vec<String> {
+    /// Runs the stories of all parties at the same time; gives what went wrong.
+    pub(super) async fn run(&mut self, mix: &Mix, cluster: &Cluster) -> Vec<String> {
         let places = match places(cluster) {
             Ok(places) => places,
             Err(error) => return vec![format!("{error:#}")],
         };
-        let tellings = self.tellers.iter_mut().map(|teller| {
+        let runs = self.parties.iter_mut().map(|party| {
             let mut places = places.clone();
             let mut releases = mix.0;
-            places.rotate_left(teller.number);
-            releases.rotate_left(teller.number);
-            teller.tell(places, releases)
+            places.rotate_left(party.number);
+            releases.rotate_left(party.number);
+            party.run(places, releases)
         });
         let mut faults = Vec::new();
-        for (number, told) in join_all(tellings).await.into_iter().enumerate() {
-            match told {
+        for (number, outcome) in join_all(runs).await.into_iter().enumerate() {
+            match outcome {
                 Ok(times) => self.note(times),
                 Err(error) => faults.push(format!("{mix}, at instance {}: {error:#}", number + 1)),
             }
@@ -140,7 +140,7 @@ fn places(cluster: &Cluster) -> Result<Places> {
         .collect()
 }
 
-impl Teller {
+impl Party {
     async fn begin(url: &str, number: usize) -> Result<Self> {
         let (owner, _) =
             register(&Endpoint::new(url)?, &format!("owner-{number}"), number, 1).await?;
@@ -151,10 +151,10 @@ impl Teller {
             title: Some(format!("Stories {number}")),
             op_id: Some(new_op_id()?),
         };
-        let room = patiently(async || owner.open_conversation(&conversation).await);
+        let room = retry_unavailable(async || owner.open_conversation(&conversation).await);
         let room = room.await?.id;
         let (removal, user) = (new_op_id()?, guest.user_id());
-        patiently(async || owner.remove_member(room, user, Some(&removal)).await).await?;
+        retry_unavailable(async || owner.remove_member(room, user, Some(&removal)).await).await?;
         Ok(Self {
             number,
             owner,
@@ -168,29 +168,30 @@ impl Teller {
         })
     }
 
-    async fn tell(&mut self, places: Places, releases: [Release; INSTANCES]) -> Result<Times> {
+    async fn run(&mut self, places: Places, releases: [Release; INSTANCES]) -> Result<Times> {
         let mut times = Times::default();
         self.mixes += 1;
-        self.tell_members(&places, &mut times)
+        self.run_members(&places, &mut times)
             .await
             .context("members")?;
-        self.tell_messages(&places).await.context("messages")?;
-        self.tell_todos(&places, &releases).await.context("todos")?;
-        self.tell_rooms(&places).await.context("rooms")?;
-        self.tell_presence(&places, &mut times)
+        self.run_messages(&places).await.context("messages")?;
+        self.run_todos(&places, &releases).await.context("todos")?;
+        self.run_rooms(&places).await.context("rooms")?;
+        self.run_presence(&places, &mut times)
             .await
             .context("presence")?;
-        self.tell_removal(&places, &mut times)
+        self.run_removal(&places, &mut times)
             .await
             .context("removal")?;
-        self.tell_sessions(&places, &mut times)
+        self.run_sessions(&places, &mut times)
             .await
             .context("sessions")?;
         Ok(times)
     }
 }
 
-/// A person with an address of its own: of the teller with this number, and with this place among its people.
+/// Registers a person with a local address of their own, which `number` (of the party) and `place` (of the person in
+/// it) choose.
 async fn register(
     at: &Endpoint,
     name: &str,
@@ -206,7 +207,7 @@ async fn register(
         op_id: Some(new_op_id()?),
     };
     let at = at.from_address(IpAddr::V4(own))?;
-    let registered = patiently(async || at.register(&input).await);
+    let registered = retry_unavailable(async || at.register(&input).await);
     let client = registered
         .await
         .with_context(|| format!("{name} cannot register"))?;
@@ -217,7 +218,7 @@ fn new_op_id() -> Result<OpId> {
     Ok(uuid::Uuid::now_v7().to_string().parse()?)
 }
 
-/// Waits until it is so for this person at each instance; gives how long that took at each.
+/// Waits until `is_so` holds for this person at each instance; gives how long that took at each.
 async fn everywhere(
     client: &Client,
     places: &Places,
@@ -237,7 +238,7 @@ async fn everywhere(
     try_join_all(all).await
 }
 
-/// Whether an answer was this refusal; anything else that is refused is an error.
+/// Whether an answer is a refusal with this code. Another refusal is an error.
 fn is_refused<T>(answer: Result<T, Error>, code: ErrorCode) -> Result<bool, Error> {
     match answer {
         Ok(_) => Ok(false),
@@ -246,7 +247,7 @@ fn is_refused<T>(answer: Result<T, Error>, code: ErrorCode) -> Result<bool, Erro
     }
 }
 
-/// Not yet, when nothing is known because the server is busy.
+/// Takes an answer of a busy server, which says nothing, for `false`.
 fn is_or_busy(answer: Result<bool, Error>) -> Result<bool, Error> {
     match answer {
         Err(error) if error.is_retryable() => Ok(false),
@@ -254,7 +255,7 @@ fn is_or_busy(answer: Result<bool, Error>) -> Result<bool, Error> {
     }
 }
 
-/// As any client does: a release that stops may refuse for a moment.
-async fn patiently<T>(call: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
-    retry::patiently(PATIENCE, call).await
+/// Retries a call, as clients do: a release that stops may refuse it for a moment.
+async fn retry_unavailable<T>(call: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
+    retry::retry_unavailable(PATIENCE, call).await
 }

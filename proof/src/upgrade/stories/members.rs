@@ -1,14 +1,14 @@
 //! Who belongs to a room, and in which role.
 
-use super::{Places, Teller, Times, everywhere, is_refused, new_op_id, patiently};
+use super::{Party, Places, Times, everywhere, is_refused, new_op_id, retry_unavailable};
 use crate::promises::people::placed;
 use anyhow::Result;
 use roost_client::{Client, Error};
 use roost_schema::{ChangeRole, ErrorCode, InviteMember, Message, Role, RoomId, SendMessage};
 
-impl Teller {
+impl Party {
     /// The guest is invited as a viewer and becomes an editor, a viewer and an editor again.
-    pub(super) async fn tell_members(&self, places: &Places, times: &mut Times) -> Result<()> {
+    pub(super) async fn run_members(&self, places: &Places, times: &mut Times) -> Result<()> {
         let owner = placed(&self.owner, places.first())?;
         let (guest, room) = (self.guest.user_id(), self.room);
         let invitation = InviteMember {
@@ -17,7 +17,7 @@ impl Teller {
             role: Role::Viewer,
             op_id: Some(new_op_id()?),
         };
-        patiently(async || owner.invite_member(room, &invitation).await).await?;
+        retry_unavailable(async || owner.invite_member(room, &invitation).await).await?;
         let is_in = async |guest: &Client| match guest.read_room(room).await {
             Ok(_) => Ok(true),
             Err(error) if error.code() == Some(ErrorCode::NotFound) => Ok(false),
@@ -42,7 +42,7 @@ impl Teller {
         let op_id = Some(new_op_id()?);
         let change = ChangeRole { role, op_id };
         let (room, guest) = (self.room, self.guest.user_id());
-        patiently(async || owner.change_role(room, guest, &change).await).await?;
+        retry_unavailable(async || owner.change_role(room, guest, &change).await).await?;
         let may_write = role == Role::Editor;
         let is_so = async |guest: &Client| {
             let is_refused = is_refused(write(guest, room).await, ErrorCode::Forbidden)?;
@@ -58,10 +58,10 @@ impl Teller {
         Ok(())
     }
 
-    pub(super) async fn tell_removal(&self, places: &Places, times: &mut Times) -> Result<()> {
+    pub(super) async fn run_removal(&self, places: &Places, times: &mut Times) -> Result<()> {
         let owner = placed(&self.owner, places.first())?;
         let (room, guest, op_id) = (self.room, self.guest.user_id(), new_op_id()?);
-        patiently(async || owner.remove_member(room, guest, Some(&op_id)).await).await?;
+        retry_unavailable(async || owner.remove_member(room, guest, Some(&op_id)).await).await?;
         let is_out =
             async |guest: &Client| is_refused(guest.read_room(room).await, ErrorCode::NotFound);
         let took = everywhere(&self.guest, places, is_out).await?;

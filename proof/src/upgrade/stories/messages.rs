@@ -1,6 +1,6 @@
 //! Messages over each API at each instance: what is read, repeated, edited and resumed elsewhere.
 
-use super::{Places, Teller, new_op_id, patiently};
+use super::{Party, Places, new_op_id, retry_unavailable};
 use crate::promises::people::placed;
 use anyhow::{Context, Result, ensure};
 use roost_client::{Client, Socket};
@@ -23,8 +23,8 @@ pub(super) struct Written {
     deleted: ItemId,
 }
 
-impl Teller {
-    pub(super) async fn tell_messages(&mut self, places: &Places) -> Result<()> {
+impl Party {
+    pub(super) async fn run_messages(&mut self, places: &Places) -> Result<()> {
         let here = placed(&self.owner, places.first())?;
         let (room, before) = (self.room, head(&here, self.room).await?);
         let mut sent = Vec::new();
@@ -35,7 +35,7 @@ impl Teller {
         for (number, (input, message)) in sent.iter().enumerate() {
             let place = &places[(number + 1) % places.len()];
             let there = placed(&self.owner, Some(place))?;
-            let repeated = patiently(async || there.send_message(room, input).await).await;
+            let repeated = retry_unavailable(async || there.send_message(room, input).await).await;
             let repeated = repeated.context("an operation repeated elsewhere")?;
             ensure!(
                 repeated == *message,
@@ -70,15 +70,18 @@ impl Teller {
     /// With what the mix before wrote, wherever it did.
     async fn go_on(&self, written: &Written, places: &Places) -> Result<()> {
         let (here, room) = (placed(&self.owner, places.first())?, self.room);
-        let repeated = patiently(async || here.send_message(room, &written.input).await).await?;
+        let repeated =
+            retry_unavailable(async || here.send_message(room, &written.input).await).await?;
         ensure!(repeated == written.message, "another answer: {repeated:?}");
         let edited = self.change_everywhere(written, places).await?;
         let mut all = Vec::new();
         for place in places {
             let there = placed(&self.owner, Some(place))?;
-            let read = patiently(async || there.read_message(room, written.edited).await).await?;
+            let read =
+                retry_unavailable(async || there.read_message(room, written.edited).await).await?;
             ensure!(read == edited, "{read:?} was read, {edited:?} was written");
-            let gone = patiently(async || there.read_message(room, written.deleted).await).await;
+            let gone =
+                retry_unavailable(async || there.read_message(room, written.deleted).await).await;
             let code = gone.err().and_then(|error| error.code());
             ensure!(
                 code == Some(ErrorCode::NotFound),
@@ -122,12 +125,13 @@ impl Teller {
         let mut answers = Vec::new();
         for place in places {
             let there = placed(&self.owner, Some(place))?;
-            let socket = patiently(async || Socket::connect(&there).await).await?;
-            let event = patiently(async || socket.put_item(&put).await).await?;
+            let socket = retry_unavailable(async || Socket::connect(&there).await).await?;
+            let event = retry_unavailable(async || socket.put_item(&put).await).await?;
             let edited =
-                patiently(async || there.edit_message(room, written.edited, &edit).await).await?;
+                retry_unavailable(async || there.edit_message(room, written.edited, &edit).await)
+                    .await?;
             let removal = async || there.delete_message(room, written.deleted, &delete).await;
-            patiently(removal).await?;
+            retry_unavailable(removal).await?;
             answers.push((event, edited));
         }
         ensure!(
@@ -143,7 +147,7 @@ impl Teller {
 pub(super) async fn head(client: &Client, room: RoomId) -> Result<Position> {
     let mut after = None;
     loop {
-        let frame = patiently(async || client.list_events(room, after).await).await?;
+        let frame = retry_unavailable(async || client.list_events(room, after).await).await?;
         if frame.live {
             return Ok(frame.position);
         }
@@ -160,7 +164,7 @@ pub(super) async fn resume(
 ) -> Result<Vec<RoomEvent>> {
     let (mut events, mut after) = (Vec::<RoomEvent>::new(), after);
     loop {
-        let frame = patiently(async || client.list_events(room, Some(after)).await).await?;
+        let frame = retry_unavailable(async || client.list_events(room, Some(after)).await).await?;
         ensure!(!frame.reset, "a position from elsewhere is not known");
         events.extend(frame.events);
         if frame.live {
@@ -181,7 +185,7 @@ async fn write_over_each(client: &Client, room: RoomId) -> Result<Vec<(SendMessa
     const MUTATION: &str = "mutation($room: RoomId!, $input: SendMessage!) {
         sent: sendMessage(room: $room, input: $input) {
             id roomId seq authorId text createdAt editedAt } }";
-    let socket = patiently(async || Socket::connect(client).await).await?;
+    let socket = retry_unavailable(async || Socket::connect(client).await).await?;
     let mut all = Vec::new();
     for api in ["rest", "graphql", "socketio"] {
         let input = SendMessage {
@@ -190,12 +194,12 @@ async fn write_over_each(client: &Client, room: RoomId) -> Result<Vec<(SendMessa
             op_id: Some(new_op_id()?),
         };
         let message = match api {
-            "rest" => patiently(async || client.send_message(room, &input).await).await?,
+            "rest" => retry_unavailable(async || client.send_message(room, &input).await).await?,
             "graphql" => {
                 let input = json!({ "text": input.text, "opId": input.op_id });
                 let variables = json!({ "room": room, "input": input });
                 let query = async || client.query::<Sent>(MUTATION, &variables).await;
-                patiently(query).await?.sent
+                retry_unavailable(query).await?.sent
             }
             _ => {
                 let input = SendMessageToRoom {
@@ -204,7 +208,7 @@ async fn write_over_each(client: &Client, room: RoomId) -> Result<Vec<(SendMessa
                     id: None,
                     op_id: input.op_id.clone(),
                 };
-                patiently(async || socket.send_message(&input).await).await?
+                retry_unavailable(async || socket.send_message(&input).await).await?
             }
         };
         all.push((input, message));

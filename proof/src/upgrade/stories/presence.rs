@@ -1,14 +1,14 @@
 //! Presence: people at one instance, seen from the two others.
 
-use super::{Places, Teller, Times, patiently};
-use crate::promises::people::{placed, told};
+use super::{Party, Places, Times, retry_unavailable};
+use crate::promises::people::{placed, presence_change};
 use anyhow::{Result, ensure};
 use roost_client::{Client, Socket};
 use roost_schema::{Login, PresenceState, RoomId, Secret};
 use std::time::Instant;
 
-impl Teller {
-    pub(super) async fn tell_presence(&self, places: &Places, times: &mut Times) -> Result<()> {
+impl Party {
+    pub(super) async fn run_presence(&self, places: &Places, times: &mut Times) -> Result<()> {
         let (user, room) = (self.guest.user_id(), self.room);
         let mut watches = Vec::new();
         for place in places {
@@ -17,7 +17,7 @@ impl Teller {
         let mut seen = async |state| -> Result<()> {
             let began = Instant::now();
             for watch in &mut watches {
-                let at = told(watch, user, state).await?;
+                let at = presence_change(watch, user, state).await?;
                 times.seen.push(at.saturating_duration_since(began));
             }
             Ok(())
@@ -42,14 +42,14 @@ impl Teller {
             password: Secret::new(super::PASSWORD),
         };
         let endpoint = self.guest.endpoint();
-        let device = patiently(async || endpoint.login(&login).await).await?;
+        let device = retry_unavailable(async || endpoint.login(&login).await).await?;
         let _socket = join(&placed(&device, places.first())?, room).await?;
         seen(PresenceState::Here).await?;
         let (there, session) = (
             placed(&self.guest, places.last())?,
             device.signed_in().session.id,
         );
-        patiently(async || there.revoke_session(session).await).await?;
+        retry_unavailable(async || there.revoke_session(session).await).await?;
         seen(PresenceState::Gone).await
     }
 }
@@ -60,5 +60,5 @@ async fn join(client: &Client, room: RoomId) -> Result<Socket> {
         socket.join(room, None).await?;
         Ok(socket)
     };
-    Ok(patiently(join).await?)
+    Ok(retry_unavailable(join).await?)
 }

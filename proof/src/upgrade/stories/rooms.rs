@@ -1,19 +1,19 @@
 //! Rooms that are created, renamed and archived.
 
-use super::{Places, Teller, everywhere, is_refused, new_op_id, patiently};
+use super::{Party, Places, everywhere, is_refused, new_op_id, retry_unavailable};
 use crate::promises::people::placed;
 use anyhow::Result;
 use roost_client::Client;
 use roost_schema::{ChangeRoom, CreateBoard, ErrorCode, PageQuery, SendMessage};
 
-impl Teller {
-    pub(super) async fn tell_rooms(&self, places: &Places) -> Result<()> {
+impl Party {
+    pub(super) async fn run_rooms(&self, places: &Places) -> Result<()> {
         let here = placed(&self.owner, places.first())?;
         let board = CreateBoard {
             title: format!("Board {}", self.mixes),
             op_id: Some(new_op_id()?),
         };
-        let room = patiently(async || here.create_board(&board).await)
+        let room = retry_unavailable(async || here.create_board(&board).await)
             .await?
             .id;
         let is_listed = async |client: &Client| {
@@ -28,7 +28,7 @@ impl Teller {
             archived: Some(true),
             op_id: Some(new_op_id()?),
         };
-        patiently(async || here.change_room(room, &change).await).await?;
+        retry_unavailable(async || here.change_room(room, &change).await).await?;
         let is_changed = async |client: &Client| {
             let read = client.read_room(room).await?;
             let message = SendMessage {

@@ -1,6 +1,6 @@
 //! Accounts and sessions that one release creates and another one continues.
 
-use super::{PASSWORD, Places, Teller, Times, everywhere, patiently, register};
+use super::{PASSWORD, Party, Places, Times, everywhere, register, retry_unavailable};
 use crate::promises::people::placed;
 use anyhow::{Context, Result, ensure};
 use reqwest::Method;
@@ -15,8 +15,8 @@ pub(super) struct Kept {
     newcomer: String,
 }
 
-impl Teller {
-    pub(super) async fn tell_sessions(&mut self, places: &Places, times: &mut Times) -> Result<()> {
+impl Party {
+    pub(super) async fn run_sessions(&mut self, places: &Places, times: &mut Times) -> Result<()> {
         if let Some(kept) = self.kept.take() {
             self.end(&kept, places, times)
                 .await
@@ -48,7 +48,7 @@ impl Teller {
             placed(&self.guest, places.first())?,
             kept.device.signed_in().session.id,
         );
-        patiently(async || here.revoke_session(session).await).await?;
+        retry_unavailable(async || here.revoke_session(session).await).await?;
         // A plain request, because the client would exchange its tokens.
         let is_out = async |client: &Client| {
             let request = client.endpoint().request(Method::GET, "/api/v1/me");
@@ -66,7 +66,7 @@ async fn sign_in(at: &Endpoint, email: &str) -> Result<Client> {
         email: email.to_owned(),
         password: Secret::new(PASSWORD),
     };
-    patiently(async || at.login(&login).await)
+    retry_unavailable(async || at.login(&login).await)
         .await
         .with_context(|| format!("{email} cannot sign in"))
 }
@@ -75,12 +75,12 @@ async fn sign_in(at: &Endpoint, email: &str) -> Result<Client> {
 async fn exchange(device: &Client, places: &Places) -> Result<()> {
     for place in places {
         let there = placed(device, Some(place))?;
-        patiently(async || there.refresh().await)
+        retry_unavailable(async || there.refresh().await)
             .await
             .context("a refresh token")?;
         for other in places {
             let there = placed(device, Some(other))?;
-            let me = patiently(async || there.me().await).await;
+            let me = retry_unavailable(async || there.me().await).await;
             let me = me.context("an access token from elsewhere")?;
             ensure!(me.id == device.user_id(), "it is somebody else's");
         }

@@ -1,7 +1,7 @@
 //! Todos, a kind that the release before may not know: it carries what the other release wrote, and refuses to change
 //! it.
 
-use super::{Places, Teller, messages, new_op_id, patiently};
+use super::{Party, Places, messages, new_op_id, retry_unavailable};
 use crate::{promises::people::placed, upgrade::Release};
 use anyhow::{Context, Result, ensure};
 use roost_client::{Client, Socket};
@@ -27,9 +27,9 @@ struct Visits {
     carrying: Vec<Client>,
 }
 
-impl Teller {
+impl Party {
     /// `releases`: of the places, in their order.
-    pub(super) async fn tell_todos(&mut self, places: &Places, releases: &[Release]) -> Result<()> {
+    pub(super) async fn run_todos(&mut self, places: &Places, releases: &[Release]) -> Result<()> {
         let here = placed(&self.owner, places.first())?;
         let before = messages::head(&here, self.room).await?;
         let (mut knowing, mut carrying) = (Vec::new(), Vec::new());
@@ -104,8 +104,8 @@ impl Teller {
                 op_id: Some(new_op_id()?),
                 if_match: None,
             };
-            let socket = patiently(async || Socket::connect(there).await).await?;
-            let refusal = patiently(async || socket.delete_item(&delete).await).await;
+            let socket = retry_unavailable(async || Socket::connect(there).await).await?;
+            let refusal = retry_unavailable(async || socket.delete_item(&delete).await).await;
             let code = refusal.err().and_then(|error| error.code());
             ensure!(
                 code == Some(ErrorCode::UnsupportedKind),
@@ -122,8 +122,8 @@ impl Teller {
         };
         let mut newest = todo.event.clone();
         for there in &visits.knowing {
-            let socket = patiently(async || Socket::connect(there).await).await?;
-            let event = patiently(async || socket.patch_item(&patch).await).await?;
+            let socket = retry_unavailable(async || Socket::connect(there).await).await?;
+            let event = retry_unavailable(async || socket.patch_item(&patch).await).await?;
             ensure!(
                 newest == todo.event || newest == event,
                 "another answer: {event:?} for {newest:?}"
@@ -131,7 +131,7 @@ impl Teller {
             newest = event;
         }
         for there in &visits.knowing {
-            let read = patiently(async || there.read_item(room, item).await).await?;
+            let read = retry_unavailable(async || there.read_item(room, item).await).await?;
             self.hold_against(&read, todo, &newest)?;
             let found = self.find(there, item).await?;
             ensure!(found == read, "{found:?} was found, {read:?} was read");
@@ -169,7 +169,7 @@ impl Teller {
         let mut page = PageQuery::default();
         loop {
             let search = async || there.find_items(KIND, Some(&term), &page).await;
-            let found = patiently(search).await?;
+            let found = retry_unavailable(search).await?;
             if let Some(todo) = found.items.into_iter().find(|found| found.id == item) {
                 return Ok(todo);
             }
@@ -192,8 +192,8 @@ fn values(events: &[RoomEvent]) -> Result<Vec<Value>> {
 
 /// None where todos are not known.
 async fn put(there: &Client, todo: &PutItem) -> Result<Option<RoomEvent>> {
-    let socket = patiently(async || Socket::connect(there).await).await?;
-    match patiently(async || socket.put_item(todo).await).await {
+    let socket = retry_unavailable(async || Socket::connect(there).await).await?;
+    match retry_unavailable(async || socket.put_item(todo).await).await {
         Ok(event) => Ok(Some(event)),
         Err(error) if error.code() == Some(ErrorCode::UnsupportedKind) => Ok(None),
         Err(error) => Err(error.into()),
