@@ -10,19 +10,19 @@ use anyhow::{Context, Result, bail};
 use crate::process::{self, git};
 use crate::{roost, workspace};
 
-/// Where the oldest commit stands that this tree runs beside.
+/// The file that names the oldest commit beside which this tree runs.
 const BASE_FILE: &str = "compat/base";
 const FOLDER: &str = "base";
 const SHORT_HASH_CHARACTERS: usize = 12;
 
-/// A server built of another commit.
+/// A server built from another commit.
 pub struct Base {
     pub program: PathBuf,
     /// The first characters of its commit's hash.
     pub name: String,
 }
 
-/// Builds the server of this commit, or of the one that `compat/base` names.
+/// Builds the server from `commit`, or from the one that `compat/base` names.
 pub fn build(commit: Option<&str>, debug: bool) -> Result<Base> {
     let commit = match commit {
         Some(commit) => commit.to_owned(),
@@ -38,7 +38,7 @@ pub fn build(commit: Option<&str>, debug: bool) -> Result<Base> {
     Ok(Base { program, name })
 }
 
-/// What the commit in `compat/base` is called here: the first characters of its hash.
+/// The name of the commit in `compat/base`: the first characters of its hash.
 pub fn name() -> Result<String> {
     Ok(short(&named()?))
 }
@@ -94,7 +94,7 @@ fn check_out(hash: &str, tree: &Path) -> Result<()> {
         bail!("{} is not a tree of {hash}: remove it", tree.display());
     }
     let place = tree.display().to_string();
-    // By force: git remembers a tree whose folder was removed with the target folder.
+    // `--force`: git remembers a worktree whose folder was removed with the target folder.
     process::output(&mut git(&[
         "worktree", "add", "--force", "--detach", &place, hash,
     ]))?;

@@ -19,26 +19,27 @@ use crate::servers::{Server, postgres, redis, temporary_folder};
 use crate::{interrupt, ports, process};
 
 pub const INSTANCES: usize = 3;
-/// As many as the Caddyfile names beyond the first three.
+/// How many instances the Caddyfile names beyond the first three.
 const SPARES: usize = 2;
-/// Longer than Caddy takes to notice that an instance is not ready, so that nothing reaches one that is gone.
+/// Longer than Caddy takes to notice that an instance is not ready, so that Caddy sends no request to one that has
+/// ended.
 const DRAIN_DELAY: &str = "3s";
 const CADDY_PATIENCE: Duration = Duration::from_secs(20);
-/// Enough that each instance Caddy takes for ready would be asked.
+/// Enough requests that each instance which Caddy takes for ready gets one.
 const CADDY_PROBES: usize = 30;
 /// Caddy.
 const TRUSTED_PROXIES: &str = "127.0.0.1";
-/// The database that the server of ours brings.
+/// The name of the database in the PostgreSQL of the testbed.
 const DATABASE: &str = "roost";
 
-/// What a cluster is made of.
+/// The parts of a cluster.
 pub struct Options {
     /// From `roost::build`.
     pub program: PathBuf,
     pub instances: usize,
-    /// How many more Caddy knows by name and finds when they are started.
+    /// How many more instances the Caddyfile names. Caddy finds each when it is started.
     pub spares: usize,
-    /// Without it the journal is kept in PostgreSQL.
+    /// Whether the journal is kept in MongoDB; otherwise in PostgreSQL.
     pub mongodb: bool,
     pub redis: Redis,
     /// Where clients connect; any free port when there is none.
@@ -47,11 +48,11 @@ pub struct Options {
     pub environment: Vec<(&'static str, String)>,
 }
 
-/// Whether what instances are told of is there.
+/// Whether Redis runs. The instances are configured to use one in both cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Redis {
     Running,
-    /// Nothing listens where they are told to look.
+    /// Nothing listens on the configured port.
     Off,
 }
 
@@ -72,7 +73,7 @@ impl Options {
 
 /// A running cluster. Dropping it ends everything at once; `stop` lets the instances finish first.
 ///
-/// Its fields are dropped in this order: the stores after those who use them.
+/// Its fields are dropped in this order: the instances before the stores that they use.
 pub struct Cluster {
     instances: Vec<Roost>,
     caddy: Caddy,
@@ -80,7 +81,7 @@ pub struct Cluster {
     mongodb: Option<MongoDb>,
     postgres: Server,
     program: PathBuf,
-    /// Of all instances that Caddy knows, those that are not there yet included.
+    /// The ports of all instances that Caddy knows, also of those that do not run yet.
     ports: Vec<u16>,
     environment: Vec<(&'static str, String)>,
     folder: TempDir,
@@ -114,7 +115,7 @@ impl Cluster {
         let ports = (0..options.instances + options.spares)
             .map(|_| ports::free_port())
             .collect::<Result<Vec<_>>>()?;
-        // One after the other: the first makes the tables and the signing key.
+        // The instances start one after the other, because the first one makes the tables and the signing key.
         let places = ports.iter().take(options.instances).enumerate();
         let instances = places
             .map(|(index, port)| {
@@ -141,7 +142,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// At first Caddy takes all instances it knows for ready, those that are not there too.
+    /// Waits until Caddy sends requests only to instances that run. At first it takes all that it knows for ready.
     fn wait_for_caddy(&self) -> Result<()> {
         let deadline = Instant::now() + CADDY_PATIENCE;
         while !(0..CADDY_PROBES).all(|_| self.caddy.answers_at_once()) {
@@ -164,7 +165,7 @@ impl Cluster {
         &self.instances
     }
 
-    /// Counted from 0, as everywhere here.
+    /// The instance with this index, counted from 0.
     pub fn instance(&mut self, index: usize) -> Result<&mut Roost> {
         let count = self.instances.len();
         self.instances
@@ -195,8 +196,8 @@ impl Cluster {
         instance.restart_as(program)
     }
 
-    /// Starts one more; gives its index. Caddy finds a spare one within 1 s, and is told of others: then it may cut
-    /// off whoever is just connecting. Open sockets stay where they are.
+    /// Starts one more instance and gives its index. Caddy finds a spare one within 1 s. For any other, Caddy is given
+    /// a new list of instances, which may cut off clients that are just connecting; open sockets stay where they are.
     pub fn add_instance(&mut self) -> Result<usize> {
         let index = self.instances.len();
         let is_known = index < self.ports.len();
@@ -212,7 +213,7 @@ impl Cluster {
         Ok(index)
     }
 
-    /// What every instance was given for a variable.
+    /// The value of a variable that every instance was given.
     pub fn variable(&self, name: &str) -> Result<&str> {
         let mut variables = self.environment.iter();
         let found = variables.find(|(known, _)| *known == name);
@@ -230,7 +231,7 @@ impl Cluster {
         &mut self.caddy
     }
 
-    /// To be killed, restarted or paused. None unless it was asked for.
+    /// The Redis server, to be killed, restarted or paused; `None` unless it runs.
     pub fn redis(&mut self) -> Option<&mut Server> {
         self.redis.as_mut()
     }
@@ -251,7 +252,7 @@ impl Cluster {
         lines.join("\n")
     }
 
-    /// Shows what the instances said last that was no news.
+    /// Shows the newest warnings and errors of the instances.
     pub fn show_logs(&self) {
         const LINES_MAX: usize = 15;
         const LINE_CHARACTERS_MAX: usize = 600;
@@ -269,7 +270,7 @@ impl Cluster {
         }
     }
 
-    /// Starts again whichever instance has ended; gives its index and how it ended.
+    /// Restarts the instances that have ended; gives the index of each and how it ended.
     pub fn revive(&mut self) -> Result<Vec<(usize, String)>> {
         let mut ended = Vec::new();
         for (index, instance) in self.instances.iter_mut().enumerate() {
@@ -294,7 +295,7 @@ impl Cluster {
         self.stop_instances()
     }
 
-    /// Lets all instances finish at the same time; their stores stay, to be looked into.
+    /// Lets all instances finish at the same time. Their stores go on, so that they can be examined.
     pub fn stop_instances(&mut self) -> Result<()> {
         for instance in &mut self.instances {
             instance.signal(Signal::TERM)?;

@@ -12,11 +12,12 @@ pub const EXIT_CODE: u8 = 130;
 
 static REQUESTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
-/// Call once, before anything is started. A second signal ends the process at once; its servers die with it.
+/// Installs the handlers. Call it once, before anything is started. A second signal ends the process at once, and its
+/// servers with it.
 pub fn watch() -> Result<()> {
     let flag = REQUESTED.get_or_init(Arc::default);
     for signal in [SIGINT, SIGTERM, SIGHUP] {
-        // The order matters: the shutdown looks at the flag before this signal has set it.
+        // The order matters: the conditional shutdown has to read the flag before the same signal sets it.
         flag::register_conditional_shutdown(signal, i32::from(EXIT_CODE), Arc::clone(flag))?;
         flag::register(signal, Arc::clone(flag))?;
     }
@@ -29,7 +30,7 @@ pub fn requested() -> bool {
         .is_some_and(|flag| flag.load(Ordering::SeqCst))
 }
 
-/// For loops that wait: an error as soon as the person, or CI, wants us to stop.
+/// An error once a signal has come. Loops that wait call this.
 pub fn check() -> Result<()> {
     if requested() {
         bail!("interrupted");

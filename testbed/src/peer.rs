@@ -44,7 +44,7 @@ impl Peer {
         self.child.id()
     }
 
-    /// Ends it and starts it anew on its port: with fresh memory, and with what its database keeps.
+    /// Ends the peer and starts it again on its port, with fresh memory and with the data of its database.
     pub fn restart(&mut self) -> Result<()> {
         process::stop(&mut self.child, Signal::TERM)?;
         self.child = spawn(&self.program, &self.arguments, self.port)?;
@@ -54,7 +54,7 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // An error: it has ended already.
+        // An error means that the peer has ended already.
         let _ = process::stop(&mut self.child, Signal::TERM);
     }
 }

@@ -1,6 +1,7 @@
 //! Ports on loopback: finding a free one, and checking who listens there.
 //!
-//! Two programs on one port is how a test passes against the wrong server, so whoever starts a server asks `is_owned_by`.
+//! With two programs on one port a test may pass against the wrong server, so callers that start a server ask
+//! `is_owned_by`.
 
 use std::fs;
 use std::path::Path;
@@ -9,15 +10,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 
-/// Ports we give to servers: below 32,768, where Linux starts handing out ports to outgoing connections.
+/// The first port for servers. They stay below 32,768, where Linux starts handing out ports to outgoing connections.
 const FIRST_PORT: u16 = 20_000;
 const PORTS: u32 = 12_000;
-/// How many ports this process has looked at, so that two servers starting at once do not get the same one.
+/// How many ports this process has tried, so that two servers that start at once do not get the same one.
 static TRIED: AtomicU32 = AtomicU32::new(0);
 /// The state "listening" in `/proc/net/tcp`.
 const LISTENING: &str = "0A";
 
-/// A port that nobody uses now. Another program may take it before the caller does.
+/// A port that is free now. Another program may take it before the caller does.
 ///
 /// It is read from the kernel's table. Binding it to see would put the socket into every child that another thread
 /// happens to fork at that moment, and so keep the port from the server it is meant for.
@@ -32,7 +33,7 @@ pub fn free_port() -> Result<u16> {
         .context("no port between 20000 and 31999 is free")
 }
 
-/// Whether this very process (not a child of it) holds a socket that listens on `port`.
+/// Whether the process with this id (not a child of it) holds a socket that listens on `port`.
 pub fn is_owned_by(port: u16, process_id: u32) -> bool {
     let tables = tables();
     let mut inodes = tables
@@ -41,14 +42,14 @@ pub fn is_owned_by(port: u16, process_id: u32) -> bool {
     inodes.any(|inode| holds_socket(process_id, inode))
 }
 
-/// Whether anybody listens on `port`, of any address.
+/// Whether any program listens on `port`, of any address.
 pub fn is_listened_on(port: u16) -> bool {
     tables()
         .iter()
         .any(|table| listening_inodes(table, port).next().is_some())
 }
 
-/// The process that listens on `port`, as far as we may look.
+/// The process that listens on `port`, if this user may see it.
 pub fn owner(port: u16) -> Option<u32> {
     let processes = fs::read_dir("/proc").ok()?;
     processes
@@ -160,7 +161,7 @@ mod tests {
     #[test]
     fn a_command_line_is_read_word_by_word() {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-        // Between fork and exec the child still shows our own words.
+        // Between fork and exec the child still shows the arguments of this process.
         let words = (0..1000)
             .map(|_| {
                 thread::sleep(Duration::from_millis(5));

@@ -1,4 +1,4 @@
-//! Starting other programs so that none of them outlives us.
+//! Starting other programs so that none of them outlives this process.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,18 +13,19 @@ use rustix::process::{Pid, Signal};
 
 use crate::interrupt;
 
-/// The program that ties another one's life to ours.
+/// The program that makes the kernel end another one when this process dies.
 const TIE: &str = "setpriv";
-/// How often we look whether a program has ended.
+/// How often a program is checked for its end.
 pub const POLL: Duration = Duration::from_millis(20);
-/// How long a program may take to end after we asked it to. A draining server takes up to 20 s.
+/// How long a program may take to end after it was asked to. A draining server takes up to 20 s.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
-/// A command for `program` that the kernel ends with `death_signal` when we die, whatever killed us.
+/// A command for `program`, which the kernel ends with `death_signal` when this process dies from whatever cause.
 ///
 /// The signal is bound to the *thread* that spawns it: spawn from one that lives as long as the program should.
 /// `setpriv` sets it, because doing so in `pre_exec` would need unsafe code; `user` is for programs that refuse root.
-/// Its own process group keeps a Ctrl-C in the terminal from reaching it before we are done with it.
+/// It gets a process group of its own, so that a Ctrl-C in the terminal does not reach it before this process has
+/// finished with it.
 pub fn tied(program: impl AsRef<OsStr>, death_signal: DeathSignal, user: Option<&str>) -> Command {
     let mut command = Command::new(TIE);
     if let Some(user) = user {
@@ -41,8 +42,8 @@ pub fn tied(program: impl AsRef<OsStr>, death_signal: DeathSignal, user: Option<
     command
 }
 
-/// What cargo tells a program that it runs, xtask or a test, of that program's own package. Build scripts watch these
-/// (ring's does): passed on to another cargo, they would have it build ring, and all that uses it, anew each time.
+/// The variables with which cargo describes a program's own package to it. Build scripts watch these (ring's does):
+/// another cargo that inherits them builds ring, and all that uses it, anew each time.
 const OF_OUR_OWN_PACKAGE: [&str; 7] = [
     "CARGO_MANIFEST_DIR",
     "CARGO_MANIFEST_LINKS",
@@ -53,7 +54,7 @@ const OF_OUR_OWN_PACKAGE: [&str; 7] = [
     "CARGO_PKG_VERSION_PRE",
 ];
 
-/// What the kernel sends to a program whose starter died.
+/// The signal that the kernel sends to a program when the process that started it dies.
 #[derive(Clone, Copy, Debug)]
 pub enum DeathSignal {
     Quit,
@@ -104,7 +105,7 @@ pub fn wait(child: &mut Child) -> Result<ExitStatus> {
     wait_watching(child, || Ok(()))
 }
 
-/// The same; an error of `check`, which is asked again and again, is an interruption too.
+/// Like `wait`. `check` is called again and again, and an error of it counts as an interruption.
 pub fn wait_watching(
     child: &mut Child,
     mut check: impl FnMut() -> Result<()>,
@@ -125,7 +126,7 @@ pub fn wait_watching(
 /// Asks a child to end, waits for it, and kills it when it does not.
 pub fn stop(child: &mut Child, politely: Signal) -> Result<ExitStatus> {
     signal(child, politely)?;
-    // One that was paused would never hear it.
+    // A process that is stopped would not handle the signal.
     signal(child, Signal::CONT)?;
     wait_or_kill(child)
 }
@@ -175,7 +176,7 @@ pub fn describe(status: ExitStatus) -> String {
     }
 }
 
-/// A command as a person would type it, without how it is tied to us.
+/// A command as a person would type it, without `setpriv`.
 pub fn display(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
@@ -184,19 +185,19 @@ pub fn display(command: &Command) -> String {
     words[own.map_or(0, |separator| separator + 1)..].join(" ")
 }
 
-/// Whether a process that need not be a child of ours is gone, or a zombie that process 1 has not collected yet.
+/// Whether any process, child or not, is gone, or a zombie that process 1 has not collected yet.
 pub fn has_ended(process_id: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{process_id}/stat"));
-    // The state follows the program's name, which stands in brackets and may hold some itself.
+    // The state follows the program's name, which stands in brackets and may contain brackets.
     stat.map_or(true, |stat| {
         let (_, state) = stat.rsplit_once(')').unwrap_or_default();
         state.trim_start().starts_with('Z')
     })
 }
 
-/// Sends a signal and does not wait for what comes of it. A child that has ended gets none.
+/// Sends a signal and does not wait for its effect. A child that has ended gets none.
 pub fn signal(child: &mut Child, signal: Signal) -> Result<()> {
-    // Once a child was waited for, its id may belong to another process.
+    // After a child was waited for, its id may belong to another process.
     if child.try_wait()?.is_none()
         && let Some(id) = id(child)
     {

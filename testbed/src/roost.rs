@@ -1,4 +1,4 @@
-//! The server under proof: built, started, stopped or killed, started again, and its own commands run.
+//! A Roost server: built, started, stopped or killed, started again, and its other commands run.
 
 use crate::{
     interrupt, ports,
@@ -29,7 +29,7 @@ pub fn build(debug: bool) -> Result<PathBuf> {
 /// Builds the server of a tree into a target folder.
 pub(crate) fn build_in(tree: &Path, target: &Path, debug: bool) -> Result<PathBuf> {
     let mut command = tied("cargo", DeathSignal::Terminate, None);
-    // With the whole workspace selected its features are those of the tests: nothing is built twice.
+    // With the whole workspace selected, the features are those of the tests, so nothing is built twice.
     command.args(["build", "--locked", "--workspace", "--bin", "roost"]);
     if !debug {
         command.arg("--release");
@@ -40,7 +40,7 @@ pub(crate) fn build_in(tree: &Path, target: &Path, debug: bool) -> Result<PathBu
     Ok(target.join(profile).join("roost"))
 }
 
-/// A server whose data outlives it.
+/// A server whose data stays when it ends.
 pub struct Roost {
     program: PathBuf,
     folder: PathBuf,
@@ -51,7 +51,8 @@ pub struct Roost {
 }
 
 impl Roost {
-    /// On any free port, with these stores: an empty journal's URL means that the database keeps the journal too.
+    /// Starts on any free port, with these stores. An empty URL of the journal means that the database keeps the
+    /// journal, too.
     pub fn start(
         program: &Path,
         folder: &Path,
@@ -65,7 +66,7 @@ impl Roost {
         Self::start_on(ports::free_port()?, program, folder, stores)
     }
 
-    /// On this port, with these variables.
+    /// Starts on this port, with these variables.
     pub fn start_on(
         port: u16,
         program: &Path,
@@ -90,7 +91,7 @@ impl Roost {
         format!("http://{}", self.address())
     }
 
-    /// Where it listens, as a proxy is told of it.
+    /// The address on which it listens, in the form that a proxy's configuration takes.
     pub fn address(&self) -> String {
         address_on(self.port)
     }
@@ -107,12 +108,12 @@ impl Roost {
         self.child.id()
     }
 
-    /// Sends a signal and does not wait for what comes of it: STOP and CONT, or TERM before `wait_until_stopped`.
+    /// Sends a signal and does not wait for its effect: STOP and CONT, or TERM before `wait_until_stopped`.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
         process::signal(&mut self.child, signal)
     }
 
-    /// How it ended, when it has.
+    /// How the server ended, if it has.
     pub fn ending(&mut self) -> Result<Option<String>> {
         Ok(self.child.try_wait()?.map(process::describe))
     }
@@ -128,13 +129,13 @@ impl Roost {
         Ok(())
     }
 
-    /// Starts it as another program from now on: another release on the same port, with the same configuration.
+    /// Restarts it with another program, such as another release, on the same port and with the same configuration.
     pub fn restart_as(&mut self, program: &Path) -> Result<()> {
         program.clone_into(&mut self.program);
         self.restart()
     }
 
-    /// Starts it with other values of these variables, from now on.
+    /// Restarts it with other values of these variables, which then stay.
     pub fn restart_with(&mut self, environment: Vec<(&'static str, String)>) -> Result<()> {
         self.environment.extend(environment);
         self.restart()
@@ -145,7 +146,7 @@ impl Roost {
         self.wait_until_stopped()
     }
 
-    /// After it was asked to stop: an error when it did not do so in order.
+    /// Waits for the end of a server that was asked to stop; an error when it did not stop in order.
     pub fn wait_until_stopped(&mut self) -> Result<()> {
         let status = process::wait_or_kill(&mut self.child)?;
         if !status.success() {
@@ -158,7 +159,7 @@ impl Roost {
         Ok(())
     }
 
-    /// What one of the program's other commands prints, with the server's own configuration.
+    /// The output of another command of the program, run with the server's configuration.
     pub fn ask(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.program);
         command.args(arguments);
@@ -233,7 +234,7 @@ fn spawn(
     Ok(child)
 }
 
-/// What it said last, the newest first.
+/// The last lines of the log, the newest first.
 fn log_tail(folder: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(folder.join(LOG_FILE)).unwrap_or_default();
     let lines = text.lines().rev().take(LOG_TAIL_LINES);
@@ -247,7 +248,7 @@ fn is_ready(port: u16) -> bool {
 pub(crate) const OK: &str = "HTTP/1.1 200";
 const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
 
-/// An answer as it came, head and body.
+/// The raw answer to a request, head and body.
 pub(crate) fn get(port: u16, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(ANSWER_PATIENCE))?;

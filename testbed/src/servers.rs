@@ -1,6 +1,6 @@
 //! Real servers for tests: direct children in the foreground, each with a temporary folder and a private port of 127.0.0.1.
 //!
-//! Whatever ends us ends them: `Drop` stops them, and the kernel does when we are killed with -9.
+//! The servers end with this process: `Drop` stops them, and the kernel does when this process is killed with -9.
 
 pub mod caddy;
 pub mod mongodb;
@@ -28,12 +28,12 @@ const LOG_TAIL_LINES: usize = 15;
 const FOLDER_PREFIX: &str = "roost-server-";
 const LOG_FILE: &str = "server.log";
 
-/// What `cargo xtask test` hands to the tests.
+/// The servers that `cargo xtask test` gives to the tests.
 pub struct Servers {
     pub postgres: Server,
     pub mongodb: mongodb::MongoDb,
     pub redis: Server,
-    /// A program only: tests start their own, before instances of their own.
+    /// The path of the program only: tests start a Caddy of their own before instances of their own.
     pub caddy: String,
 }
 
@@ -75,14 +75,14 @@ impl Servers {
     }
 }
 
-/// How to start a server, again and again.
+/// How to start a server, and to start it again.
 struct Launch {
     name: &'static str,
     command: StartCommand,
     /// Whether the server on this port answers.
     is_ready: ReadyCheck,
     stop_signal: Signal,
-    /// Ends the server at once when its data is thrown away with it.
+    /// The signal that ends the server at once, when its data is removed anyway.
     discard_signal: Signal,
 }
 
@@ -91,7 +91,7 @@ type StartCommand = Box<dyn Fn(u16, &TempDir) -> Command + Send>;
 /// Asks whether the server on a port answers.
 type ReadyCheck = Box<dyn Fn(u16) -> bool + Send>;
 
-/// A running server of ours. Dropping it stops it and removes its folder.
+/// A running server. Dropping it stops it and removes its folder.
 pub struct Server {
     pub url: String,
     version: String,
@@ -150,17 +150,17 @@ impl Server {
         Ok(())
     }
 
-    /// Stops the server in its tracks, as a machine that hangs: its connections stay, and nothing is answered.
+    /// Suspends the server, as on a machine that hangs: its connections stay open, and nothing is answered.
     pub fn pause(&mut self) -> Result<()> {
         process::signal(&mut self.child, Signal::STOP)
     }
 
-    /// Lets it go on after `pause`.
+    /// Resumes the server after `pause`.
     pub fn resume(&mut self) -> Result<()> {
         process::signal(&mut self.child, Signal::CONT)
     }
 
-    /// What it printed, for whoever looks for a cause.
+    /// The file with the server's output, in which the cause of a failure may stand.
     pub fn log(&self) -> PathBuf {
         self.folder.path().join(LOG_FILE)
     }
@@ -202,7 +202,7 @@ fn spawn(launch: &Launch, port: u16, folder: &TempDir) -> Result<Child> {
     Ok(child)
 }
 
-/// Ready means: the process we started listens on the port, and what listens there answers.
+/// Waits until the process that was started listens on the port and answers there.
 fn wait_until_ready(launch: &Launch, port: u16, child: &mut Child) -> Result<()> {
     let deadline = Instant::now() + READY_PATIENCE;
     while Instant::now() < deadline {
@@ -222,7 +222,7 @@ fn wait_until_ready(launch: &Launch, port: u16, child: &mut Child) -> Result<()>
     bail!("it did not listen on port {port} itself within {seconds} s")
 }
 
-/// A temporary folder that another user's server can reach into, named after us.
+/// A temporary folder that a server of another user can enter, named after this process.
 ///
 /// Folders whose process was killed with -9 are removed here, on the next start.
 pub(crate) fn temporary_folder() -> Result<TempDir> {
@@ -240,13 +240,13 @@ fn remove_stale_folders() {
     };
     for entry in entries.filter_map(Result::ok) {
         if folder_owner(&entry.file_name().to_string_lossy()).is_some_and(|id| !is_running(id)) {
-            // Another user's folder stays: we may not remove it.
+            // The folder of another user stays, because this process may not remove it.
             let _ = fs::remove_dir_all(entry.path());
         }
     }
 }
 
-/// The process a folder of ours belongs to, from its name.
+/// The id of the process to which a temporary folder belongs, from its name.
 fn folder_owner(name: &str) -> Option<u32> {
     let (process_id, _) = name.strip_prefix(FOLDER_PREFIX)?.split_once('-')?;
     process_id.parse().ok()

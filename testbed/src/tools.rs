@@ -1,4 +1,5 @@
-//! Programs that the servers and checks need: found first, else installed from a package registry, else one clear sentence.
+//! Programs that the servers and checks need. Each is found, or installed from a package registry; else an error says
+//! in one sentence what to do.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -63,7 +64,7 @@ pub fn python_venv(name: &str, requirements: &[&str]) -> Result<PathBuf> {
     Ok(bin)
 }
 
-/// The same, of a file with one requirement a line.
+/// Like `python_venv`, with the requirements of a file, one a line.
 pub fn python_requirements(name: &str, path: &Path) -> Result<PathBuf> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -107,7 +108,7 @@ pub fn cargo_program(program: &str, version: &str) -> Result<PathBuf> {
         return Ok(path);
     }
     let mut install = tied("cargo", DeathSignal::Terminate, None);
-    // Built once and run for seconds: how fast it compiles matters, not how fast it runs.
+    // The program is built once and runs for seconds, so a fast build matters more than a fast program.
     install.args(["install", program, "--version", version]);
     install.args(["--locked", "--quiet", "--debug", "--root"]);
     install.arg(&root);
@@ -138,7 +139,7 @@ pub fn go_program(program: &str, module: &str, version: &str) -> Result<PathBuf>
     Ok(path)
 }
 
-/// A program of this repository in Go, built into the tools folder. Go knows by itself whether that was done.
+/// Builds a Go program of this repository into the tools folder. Go skips the build when nothing has changed.
 pub fn own_go_program(program: &str, source: &Path) -> Result<PathBuf> {
     let path = workspace::tools_folder().join(program);
     let _lock = lock(program)?;
@@ -151,9 +152,9 @@ pub fn own_go_program(program: &str, source: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// An older one does not know how to fetch the toolchain that a module asks for.
+/// An older Go cannot fetch the toolchain that a module asks for.
 const GO_VERSION_MIN: &str = "1.21";
-/// Where Go's own archive is unpacked by its instructions, which PATH may not know.
+/// Where Go's instructions unpack its archive. The folder may be missing from PATH.
 const GO_FOLDER: &str = "/usr/local/go/bin";
 
 fn find_go() -> Option<PathBuf> {
@@ -188,7 +189,7 @@ fn update_package_lists() -> Result<()> {
     Ok(())
 }
 
-/// Two commands at once must not install the same thing into the same folder. Unlocked when dropped.
+/// Keeps two commands from installing into the same folder at once. Unlocked when dropped.
 fn lock(name: &str) -> Result<File> {
     let folder = workspace::tools_folder();
     fs::create_dir_all(&folder)?;

@@ -1,4 +1,4 @@
-//! Where things are: the repository, the folder for tools we install, and the few environment variables we read.
+//! Where the repository and the tools folder are, and the few environment variables that are read.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ pub fn target_folder() -> PathBuf {
     environment("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |path| root().join(path))
 }
 
-/// What we install for ourselves (virtual environments, cargo-deny). It may be removed at any time.
+/// The folder of installed tools (virtual environments, cargo-deny). It may be removed at any time.
 pub fn tools_folder() -> PathBuf {
     target_folder().join("tools")
 }

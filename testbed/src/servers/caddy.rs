@@ -14,20 +14,20 @@ use super::{Launch, Server, temporary_folder};
 use crate::process::{self, DeathSignal, tied};
 use crate::{interrupt, ports, roost, tools, workspace};
 
-/// Hands the program to the tests.
+/// Gives the tests the path of the program.
 pub const PROGRAM_VARIABLE: &str = "ROOST_TEST_CADDY";
 const VERSION: &str = "2.11.9";
 const MODULE: &str = "github.com/caddyserver/caddy/v2";
-/// Before it there is no global `metrics`; before 2.8 a reload drops every WebSocket.
+/// Earlier versions have no global `metrics`, and before 2.8 a reload drops every WebSocket.
 const VERSION_MIN: (u32, u32) = (2, 9);
 
-/// What the Caddyfile has Caddy wait before it tries another instance.
+/// How long Caddy waits before it tries another instance, as the Caddyfile configures it.
 const TRY_INTERVAL: Duration = Duration::from_millis(100);
 const ANSWER_PATIENCE: Duration = Duration::from_secs(20);
 
 type Environment = Vec<(&'static str, String)>;
 
-/// What the Caddyfile leaves open.
+/// The settings that the Caddyfile reads from the environment.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Addresses of instances, as `127.0.0.1:4000`.
@@ -38,7 +38,7 @@ pub struct Options {
     pub trusted_proxies: String,
 }
 
-/// A Caddy of ours on 127.0.0.1, with its admin address and its metrics on ports of their own.
+/// A running Caddy on 127.0.0.1, with its admin address and its metrics on ports of their own.
 pub struct Caddy {
     pub server: Server,
     program: PathBuf,
@@ -68,7 +68,7 @@ impl Caddy {
                 "ROOST_CADDY_COOKIE_SECRET",
                 uuid::Uuid::new_v4().simple().to_string(),
             ),
-            // Where it would otherwise leave files in the home folder.
+            // Otherwise Caddy leaves files in the home folder.
             ("XDG_DATA_HOME", folder.path().display().to_string()),
             ("XDG_CONFIG_HOME", folder.path().display().to_string()),
         ]));
@@ -93,7 +93,7 @@ impl Caddy {
         format!("http://127.0.0.1:{}/metrics", self.metrics_port)
     }
 
-    /// After an instance was started again: Caddy's own checks find it within a second.
+    /// Waits until Caddy answers after an instance was restarted. Its health checks find the instance within a second.
     pub fn wait_until_it_answers(&self) -> Result<()> {
         let deadline = Instant::now() + ANSWER_PATIENCE;
         while !self.answers_at_once() {
@@ -226,7 +226,7 @@ fn is_new_enough(version: &str) -> bool {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= VERSION_MIN
 }
 
-/// Says what is wrong with the Caddyfile, for CI: it must be valid, and written as `caddy fmt` writes it.
+/// An error, for CI, unless the Caddyfile is valid and formatted as `caddy fmt` writes it.
 pub fn check_caddyfile() -> Result<()> {
     let program = program()?;
     let secret = (

@@ -12,17 +12,18 @@ use super::{Launch, Server, temporary_folder, wire};
 use crate::process::{self, DeathSignal, tied};
 use crate::{ports, tools, workspace};
 
-/// Names a server that is already running, and hands ours to the tests.
+/// Names a server that is already running. `cargo xtask test` sets it to the server that it starts.
 pub const URL_VARIABLE: &str = "ROOST_TEST_MONGODB_URL";
 const REQUIREMENTS: [&str; 2] = ["SecantusDB==0.7.0b3", "pymongo==4.20.0"];
 /// Without it SecantusDB lost acknowledged writes when it was killed: no test of durability would mean anything.
 const SYNC_ARGUMENT: &str = "--sync-on-commit";
-/// Of each instance. SecantusDB serves one question at a time under one lock; some ninety that wait there, each with its
-/// view of the data, were seen to keep its cache from being cleared, and then it answered almost nothing for minutes.
+/// The most connections of each instance. SecantusDB serves one request at a time under one lock. Some ninety that
+/// waited there, each with its view of the data, were seen to keep its cache from being cleared; then it answered
+/// almost nothing for minutes.
 const CONNECTIONS_MAX: u32 = 4;
 const SECANTUS: &str = "secantusd-py";
 
-/// A server of ours, or somebody's.
+/// A server that this process started, or one that is given by URL.
 pub enum MongoDb {
     Given { url: String },
     Ours(Box<Server>),
@@ -36,7 +37,7 @@ impl MongoDb {
         }
     }
 
-    /// The URL of a database of this process's own: a given server may have others' data.
+    /// The URL of a database for this process alone: a given server may have other data.
     pub fn database_url(&self, purpose: &str) -> Result<String> {
         let (scheme, rest) = self
             .url()
@@ -85,7 +86,7 @@ fn start_mongod(mongod: PathBuf) -> Result<Server> {
             command.arg("--dbpath").arg(folder.path());
             command
         }),
-        // A replica set of one must be told so once; asking again is refused and changes nothing.
+        // A replica set of one has to be initiated once. A second call is refused and changes nothing.
         is_ready: Box::new(|port| {
             let member = doc! { "_id": 0, "host": format!("127.0.0.1:{port}") };
             let set = doc! { "_id": "roost", "members": [member] };
@@ -139,7 +140,7 @@ fn is_primary(port: u16) -> bool {
     answer.is_ok_and(|answer: Document| answer.get_bool("isWritablePrimary").unwrap_or(false))
 }
 
-/// A given server is somebody else's business, but a SecantusDB on this machine that may lose writes is refused.
+/// Accepts any given server, except a SecantusDB on this machine that may lose writes.
 fn check_given(url: &str) -> Result<()> {
     let Some(rest) = url.strip_prefix("mongodb://") else {
         bail!("{URL_VARIABLE} must start with mongodb://");
@@ -156,7 +157,7 @@ fn loopback_port(rest: &str) -> Option<u16> {
     matches!(name, "127.0.0.1" | "localhost").then(|| port.parse().ok())?
 }
 
-/// Refuses a SecantusDB whose words, as the kernel has them, do not ask for durable commits.
+/// Refuses a SecantusDB whose command line does not ask for durable commits.
 fn check_synced(words: &[String]) -> Result<()> {
     let is_secantus = words.iter().any(|word| {
         Path::new(word)

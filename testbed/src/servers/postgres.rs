@@ -13,8 +13,8 @@ use super::{Launch, Server, temporary_folder};
 use crate::process::{self, DeathSignal, tied};
 use crate::tools;
 
-/// Every test has its own database and pools, and those of a server that was dropped without a stop, as after
-/// kill -9, stay open until the tests end: the Socket.IO library keeps what it was given.
+/// Every test has its own database and pools. The connections of a server that was dropped without a stop, as after
+/// kill -9, stay open until the tests end, because the Socket.IO library keeps its handlers.
 const CONNECTIONS: &str = "max_connections=1500";
 /// PostgreSQL refuses to run as root; Debian's package brings this user.
 const USER: &str = "postgres";
@@ -22,7 +22,7 @@ const PROGRAMS: [&str; 4] = ["postgres", "initdb", "pg_isready", "createdb"];
 /// Where Debian puts the programs of each major version.
 const DEBIAN_FOLDER: &str = "/usr/lib/postgresql";
 
-/// Starts a PostgreSQL of our own. Durability settings stay at their defaults: the tests read them back.
+/// Starts a PostgreSQL. Durability settings stay at their defaults: the tests read them back.
 pub fn start() -> Result<Server> {
     let programs = find_or_install()?;
     let user = tools::is_root().then_some(USER);
@@ -74,7 +74,7 @@ fn initialise(programs: &Path, user: Option<&str>, folder: &TempDir) -> Result<(
         }
     }
     let mut initdb = tied(programs.join("initdb"), DeathSignal::Kill, user);
-    // What initdb writes may be lost with the machine; what tests commit is synced as always.
+    // `--no-sync` covers only what initdb writes. What tests commit is synced as always.
     initdb.args([
         "--no-sync",
         "-U",

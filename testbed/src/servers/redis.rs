@@ -1,4 +1,4 @@
-//! Redis: the program on PATH or of Debian's package. It keeps nothing: what it knew is gone when it ends.
+//! Redis: the program on PATH or of Debian's package. It is configured to lose its data when it ends.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -16,12 +16,12 @@ use super::{Launch, Server, temporary_folder};
 use crate::process::{self, DeathSignal, tied};
 use crate::tools;
 
-/// Hands ours to the tests.
+/// Gives the tests the URL of the server.
 pub const URL_VARIABLE: &str = "ROOST_TEST_REDIS_URL";
 const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 const CERTIFICATE_DAYS: &str = "30";
 
-/// Starts a Redis of our own. `CONFIG`, `CLIENT KILL` and `DEBUG SLEEP` are allowed, for tests that break it.
+/// Starts a Redis. `CONFIG`, `CLIENT KILL` and `DEBUG SLEEP` are allowed, for tests that break it.
 pub fn start() -> Result<Server> {
     let redis = program()?;
     let launch = launch(
@@ -45,7 +45,7 @@ pub fn start() -> Result<Server> {
 /// A Redis that speaks TLS only, with a certificate for `localhost` and 127.0.0.1.
 pub struct TlsRedis {
     pub server: Server,
-    /// The certificate of the authority that signed it, as PEM: whoever connects must be told to trust it.
+    /// The certificate of the authority that signed it, as PEM: clients have to trust it.
     pub authority: PathBuf,
 }
 
@@ -66,7 +66,7 @@ pub fn start_with_tls() -> Result<TlsRedis> {
                 command.arg("--tls-key-file").arg(file("server.key"));
                 command.arg("--tls-ca-cert-file").arg(file("authority.pem"));
                 command.args(["--tls-auth-clients", "no"]);
-                // Asking whether it is there needs no TLS of our own this way.
+                // The check for readiness uses this socket, and needs no TLS.
                 command.arg("--unixsocket").arg(&socket);
                 command
             }

@@ -1,4 +1,4 @@
-//! One command and one answer of the MongoDB wire protocol, enough to ask a server who it is.
+//! One command and its answer in the MongoDB wire protocol, enough to ask a server what it is.
 //!
 //! The message: <https://github.com/mongodb/specifications/blob/master/source/message/OP_MSG.md>
 
