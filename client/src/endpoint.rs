@@ -74,7 +74,7 @@ impl Endpoint {
         Ok(Client::new(self.clone(), signed_in))
     }
 
-    /// Somebody who signed in earlier.
+    /// A client for a person who signed in earlier.
     pub fn signed_in(&self, signed_in: SignedIn) -> Client {
         Client::new(self.clone(), signed_in)
     }

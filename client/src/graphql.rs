@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::{Message as Frame, protocol::CloseFrame};
 
 const PROTOCOL: &str = "graphql-transport-ws";
 const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(10);
-/// When to connect again after a server closed its sockets because it stops.
+/// How long to wait before connecting again, after a server that stops has closed the socket.
 const RECONNECT_AFTER_MS: u64 = 1_000;
 /// The id of an operation. A connection carries one operation here, so the id is always the same.
 const OPERATION_ID: &str = "1";

@@ -1,7 +1,7 @@
 //! Packets of Socket.IO 5 in Engine.IO 4, as text frames carry them
 //! (<https://socket.io/docs/v4/engine-io-protocol/>, <https://socket.io/docs/v4/socket-io-protocol/>).
 //!
-//! Reading a packet looks at its head only: what it carries stays JSON text, for the caller to parse or to pass over.
+//! Reading a packet parses its head only. Its payload stays JSON text, which the caller parses or ignores.
 
 use serde::Serialize;
 
@@ -18,12 +18,12 @@ pub enum Packet<'a> {
     /// The refusal of CONNECT, an object.
     ConnectError(&'a str),
     Disconnect,
-    /// `payload`: what follows the name, without the brackets: values with commas between them.
+    /// `payload`: the values after the name, separated by commas and without the brackets.
     Event {
         name: &'a str,
         payload: &'a str,
     },
-    /// The acknowledgement of the event with this id. `payload`: as above.
+    /// The acknowledgement of the event with this id. `payload`: the values, as in an event.
     Ack {
         id: u64,
         payload: &'a str,
@@ -31,7 +31,7 @@ pub enum Packet<'a> {
 }
 
 impl<'a> Packet<'a> {
-    /// `None`: a packet that this client has no use for, or that is malformed.
+    /// Reads a frame; `None` for a packet that this client does not use, or that is malformed.
     pub fn read(frame: &'a str) -> Option<Self> {
         let (head, rest) = frame.split_at_checked(1)?;
         match head {

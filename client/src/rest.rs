@@ -92,7 +92,7 @@ impl Client {
         self.write(Method::PATCH, &path, input).await
     }
 
-    /// Removes a member; oneself: leaves the room.
+    /// Removes a member. Removing oneself is leaving the room.
     pub async fn remove_member(
         &self,
         room: RoomId,
@@ -178,7 +178,7 @@ impl Client {
         self.send(Method::GET, "/api/v1/me/items", with).await
     }
 
-    /// Makes changes of items, each by itself.
+    /// Makes changes of items. Each succeeds or fails by itself.
     pub async fn change_items(&self, input: &BatchItems) -> Result<BatchOutcome> {
         let path = format!("/api/v1/rooms/{}/items/batch", input.room);
         let ops = ItemOps {
@@ -188,7 +188,7 @@ impl Client {
         self.send(Method::POST, &path, with).await
     }
 
-    /// What changed after a position, a page of it; without one, the room's full state.
+    /// A page of what changed after a position; without a position, of the room's full state.
     pub async fn list_events(&self, room: RoomId, after: Option<Position>) -> Result<RoomEvents> {
         let path = format!("/api/v1/rooms/{room}/events");
         let after = after.map(|after| ("after", after));

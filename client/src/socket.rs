@@ -23,7 +23,7 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// An event that the server sent by itself.
+/// An event of the server, which is no answer to a command.
 #[derive(Clone, Debug)]
 pub struct Event {
     pub name: String,

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 #[derive(Clone, Debug)]
 pub struct RoomState {
     position: Position,
-    /// A deleted item stays as its deletion: an older page that arrives later must not bring it back.
+    /// A deleted item stays as its deletion event, so that an older page which arrives later does not bring it back.
     items: HashMap<ItemId, RoomEvent>,
 }
 
