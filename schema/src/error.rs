@@ -27,7 +27,7 @@ macro_rules! codes {
                 match self { $(Self::$name => $retry),+ }
             }
 
-            /// What the code means, for `docs/errors.md`.
+            /// The meaning of the code, for `docs/errors.md`.
             pub const fn meaning(self) -> &'static str {
                 match self { $(Self::$name => concat!($($doc),+)),+ }
             }

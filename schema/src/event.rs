@@ -1,4 +1,4 @@
-//! What the server tells clients: the frames of a room, and the words of one socket.
+//! What the server sends to clients: the frames of a room, and the messages about one socket.
 
 use crate::{ErrorCode, Position, Role, RoomEvent, RoomId, SessionId, UserId};
 use chrono::{DateTime, Utc};

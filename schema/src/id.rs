@@ -76,7 +76,8 @@ impl ItemId {
         Self(derived(session.0))
     }
 
-    /// Clients choose version 7 only; ids derived from other ids are version 8, so the two never meet.
+    /// Whether a client may choose this id. Clients choose version 7 only, and ids derived from other ids are version
+    /// 8, so the two never meet.
     pub fn is_choosable(&self) -> bool {
         self.0.get_version_num() == 7
     }

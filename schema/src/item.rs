@@ -7,7 +7,7 @@ use serde_json::{Map, Value, value::RawValue};
 use std::sync::Arc;
 
 words! {
-    /// What an entry does to its item. One that this release does not know changes no state.
+    /// What an entry does to its item. An op that this release does not know changes no state.
     Op {
         /// Gives it a new full state.
         Put = "put",
@@ -17,7 +17,7 @@ words! {
 }
 
 impl Op {
-    /// Whether an entry with it says how its item is from then on.
+    /// Whether an entry with this op gives its item a state.
     pub const fn sets_state(&self) -> bool {
         matches!(self, Self::Put | Self::Delete)
     }
@@ -41,7 +41,7 @@ impl Body {
         serde_json::value::to_raw_value(state).map(|raw| Self(raw.into()))
     }
 
-    /// Reads JSON text that was kept.
+    /// Reads JSON text from a store.
     pub fn from_text(text: String) -> serde_json::Result<Self> {
         RawValue::from_string(text).map(|raw| Self(raw.into()))
     }
@@ -270,7 +270,7 @@ pub enum ItemOp {
     },
 }
 
-/// What a client writes of an item is an object, whatever its kind.
+/// Reads the draft or patch of an item, which is an object for every kind.
 fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
     Map::deserialize(deserializer).map(Value::Object)
 }

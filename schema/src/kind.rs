@@ -32,14 +32,14 @@ macro_rules! with_kinds {
     };
 }
 
-/// Fields of a later release: kept, and written back by who changes the rest.
+/// Fields of a later release. They are kept, and written back when other fields change.
 pub type Rest = Map<String, Value>;
 
-/// What is kept of an item, and served as it is kept.
+/// The state of an item, which is stored and served in the same form.
 pub trait ItemState {
     const KIND: Kind;
 
-    /// Whose it is.
+    /// The person who wrote the item.
     fn author(&self) -> UserId;
 }
 
@@ -99,7 +99,7 @@ macro_rules! inputs {
                 pub(crate) patch: Named,
             }
 
-            /// Everything that the types of all kinds refer to.
+            /// The schemas to which the types of the kinds refer.
             pub(crate) fn referred() -> Vec<Named> {
                 let mut schemas = Vec::new();
                 $(
@@ -127,8 +127,8 @@ macro_rules! inputs {
 }
 with_kinds!(inputs);
 
-/// Makes the state of a kind: what every item has, and the fields in the braces. Each with its type, and in brackets how it
-/// appears in the `OpenAPI` document.
+/// Makes the state type of a kind: the fields that every item has, and those in the braces. Each field with its type,
+/// and in brackets its appearance in the `OpenAPI` document.
 macro_rules! kept {
     (
         $(#[$doc:meta])* $state:ident
@@ -156,8 +156,9 @@ macro_rules! kept {
 }
 pub(crate) use kept;
 
-/// Makes the two that clients write of a kind: a draft, which has the fields in the first braces and may have the others,
-/// and a patch, which may have any. Each field with its type, and in brackets how it appears in the `OpenAPI` document.
+/// Makes the two types that clients write of a kind: a draft, in which the fields of the first braces are required and
+/// the others optional, and a patch, in which all are optional. Each field with its type, and in brackets its
+/// appearance in the `OpenAPI` document.
 macro_rules! written {
     (
         $(#[$draft_doc:meta])* $draft:ident, $(#[$patch_doc:meta])* $patch:ident
@@ -208,7 +209,7 @@ macro_rules! written {
 }
 pub(crate) use written;
 
-/// A field of a change: what is absent stays, and `null` takes it away.
+/// A field of a patch. An absent field stays as it is, and `null` removes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Patched<T> {
     #[default]
@@ -218,12 +219,12 @@ pub enum Patched<T> {
 }
 
 impl<T> Patched<T> {
-    /// Leaves it out of what is written.
+    /// Whether the field stays as it is. Such a field is not serialised.
     pub const fn stays(&self) -> bool {
         matches!(self, Self::Stays)
     }
 
-    /// The value, if there is one.
+    /// The new value, if there is one.
     pub const fn value_mut(&mut self) -> Option<&mut T> {
         match self {
             Self::Is(value) => Some(value),
@@ -231,7 +232,7 @@ impl<T> Patched<T> {
         }
     }
 
-    /// What the field is afterwards.
+    /// The field's value after the patch.
     pub fn or(self, before: Option<T>) -> Option<T> {
         match self {
             Self::Stays => before,
@@ -241,7 +242,7 @@ impl<T> Patched<T> {
     }
 }
 
-/// As a draft says it, which leaves out what it does not name.
+/// Converts an optional field of a draft: `None` does not name the field, so it stays as it is.
 impl<T> From<Option<T>> for Patched<T> {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Stays, Self::Is)
@@ -257,7 +258,7 @@ impl<T: Serialize> Serialize for Patched<T> {
     }
 }
 
-/// With `#[serde(default)]`: what is absent is not read.
+/// Used with `#[serde(default)]`, so this reads only fields that are present.
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patched<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Option::deserialize(deserializer)?;

@@ -1,5 +1,5 @@
-//! How values and inputs with rules of their own appear in the `OpenAPI` document. The patterns are
-//! exact: what they let through is not refused for its shape, and what they stop is.
+//! How values and inputs with rules of their own appear in the `OpenAPI` document. The patterns are exact: the server
+//! refuses a text for its shape if, and only if, its pattern does not match.
 
 use crate::{Email, InviteMember, OpenConversation, Role, Title, UserId};
 use utoipa::{
@@ -43,7 +43,7 @@ macro_rules! control {
     };
 }
 
-/// One line with something visible in it: white space around it is cut off.
+/// One line with a visible character. White space around it is cut off.
 pub(crate) const LINE: &str = concat!(
     "^[",
     white!(),
@@ -60,7 +60,7 @@ pub(crate) const LINE: &str = concat!(
     "]*$"
 );
 
-/// Any text with something visible in it.
+/// Any text with a visible character.
 pub(crate) const TEXT: &str = concat!(r"^[^\u0000]*[^\u0000", white!(), r"][^\u0000]*$");
 
 impl PartialSchema for Email {

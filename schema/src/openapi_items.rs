@@ -19,7 +19,7 @@ pub struct WrittenItem;
 pub struct PatchedItem;
 /// What brings an item back.
 pub struct RestoredItem;
-/// What is read of an item: the states of the kinds named here. Those of a later release are objects, too.
+/// The state of an item that is read: of the kinds named here, or an object of a later release.
 pub struct AnyState;
 
 /// One of the three shapes that a kind has.
@@ -68,7 +68,7 @@ impl PartialSchema for AnyState {
     }
 }
 
-/// Each change is refused by itself, for its kind and its body, too: so here both are described as what may stand there.
+/// Each change of a batch is refused by itself, for its kind and body, too. So both are described here as any value.
 impl PartialSchema for ItemOps {
     fn schema() -> RefOr<Schema> {
         let op = |op: &str| closed().property("op", constant(op)).required("op");
@@ -99,7 +99,7 @@ impl PartialSchema for ItemOps {
 
 impl ToSchema for ItemOps {}
 
-/// Names what a schema refers to, so that it stands in the document, too.
+/// Adds the schemas to which a schema refers to the document.
 macro_rules! referring {
     ($($name:ident: $($shape:expr),+;)+) => {
         $(impl ToSchema for $name {
@@ -133,7 +133,7 @@ fn of_each_kind(
     one_of
 }
 
-/// None: of any kind.
+/// `kind`: `None` stands for any kind.
 fn of_kind(kind: Option<&str>, body: RefOr<Schema>) -> ObjectBuilder {
     let any = ObjectBuilder::new().schema_type(Type::String);
     closed()
@@ -164,7 +164,7 @@ fn constant(text: &str) -> ObjectBuilder {
         .enum_values(Some([text]))
 }
 
-/// A `UUIDv7`, or none.
+/// An optional `UUIDv7` that the client chooses.
 fn chosen_id() -> ObjectBuilder {
     const VERSION_7: &str = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$";
     ObjectBuilder::new()

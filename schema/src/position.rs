@@ -6,14 +6,14 @@ use serde::{
 };
 use std::{fmt, str::FromStr};
 
-/// The place of an entry in its room: 1, 2, 3, … without holes. 0 is before the first.
+/// The place of an entry in its room: 1, 2, 3, … without gaps. 0 is before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(value_type = i64, minimum = 0))]
 pub struct Seq(pub u64);
 
-/// A whole number that a signed 64-bit integer holds, as it is kept. JSON knows no integers: 7.0 is 7.
+/// Reads a whole number that fits a signed 64-bit integer, in which stores keep it. JSON knows no integers: 7.0 is 7.
 impl<'de> Deserialize<'de> for Seq {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Whole;
@@ -32,7 +32,7 @@ impl<'de> Deserialize<'de> for Seq {
             }
 
             fn visit_f64<E: de::Error>(self, number: f64) -> Result<Seq, E> {
-                // Larger ones are not exact.
+                // Floating-point numbers above this are not exact.
                 const EXACT_MAX: f64 = 9_007_199_254_740_991.0;
                 if number.fract() != 0.0 || !(0.0..=EXACT_MAX).contains(&number) {
                     return Err(E::invalid_value(Unexpected::Float(number), &self));
@@ -46,7 +46,7 @@ impl<'de> Deserialize<'de> for Seq {
             }
         }
 
-        // Also as part of what is buffered to find out which of several it is.
+        // `deserialize_any` also works for a seq inside an untagged enum, whose content serde buffers first.
         deserializer.deserialize_any(Whole)
     }
 }
@@ -66,8 +66,8 @@ impl fmt::Display for Seq {
     }
 }
 
-/// Names one life of a journal. A restore from a backup starts another, so that positions handed
-/// out before it are told apart from the same numbers handed out after it.
+/// Names one history of a journal. A restore from a backup begins another, so that positions handed out before it
+/// differ from the same numbers handed out after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Epoch(pub u64);
@@ -84,8 +84,8 @@ impl fmt::Display for Epoch {
 pub struct Position {
     pub epoch: Epoch,
     pub seq: Seq,
-    /// Tombstones up to here are nothing to a reader whose load began after they were gone. 0 for a
-    /// reader that loads nothing.
+    /// The floor at which this reader's load of the full state began: tombstones up to it were never part of that
+    /// state. 0 for a reader that loads nothing.
     pub floor: Seq,
 }
 
@@ -109,7 +109,7 @@ impl fmt::Display for Position {
     }
 }
 
-/// The text is not a position that this server could have given.
+/// The error of a text that is not a position of this server.
 #[derive(Debug, thiserror::Error)]
 #[error("is not a position")]
 pub struct InvalidPosition;
@@ -131,7 +131,7 @@ impl FromStr for Position {
     }
 }
 
-/// Seqs are kept as signed 64-bit integers, of which 18 digits are always one.
+/// Stores keep seqs as signed 64-bit integers. Numbers of up to 18 digits always fit.
 fn parse_seq(text: &str) -> Result<Seq, InvalidPosition> {
     const DIGITS_MAX: usize = 18;
     if text.len() > DIGITS_MAX || !text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -165,7 +165,7 @@ crate::openapi::string!(
 async_graphql::scalar!(
     Seq,
     "Seq",
-    "The place of an entry in its room: 1, 2, 3, … without holes."
+    "The place of an entry in its room: 1, 2, 3, … without gaps."
 );
 #[cfg(feature = "graphql")]
 async_graphql::scalar!(

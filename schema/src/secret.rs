@@ -15,7 +15,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself; name it where it is used and nowhere else.
+    /// The text itself. Call this only where the text is used.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! Values that are checked once, where they are parsed: whoever holds one holds a good one.
+//! Values that are checked once, when they are parsed: a value of one of these types keeps its rules.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use std::{fmt, str::FromStr};
@@ -13,10 +13,10 @@ pub const OP_ID_CHARS_MAX: usize = 64;
 pub const TERM_CHARS_MAX: usize = 96;
 pub const SORT_KEY_CHARS_MAX: usize = 64;
 
-/// Operation ids of the server's own making begin so; clients may not choose one that does.
+/// The prefix of operation ids that the server makes. Clients may not choose an id with it.
 pub const OP_ID_RESERVED_PREFIX: &str = "roost.";
 
-/// Why a text is not a good value; reads after the field's name: "title is empty".
+/// Why a text breaks the rules of its type. The sentence continues the field's name: "title is empty".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Invalid(pub &'static str);
@@ -72,21 +72,22 @@ value!(/** What an item can be found by: a word that its kind names, a colon and
 value!(/** A place in a list: keys are compared as text, and between two of them there is another as long as it is not too long. 1 to 64 characters of `0-9 A-Z a-z`, not a `0` at the end. */ SortKey, sort_key);
 
 impl SortKey {
-    /// In the middle of all of them: for what says nothing of its place.
+    /// The middle of all keys, for items that name no place.
     pub const MIDDLE: &str = "V";
 }
 
-/// Types that clients send as checked strings, and that may have to be read back as they were kept.
+/// Makes a string type that is checked when a client sends it, and not when it is read back from a store.
 macro_rules! checked {
     ($name:ident, $field:literal) => {
         impl $name {
-            /// One that was kept, which may be a later release's: it is not checked again.
+            /// A value from a store. It is not checked again, because a later release with other rules may have written
+            /// it.
             pub fn from_kept(text: String) -> Self {
                 Self(text)
             }
         }
 
-        /// What a client sends is checked as it is read.
+        /// Checks what a client sends.
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = String::deserialize(deserializer)?;
@@ -115,19 +116,19 @@ checked!(OpId, "opId");
 checked!(Term, "term");
 
 impl Term {
-    /// `prefix`: lower-case letters. `value`: what the kind found good already.
+    /// `prefix`: lower-case letters. `value`: text that the kind has checked.
     pub fn new(prefix: &str, value: impl fmt::Display) -> Self {
         Self(format!("{prefix}:{value}"))
     }
 
-    /// What stands before the colon: of which sort it is.
+    /// The word before the colon, which names the sort of term.
     pub fn prefix(&self) -> &str {
         self.0.split_once(':').map_or("", |(prefix, _)| prefix)
     }
 }
 
 impl OpId {
-    /// An operation id of the server's own, which no client can choose.
+    /// An operation id that the server makes and no client can choose.
     pub fn reserved(suffix: impl fmt::Display) -> Self {
         Self(format!("{OP_ID_RESERVED_PREFIX}{suffix}"))
     }
@@ -182,7 +183,7 @@ fn email(text: &str) -> Result<String, Invalid> {
     let good = text.split_once('@').is_some_and(|(local, domain)| {
         !local.is_empty() && !domain.is_empty() && !domain.contains('@')
     });
-    // Whether an address exists is known only by writing to it; this refuses what cannot be one.
+    // Only a message to an address shows whether it exists. This refuses what cannot be an address.
     if !good || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(Invalid("is not an e-mail address"));
     }
@@ -216,7 +217,7 @@ fn op_id(text: &str) -> Result<String, Invalid> {
 fn sort_key(text: &str) -> Result<String, Invalid> {
     let is_good = (1..=SORT_KEY_CHARS_MAX).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    // Before one that ends in the lowest digit, there may be no other.
+    // A key that ends in 0, the lowest digit, is refused: between it and the same key without the 0 there is no other.
     if !is_good || text.ends_with('0') {
         return Err(Invalid(
             "must be 1 to 64 of 0-9 A-Z a-z, without a 0 at the end",

@@ -1,13 +1,13 @@
-//! Words of which a later release may know more: each is one known here, or another that is carried.
+//! Words of which a later release may know more: each is a known word, or another one that is carried unchanged.
 
 use std::{fmt, sync::Arc};
 
-/// A word of another release, kept as it came. Equal to none that is known here.
+/// A word of another release, kept as it came. It equals no known word.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OtherWord(Arc<str>);
 
 impl OtherWord {
-    /// Only for the words themselves, which look first whether they know it.
+    /// Only for `words!`, which looks up the known words first.
     pub(crate) fn new(text: &str) -> Self {
         Self(text.into())
     }
@@ -23,14 +23,14 @@ impl fmt::Display for OtherWord {
     }
 }
 
-/// Makes an enum of words that travels and is kept as text, and carries what it does not know.
+/// Makes an enum of words that is sent and stored as text, and that carries unknown words.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$word_doc:meta])* $word:ident = $text:literal,)+ }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum $name {
             $($(#[$word_doc])* $word,)+
-            /// Of another release: carried, never interpreted.
+            /// A word of another release: carried, never interpreted.
             Other(crate::word::OtherWord),
         }
 
@@ -90,7 +90,7 @@ macro_rules! words {
 }
 pub(crate) use words;
 
-/// Shows a word as a `String`, so that the schema stays as it is when another one comes.
+/// Appears as a `String`, so that the schema does not change when a word is added.
 #[cfg(feature = "graphql")]
 macro_rules! graphql_string {
     ($name:ident) => {
