@@ -35,22 +35,22 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-/// Who signs access tokens, and who is meant to read them: this system, both times.
+/// The issuer and the audience of access tokens. Both are this system.
 const TOKEN_ISSUER: &str = "roost";
 const TOKEN_AUDIENCE: &str = "roost";
-/// Samples are kept until they are tidied; see `PrometheusHandle::run_upkeep`.
+/// How often samples are aggregated: until then each is kept. See `PrometheusHandle::run_upkeep`.
 const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const EXPIRE_EVERY: Duration = Duration::from_mins(1);
 const TRIM_EVERY: Duration = Duration::from_hours(1);
 /// How long a start waits for stores that cannot be reached, and how long between two tries.
 const STORES_PATIENCE: Duration = Duration::from_secs(10);
 const STORES_PAUSE: Duration = Duration::from_millis(500);
-/// How long background tasks may take to finish when the last connection is closed, and then the
-/// stores' own.
+/// How long background tasks may take to finish when the last connection is closed, and how long the tasks of the
+/// stores may take after them.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long work on threads of its own, such as a password that is being hashed, may hold the exit.
+/// How long blocking work, such as a password that is being hashed, may delay the exit.
 pub const RUNTIME_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long the database may take to hear that this instance is gone.
+/// How long deleting this instance's row in the database may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 const _: () = assert!(
     2 * TASKS_TIMEOUT.as_secs() + LEAVE_TIMEOUT.as_secs() + RUNTIME_TIMEOUT.as_secs()
@@ -63,7 +63,7 @@ pub struct Server {
     /// Where clients connect; the port is known even when 0 was configured.
     pub address: SocketAddr,
     pub metrics_address: Option<SocketAddr>,
-    /// The use cases, for a look behind the transports.
+    /// The use cases, for tests that look behind the transports.
     pub app: App,
     shared: Shared,
     serving: Serving,
@@ -71,11 +71,11 @@ pub struct Server {
     drain_delay: Duration,
     drain_timeout: Duration,
     background: Background,
-    /// Outlives the rest: whoever ends may have something left to write.
+    /// Stopped last: a task that ends may still write to the stores.
     stores: Background,
-    /// Cancelled: stop, in order.
+    /// Cancelling it stops the server in order.
     stop: CancellationToken,
-    /// Dropped, it ends the background tasks.
+    /// Ends the background tasks when it is dropped, also if the server was never served.
     _gone: DropGuard,
     _lock: Option<DataLock>,
 }
@@ -89,11 +89,11 @@ pub async fn boot(config: Config) -> anyhow::Result<Server> {
     let (background, stores) = (Background::default(), Background::default());
     let Background { tasks, cancel } = background.clone();
     let gone = cancel.clone().drop_guard();
-    let store = patiently(async || open_stores(&config, &stores).await).await?;
+    let store = retry_unavailable(async || open_stores(&config, &stores).await).await?;
     let redis = open_redis(&config)?;
     let app = compose(&config, id, store, redis.as_ref(), &tasks, &cancel).await?;
     app.join_instances().await?;
-    patiently(async || Ok(app.load_revocations().await?)).await?;
+    retry_unavailable(async || Ok(app.load_revocations().await?)).await?;
     let stop = CancellationToken::new();
     let shared = Shared::new(
         &config,
@@ -116,8 +116,8 @@ pub async fn boot(config: Config) -> anyhow::Result<Server> {
         }
         None => (None, None),
     };
-    spawn_chores(&app, &shared, &cancel);
-    spawn_duties(&app, &tasks, &cancel, &stop);
+    spawn_local_tasks(&app, &shared, &cancel);
+    spawn_cluster_tasks(&app, &tasks, &cancel, &stop);
     Ok(Server {
         address,
         metrics_address,
@@ -190,8 +190,8 @@ impl Server {
     }
 }
 
-/// What starts together with its stores may be a moment earlier than they are.
-async fn patiently<T>(open: impl AsyncFn() -> anyhow::Result<T>) -> anyhow::Result<T> {
+/// Repeats a step of the start while a store is unavailable: stores that start at the same time may be ready later.
+async fn retry_unavailable<T>(open: impl AsyncFn() -> anyhow::Result<T>) -> anyhow::Result<T> {
     let deadline = Instant::now() + STORES_PATIENCE;
     loop {
         let error = match open().await {
@@ -268,7 +268,7 @@ async fn compose(
         audience: TOKEN_AUDIENCE.into(),
         lifetime: config.access_token_lifetime,
     };
-    let keys = patiently(async || signing_keys(config, &store).await).await?;
+    let keys = retry_unavailable(async || signing_keys(config, &store).await).await?;
     let tokens = Tokens::new(settings, &keys)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(App::new(store, live, tokens, Passwords::new(cores)))
@@ -289,7 +289,7 @@ async fn signing_keys(config: &Config, store: &Store) -> anyhow::Result<Vec<Secr
     Ok(keys)
 }
 
-/// Redis need not be there; only its address must be one.
+/// Errors: the address is malformed. Redis itself need not be up.
 fn open_redis(config: &Config) -> anyhow::Result<Option<Redis>> {
     let Some(url) = &config.redis_url else {
         return Ok(None);
@@ -322,7 +322,7 @@ fn take_place(
     place
 }
 
-fn spawn_chores(app: &App, shared: &Shared, cancel: &CancellationToken) {
+fn spawn_local_tasks(app: &App, shared: &Shared, cancel: &CancellationToken) {
     let tasks = &shared.tasks;
     let (health, probed, until) = (shared.health.clone(), app.clone(), cancel.clone());
     tasks.spawn(async move { health.watch(probed, until).await });
@@ -340,8 +340,8 @@ fn host_name() -> String {
     host.nodename().to_string_lossy().into_owned()
 }
 
-/// What an instance owes the others: its lease, and to know which sessions ended.
-fn spawn_duties(
+/// Starts the tasks that keep this instance's lease and follow the revocations.
+fn spawn_cluster_tasks(
     app: &App,
     tasks: &TaskTracker,
     cancel: &CancellationToken,
@@ -358,7 +358,7 @@ fn spawn_duties(
     });
 }
 
-/// Ends what has expired and empties what is superseded, in the background for ever.
+/// Ends expired sessions and trims the journal, until cancelled.
 async fn tidy(app: App, cancel: CancellationToken) {
     let mut expiry = tokio::time::interval(EXPIRE_EVERY);
     let mut trimming = tokio::time::interval(TRIM_EVERY);

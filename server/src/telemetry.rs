@@ -156,7 +156,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ),
     (
         "roost_reorder_repairs_total",
-        "Holes in what other instances told that were read from the journal.",
+        "Gaps in what other instances announced that were read from the journal.",
     ),
     (
         "roost_journal_failures_total",

@@ -1,4 +1,4 @@
-//! What the rooms of this instance share: the stores, the way to the other instances, and the rooms that are active.
+//! What the rooms of this instance share: the stores, the backplane, and the map of active rooms.
 
 use super::{
     cluster::{Backplane, Bucket, Channel, Fence, Message, Peers, send_entries},
@@ -35,7 +35,7 @@ pub(crate) struct Instance {
     pub(super) feed_reads: Semaphore,
 }
 
-/// What the instance is made of.
+/// The parts that an instance is made of.
 pub(super) struct Parts {
     pub(super) id: InstanceId,
     pub(super) journal: Arc<dyn Journal>,
@@ -86,7 +86,7 @@ impl Instance {
         self.rooms().get(&id).map(LiveRoom::hold)
     }
 
-    /// Takes a room out of the map if it has no holders and nothing is queued. While the map is locked none can become one.
+    /// Removes a room from the map if it has no holders and no queued writes. While the map is locked it can get none.
     pub(super) fn forget_idle(
         &self,
         room: &ActiveRoom,
@@ -104,12 +104,12 @@ impl Instance {
         self.rooms().remove(&room);
     }
 
-    /// Whether what is committed elsewhere may not be announced here.
+    /// Whether announcements of other instances may not arrive here.
     pub(super) fn may_miss_announcements(&self) -> bool {
         self.is_cut_off() || self.peers.is_any_silent()
     }
 
-    /// Whether nothing can be announced here.
+    /// Whether no announcement can arrive here.
     pub(super) fn is_cut_off(&self) -> bool {
         let backplane = self.backplane.as_ref();
         backplane.is_some_and(|backplane| !backplane.link().borrow().is_up())

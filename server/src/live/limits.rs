@@ -1,11 +1,11 @@
 //! How often a person or an address may do something, counted over all instances together.
 //!
-//! GCRA (the generic cell rate algorithm, ITU-T I.371) keeps one moment per key: when everything that
-//! was let through would have been due at a steady rate. Redis keeps the shared one, by its own clock;
-//! beside it each instance keeps what it knows of it, which is never later. So it refuses by
-//! itself a key that is over the limit already, asks Redis when the limit is near, and lets through what
-//! is far below it at once, to be counted in a batch soon after. Without Redis, or while it does not
-//! answer, what the instance knows is the limit.
+//! GCRA (the generic cell rate algorithm, ITU-T I.371) keeps one moment per key: the theoretical arrival time, when all
+//! uses that were let through would have been due at a steady rate. Redis keeps the shared moment, by its own clock.
+//! Each instance keeps a copy, which is never later than the shared one. So an instance refuses a key that is over the
+//! limit by itself; it asks Redis when a key is near the limit; and it lets through at once a use that is far below,
+//! and counts it in Redis in a batch soon after. Without Redis, or while Redis does not answer, the instance's copy is
+//! the limit.
 
 use super::cluster::{Charge, Redis, charge};
 use metrics::Counter;
@@ -32,10 +32,10 @@ const GAP_MIN: Duration = Duration::from_micros(1);
 /// A steady rate, and how much may come at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Rate {
-    /// The time between two.
+    /// The time between two uses at the steady rate.
     pub gap: Duration,
     pub burst: u32,
-    /// Redis is asked before anything is let through: for what is rare and must not be guessed at.
+    /// Whether Redis is asked before each use, because uses are rare and must not be counted late.
     pub is_strict: bool,
 }
 
@@ -43,11 +43,11 @@ pub struct Rate {
 /// the time a burst takes.
 pub struct Limiter<K> {
     name: &'static str,
-    /// What one costs.
+    /// The time that one use costs.
     gap: Duration,
     /// How far ahead of the steady rate a key may be.
     reach: Duration,
-    /// How far ahead Redis need not be asked.
+    /// How far ahead a key may be without a question to Redis.
     unasked: Duration,
     redis: Option<Redis>,
     book: Mutex<Book<K>>,
@@ -61,18 +61,18 @@ struct Book<K> {
 }
 
 struct Known {
-    /// When all that was let through would have been due.
+    /// When all uses that were let through would have been due at the steady rate.
     due: Instant,
-    /// How many were let through that are not counted in Redis yet.
-    untold: u32,
+    /// How many uses were let through that are not counted in Redis yet.
+    uncounted: u32,
 }
 
-/// What an instance can say by itself.
+/// What an instance decides by itself.
 enum Judged {
     Allowed,
-    /// Redis decides, and counts this many earlier ones too.
+    /// Redis decides, and counts this many earlier uses, too.
     Ask {
-        untold: u32,
+        uncounted: u32,
     },
 }
 
@@ -99,7 +99,7 @@ impl<K: Clone + Hash + Eq + Display> Limiter<K> {
         }
     }
 
-    /// Counts one; refused, it answers how long to wait.
+    /// Counts one use. An error: it is refused, for so long.
     pub async fn check(&self, key: &K) -> Result<(), Duration> {
         let Some(redis) = &self.redis else {
             return self.take(key);
@@ -110,8 +110,8 @@ impl<K: Clone + Hash + Eq + Display> Limiter<K> {
         }
         match self.judge(key)? {
             Judged::Allowed => Ok(()),
-            // Boxed: most requests do not come here, and need not be that large.
-            Judged::Ask { untold } => Box::pin(self.ask(redis, key, untold)).await,
+            // Boxed: most requests do not ask Redis, and their futures need not be that large.
+            Judged::Ask { uncounted } => Box::pin(self.ask(redis, key, uncounted)).await,
         }
     }
 
@@ -128,12 +128,12 @@ impl<K: Clone + Hash + Eq + Display> Limiter<K> {
                 let now = Instant::now();
                 let mut book = self.book();
                 book.known
-                    .retain(|_, known| known.due > now || known.untold > 0);
+                    .retain(|_, known| known.due > now || known.uncounted > 0);
             }
         }
     }
 
-    /// Counts one by what this instance knows.
+    /// Counts one use without Redis.
     fn take(&self, key: &K) -> Result<(), Duration> {
         let now = Instant::now();
         let mut book = self.book();
@@ -146,68 +146,69 @@ impl<K: Clone + Hash + Eq + Display> Limiter<K> {
         let now = Instant::now();
         let mut book = self.book();
         let known = book.known(key, now);
-        // Also while Redis is asked: it may have been away and know of less.
+        // Checked here also when Redis is asked: Redis may have been away, and know of fewer uses.
         known.due = self.next(known, now)?;
         if known.due - now > self.unasked {
-            let untold = std::mem::take(&mut known.untold);
-            return Ok(Judged::Ask { untold });
+            let uncounted = std::mem::take(&mut known.uncounted);
+            return Ok(Judged::Ask { uncounted });
         }
-        known.untold += 1;
-        if known.untold == 1 {
+        known.uncounted += 1;
+        if known.uncounted == 1 {
             book.owing.push(key.clone());
         }
         Ok(Judged::Allowed)
     }
 
-    /// When all would be due with one more, if that is not too far ahead.
+    /// When all uses would be due with one more; an error if that is too far ahead.
     fn next(&self, known: &Known, now: Instant) -> Result<Instant, Duration> {
         let next = known.due.max(now) + self.gap;
         let wait = next.saturating_duration_since(now + self.reach);
         if wait.is_zero() { Ok(next) } else { Err(wait) }
     }
 
-    async fn ask(&self, redis: &Redis, key: &K, untold: u32) -> Result<(), Duration> {
+    async fn ask(&self, redis: &Redis, key: &K, uncounted: u32) -> Result<(), Duration> {
         let asked = Instant::now();
-        let charges = [self.charge(redis, key, untold, 1)];
+        let charges = [self.charge(redis, key, uncounted, 1)];
         let verdicts = redis.ask(charge(redis, &charges)).await;
         let Ok([verdict]) = verdicts.as_deref() else {
-            // As it was judged here.
+            // Redis does not answer: what this instance decided stands.
             self.fallbacks.increment(1);
             return Ok(());
         };
         if verdict.is_allowed {
-            self.learn(key, asked + verdict.ahead, Duration::ZERO);
+            self.apply_verdict(key, asked + verdict.ahead, Duration::ZERO);
             return Ok(());
         }
-        self.learn(key, asked + verdict.ahead, self.gap);
+        self.apply_verdict(key, asked + verdict.ahead, self.gap);
         Err((verdict.ahead + self.gap).saturating_sub(self.reach))
     }
 
-    /// Counts in Redis what was let through unasked, and reads how the keys stand.
+    /// Counts in Redis the uses that were let through without asking, and applies its answers.
     pub async fn settle(&self) {
         let Some(redis) = &self.redis else { return };
         let owing = {
             let mut book = self.book();
             let keys = std::mem::take(&mut book.owing);
-            let told = |key: K| {
-                let untold = std::mem::take(&mut book.known.get_mut(&key)?.untold);
-                (untold > 0).then_some((key, untold))
+            let uncounted = |key: K| {
+                let uncounted = std::mem::take(&mut book.known.get_mut(&key)?.uncounted);
+                (uncounted > 0).then_some((key, uncounted))
             };
-            keys.into_iter().filter_map(told).collect::<Vec<_>>()
+            keys.into_iter().filter_map(uncounted).collect::<Vec<_>>()
         };
         for batch in owing.chunks(SETTLE_BATCH_KEYS) {
             let asked = Instant::now();
             let charges: Vec<_> = batch
                 .iter()
-                .map(|(key, untold)| self.charge(redis, key, *untold, 0))
+                .map(|(key, uncounted)| self.charge(redis, key, *uncounted, 0))
                 .collect();
             match charge(redis, &charges).await {
                 Ok(verdicts) => {
                     for ((key, _), verdict) in batch.iter().zip(verdicts) {
-                        self.learn(key, asked + verdict.ahead, Duration::ZERO);
+                        self.apply_verdict(key, asked + verdict.ahead, Duration::ZERO);
                     }
                 }
-                // This instance has counted them; the others let a little more through.
+                // This instance has counted these uses. The others, which do not know of them, let a little more
+                // through.
                 Err(error) => tracing::debug!(%error, limit = self.name, "limits not shared"),
             }
         }
@@ -223,9 +224,9 @@ impl<K: Clone + Hash + Eq + Display> Limiter<K> {
         }
     }
 
-    /// Gives back what was counted and not let through, and takes over what Redis knows: the moment
-    /// is counted from before the question, so never later.
-    fn learn(&self, key: &K, due: Instant, back: Duration) {
+    /// Applies an answer of Redis: gives back the time of a use that was refused, and takes the later of both moments.
+    /// Redis's is counted from before the question, so it is never too late.
+    fn apply_verdict(&self, key: &K, due: Instant, back: Duration) {
         let mut book = self.book();
         let known = book.known(key, due);
         known.due = known
@@ -242,6 +243,6 @@ impl<K: Clone + Hash + Eq + Display> Limiter<K> {
 impl<K: Clone + Hash + Eq> Book<K> {
     fn known(&mut self, key: &K, due: Instant) -> &mut Known {
         let known = self.known.entry(key.clone());
-        known.or_insert(Known { due, untold: 0 })
+        known.or_insert(Known { due, uncounted: 0 })
     }
 }

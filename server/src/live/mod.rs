@@ -43,7 +43,7 @@ pub enum LiveError {
     Refused(#[from] Refusal),
     #[error("the room's mailbox is full")]
     Overloaded { retry_after: Duration },
-    #[error("the position belongs to another life of the journal")]
+    #[error("the position belongs to another epoch of the journal")]
     ReloadRequired,
     #[error("the outcome of the write is unknown")]
     OutcomeUnknown,
@@ -95,7 +95,7 @@ impl From<JournalError> for LiveError {
     }
 }
 
-/// The rooms that are active on this instance, who is cut off from it, and the way to the others.
+/// The rooms that are active on this instance, the sessions that were revoked, and the other instances.
 pub struct Live {
     pub revocations: Revocations,
     pub peers: Arc<Peers>,
@@ -119,7 +119,7 @@ pub struct Identity {
 pub struct NodeContext {
     pub id: InstanceId,
     pub name: String,
-    /// None: there are no others.
+    /// `None`: there are no other instances.
     pub backplane: Option<(Arc<dyn Backplane>, Arrivals)>,
     pub peers: Arc<Peers>,
     pub presence: Arc<dyn Presence>,
@@ -220,8 +220,8 @@ impl Live {
     }
 }
 
-/// Rooms hold their instance, and it holds them: without this nothing of it would ever be given back, its
-/// connections to stores included.
+/// Rooms hold their instance, and it holds them. Without this their memory and their connections to the stores would
+/// never be freed.
 impl Drop for Live {
     fn drop(&mut self) {
         drop(std::mem::take(&mut *self.instance.rooms()));

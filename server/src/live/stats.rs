@@ -3,7 +3,7 @@
 use super::{Link, Live, instance::INSTANCE_WRITE_BYTES_MAX};
 use std::time::Duration;
 
-/// At one moment.
+/// The state of an instance at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct LiveStats {
     /// Rooms that are active here.
@@ -15,7 +15,7 @@ pub struct LiveStats {
     pub link: Option<Link>,
     /// How old the newest change was that came from another instance lately.
     pub delivery_lag: Option<Duration>,
-    /// Whether a registered instance says nothing on the backplane.
+    /// Whether a registered instance sends no beacons.
     pub has_silent_peer: bool,
 }
 

@@ -82,7 +82,7 @@ impl Bodies {
         }
         match self.limits_of(request.uri().path(), request.headers()) {
             Ok(limits) => {
-                let (request, arriving) = self.take_in(request, limits).await?;
+                let (request, arriving) = self.receive(request, limits).await?;
                 Ok((request, Some(arriving)))
             }
             Err(error) => Err(Box::new(turn_away(request, problem(&error)).await)),
@@ -114,7 +114,7 @@ impl Bodies {
     }
 
     /// The request with its whole body, and the count of its bytes; or a refusal.
-    pub(super) async fn take_in(
+    pub(super) async fn receive(
         &self,
         request: Request,
         limits: BodyLimits,

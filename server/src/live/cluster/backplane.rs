@@ -62,7 +62,7 @@ pub enum Link {
     /// What this instance sends itself comes back.
     Up {
         since: Instant,
-        /// How long the last one took.
+        /// How long the last canary took.
         lag: Duration,
     },
     Down,
@@ -95,5 +95,5 @@ pub trait Backplane: Send + Sync {
     fn link(&self) -> watch::Receiver<Link>;
 }
 
-/// What a backplane brings, in the order it came; for the one task that takes it.
+/// The arrivals of a backplane in their order, for the one task that takes them.
 pub type Arrivals = mpsc::Receiver<Arrival>;

@@ -1,4 +1,4 @@
-//! What earlier releases tell this one over the backplane, read from their golden files in `compat/`.
+//! What earlier releases send over the backplane, read from their golden files in `compat/`.
 
 use super::message::Message;
 use crate::store::journal::Entry;
@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Every message is understood, and nothing that it said is lost.
+/// Every message is read, and nothing of its content is lost.
 #[test]
 fn what_every_release_says_is_understood() {
     let mut count = 0;
@@ -44,7 +44,7 @@ fn every_message_is_in_a_golden_file() {
     assert!(entries.iter().any(|entry| entry.op_id.is_some()));
 }
 
-/// One that is added here is to be recorded, too: see `tests/it/compat/record.rs`.
+/// A message that is added is to be recorded, too: see `tests/it/compat/record.rs`.
 const fn name(message: &Message) -> &'static str {
     match message {
         Message::Events { .. } => "events",

@@ -21,13 +21,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How long what is known of revocations may be acted upon: of the ten seconds that are promised, half a one is for
-/// telling those who are to be let go.
+/// How long the revocations that were read may be acted upon. Sessions are promised to end within ten seconds; the
+/// other half second is for closing their connections.
 pub const FENCE_AFTER: Duration = Duration::from_millis(9_500);
-/// How often the fence is looked at for those who only wait for it to shut.
+/// How often the fence is checked for tasks that wait for it to shut.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Nothing was marked yet, or nothing is ever too old.
+/// In a mark: nothing has succeeded yet. In a deadline: it never passes.
 const NEVER: u64 = u64::MAX;
 
 /// Milliseconds since the host started, sleep included.
@@ -36,7 +36,7 @@ pub struct BootTime(u64);
 
 impl BootTime {
     pub fn now() -> Self {
-        // macOS has no such clock, but its monotonic one goes on in sleep.
+        // macOS has no such clock, but its monotonic clock goes on during sleep.
         #[cfg(target_os = "linux")]
         const CLOCK: ClockId = ClockId::Boottime;
         #[cfg(not(target_os = "linux"))]
@@ -72,7 +72,7 @@ impl Mark {
         self.0.store(at.0, Ordering::Release);
     }
 
-    /// How long ago; `None`: never.
+    /// How long ago it was; `None`: never.
     pub fn age(&self) -> Option<Duration> {
         Some(BootTime::now().since(self.at()?))
     }
@@ -89,9 +89,9 @@ pub struct Fence(Arc<State>);
 
 #[derive(Debug)]
 struct State {
-    /// Open until then. Never shut before the first look at the revocations.
+    /// Until when the fence is open. It is never shut before the first look at the revocations.
     open_until_ms: AtomicU64,
-    /// What is known of revocations may be acted upon until then, whatever the lease.
+    /// Until when the revocations that were read may be acted upon, whatever the lease.
     known_until_ms: AtomicU64,
     polled: Mark,
     leased: Mark,
@@ -111,12 +111,13 @@ impl Default for Fence {
 }
 
 impl Fence {
-    /// For hot paths: true when nothing may be sent or written, from the moment on.
+    /// Whether nothing may be sent or written, from the very moment on. Cheap enough for hot paths.
     pub fn is_shut(&self) -> bool {
         BootTime::now().0 > self.0.open_until_ms.load(Ordering::Acquire)
     }
 
-    /// For the journal: a statement is sent only if the fence is sure to be open until the statement is over.
+    /// The fence as the journal asks it: a statement is sent only if the fence is sure to be open until the statement
+    /// is over.
     pub fn gate(&self) -> Arc<dyn Gate> {
         Arc::<State>::clone(&self.0)
     }
@@ -139,12 +140,12 @@ impl Fence {
         self.0.leased.age()
     }
 
-    /// The lease was renewed by a statement that was sent then, or later.
+    /// Notes that the lease was renewed by a statement that was sent at `began` or later.
     pub fn leased(&self, began: BootTime) {
         self.0.leased.set(began);
     }
 
-    /// A look at the revocations that began then has completed. Answers whether the fence was shut.
+    /// Notes that a look at the revocations which began then has completed. Answers whether the fence was shut.
     pub fn polled(&self, began: BootTime) -> bool {
         let was_shut = self.is_shut();
         self.0.polled.set(began);
@@ -152,11 +153,11 @@ impl Fence {
         let leased_until = self.0.leased.at().map(|at| at.after(REGISTRY_LEASE));
         extend(&self.0.known_until_ms, known_until);
         self.renew_until(leased_until.map_or(known_until, |until| until.min(known_until)));
-        // A look that took too long is none.
+        // A look that took longer than `FENCE_AFTER` does not open the fence.
         self.update() || was_shut
     }
 
-    /// No instance has later news than this one: the fence stays open for a while.
+    /// Keeps the fence open for a while, because no instance knows of later revocations than this one.
     pub fn extend_by(&self, now: BootTime, pause: Duration) {
         extend(&self.0.known_until_ms, now.after(pause));
         self.renew_until(now.after(pause));
@@ -166,7 +167,7 @@ impl Fence {
         extend(&self.0.open_until_ms, until);
     }
 
-    /// Wakes those who wait for the fence to shut; answers whether it was shut and is open now.
+    /// Wakes the tasks that wait for the fence to shut; answers whether it was shut and is open now.
     fn update(&self) -> bool {
         let is_shut = self.is_shut();
         let mut has_opened = false;
@@ -179,7 +180,7 @@ impl Fence {
         has_opened
     }
 
-    /// Looks at the clock for those who wait, until cancelled.
+    /// Checks the fence for the tasks that wait, until cancelled.
     pub(in crate::live) async fn keep_watch(self, cancel: CancellationToken) {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -201,8 +202,9 @@ impl Fence {
 }
 
 impl Gate for State {
-    /// The statement must be over before what is known of revocations is too old. The lease need only run when it
-    /// is sent: renewed every 3 s of 10, it has too little left for a statement that may take 6 s.
+    /// Whether a statement that takes up to `longest` may be sent. It must be over before the revocations that were
+    /// read are too old. The lease only has to run when it is sent: a lease of 10 s, renewed every 3 s, may have less
+    /// left than the 6 s that a statement may take.
     fn is_open_for(&self, longest: Duration) -> bool {
         let now = BootTime::now();
         now.0 <= self.open_until_ms.load(Ordering::Acquire)
@@ -210,7 +212,7 @@ impl Gate for State {
     }
 }
 
-/// The first time it is set; later it is never earlier than it was.
+/// Sets a deadline for the first time, and after that only moves it later.
 fn extend(until_ms: &AtomicU64, until: BootTime) {
     let later = |known| (known == NEVER || known < until.0).then_some(until.0);
     let _ = until_ms.fetch_update(Ordering::AcqRel, Ordering::Acquire, later);

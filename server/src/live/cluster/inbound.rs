@@ -16,7 +16,7 @@ use std::{
 };
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Takes what arrives, until cancelled. Nothing here waits: what needs time is handed on.
+/// Takes arrivals until cancelled. It never waits: work that takes time gets a task of its own.
 pub(in crate::live) async fn run(live: Arc<Live>, mut arrivals: Arrivals) {
     let cancel = live.instance.cancel.clone();
     while let Some(Some(arrival)) = cancel.run_until_cancelled(arrivals.recv()).await {
@@ -26,7 +26,7 @@ pub(in crate::live) async fn run(live: Arc<Live>, mut arrivals: Arrivals) {
                     live.take(message);
                 }
             }
-            // What was announced before the subscription is found in the journal.
+            // Entries that were announced before the subscription are found in the journal.
             Arrival::Confirmed(buckets) => {
                 let buckets: HashSet<_> = buckets.into_iter().collect();
                 live.look_again(|room| buckets.contains(&Bucket::of(room)));
@@ -36,7 +36,7 @@ pub(in crate::live) async fn run(live: Arc<Live>, mut arrivals: Arrivals) {
     }
 }
 
-/// Says each second that this instance lives, until cancelled.
+/// Sends this instance's beacon each second, until cancelled.
 pub(in crate::live) async fn send_beacons(live: Arc<Live>) {
     let cancel = live.instance.cancel.clone();
     let mut ticks = interval(BEACON_EVERY);
@@ -49,7 +49,7 @@ pub(in crate::live) async fn send_beacons(live: Arc<Live>) {
             speaks: SPEAKS,
             stores_age_ms: live.stores_answered.age().map(millis),
         };
-        live.tell(Channel::Everyone, &Message::Beacon(beacon));
+        live.send(Channel::Everyone, &Message::Beacon(beacon));
     }
 }
 
@@ -61,16 +61,16 @@ impl Live {
     /// Announces sessions that ended to the other instances.
     pub fn announce_revoked(&self, sessions: &[SessionId]) {
         if !sessions.is_empty() {
-            self.tell(Channel::Everyone, &Message::Revoked(sessions.to_vec()));
+            self.send(Channel::Everyone, &Message::Revoked(sessions.to_vec()));
         }
     }
 
-    /// Looks for what was missed in every room that is active here.
+    /// Makes every active room look for what it missed.
     pub fn look_everywhere(&self) {
         self.look_again(|_| true);
     }
 
-    /// The others know of this instance from now on. What they announced before is found in the stores.
+    /// Notes that the others know of this instance. Entries that they announced before are found in the stores.
     pub fn has_joined(&self) {
         if self.is_joining.swap(false, Ordering::AcqRel) {
             self.look_everywhere();
@@ -105,7 +105,7 @@ impl Live {
     }
 
     /// Sends a message to the other instances, if there are any.
-    pub(super) fn tell(&self, channel: Channel, message: &Message) {
+    pub(super) fn send(&self, channel: Channel, message: &Message) {
         if let Some(backplane) = &self.instance.backplane {
             message.send(backplane.as_ref(), channel);
         }

@@ -1,5 +1,5 @@
-//! What instances tell each other, as JSON. A release that does not know a message passes it over, so
-//! that instances of two releases can run side by side.
+//! The messages between instances, as JSON. A release passes over messages that it does not know, so instances of two
+//! releases can run side by side.
 
 use super::{
     backplane::{Backplane, Bucket, Channel},
@@ -29,12 +29,13 @@ pub(in crate::live) enum Message {
     Awareness(Awareness),
     /// Sessions that ended.
     Revoked(Vec<SessionId>),
-    /// An instance lives.
+    /// The sender lives.
     Beacon(Beacon),
 }
 
 impl Message {
-    /// `None` for what another release says. Of entries, those that can be read: what is left out is missed by those
+    /// `None` for a message of another release. Entries that cannot be read are left out: the gap is read from the
+    /// journal.
     /// after it, and read from the journal.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         match serde_json::from_slice(bytes) {
@@ -105,7 +106,7 @@ pub(in crate::live) fn send_entries(
     }
 }
 
-/// At least one.
+/// How many of the first entries fit into one message; at least one.
 fn count_that_fits(entries: &[Entry]) -> usize {
     let mut bytes = 0;
     let fits = |entry: &&Entry| {
@@ -141,21 +142,24 @@ mod tests {
         }
     }
 
-    /// Also what the relay wrote, whose operation ids no client may send, and what was emptied.
+    /// Also entries that the relay wrote, whose operation ids no client may send, and emptied ones.
     #[test]
     fn every_entry_of_the_journal_can_be_told() {
         let chosen: OpId = "chosen".parse().unwrap();
         let entries = [Some(chosen), Some(OpId::reserved("outbox.5")), None].map(entry);
-        let told = Message::Events {
+        let sent = Message::Events {
             room: RoomId::generate(),
             epoch: Epoch(2),
             entries: entries.to_vec(),
         };
-        let bytes = serde_json::to_vec(&told).unwrap();
-        let Some(Message::Events { entries: heard, .. }) = Message::decode(&bytes) else {
+        let bytes = serde_json::to_vec(&sent).unwrap();
+        let Some(Message::Events {
+            entries: received, ..
+        }) = Message::decode(&bytes)
+        else {
             panic!("not understood: {}", String::from_utf8_lossy(&bytes));
         };
-        assert_eq!(heard, entries);
+        assert_eq!(received, entries);
     }
 
     #[test]
@@ -164,24 +168,24 @@ mod tests {
         poll.kind = Kind::from("poll");
         poll.op = Op::from("append");
         let entries = [poll, entry(None), entry(None), entry(None)];
-        let told = Message::Events {
+        let sent = Message::Events {
             room: RoomId::generate(),
             epoch: Epoch(2),
             entries: entries.to_vec(),
         };
-        let mut told = serde_json::to_value(&told).unwrap();
-        let mut heard = |broken: usize| {
-            told["events"]["entries"][broken]["at"] = "later".into();
-            match Message::decode(&serde_json::to_vec(&told).unwrap()) {
+        let mut sent = serde_json::to_value(&sent).unwrap();
+        let mut received = |broken: usize| {
+            sent["events"]["entries"][broken]["at"] = "later".into();
+            match Message::decode(&serde_json::to_vec(&sent).unwrap()) {
                 Some(Message::Events { entries, .. }) => entries,
                 _ => Vec::new(),
             }
         };
         let [first, second, _, last] = entries;
-        assert_eq!(heard(2), [first, second.clone(), last.clone()]);
-        assert_eq!(heard(0), [second, last.clone()]);
-        assert_eq!(heard(1), [last]);
-        assert_eq!(heard(3), []);
+        assert_eq!(received(2), [first, second.clone(), last.clone()]);
+        assert_eq!(received(0), [second, last.clone()]);
+        assert_eq!(received(1), [last]);
+        assert_eq!(received(3), []);
         assert!(Message::decode(br#"{"poll":{}}"#).is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! The other instances: which are registered in the database, and what each last said of itself.
+//! The other instances: which are registered in the database, and the last beacon of each.
 
 use super::speaks::PeerSpeaks;
 use parking_lot::{Mutex, MutexGuard};
@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often an instance says that it lives.
+/// How often an instance sends a beacon.
 pub const BEACON_EVERY: Duration = Duration::from_secs(1);
 /// An instance whose last beacon is older than this is silent.
 pub const SILENT_AFTER: Duration = Duration::from_millis(2_500);
@@ -17,7 +17,7 @@ pub const SILENT_AFTER: Duration = Duration::from_millis(2_500);
 /// gone.
 pub const REGISTRY_LEASE: Duration = Duration::from_secs(10);
 
-/// What an instance says of itself each second.
+/// What an instance sends of itself each second.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Beacon {
@@ -36,7 +36,7 @@ pub struct Beacon {
     pub stores_age_ms: Option<u64>,
 }
 
-/// Who else there is.
+/// The other instances that this one knows of.
 #[derive(Debug, Default)]
 pub struct Peers(Mutex<Known>);
 
@@ -49,16 +49,16 @@ struct Known {
 
 #[derive(Debug)]
 struct Peer {
-    /// What it speaks, as its row says, if the registry names it.
+    /// What it speaks by its row; `None`: the registry has no row of it.
     registered: Option<u32>,
     known_since: Instant,
-    heard: Option<(Instant, Beacon)>,
-    /// It was silent for a lease while it could have been heard; until it is heard, or seen in the registry.
+    last_beacon: Option<(Instant, Beacon)>,
+    /// Whether it was silent for a lease while this instance's link was up. Its next beacon, or its row, ends that.
     is_gone: bool,
 }
 
-/// What another instance last said, and how long ago that was. Silence counts only while this
-/// instance's own link is up: an instance that does not receive its own messages concludes nothing from the silence of others.
+/// The last beacon of another instance, and how long ago it came. Silence counts only while this instance's own link is
+/// up: an instance that does not receive its own messages concludes nothing from the silence of others.
 #[derive(Clone, Copy, Debug)]
 pub struct Word<'a> {
     beacon: Option<&'a Beacon>,
@@ -68,18 +68,18 @@ pub struct Word<'a> {
 }
 
 impl Word<'_> {
-    /// Whether it was said just now.
+    /// Whether the beacon came just now.
     pub const fn is_fresh(&self) -> bool {
         self.is_fresh
     }
 
-    /// How long ago that instance last succeeded in something, if it did not since it was heard. One that never did has
-    /// not for as long as it is known.
+    /// How long ago that instance last succeeded in something, if it has not since its beacon. One that never succeeded
+    /// counts as failing for as long as it is known.
     pub fn age(&self, said: impl Fn(&Beacon) -> Option<u64>) -> Duration {
         self.age_if_said(said).unwrap_or(self.known_for)
     }
 
-    /// The same; `None` when it says nothing of it.
+    /// Like [`Word::age`]; `None` when the beacon does not say.
     pub fn age_if_said(&self, said: impl Fn(&Beacon) -> Option<u64>) -> Option<Duration> {
         let age_ms = self.beacon.and_then(said)?;
         Some(Duration::from_millis(age_ms).saturating_add(self.silence))
@@ -102,15 +102,15 @@ impl Peers {
         known.forget(now);
     }
 
-    /// How long ago the last beacon of an instance came, and what it said.
-    pub fn last_heard(&self, instance: InstanceId) -> Option<(Duration, Beacon)> {
+    /// The last beacon of an instance, and how long ago it came.
+    pub fn last_beacon(&self, instance: InstanceId) -> Option<(Duration, Beacon)> {
         let known = self.known();
-        let (at, beacon) = known.peers.get(&instance)?.heard.as_ref()?;
+        let (at, beacon) = known.peers.get(&instance)?.last_beacon.as_ref()?;
         Some((at.elapsed(), beacon.clone()))
     }
 
-    /// Whether a registered instance says nothing on the backplane. A registry that was not read for a lease names
-    /// nobody any more but those who are heard.
+    /// Whether a registered instance sends no beacons. When the registry was not read for a lease, only instances with
+    /// a beacon within that time count: the others may have ended.
     pub fn is_any_silent(&self) -> bool {
         let now = Instant::now();
         let known = self.known();
@@ -118,20 +118,20 @@ impl Peers {
             .read_at
             .is_some_and(|at| now.saturating_duration_since(at) <= REGISTRY_LEASE);
         known.peers.values().any(|peer| {
-            let heard = peer.heard.as_ref().map(|(at, _)| at);
+            let received = peer.last_beacon.as_ref().map(|(at, _)| at);
             let is_silent =
-                heard.is_none_or(|at| now.saturating_duration_since(*at) > SILENT_AFTER);
+                received.is_none_or(|at| now.saturating_duration_since(*at) > SILENT_AFTER);
             let may_live = is_read || now.saturating_duration_since(peer.seen()) <= REGISTRY_LEASE;
             peer.registered.is_some() && is_silent && may_live
         })
     }
 
-    /// What each that is registered, or was heard lately, speaks.
+    /// What each instance speaks that is registered or has sent a beacon lately.
     pub fn speaks(&self) -> Vec<PeerSpeaks> {
         let mut known = self.known();
         known.forget(Instant::now());
         let speaks = |(instance, peer): (&InstanceId, &Peer)| {
-            let said = peer.heard.as_ref().map(|(_, beacon)| beacon.speaks);
+            let said = peer.last_beacon.as_ref().map(|(_, beacon)| beacon.speaks);
             let numbers = peer.registered.into_iter().chain(said);
             PeerSpeaks {
                 instance: *instance,
@@ -143,10 +143,10 @@ impl Peers {
         all
     }
 
-    /// Whether all others are known to be alike in something, by what each last said; true for an instance that is
-    /// alone. `up_for`: for how long this instance's own canary has come back; `None`: it does not.
+    /// Whether `is_so` holds for all other instances, by the last beacon of each; true for an instance that is alone.
+    /// `up_for`: for how long this instance's own canary has come back; `None`: it does not.
     ///
-    /// An instance without a beacon for a lease is gone, and says nothing. Without a link nothing is known of any.
+    /// An instance without a beacon for a lease is gone, and is not asked. Without a link the answer is no.
     pub fn are_all(
         &self,
         now: Instant,
@@ -173,7 +173,7 @@ impl Peers {
         let mut known = self.known();
         known.forget(now);
         let peer = known.peer(beacon.instance, now);
-        peer.heard = Some((now, beacon));
+        peer.last_beacon = Some((now, beacon));
         peer.is_gone = false;
     }
 
@@ -187,31 +187,34 @@ impl Known {
         self.peers.entry(instance).or_insert(Peer {
             registered: None,
             known_since: now,
-            heard: None,
+            last_beacon: None,
             is_gone: false,
         })
     }
 
-    /// One that has just come may not be known to be registered; one that ended is heard no more.
+    /// Forgets the instances without a row and without a recent beacon. A new one may send beacons before its row was
+    /// read here; one that ended has neither.
     fn forget(&mut self, now: Instant) {
-        let is_heard = |peer: &Peer| now.saturating_duration_since(peer.seen()) <= REGISTRY_LEASE;
+        let is_recent = |peer: &Peer| now.saturating_duration_since(peer.seen()) <= REGISTRY_LEASE;
         self.peers
-            .retain(|_, peer| peer.registered.is_some() || is_heard(peer));
+            .retain(|_, peer| peer.registered.is_some() || is_recent(peer));
     }
 }
 
 impl Peer {
-    /// When there was last a sign of it.
+    /// When its last beacon came; before the first, when it became known.
     fn seen(&self) -> Instant {
-        self.heard.as_ref().map_or(self.known_since, |(at, _)| *at)
+        self.last_beacon
+            .as_ref()
+            .map_or(self.known_since, |(at, _)| *at)
     }
 
     fn word(&self, now: Instant, up_for: Duration) -> Word<'_> {
-        let heard = self.heard.as_ref();
+        let last = self.last_beacon.as_ref();
         let is_fresh =
-            heard.is_some_and(|(at, _)| now.saturating_duration_since(*at) <= SILENT_AFTER);
+            last.is_some_and(|(at, _)| now.saturating_duration_since(*at) <= SILENT_AFTER);
         Word {
-            beacon: heard.map(|(_, beacon)| beacon),
+            beacon: last.map(|(_, beacon)| beacon),
             is_fresh,
             silence: now.saturating_duration_since(self.seen()).min(up_for),
             known_for: now.saturating_duration_since(self.known_since).min(up_for),

@@ -5,11 +5,10 @@ use roost_schema::SessionId;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// How long a revocation is remembered: no access token lives longer, so none can speak for the
-/// session afterwards.
+/// How long a revocation is remembered: no access token lives longer, so none is valid after that.
 pub const REVOCATION_KEPT: Duration = Duration::from_hours(1);
 
-/// What clocks may differ by, and what it takes to close a connection whose token expired.
+/// How far clocks may differ, and how long closing a connection may take after its token expired.
 const SLACK: Duration = Duration::from_mins(1);
 
 /// Which sessions are revoked, and which connections wait for that. Its memory is bounded by the sessions
@@ -35,7 +34,7 @@ impl Revocations {
     /// Cancelled when the session is revoked, or at once if it is already.
     pub fn watch(&self, session: SessionId) -> CancellationToken {
         let token = self.watched.get_with(session, CancellationToken::new);
-        // Looked up after the token can be found: a revocation in between cancels it either way.
+        // Looked up once the cancellation token is in the map: a revocation in between cancels it either way.
         if self.revoked.contains_key(&session) {
             token.cancel();
         }
@@ -43,7 +42,7 @@ impl Revocations {
     }
 
     pub fn is_revoked(&self, session: SessionId) -> bool {
-        // A token was shown: a connection of the session may watch it for another lifetime.
+        // Marks the session as used: a client has shown a token, so its connection may watch for another lifetime.
         self.watched.get(&session);
         self.revoked.contains_key(&session)
     }

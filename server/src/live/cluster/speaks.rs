@@ -1,8 +1,8 @@
 //! What instances of different releases understand of each other.
 //!
-//! Each says a number, in its row of the registry and in its beacon. What the release before would refuse or
-//! misread comes with a higher number, and is used only while every instance says at least that. What stays in
-//! stores is no part of this: it is written only in a form that the release before can read.
+//! Each release has a number, which an instance writes in its row of the registry and in its beacon. What the release
+//! before would refuse or misread comes with a higher number, and is used only while every instance has at least that
+//! number. What stays in stores is no part of this: it is written only in a form that the release before can read.
 //!
 //! | number | what came with it |
 //! |---|---|
@@ -15,16 +15,16 @@ use std::time::Duration;
 
 /// What this release speaks.
 pub const SPEAKS: u32 = 1;
-/// What was read of the registry with the renewal of one's own lease counts for so long. Longer than from one renewal to
-/// the next, and no longer than a new instance of an older release waits before it serves.
+/// How long what was read of the registry with the renewal of the lease counts. Longer than from one renewal to the
+/// next, and no longer than a new instance of an older release waits before it serves.
 pub const REGISTRY_KNOWN_FOR: Duration = Duration::from_secs(4);
 
-/// What may be used between instances now, and who holds the rest back.
+/// The number that instances use between them now, and those that speak less.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spoken {
     /// What this instance speaks.
     pub own: u32,
-    /// What came with higher numbers is not used.
+    /// Features that came with higher numbers are not used.
     pub used: u32,
     pub peers: Vec<PeerSpeaks>,
 }
@@ -37,8 +37,8 @@ pub struct PeerSpeaks {
 }
 
 impl Live {
-    /// Whether what came with `number` may be used: every instance that is registered, or was heard lately, says
-    /// at least that, and this one has read so with the renewal of its lease just now.
+    /// Whether features that came with `number` may be used: every instance that is registered, or has sent a beacon
+    /// lately, says at least that number, and this one has read so with the last renewal of its lease.
     pub fn speaks(&self, number: u32) -> bool {
         let least = || {
             self.peers

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 /// How often the heads are read.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// The same while the backplane is down, or a registered instance says nothing on it.
+/// The pause while the backplane is down, or a registered instance sends no beacons.
 const SWEEP_EVERY_UNSURE: Duration = Duration::from_millis(500);
 
 /// Hints every room whose journal has another head or epoch than was delivered, until cancelled.
@@ -29,9 +29,9 @@ pub(in crate::live) async fn run(instance: Arc<Instance>) {
     }
 }
 
-/// Looks at the heads of these rooms now.
+/// Compares the heads of these rooms with what was delivered.
 pub(super) async fn look_at(instance: &Instance, rooms: &[RoomId]) {
-    // Noted before the query is sent: only a head below this can mean a journal taken back.
+    // Noted before the query is sent: only a head below it shows that the journal was taken back.
     let active: Vec<_> = {
         let active = instance.rooms();
         let delivered = rooms
@@ -62,7 +62,7 @@ pub(super) async fn look_at(instance: &Instance, rooms: &[RoomId]) {
         } else if is_behind && is_cut_off {
             room.signals.hint_at(Position::new(heads.epoch, head));
         } else if is_behind {
-            // It may be on its way: one silent instance is no reason to doubt the others.
+            // The announcement may be on its way: one silent instance is no reason to expect none from the others.
             room.signals.expect(head);
         }
     }

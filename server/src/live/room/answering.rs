@@ -10,14 +10,14 @@ use roost_schema::{OpId, UserId};
 use std::{collections::HashMap, time::Duration};
 use tokio::time::timeout;
 
-/// How long the journal is asked what became of a batch before nothing is known of it.
+/// How long the journal is asked what became of a batch, before the outcome counts as unknown.
 const SETTLE_WAIT_MAX: Duration = Duration::from_secs(2);
 
 impl Writer {
-    /// An append has ended without an answer: looks at the head what became of its writes. Those that are there
-    /// are acknowledged. Those that are not wait for another round under the same operation ids: an earlier try that
-    /// is still on its way and the next one ask for the same operation, so the indexes let in one of them. What
-    /// cannot be found out in time is answered so.
+    /// Settles an append that ended without an answer: reads the journal to its head, and looks up what became of the
+    /// writes. Those that are there are acknowledged. The others wait for another round under the same operation ids:
+    /// should the earlier append still arrive, the indexes let in one of the two. Writes of which nothing is known in
+    /// time are answered so.
     pub(super) async fn settle(&mut self, assigned: Assigned, waiting: &mut Vec<PendingWrite>) {
         let mut writes = Vec::new();
         for (mut pending, slot) in assigned.into_slots() {
@@ -46,7 +46,7 @@ impl Writer {
         waiting.splice(0..0, again);
     }
 
-    /// Reads to the head, and delivers and announces what is there, until the operations could be looked up.
+    /// Reads the journal to its head, until the operations could be looked up. Delivers and announces what it reads.
     async fn find(&mut self, operations: &[(UserId, OpId)]) -> HashMap<(UserId, OpId), Entry> {
         let mut failures = 0;
         loop {
@@ -63,9 +63,10 @@ impl Writer {
                 {
                     return known;
                 }
-                // It came between the two reads: delivered first, then acknowledged.
+                // An entry came between the two reads. It is delivered first, and acknowledged after that.
                 Ok(_) => {}
-                // No second try reads it better: what is asked for stays unknown.
+                // The journal is damaged, and no second try reads it better. The caller's time runs out, and the
+                // outcome stays unknown.
                 Err(error) if error.is_lasting() => {
                     self.replica.note_unread(&error);
                     return std::future::pending().await;
@@ -76,9 +77,9 @@ impl Writer {
         }
     }
 
-    /// A refusal stands only at the journal's head, and only if its operation is not in the journal:
-    /// a retry of a write that succeeded is often refused by the state that it made itself. Gives
-    /// back the writes that must be judged again because the head has moved.
+    /// Answers refused writes. A refusal counts only at the journal's head, and only if its operation is not in the
+    /// journal: a retry of a write that succeeded is often refused by the state that it made itself. Gives back the
+    /// writes that are to be judged again because the head has moved.
     pub(super) async fn answer_refused(
         &mut self,
         refused: Vec<(PendingWrite, Refusal)>,
@@ -115,7 +116,7 @@ impl Writer {
         Ok(unanswered)
     }
 
-    /// Answers those of the waiting writes whose operations are in the journal already.
+    /// Answers the waiting writes whose operations are in the journal already.
     pub(super) async fn answer_repeated(
         &mut self,
         waiting: &mut Vec<PendingWrite>,
@@ -125,7 +126,7 @@ impl Writer {
         let is_known = |pending: &mut PendingWrite| known.contains_key(&pending.operation());
         let repeated: Vec<_> = waiting.extract_if(.., is_known).collect();
         for pending in repeated {
-            // The same operation may wait twice; the second is found again in the next round.
+            // The same operation may wait twice. The second write finds its entry in the next round.
             if let Some(entry) = known.get(&pending.operation()).cloned() {
                 pending.reply_known(entry);
             }

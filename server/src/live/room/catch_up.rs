@@ -19,10 +19,11 @@ impl Replica {
     pub(super) async fn catch_up(&mut self, source: DeliverySource) -> Result<(), JournalError> {
         let journal = Arc::clone(&self.room.instance.journal);
         let id = self.room.id();
-        // Noted before the read is sent: only a head below this can mean a journal taken back.
+        // Noted before the read is sent: only a head below it shows that the journal was taken back.
         let delivered = self.view.head;
         self.take_signals();
-        // Further on in the same epoch: what else there may be to find out is found out with the next look.
+        // A hint that saw a higher seq in the same epoch saves a query for the head. A later query finds a journal that
+        // was taken back, or another epoch.
         let is_further = |seen: &Position| {
             self.is_loaded && seen.epoch == self.view.epoch && seen.seq > delivered
         };
@@ -59,7 +60,7 @@ impl Replica {
         Ok(())
     }
 
-    /// Loads the members and the room's state as they stand, and delivers from `head` on.
+    /// Loads the members and the room's state, and begins delivery at `head`.
     async fn load(&mut self, epoch: Epoch, head: Seq) -> Result<(), JournalError> {
         let id = self.room.id();
         let mut view = RoomView::new(id, epoch, head);
@@ -72,7 +73,7 @@ impl Replica {
         }
         self.view = view;
         self.is_loaded = true;
-        // What the journal was seen to hold before says nothing of it now.
+        // Signals from before this load say nothing of the journal that was loaded.
         self.take_signals();
         self.expected = Seq::ZERO;
         let delivery = Delivery::new(self.view.snapshot());
@@ -81,8 +82,8 @@ impl Replica {
         Ok(())
     }
 
-    /// A head below what was delivered, twice in a row, is a journal that was taken back: readers
-    /// must not be given the same numbers for other events, so another epoch starts.
+    /// Begins another epoch when a head is below what was delivered twice in a row. Then the journal was taken back,
+    /// and readers must not be given the same seqs for other events.
     async fn distrust_head(&mut self, head: Seq) -> Result<(), JournalError> {
         self.heads_below += 1;
         if self.heads_below >= 2 {
@@ -91,13 +92,13 @@ impl Replica {
             tracing::error!(room.id = %self.room.id(), journal.head = %head, journal.epoch = %epoch,
                 "the journal lost entries that were delivered; a new epoch starts");
         }
-        // A second look decides, and it comes soon.
+        // The next read, which comes soon, decides.
         Err(JournalError::Unavailable(anyhow!(
             "its head is below what was delivered"
         )))
     }
 
-    /// Reads items into the view. Answers those that cannot be read, though the others can.
+    /// Reads items into the view. Returns those that cannot be read, while the others can.
     pub(super) async fn read_items(
         &mut self,
         missing: &[ItemId],

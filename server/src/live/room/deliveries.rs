@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use roost_schema::RoomId;
 use std::time::{Duration, Instant};
 
-/// A lag that was measured longer ago says nothing of now.
+/// A lag that was measured longer ago is not shown.
 const LAG_RECENT: Duration = Duration::from_secs(10);
 
 /// The way an entry came to this instance.
@@ -69,8 +69,8 @@ impl Default for Deliveries {
 }
 
 impl Deliveries {
-    /// Also a line for each, at level `trace` of the target `roost::deliveries`: a label by room would be
-    /// too many.
+    /// Counts the entries, and logs a line for each at level `trace` of the target `roost::deliveries`: a label by room
+    /// would be too many series.
     pub(super) fn count(&self, source: DeliverySource, room: RoomId, entries: &[Entry]) {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
             return;
@@ -85,14 +85,14 @@ impl Deliveries {
             first = first.seq.0, last = last.seq.0, count = entries.len());
     }
 
-    /// How old the newest change was that another instance made, when it was delivered lately.
+    /// The age of the newest change of another instance when it was delivered, if that was lately.
     pub(in crate::live) fn recent_lag(&self) -> Option<Duration> {
         let last = *self.last_lag.lock();
         last.filter(|(_, at)| at.elapsed() < LAG_RECENT)
             .map(|(lag, _)| lag)
     }
 
-    /// By the clocks of both hosts: the difference between them is in it.
+    /// Computed from the clocks of both hosts, so it includes their difference.
     fn note_lag(&self, newest: &Entry) {
         let lag = (Utc::now() - newest.at).to_std().unwrap_or_default();
         self.lags.record(lag.as_secs_f64());

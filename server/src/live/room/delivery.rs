@@ -43,7 +43,7 @@ impl Delivery {
         self.view.position()
     }
 
-    /// Takes the entries that lead from what was delivered to `view`. What they supersede is in no frame that is
+    /// Delivers the entries between what was delivered and `view`. Events that they supersede are in no frame that is
     /// made, or handed out, after this.
     pub(super) fn deliver(&mut self, durable: &Durable, view: Arc<RoomView>) {
         let before = self.view.head;
@@ -60,8 +60,7 @@ impl Delivery {
         });
     }
 
-    /// The next frame after a position, if memory still holds what follows it. Of another epoch it
-    /// holds nothing.
+    /// The next frame after a position, if the ring still holds what follows it. It holds nothing of another epoch.
     pub(super) fn frame_after(&self, cursor: Position) -> Option<Arc<Frame>> {
         if cursor.epoch != self.view.epoch {
             return None;
@@ -81,12 +80,12 @@ impl Delivery {
         Some(Arc::new(frame))
     }
 
-    /// Whether everything delivered after `seq` is remembered, if only by seq and item.
+    /// Whether the ring has at least the seq and the item of everything that was delivered after `seq`.
     pub(super) fn knows_all_after(&self, seq: Seq) -> bool {
         self.ring.knows_all_after(seq)
     }
 
-    /// Whether a later event of the item was delivered, as far as is remembered.
+    /// Whether the ring knows a later event of the item.
     pub(super) fn supersedes(&self, event: &RoomEvent) -> bool {
         self.ring.supersedes(event)
     }

@@ -41,7 +41,7 @@ impl Assigned {
         &self.entries
     }
 
-    /// Gives the slots up.
+    /// The writes, without their slots.
     pub(super) fn into_writes(self) -> Vec<PendingWrite> {
         self.writes
     }
@@ -52,7 +52,7 @@ impl Assigned {
         self.writes.into_iter().zip(slots).collect()
     }
 
-    /// What the journal has taken: the writes with their entries; and those that have to be judged again.
+    /// Splits the writes: those whose entries the journal has taken, and those that have to be judged again.
     pub(super) fn commit(mut self, appended: &Appended) -> (Committed, Vec<PendingWrite>) {
         assert!(
             appended.committed <= self.entries.len(),
@@ -83,7 +83,7 @@ impl Durable {
         Self::run(entries)
     }
 
-    /// Entries that another instance announced: it does so once they are committed.
+    /// Entries that another instance announced, which it does once they are committed.
     pub(super) fn announced(entries: Vec<Entry>) -> Self {
         Self::run(entries)
     }
@@ -102,7 +102,7 @@ impl Durable {
         self.0
     }
 
-    /// Those that come after a head, the first of them right after it.
+    /// The entries after a head, of which the first follows it directly.
     pub(super) fn beyond(&self, head: Seq) -> &[Entry] {
         let known = self.0.partition_point(|entry| entry.seq <= head);
         let beyond = self.0.get(known..).unwrap_or_default();

@@ -81,7 +81,8 @@ impl Frame {
         Arc::clone(json)
     }
 
-    /// Where in the frame a reader's own right to read ends: deleted, or given a role that cannot be read.
+    /// The seq at which a reader's own right to read ends in the frame: the membership is deleted, or gets a role that
+    /// cannot be read.
     fn removal_of(&self, reader: ItemId) -> Option<Seq> {
         let is_removal = |event: &&Arc<RoomEvent>| {
             let is_membership = event.kind == Kind::Member && event.item == reader;
@@ -98,18 +99,19 @@ enum Source {
     Journal,
 }
 
-/// A reader's cursor in a room. The reader pulls: a slow one is given more at once, later.
+/// A reader's cursor in a room. A reader pulls, so one that is slow gets more at once, later.
 pub struct Feed {
     room: LiveRoom,
     /// The reader's own membership: the feed ends where it gives no right to read any more.
     reader: ItemId,
     cursor: Position,
-    /// A floor up to here takes nothing from this reader, who has the state from after it.
+    /// The floor at which this reader's load of the full state began. Tombstones up to it were never part of that
+    /// state, so the reader misses nothing when they are gone.
     floor_seen: Seq,
-    /// The next frame begins the full state.
+    /// Whether the next frame begins the full state.
     is_reset: bool,
-    /// The last frame was live: the reader knows that it is up to date.
-    is_told: bool,
+    /// Whether the last frame was live, so that the reader knows to be up to date.
+    was_live: bool,
     is_ended: bool,
 }
 
@@ -121,7 +123,7 @@ impl Feed {
             cursor,
             floor_seen: cursor.floor.max(cursor.seq),
             is_reset: false,
-            is_told: false,
+            was_live: false,
             is_ended: false,
         }
     }
@@ -139,8 +141,8 @@ impl Feed {
     /// once, by a live frame that may have no events. `None` when the reader was removed. Safe to cancel: a
     /// transport does so when the reader leaves, or has no right to read any more.
     ///
-    /// Errors: `ReloadRequired` when the journal began another life, `Unavailable` when the fence is shut, `Unsound` or `Corrupt` when
-    /// what the journal holds cannot be read.
+    /// Errors: `ReloadRequired` when the journal began another epoch, `Unavailable` when the fence is shut, `Unsound`
+    /// or `Corrupt` when what the journal holds cannot be read.
     pub async fn next(&mut self) -> Result<Option<Arc<Frame>>, LiveError> {
         let mut failures = 0;
         loop {
@@ -154,7 +156,7 @@ impl Feed {
         }
     }
 
-    /// The same for a reader that can still be answered with a time to come back.
+    /// Like [`Feed::next`], for a reader that can still be told when to come back.
     ///
     /// Errors: those of [`Feed::next`], and `Unavailable` when the journal cannot be read at the moment.
     pub async fn try_next(&mut self) -> Result<Option<Arc<Frame>>, LiveError> {
@@ -172,7 +174,7 @@ impl Feed {
                 self.is_ended = true;
                 return Ok(None);
             }
-            if now.seq > self.cursor.seq || !self.is_told {
+            if now.seq > self.cursor.seq || !self.was_live {
                 let (frame, source) = self.pull().await?;
                 if self.room.instance.fence.is_shut() {
                     self.is_reset |= frame.reset;
@@ -180,7 +182,7 @@ impl Feed {
                 }
                 return Ok(Some(self.advance(frame, source)));
             }
-            // Else the reader would wait in silence for what does not come.
+            // Without this error the reader would wait in silence for changes that never come.
             if let Some(damage) = shown.damage() {
                 return Err(damage.into());
             }
@@ -205,8 +207,8 @@ impl Feed {
         })
     }
 
-    /// The right to read and the cursor are looked at in two moments: a removal between them is in no
-    /// frame that this reader will get.
+    /// Whether the reader was removed at or before the cursor. The cursor may pass a removal that came between a look
+    /// at the rights and a look at the cursor: no later frame would hold it.
     fn is_past_removal(&self) -> bool {
         self.ended_at().is_some_and(|seq| seq <= self.cursor.seq)
     }
@@ -219,7 +221,7 @@ impl Feed {
 
     fn recall(&self) -> Option<Arc<Frame>> {
         if self.is_reset {
-            // The full state was begun and not read: memory does not say that it is one.
+            // The next frame has to say that it begins the full state, and no frame of the ring says so.
             return None;
         }
         let delivery = self.room.delivery();
@@ -228,7 +230,7 @@ impl Feed {
 
     async fn read_journal(&mut self) -> Result<Arc<Frame>, LiveError> {
         let instance = Arc::clone(&self.room.instance);
-        // The permit covers the reads only, never the reader's own slowness.
+        // The permit is held while the journal is read, and never while a slow reader takes the frame.
         let _permit = instance.feed_reads.acquire().await;
         for _ in 0..READS_MAX {
             let before = self.read_head().await?;
@@ -254,20 +256,20 @@ impl Feed {
         Err(LiveError::Unavailable)
     }
 
-    /// The frame of a page that was read when the journal held `head` at least; `None` when more was delivered
-    /// since than is remembered, so that it is unknown what of the page is superseded.
+    /// The frame of a page that was read when the journal held at least `head`. `None` when the ring has forgotten
+    /// entries after `head`, so that nothing shows which events of the page they superseded.
     fn frame_of(&mut self, page: Page, head: Seq) -> Option<Arc<Frame>> {
         let since = self.cursor.seq;
         let last = page.entries.last().map_or(since, |entry| entry.seq);
-        // Whatever this page leaves out up to the head was superseded by something in it.
+        // Entries up to the head that this page leaves out were superseded by entries in it.
         let seq = if page.more { last } else { last.max(head) };
         let mut position = Position::new(self.cursor.epoch, seq);
         if seq < self.floor_seen {
-            // A reader that resumes here goes on with this load, and does not begin another.
+            // A reader that resumes at this position goes on with this load, and does not begin another.
             position.floor = self.floor_seen;
         }
         let mut events = newest_of_each(page.entries);
-        // Held until the frame is made: what was superseded while the page was read is left out.
+        // Locked until the frame is made, so that events that were superseded while the page was read are left out.
         let delivery = self.room.delivery();
         if let Some(delivery) = delivery.as_ref() {
             if !delivery.knows_all_after(head) {
@@ -299,13 +301,13 @@ impl Feed {
             .unwrap_or_default())
     }
 
-    /// Moves the cursor; a removed reader gets nothing that came after the removal. One who was invited
-    /// again goes on over it: members may read the whole room.
+    /// Moves the cursor. A reader who was removed gets nothing after the removal. One who was invited again reads on
+    /// over it, because members may read the whole room.
     fn advance(&mut self, frame: Arc<Frame>, source: Source) -> Arc<Frame> {
         let end = match source {
             Source::Memory => self.ended_at(),
-            // It may be ahead of what was delivered here, and holds only what is current: a person who was
-            // invited again is not removed in it.
+            // A frame of the journal may be ahead of what was delivered here. It holds only current entries, so it has
+            // no removal of a person who was invited again.
             Source::Journal => frame.removal_of(self.reader),
         };
         let frame = match end.filter(|end| *end <= frame.position.seq) {
@@ -322,7 +324,7 @@ impl Feed {
             }
         };
         self.cursor = frame.position;
-        self.is_told = frame.live;
+        self.was_live = frame.live;
         frame
     }
 }
@@ -334,8 +336,8 @@ fn retry_pause(failures: u32) -> Duration {
     longest.min(RETRY_LONGEST).mul_f64(share)
 }
 
-/// For a moment the journal may show two current entries of an item; the newer one is the state, and nothing stays
-/// beside a newer state.
+/// The events of a page without superseded ones. For a moment the journal may show two current entries of an item, and
+/// an event of an unknown op before a newer state: only the newer state stays.
 fn newest_of_each(entries: Vec<Entry>) -> Vec<Arc<RoomEvent>> {
     let mut superseded = HashSet::new();
     let mut events: Vec<_> = entries

@@ -13,13 +13,13 @@ pub(super) const BATCH_BYTES_MAX: usize = 1_024 * 1_024;
 pub(super) struct Judged {
     pub(super) assigned: Assigned,
     pub(super) refused: Vec<(PendingWrite, Refusal)>,
-    /// Not judged yet: they wait for what this batch makes, or for the next one.
+    /// Writes that were not judged. They wait for the outcome of this batch, or for the next one.
     pub(super) later: Vec<PendingWrite>,
 }
 
-/// Judges writes in order on a view, each seeing those before it. It stops before a write whose judgement could depend on
-/// what the batch does to rights. It waits for nothing, and writes nothing: what it changes are the view's items, which are
-/// read anew if the batch is not committed.
+/// Judges writes in order on a view, each on the state that those before it made. It stops before a write whose
+/// judgement could depend on the rights that the batch changes. It waits for nothing and writes nothing: it changes
+/// only the view's items, which are read anew if the batch is not committed.
 pub(super) fn judge(view: &mut RoomView, waiting: Vec<PendingWrite>, at: DateTime<Utc>) -> Judged {
     let mut judged = Judged::default();
     let mut operations = HashSet::new();
@@ -28,13 +28,14 @@ pub(super) fn judge(view: &mut RoomView, waiting: Vec<PendingWrite>, at: DateTim
     let mut waiting = waiting.into_iter();
     for pending in waiting.by_ref() {
         let is_repeat = !operations.insert(pending.operation());
-        // A patch of a few bytes makes an entry of many: an append is bounded by what it holds.
+        // A patch of a few bytes can make a large entry, so an append is bounded by the bytes of its entries.
         if is_repeat || judged.assigned.changes_rights() || bytes >= BATCH_BYTES_MAX {
             judged.later.push(pending);
             break;
         }
         match (pending.write.judge)(view) {
-            // What refuses it may be an entry of this batch, which is not committed: it is judged again after that.
+            // An entry of this batch, which is not committed yet, may be why the write is refused. It is judged again
+            // after that.
             Err(_) if judged.assigned.touches(pending.write.item) => {
                 judged.later.push(pending);
                 break;

@@ -1,4 +1,4 @@
-//! The items that a room's mailbox looked at last, so that their next change needs no read.
+//! The items that a room's writes looked at last, so that their next change needs no read.
 
 use crate::store::journal::Entry;
 use lru::LruCache;
@@ -11,31 +11,32 @@ const ENTRY_BYTES: usize = 256;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct KeptItems {
-    /// Made with the first: most views have none.
+    /// `None` until the first item is kept. Most views keep none.
     entries: Option<LruCache<ItemId, Entry>>,
     bytes: usize,
 }
 
 impl KeptItems {
-    /// The newest entry of an item, if it is here.
+    /// The newest entry of an item, if the item is kept.
     pub(super) fn get(&self, item: ItemId) -> Option<&Entry> {
         self.entries.as_ref()?.peek(&item)
     }
 
-    /// Whether the item is here. If so, it is used from now on later than all others.
+    /// Whether the item is kept. If so, this counts as a use: the item used last is evicted last.
     pub(super) fn touch(&mut self, item: ItemId) -> bool {
         let used = self.entries.as_mut().and_then(|it| it.get(&item));
         used.is_some()
     }
 
-    /// Takes an entry as its item's newest, if the item is here. Other items may never be asked for.
+    /// Replaces the entry of an item that is kept. An item that is not kept stays out, because no write may ever look
+    /// at it.
     pub(super) fn follow(&mut self, entry: &Entry) {
         if self.touch(entry.item) {
             self.keep(entry.clone());
         }
     }
 
-    /// Keeps an entry as its item's newest, however many bytes there are.
+    /// Keeps an entry as the newest of its item. `shrink` enforces the bound on bytes, not this.
     pub(super) fn keep(&mut self, entry: Entry) {
         let entries = self.entries.get_or_insert_with(LruCache::unbounded);
         self.bytes += size(&entry);
@@ -44,8 +45,8 @@ impl KeptItems {
         }
     }
 
-    /// Lets go of those that were not used for longest, until what is kept is within its bounds. Not while writes are
-    /// judged: an item that is not here is taken for one that does not exist.
+    /// Evicts the items that were not used for longest, until the rest is within `KEPT_BYTES_MAX`. Not to be called
+    /// while writes are judged: the judge takes an item that is not kept for one that does not exist.
     pub(super) fn shrink(&mut self) {
         while self.bytes > KEPT_BYTES_MAX
             && let Some(entries) = &mut self.entries

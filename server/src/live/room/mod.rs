@@ -55,7 +55,7 @@ const LOAD_WAIT_MAX: Duration = Duration::from_secs(5);
 /// When to come back to a room whose mailbox is full.
 const RETRY_OVERLOADED: Duration = Duration::from_millis(500);
 
-/// Holds a room: while there is one, the room stays active.
+/// Holds a room: while there is a holder, the room stays active.
 pub struct LiveRoom(Arc<ActiveRoom>);
 
 /// What a room's writer, its holders and the rest of the instance share.
@@ -64,7 +64,7 @@ pub struct ActiveRoom {
     inbox: mpsc::Sender<PendingWrite>,
     room_bytes: Arc<Semaphore>,
     pub(super) instance: Arc<Instance>,
-    /// Rises from 0 under the lock of the instance's rooms only, so that none comes by a room that is being forgotten.
+    /// Rises from 0 only under the lock of the instance's rooms, so that no caller gets a room that is being forgotten.
     holders: AtomicUsize,
     /// For the writer.
     pub(super) signals: Signals,
@@ -103,7 +103,7 @@ impl Status {
 }
 
 impl LiveRoom {
-    /// One more holder. Called while the instance's rooms are locked.
+    /// Adds a holder. Called while the instance's rooms are locked.
     pub(super) fn hold(room: &Arc<ActiveRoom>) -> Self {
         room.holders.fetch_add(1, Ordering::AcqRel);
         Self(Arc::clone(room))
@@ -205,7 +205,7 @@ impl ActiveRoom {
         match self.inbox.try_send(pending) {
             Ok(()) => Ok(reply),
             Err(mpsc::error::TrySendError::Full(_)) => Err(FULL),
-            // The mailbox closed because the instance stops.
+            // The instance stops and has closed the mailbox.
             Err(mpsc::error::TrySendError::Closed(_)) => Err(LiveError::Unavailable),
         }
     }
@@ -232,7 +232,7 @@ impl ActiveRoom {
         self.loaded().await
     }
 
-    /// The same, at once; `None`: the room is not loaded.
+    /// The position of the newest entry delivered here, without waiting; `None`: the room is not loaded.
     pub(super) fn delivered(&self) -> Option<Position> {
         self.status.borrow().delivered
     }
@@ -266,8 +266,8 @@ impl ActiveRoom {
 
     async fn loaded(&self) -> Result<Position, LiveError> {
         let mut status = self.status.subscribe();
-        let is_told = |status: &Status| status.delivered.is_some() || status.damage().is_some();
-        let waited = tokio::time::timeout(LOAD_WAIT_MAX, status.wait_for(is_told)).await;
+        let is_known = |status: &Status| status.delivered.is_some() || status.damage().is_some();
+        let waited = tokio::time::timeout(LOAD_WAIT_MAX, status.wait_for(is_known)).await;
         let Ok(Ok(status)) = waited else {
             return Err(LiveError::Unavailable);
         };

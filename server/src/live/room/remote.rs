@@ -6,13 +6,13 @@ use crate::store::journal::Entry;
 use std::{ops::RangeInclusive, pin::pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
-/// How long the announcement of an entry that the sweep found may be on its way. The journal shows an entry before its
-/// writer is told that it is there, and only then can the writer announce it.
+/// How long the announcement of an entry that the sweep found may be on its way. The journal shows an entry before it
+/// acknowledges it to the entry's writer, and only then can the writer announce it.
 const EXPECTED_WAIT_MS: RangeInclusive<u64> = 300..=500;
 /// How long a gap may wait for what fills it. The wait is random, so that instances do not all read at once.
 const GAP_WAIT_MS: RangeInclusive<u64> = 50..=100;
 
-/// What there is besides the entries that follow the head.
+/// What is missing after the entries that follow the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Missing {
     Nothing,
@@ -25,7 +25,7 @@ enum Missing {
 }
 
 impl Replica {
-    /// Takes what came since the last look, and applies remote entries as far as they follow the view without a gap.
+    /// Takes the pending signals, and applies remote entries as far as they follow the view without a gap.
     pub(super) fn apply_remote(&mut self) {
         self.take_signals();
         if !self.is_loaded {
@@ -44,7 +44,7 @@ impl Replica {
         self.wait_for(missing, is_news);
     }
 
-    /// Takes what the rest of the instance told since the last look.
+    /// Takes the signals that the rest of the instance has sent.
     pub(super) fn take_signals(&mut self) {
         let pending = self.room.signals.take();
         self.is_hinted |= pending.is_hinted;
@@ -55,7 +55,7 @@ impl Replica {
         }
     }
 
-    /// Whether the rest of the instance asked since the last time to have the journal read.
+    /// Whether a hint has come since the last call.
     pub(super) fn take_hint(&mut self) -> bool {
         std::mem::take(&mut self.is_hinted)
     }
@@ -64,7 +64,7 @@ impl Replica {
     fn take_run(&mut self) -> (Vec<Entry>, Missing) {
         if self.reorder.epoch().is_some_and(|it| it != self.view.epoch) {
             self.reorder.clear();
-            // What did not fit was of that epoch, too.
+            // `expected` may be of that epoch, too: it counts entries that did not fit.
             self.expected = self.view.head;
             return (Vec::new(), Missing::Epoch);
         }
@@ -78,7 +78,7 @@ impl Replica {
         (run, missing)
     }
 
-    /// Decides how long what is missing may still come by itself.
+    /// Decides when missing entries are read from the journal, if they are not announced before.
     fn wait_for(&mut self, missing: Missing, is_news: bool) {
         let (source, wait_ms) = match missing {
             Missing::Nothing => {
@@ -86,7 +86,7 @@ impl Replica {
                 return;
             }
             Missing::Epoch => return self.mark_behind(DeliverySource::Repair),
-            // A stale view is read anew in any case.
+            // A stale view is caught up in any case.
             _ if self.stale().is_some() => {
                 self.gap = None;
                 return;
@@ -101,8 +101,8 @@ impl Replica {
         }
     }
 
-    /// Waits for the journal, and applies remote entries meanwhile: the connection to the journal may be broken while that
-    /// to the other instances is not.
+    /// Waits for the journal, and applies remote entries meanwhile: the connection to the journal may hang while the
+    /// one to the other instances does not.
     pub(super) async fn receive_during<T>(&mut self, work: impl Future<Output = T>) -> T {
         let room = Arc::clone(&self.room);
         let mut work = pin!(work);
@@ -115,7 +115,7 @@ impl Replica {
         }
     }
 
-    /// Resolves when what is missing has not come in time; never if nothing is missing.
+    /// Resolves when missing entries are due to be read; never if none is missing.
     pub(super) async fn gap_is_due(&self) {
         match self.gap {
             Some((due, _)) => sleep_until(due).await,
@@ -123,7 +123,7 @@ impl Replica {
         }
     }
 
-    /// Has what is missing read: it was not announced in time.
+    /// Has missing entries read from the journal, because they were not announced in time.
     pub(super) fn give_up_gap(&mut self) {
         if let Some((_, source)) = self.gap.take() {
             if source == DeliverySource::Repair {

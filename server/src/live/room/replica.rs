@@ -1,6 +1,6 @@
-//! What one instance knows of a room: a view that follows the journal entry by entry, the entries that wait for those before
-//! them, and when the journal has to be read. It delivers what it applies to the room's readers here, and announces what
-//! others may not know.
+//! What one instance knows of a room: a view that follows the journal entry by entry, remote entries that came before
+//! their predecessors, and when the journal has to be read. It delivers what it applies to the room's readers here, and
+//! announces entries that other instances may not know.
 
 use super::{
     ActiveRoom, Condition, Damage, deliveries::DeliverySource, delivery::Delivery,
@@ -19,29 +19,30 @@ const STALE_AFTER: Duration = Duration::from_secs(2);
 pub(super) struct Replica {
     pub(super) room: Arc<ActiveRoom>,
     pub(super) view: RoomView,
-    /// The view is that of the journal at some head. Before that it is of nothing.
+    /// Whether the room was loaded. Before that, the view is empty and says nothing of the journal.
     pub(super) is_loaded: bool,
-    /// The journal may hold more than the view, and why: it is read before the next write.
+    /// Why the journal may hold more than the view, if it may: it is read before the next write.
     stale: Option<DeliverySource>,
-    /// Remote entries that wait for those before them.
+    /// Remote entries that came before their predecessors.
     pub(super) reorder: Reorder,
-    /// The journal was seen to hold entries up to here.
+    /// The highest seq that the journal was seen to hold.
     pub(super) expected: Seq,
-    /// Until when what is missing may still come by itself, and why it is read then.
+    /// When missing entries are read from the journal, unless they are announced before; and why they are read.
     pub(super) gap: Option<(Instant, DeliverySource)>,
     /// The rest of the instance asked to have the journal read.
     pub(super) is_hinted: bool,
-    /// Where the journal was seen to stand by who asked.
+    /// The journal's position as the sender of the hint saw it.
     pub(super) seen: Option<Position>,
-    /// An outcome of this instance's is unknown: no other instance will announce it, so what is found is announced.
+    /// Whether entries that are found in the journal are announced. An append of this instance ended without an answer:
+    /// if its entries are there, no other instance announces them.
     pub(super) announces_found: bool,
     /// When another instance was last seen to write here.
     rival_seen: Option<Instant>,
     /// Reads in a row that showed a head below what was delivered before them.
     pub(super) heads_below: u32,
-    /// Since when the journal cannot be read, though there is something to read.
+    /// When a read of the journal first failed, if none has succeeded since.
     pub(super) unread_since: Option<Instant>,
-    /// When it is read again after it could not be.
+    /// When the journal is read again after a failed read.
     pub(super) retry: Retry,
 }
 
@@ -65,11 +66,11 @@ impl Replica {
         }
     }
 
-    /// Goes on from what readers were given; what was half done is read from the journal.
+    /// Begins again after a panic, with the view that readers were given. What was half done is read from the journal.
     pub(super) fn begin_anew(&mut self) {
         if let Some(delivery) = self.room.delivery().as_mut() {
             self.view = (*delivery.view()).clone();
-            // The ring may lack what the view has: a reader that is behind reads the journal.
+            // The ring may lack entries that the view has. It is emptied, so a reader that is behind reads the journal.
             *delivery = Delivery::new(delivery.view());
             self.room.show(self.view.position());
         } else {
@@ -80,8 +81,8 @@ impl Replica {
         self.announces_found = true;
     }
 
-    /// Moves the view over durable entries, and delivers them to the room's readers. Those that the view has already are
-    /// passed over.
+    /// Applies durable entries to the view, and delivers them to the room's readers. Entries that the view has are
+    /// skipped.
     pub(super) fn apply(&mut self, durable: &Durable, source: DeliverySource) {
         let entries = durable.beyond(self.view.head);
         let Some(newest) = entries.last() else {
@@ -100,7 +101,7 @@ impl Replica {
         self.room.show(self.view.position());
     }
 
-    /// Announces to the other instances what is in the journal now. Local readers have it already.
+    /// Announces durable entries to the other instances. Local readers have them already.
     pub(super) fn announce(&self, durable: &Durable) {
         let instance = &self.room.instance;
         instance.announce_entries(self.room.id(), self.view.epoch, durable.all());
@@ -110,13 +111,14 @@ impl Replica {
         self.stale
     }
 
-    /// The view may not be what the journal holds: the head, and the items, are read before the next judgement.
+    /// Marks the view as stale: the journal is read before the next write is judged. Drops the items, among which a
+    /// batch that was judged and not committed may have left its entries.
     pub(super) fn mark_stale(&mut self, source: DeliverySource) {
         self.stale = Some(source);
         self.view.items.clear();
     }
 
-    /// The same, where nothing was judged by the items since.
+    /// Marks the view as stale and keeps its items. Only for use where no batch was judged since the last commit.
     pub(super) const fn mark_behind(&mut self, source: DeliverySource) {
         self.stale = Some(source);
     }
@@ -125,7 +127,7 @@ impl Replica {
         self.stale = None;
     }
 
-    /// Reads what is missing, if something is and the last failure is long enough ago.
+    /// Reads the journal if the view is stale and the pause after the last failure is over.
     pub(super) async fn try_catch_up(&mut self) {
         let Some(source) = self.stale.filter(|_| self.retry.is_due()) else {
             return;
@@ -135,8 +137,8 @@ impl Replica {
         }
     }
 
-    /// The journal is ahead and cannot be read: after a while the view gives no rights any more. No second try reads better
-    /// what is damaged.
+    /// Notes that the journal is ahead and cannot be read. The view gives no rights any more: at once if the journal is
+    /// damaged, because no second try reads that better; else after `STALE_AFTER`.
     pub(super) fn note_unread(&mut self, error: &JournalError) {
         let since = *self.unread_since.get_or_insert_with(Instant::now);
         let is_first = self.retry.fail(error);
@@ -156,7 +158,7 @@ impl Replica {
         }
     }
 
-    /// What was read last is damaged, and will not be looked at again yet.
+    /// The damage that the last read found, until the pause after it is over.
     pub(super) fn damage(&self) -> Option<Damage> {
         self.retry.damage()
     }
@@ -170,7 +172,7 @@ impl Replica {
         seen.is_some_and(|seen| seen.elapsed() < RIVAL_RECENT)
     }
 
-    /// Whether the view is what the journal holds.
+    /// Whether the view is at the journal's head.
     pub(super) async fn is_at_head(&self) -> Result<bool, JournalError> {
         let id = self.room.id();
         let heads = self.room.instance.journal.heads(&[id]).await?;

@@ -1,5 +1,4 @@
-//! When a replica looks at the journal again after it could not read it. No signal, question or write meanwhile brings
-//! the next look forward.
+//! When a replica reads the journal again after a failed read. No signal, request or write brings that forward.
 
 use super::Damage;
 use crate::store::journal::JournalError;
@@ -8,7 +7,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 /// The first pause after a failed read; it doubles up to 64 times this, with jitter.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
-/// How long a room is left alone whose journal holds what cannot be read: an operator has to mend it first.
+/// How long a room with a damaged journal is left alone: an operator has to mend it first.
 const DAMAGE_PAUSE_MS: RangeInclusive<u64> = 5_000..=7_000;
 
 /// The failures in a row, and when the next try is due.
@@ -40,7 +39,7 @@ impl Retry {
         self.not_before.is_none_or(|at| Instant::now() >= at)
     }
 
-    /// What was read last cannot be read, and will not be looked at again yet.
+    /// The damage that the last read found, until the pause after it is over.
     pub(super) fn damage(&self) -> Option<Damage> {
         self.damage.filter(|_| !self.is_due())
     }
@@ -54,14 +53,14 @@ impl Retry {
     }
 }
 
-/// Waits longer the more often something failed; not at all at first.
+/// Pauses before another try: not at all without a failure, and longer with each failure in a row.
 pub(super) async fn pause(failures: u32) {
     if failures > 0 {
         sleep(length(failures)).await;
     }
 }
 
-/// With full jitter.
+/// A random length, from nothing to a bound that doubles with each failure.
 fn length(failures: u32) -> Duration {
     let longest = PAUSE_MIN * 2_u32.pow(failures.min(6));
     longest.mul_f64(rand::random::<f64>())

@@ -19,23 +19,24 @@ const RING_EVENTS_MAX: usize = 1_024;
 
 #[derive(Debug)]
 pub(super) struct Ring {
-    /// Ascending by seq; emptied entries are in it, too.
-    told: VecDeque<Told>,
-    /// So many of the first only say what they supersede: their events were too many bytes.
+    /// Ascending by seq. Entries that have lost their event or its body are among them.
+    entries: VecDeque<RingEntry>,
+    /// How many of the oldest have lost their event, because the ring held too many bytes. Their seq and item stay, and
+    /// show what supersedes an event.
     bare: usize,
-    /// A reader that stands here or later can be served.
+    /// The ring serves readers that are at this seq or later.
     serves_after: Seq,
-    /// Everything after this is known by its seq and item.
+    /// The ring has the seq and the item of everything that was delivered after this seq.
     knows_after: Seq,
-    /// Where the newest event of each item is.
+    /// The seq of the newest event of each item.
     newest: HashMap<ItemId, Seq>,
-    /// What stands beside the state of its item: events of an op that this release does not know. Nearly always none.
+    /// Events with an op that this release does not know, by item: they set no state. Nearly always none.
     beside: Vec<(ItemId, Seq)>,
     bytes: usize,
 }
 
 #[derive(Debug)]
-struct Told {
+struct RingEntry {
     seq: Seq,
     item: ItemId,
     event: Option<Arc<RoomEvent>>,
@@ -53,7 +54,7 @@ impl Ring {
     /// Remembers nothing up to `head`.
     pub(super) fn after(head: Seq) -> Self {
         Self {
-            told: VecDeque::new(),
+            entries: VecDeque::new(),
             bare: 0,
             serves_after: head,
             knows_after: head,
@@ -63,9 +64,9 @@ impl Ring {
         }
     }
 
-    /// Takes what follows; gives the events of it that nothing supersedes.
+    /// Appends entries; gives their events, without those that are superseded.
     pub(super) fn push(&mut self, entries: &[Entry]) -> Vec<Arc<RoomEvent>> {
-        let first = self.told.len();
+        let first = self.entries.len();
         for entry in entries {
             if entry.op.sets_state() {
                 self.supersede(entry);
@@ -73,37 +74,37 @@ impl Ring {
                 self.beside.push((entry.item, entry.seq));
             }
             let event = RoomEvent::from(entry.clone());
-            let mut told = Told {
+            let mut kept = RingEntry {
                 seq: entry.seq,
                 item: entry.item,
                 event: Some(Arc::new(event)),
                 is_superseded: false,
             };
             if !entry.current {
-                told.lose_body();
+                kept.lose_body();
             }
-            self.bytes += told.bytes();
-            self.told.push_back(told);
+            self.bytes += kept.bytes();
+            self.entries.push_back(kept);
         }
-        let fresh = self.told.range(first..);
-        let fresh = fresh.filter_map(Told::current).cloned().collect();
+        let fresh = self.entries.range(first..);
+        let fresh = fresh.filter_map(RingEntry::current).cloned().collect();
         self.shrink();
         fresh
     }
 
-    /// What follows a seq, as much as one frame holds; `None` when the ring does not go back so far.
+    /// The events after a seq, as many as one frame holds; `None` when the ring does not go back so far.
     pub(super) fn run_after(&self, seq: Seq) -> Option<Run> {
         if seq < self.serves_after {
             return None;
         }
-        let first = self.told.partition_point(|told| told.seq <= seq);
+        let first = self.entries.partition_point(|entry| entry.seq <= seq);
         let mut run = Run {
             events: Vec::new(),
             cut_at: None,
         };
         let (mut bytes, mut last) = (0, seq);
-        for told in self.told.range(first..) {
-            if let Some(event) = told.current() {
+        for entry in self.entries.range(first..) {
+            if let Some(event) = entry.current() {
                 bytes += weight(event);
                 if bytes > FRAME_BYTES_MAX && !run.events.is_empty() {
                     run.cut_at = Some(last);
@@ -111,7 +112,7 @@ impl Ring {
                 }
                 run.events.push(Arc::clone(event));
             }
-            last = told.seq;
+            last = entry.seq;
         }
         Some(run)
     }
@@ -138,33 +139,33 @@ impl Ring {
         }
     }
 
-    /// It may be forgotten already. In a person's own room the room and their membership have one id: what is of
-    /// another kind stays.
+    /// Empties the event with the seq `earlier`, if the ring still has it. In a person's own room the room and the
+    /// membership have one item id: an event of another kind keeps its body.
     fn lose_body(&mut self, earlier: Seq, by: &Entry) {
         let is_of_kind = |event: &Arc<RoomEvent>| event.kind == by.kind;
-        let at = self.told.partition_point(|told| told.seq < earlier);
-        if let Some(told) = self.told.get_mut(at)
-            && told.seq == earlier
-            && told.event.as_ref().is_some_and(is_of_kind)
+        let at = self.entries.partition_point(|entry| entry.seq < earlier);
+        if let Some(entry) = self.entries.get_mut(at)
+            && entry.seq == earlier
+            && entry.event.as_ref().is_some_and(is_of_kind)
         {
-            self.bytes -= told.bytes();
-            told.lose_body();
-            self.bytes += told.bytes();
+            self.bytes -= entry.bytes();
+            entry.lose_body();
+            self.bytes += entry.bytes();
         }
     }
 
     fn shrink(&mut self) {
         while self.bytes > RING_BYTES_MAX {
-            let Some(told) = self.told.get_mut(self.bare) else {
+            let Some(entry) = self.entries.get_mut(self.bare) else {
                 break;
             };
-            self.bytes -= told.bytes();
-            told.event = None;
-            self.serves_after = told.seq;
+            self.bytes -= entry.bytes();
+            entry.event = None;
+            self.serves_after = entry.seq;
             self.bare += 1;
         }
-        while self.told.len() > RING_EVENTS_MAX {
-            let Some(oldest) = self.told.pop_front() else {
+        while self.entries.len() > RING_EVENTS_MAX {
+            let Some(oldest) = self.entries.pop_front() else {
                 break;
             };
             self.bytes -= oldest.bytes();
@@ -181,7 +182,7 @@ impl Ring {
     }
 }
 
-impl Told {
+impl RingEntry {
     /// The event, if readers are given it.
     fn current(&self) -> Option<&Arc<RoomEvent>> {
         self.event.as_ref().filter(|_| !self.is_superseded)
@@ -251,7 +252,7 @@ mod tests {
         let fresh = ring.push(&[entry(Seq(13), item, "edited")]);
         assert_eq!(seqs(&fresh), [13]);
         assert!(ring.bytes + 9_000 < before, "{before} to {}", ring.bytes);
-        let kept = ring.told[0].event.as_ref().unwrap();
+        let kept = ring.entries[0].event.as_ref().unwrap();
         let all = (kept.seq, kept.item, &kept.kind, kept.actor, &kept.body);
         let (kind, actor) = (&first.kind, first.actor);
         assert_eq!(all, (Seq(11), item, kind, actor, &Body::null()));
@@ -291,7 +292,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
-        /// Many enough and large enough that events are forgotten by number and by bytes.
+        /// The changes are so many and so large that the ring forgets events by number and by bytes.
         #[test]
         fn runs_hold_the_newest_of_each_item(
             changes in prop::collection::vec((0..20_usize, prop_oneof![20 => Just(8), 1 => Just(60_000)]), 1..2_500),
@@ -307,9 +308,9 @@ mod tests {
                 ring.push(part);
             }
             let newest: HashMap<_, _> = entries.iter().map(|it| (it.item, it.seq)).collect();
-            prop_assert!(ring.bytes <= RING_BYTES_MAX && ring.told.len() <= RING_EVENTS_MAX);
-            prop_assert_eq!(ring.bytes, ring.told.iter().map(Told::bytes).sum::<usize>());
-            prop_assert!(ring.newest.len() <= ring.told.len());
+            prop_assert!(ring.bytes <= RING_BYTES_MAX && ring.entries.len() <= RING_EVENTS_MAX);
+            prop_assert_eq!(ring.bytes, ring.entries.iter().map(RingEntry::bytes).sum::<usize>());
+            prop_assert!(ring.newest.len() <= ring.entries.len());
             prop_assert!(ring.knows_after <= ring.serves_after);
             let mut at = ring.serves_after;
             let mut given = Vec::new();

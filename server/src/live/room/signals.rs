@@ -1,5 +1,5 @@
-//! What the rest of the instance tells a room's writer: one value behind one lock, and one wake-up. Signals of a kind are
-//! merged, so a writer that is busy finds each at most once, and its memory is bounded.
+//! The signals from the rest of the instance to a room's writer: one value behind one lock, and one wake-up. Signals of
+//! a kind are merged, so a writer that is busy finds each at most once, and its memory is bounded.
 
 use super::reorder::Reorder;
 use crate::store::journal::Entry;
@@ -27,12 +27,12 @@ pub(super) struct Pending {
 }
 
 impl Signals {
-    /// Has the journal read.
+    /// Makes the writer read the journal.
     pub(in crate::live) fn hint(&self) {
         self.send(|pending| pending.is_hinted = true);
     }
 
-    /// The same, where its head was just seen: it is read on to there without another look.
+    /// Makes the writer read the journal up to a head that was just seen, without a query for the head.
     pub(in crate::live) fn hint_at(&self, seen: Position) {
         self.send(|pending| {
             pending.is_hinted = true;
@@ -63,7 +63,7 @@ impl Signals {
         std::mem::take(&mut *self.pending.lock())
     }
 
-    /// Resolves when something came since the last wake-up, whether or not it was taken meanwhile.
+    /// Resolves when a signal came since the last wake-up, whether or not it was taken in between.
     pub(super) async fn wake(&self) {
         self.wake.notified().await;
     }

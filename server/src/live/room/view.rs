@@ -22,9 +22,10 @@ pub struct RoomView {
     id: RoomId,
     pub(super) epoch: Epoch,
     pub(super) head: Seq,
-    /// With the seq of the entry that said so; `None` for a member who was removed, or whose role cannot be read.
+    /// Each member's role, with the seq of the entry that gave it. `None`: the member was removed, or the role cannot
+    /// be read.
     members: Arc<HashMap<ItemId, (Seq, Option<Role>)>>,
-    /// The room's state by the entry of this seq; `None` if it cannot be read.
+    /// The room's state, with the seq of its entry. `None`: it cannot be read.
     state: (Seq, Option<Arc<RoomState>>),
     pub(super) items: KeptItems,
 }
@@ -54,12 +55,12 @@ impl RoomView {
         match self.members.get(&reader) {
             Some((_, Some(_))) => None,
             Some((seq, None)) => Some(*seq),
-            // Removed before the room was loaded here.
+            // The member was removed before this instance loaded the room.
             None => Some(Seq::ZERO),
         }
     }
 
-    /// So is a room that says nothing of itself, or nothing that can be read: it may be that it takes no writes.
+    /// Whether the room takes no writes. A room without a state that can be read counts as archived, because it may be.
     pub fn is_archived(&self) -> bool {
         match &self.state.1 {
             Some(state) => state.archived,
@@ -67,8 +68,9 @@ impl RoomView {
         }
     }
 
-    /// In a person's own room the room and the membership have one item id (`ItemId::of_room`, `of_member`), so the
-    /// membership, which comes second, is what a load finds there. Such a room is never archived.
+    /// Whether this is a person's own room. There the room and the membership have one item id (`ItemId::of_room`,
+    /// `ItemId::of_member`), so a load finds only the membership, which was written second. Such a room is never
+    /// archived.
     fn is_a_persons_own(&self) -> bool {
         self.members.contains_key(&ItemId::of_room(self.id))
     }
@@ -82,22 +84,22 @@ impl RoomView {
         Position::new(self.epoch, self.head)
     }
 
-    /// Keeps an entry as the state of its item, if it says how the item is.
+    /// Keeps an entry as the newest of its item, if its op sets the item's state.
     pub(super) fn keep(&mut self, entry: &Entry) {
         if entry.op.sets_state() {
             self.items.keep(entry.clone());
         }
     }
 
-    /// The same for an entry that was delivered, if its item was looked at here.
+    /// Replaces the entry of an item that is kept, if the op of the delivered one sets the item's state.
     pub(super) fn follow(&mut self, entry: &Entry) {
         if entry.op.sets_state() {
             self.items.follow(entry);
         }
     }
 
-    /// Takes in what an entry says of members and room; the newest entry of an item wins. When a room is loaded and when
-    /// it is followed alike: a member whose role cannot be read has no rights, a room whose state cannot is archived.
+    /// Applies an entry about a member or the room; the newest entry of an item wins. A load and a delivery follow the
+    /// same rules: a member whose role cannot be read has no rights, and a room whose state cannot be read is archived.
     pub(super) fn apply(&mut self, entry: &Entry) {
         if !entry.op.sets_state() {
             return;
@@ -121,8 +123,8 @@ impl RoomView {
         }
     }
 
-    /// An entry of another kind in the place of a member, or of the room: of that nothing can be read any more, and a load
-    /// finds nothing either.
+    /// Applies an entry of another kind that has the item id of a member or of the room. The role or the state cannot
+    /// be read from then on, and a load finds none either.
     fn apply_other_kind(&mut self, entry: &Entry) {
         let member = self.members.get(&entry.item);
         if member.is_some_and(|(seq, _)| entry.seq > *seq) {
@@ -141,7 +143,7 @@ impl RoomView {
         }
     }
 
-    /// The same without items: what readers are judged by.
+    /// A copy without the items, which readers' rights do not depend on.
     pub(super) fn snapshot(&self) -> Arc<Self> {
         Arc::new(Self {
             items: KeptItems::default(),

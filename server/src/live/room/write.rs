@@ -67,13 +67,13 @@ pub struct Written {
     pub is_retry: bool,
 }
 
-/// A write that has its place in a room's queue, in the order of the calls. Await it to learn what became of it; dropped,
-/// it is written all the same.
+/// A write that has its place in a room's queue, in the order of the calls. Awaiting it gives the answer; when it is
+/// dropped, the write goes on all the same.
 #[must_use = "nothing else tells what became of the write"]
 pub struct QueuedWrite(Result<oneshot::Receiver<Result<Written, LiveError>>, Option<LiveError>>);
 
 impl QueuedWrite {
-    /// Errors: it has no place, and this is why.
+    /// Errors: why the write has no place in the queue.
     pub(super) fn new(
         queued: Result<oneshot::Receiver<Result<Written, LiveError>>, LiveError>,
     ) -> Self {
@@ -86,7 +86,7 @@ impl Future for QueuedWrite {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
-            // A mailbox that drops a write has panicked: how far it had come with the write is unknown.
+            // A writer that drops a write has panicked: whether the write was appended is unknown.
             Ok(answer) => Pin::new(answer)
                 .poll(context)
                 .map(|answer| answer.unwrap_or(Err(LiveError::OutcomeUnknown))),
@@ -101,7 +101,7 @@ pub(in crate::live) struct PendingWrite {
     pub(super) op_id: OpId,
     answer: oneshot::Sender<Result<Written, LiveError>>,
     pub(super) queued_at: Instant,
-    /// It was sent to the journal, and nothing says yet that it is not there.
+    /// Set when the write was sent to the journal and may be there.
     unsettled: Option<Unsettled>,
     _budgets: [OwnedSemaphorePermit; 2],
 }
@@ -109,9 +109,9 @@ pub(in crate::live) struct PendingWrite {
 /// A write whose append ended without an answer.
 #[derive(Clone, Copy)]
 struct Unsettled {
-    /// What it asked for: once another entry is there, it can no longer come into the journal.
+    /// The slot that the append asked for. Once another entry has it, the write can no longer get into the journal.
     slot: Seq,
-    /// How often that happened to it.
+    /// How many of its appends ended without an answer.
     times: u32,
 }
 
@@ -152,18 +152,19 @@ impl PendingWrite {
         self.unsettled.is_some()
     }
 
-    /// It was looked up at this head and is not there. If its slot is another's, it never will be.
+    /// Notes that the write was looked up at this head and is not there. If another entry has its slot, it never will
+    /// be.
     pub(super) fn settle_at(&mut self, head: Seq) {
         self.unsettled.take_if(|sent| sent.slot <= head);
     }
 
-    /// A write that may be in the journal gets no answer that says it is not.
+    /// Answers a write. One that may be in the journal gets no answer that says it is not.
     pub(super) fn reply(self, answer: Result<Written, LiveError>) {
         let answer = match answer {
             Err(_) if self.is_unsettled() => Err(LiveError::OutcomeUnknown),
             answer => answer,
         };
-        // A writer that stopped waiting has no use for the answer.
+        // A caller that stopped waiting has no use for the answer.
         let _ = self.answer.send(answer);
     }
 

@@ -75,11 +75,12 @@ impl Writer {
     }
 
     async fn serve(&mut self, instance: &Instance) {
-        // Only writes keep a room: what happens on other instances needs no room here.
+        // Only a write restarts the idle time. An entry of another instance does not: without a holder or a write,
+        // nothing here needs the room.
         let mut idle_since = Instant::now();
         loop {
             self.replica.apply_remote();
-            // One that came during a read or an append has no wake-up of its own any more.
+            // A signal that came during a read or an append has no wake-up left: `receive_during` took it.
             self.heed_hint();
             self.replica.try_catch_up().await;
             let idle_until = idle_since + self.idle_max();
@@ -87,7 +88,8 @@ impl Writer {
             tokio::select! {
                 biased;
                 () = instance.cancel.cancelled() => break,
-                // First of all: what comes after it may always be ready.
+                // The idle time comes before the branches below, because `select!` is biased and those may be ready
+                // each time.
                 () = sleep_until(idle_until) => {
                     if instance.forget_idle(&self.room, &self.inbox) {
                         return;
@@ -120,10 +122,11 @@ impl Writer {
         }
     }
 
-    /// A room that has no entries does not exist: asking for many of those must not keep them all.
+    /// A room without entries does not exist. Clients may ask for any number of such rooms, so each is forgotten soon.
     fn idle_max(&self) -> Duration {
         match self.replica.view.head {
-            // Forgotten with the room, the pause after what cannot be read would be none.
+            // A damaged room stays longer. Its pause is forgotten with it, and each request would read the damage
+            // again.
             Seq::ZERO if self.replica.damage().is_none() => EMPTY_MAX,
             _ => IDLE_MAX,
         }
@@ -142,7 +145,7 @@ impl Writer {
         batch
     }
 
-    /// Brings writes into the journal and answers every one of them.
+    /// Appends writes to the journal and answers every one of them.
     async fn commit(&mut self, waiting: Vec<PendingWrite>) {
         self.commit_all(waiting).await;
         self.replica.view.items.shrink();
@@ -172,7 +175,7 @@ impl Writer {
                         return refuse_all(waiting, || LiveError::Overloaded { retry_after });
                     }
                 }
-                // Not later either: the person may have no right to it by then.
+                // The writes are refused, not kept for later: their authors may have been signed out by then.
                 Err(JournalError::Fenced) => return refuse_all(waiting, || LiveError::Fenced),
                 Err(error) => {
                     failures += 1;
@@ -182,7 +185,8 @@ impl Writer {
         }
     }
 
-    /// A journal that does not answer is tried again, until a write has waited for too long.
+    /// Marks the view as stale, so that the next round reads the journal. Refuses the writes that have waited for too
+    /// long.
     fn note_failure(&mut self, error: &JournalError, waiting: &mut Vec<PendingWrite>) {
         self.replica.mark_stale(DeliverySource::Repair);
         if error.is_lasting() {
@@ -195,7 +199,8 @@ impl Writer {
         }
     }
 
-    /// One round: what is answered leaves `waiting`. An error means that nothing was written.
+    /// Runs one round: judges and appends. Writes that are answered leave `waiting`. An error means that nothing was
+    /// written.
     async fn try_commit(
         &mut self,
         waiting: &mut Vec<PendingWrite>,
@@ -212,7 +217,7 @@ impl Writer {
             refused,
             later,
         } = judged;
-        // What is not answered below waits for the next round, in its order.
+        // Writes that are not answered below wait for the next round, in their order.
         *waiting = later;
         let unanswered = match self.answer_refused(refused).await {
             Ok(unanswered) => unanswered,
@@ -232,8 +237,8 @@ impl Writer {
         self.append(assigned, waiting, races).await
     }
 
-    /// Reads the items that the waiting writes look at and the view does not hold. A write that looks at one that cannot
-    /// be read is answered so, and leaves `waiting`; the others go on.
+    /// Reads the items of the waiting writes that the view does not hold. A write whose item cannot be read is answered
+    /// with `Unsound` and leaves `waiting`; the others go on.
     async fn read_items(&mut self, waiting: &mut Vec<PendingWrite>) -> Result<(), JournalError> {
         let items = &mut self.replica.view.items;
         items.shrink();
@@ -285,14 +290,14 @@ impl Writer {
             Some(stop) => {
                 self.replica.note_rival();
                 self.replica.mark_stale(DeliverySource::Race);
-                // The rival may be an earlier try of this instance's, which no other will announce.
+                // The rival may be an earlier append of this instance, whose entries no other instance announces.
                 let may_be_ours = waiting.iter().any(PendingWrite::is_unsettled);
                 self.replica.announces_found |= may_be_ours;
                 if stop == Stop::OperationKnown {
                     self.answer_repeated(waiting).await?;
                 }
             }
-            // Won against another writer: leave it the next turn, or it would starve.
+            // This writer won a race. It leaves the next turn to the other one, which would starve otherwise.
             None if races > 0 || self.replica.has_rival() => sleep(self.last_commit).await,
             None => {}
         }

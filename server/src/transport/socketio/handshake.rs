@@ -213,7 +213,7 @@ async fn serve_post(
     } else {
         Standing::Guest
     });
-    match sockets.bodies.take_in(request, body_limits).await {
+    match sockets.bodies.receive(request, body_limits).await {
         Ok((request, _arriving)) => serve(engine_session, session_request, request, next).await,
         Err(refusal) => *refusal,
     }

@@ -28,7 +28,7 @@ use sea_orm::{
 };
 use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use writer::Writer;
+use writer::SqliteWriter;
 
 use roost_schema::{Epoch, ItemId, OpId, RoomId, Seq, UserId};
 
@@ -42,7 +42,7 @@ const LIST_MAX: usize = 8_000;
 pub struct SqlJournal {
     sql: Sql,
     /// The one writer of `SQLite`; absent on `PostgreSQL`.
-    writer: Option<Writer>,
+    writer: Option<SqliteWriter>,
 }
 
 impl SqlJournal {
@@ -56,8 +56,8 @@ impl SqlJournal {
     ) -> Result<Arc<Self>> {
         let sql = sql.for_journal().await;
         let sql = sql.map_err(|error| JournalError::Unavailable(error.into()))?;
-        let writer =
-            (sql.backend() == DbBackend::Sqlite).then(|| Writer::spawn(sql.clone(), tasks, cancel));
+        let writer = (sql.backend() == DbBackend::Sqlite)
+            .then(|| SqliteWriter::spawn(sql.clone(), tasks, cancel));
         let journal = Self { sql, writer };
         let create = "INSERT INTO journal_epoch (id, epoch) VALUES (1, $1) ON CONFLICT DO NOTHING";
         journal

@@ -31,7 +31,7 @@ const GROUP_BATCHES: usize = 64;
 /// How long a caller waits for the answer, so that a hanging disk keeps no caller waiting for ever.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
-pub(super) struct Writer {
+pub(super) struct SqliteWriter {
     queue: mpsc::Sender<Job>,
 }
 
@@ -44,7 +44,7 @@ struct Job {
     answer: oneshot::Sender<Result<Appended>>,
 }
 
-impl Writer {
+impl SqliteWriter {
     /// Starts the task. It ends when `cancel` fires or the writer is dropped, after it has finished all waiting
     /// batches.
     pub(super) fn spawn(sql: Sql, tasks: &TaskTracker, cancel: CancellationToken) -> Self {

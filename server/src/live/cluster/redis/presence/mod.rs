@@ -31,7 +31,7 @@ use crate::live::{
 };
 use async_trait::async_trait;
 use parking_lot::{Mutex, MutexGuard};
-use replica::{Merge, Replica};
+use replica::{Merge, PeopleReplica};
 use roost_schema::{InstanceId, RoomId, UserId};
 use script::{Declared, PresenceScript};
 use script_answer::Snapshot;
@@ -67,7 +67,7 @@ type PersonInRoom = (RoomId, UserId);
 
 #[derive(Default)]
 struct ReplicaState {
-    rooms: HashMap<RoomId, Replica>,
+    rooms: HashMap<RoomId, PeopleReplica>,
     /// Changes that are to be declared to Redis, and those of the call that is under way.
     to_declare: HashMap<PersonInRoom, Declared>,
     being_declared: HashSet<PersonInRoom>,
@@ -117,7 +117,7 @@ impl Presence for RedisPresence {
         if let Some(replica) = state.rooms.get(&room) {
             return replica.people.listen();
         }
-        let replica = Replica::new(room);
+        let replica = PeopleReplica::new(room);
         let changes = replica.people.listen();
         state.rooms.insert(room, replica);
         changes
@@ -133,7 +133,7 @@ impl Presence for RedisPresence {
         let mut state = self.0.state();
         // The next tick removes the replica if the room has no connection and no listener.
         let replica = state.rooms.entry(room);
-        replica.or_insert_with(|| Replica::new(room));
+        replica.or_insert_with(|| PeopleReplica::new(room));
         match snapshot {
             Ok(found) => state.apply_snapshot(self.0.instance, found),
             Err(_) => {
@@ -151,7 +151,7 @@ impl Presence for RedisPresence {
     fn arrive(&self, room: RoomId, user: UserId) {
         let mut state = self.0.state();
         let replica = state.rooms.entry(room);
-        let replica = replica.or_insert_with(|| Replica::new(room));
+        let replica = replica.or_insert_with(|| PeopleReplica::new(room));
         if !replica.people.arrive(user) {
             return;
         }
@@ -357,7 +357,7 @@ mod tests {
         let (long_here, arrived, gone) =
             (UserId::generate(), UserId::generate(), UserId::generate());
         let mut state = ReplicaState::default();
-        state.rooms.insert(room, Replica::new(room));
+        state.rooms.insert(room, PeopleReplica::new(room));
         state.generation = Some("one".to_owned());
         state.apply_change(me, here(room, arrived, 14));
         let left = Record {

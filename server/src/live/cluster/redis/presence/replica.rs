@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 /// Revisions beyond a gap that are kept; the room is read again long before there are more.
 const AHEAD_MAX: usize = 1_024;
 
-pub(super) struct Replica {
+pub(super) struct PeopleReplica {
     pub(super) people: People,
     /// Whether these people were read before the replica was synced with Redis.
     pub(super) is_shown: bool,
@@ -22,7 +22,7 @@ struct Synced {
     revision: u64,
 }
 
-impl Replica {
+impl PeopleReplica {
     pub(super) fn new(room: RoomId) -> Self {
         Self {
             people: People::new(room),

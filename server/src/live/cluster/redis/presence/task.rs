@@ -186,8 +186,8 @@ impl SharedPresence {
 
     /// Whether no beacon of an instance has arrived for `SILENT_AFTER`.
     fn is_silent(&self, instance: InstanceId) -> bool {
-        let heard = self.peers.last_heard(instance);
-        heard.is_none_or(|(age, _)| age > SILENT_AFTER)
+        let last = self.peers.last_beacon(instance);
+        last.is_none_or(|(age, _)| age > SILENT_AFTER)
     }
 
     async fn remove_dead_instance(&self, instance: InstanceId) -> Result<(), Error> {
@@ -339,7 +339,11 @@ impl super::ReplicaState {
     }
 
     fn revisions(&self, rooms: &[RoomId]) -> Vec<Option<u64>> {
-        let revision = |room| self.rooms.get(room).and_then(super::Replica::revision);
+        let revision = |room| {
+            self.rooms
+                .get(room)
+                .and_then(super::PeopleReplica::revision)
+        };
         rooms.iter().map(revision).collect()
     }
 
