@@ -1,7 +1,11 @@
 //! Documents that must stay in step with the program: the configuration's, and the meaning of each metric.
 
 use roost_server::config;
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 #[test]
 fn the_page_on_configuration_is_fresh() {
@@ -73,6 +77,51 @@ fn documents_name_only_keys_and_files_that_exist() {
     }
 }
 
+/// Where a path in a document may begin: at the repository, or at the part of it that the document is about.
+const PATH_ROOTS: [&str; 3] = ["", "server", "server/src"];
+
+#[test]
+fn documents_point_only_at_files_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut pages = vec![root.join("README.md"), root.join("CONTRIBUTING.md")];
+    for folder in ["docs", "docs/decisions"] {
+        pages.extend(entries(&root.join(folder)));
+    }
+    pages.retain(|page| page.extension().is_some_and(|it| it == "md"));
+    let folders = top_folders(&root);
+    let mut found = 0;
+    let mut gone = Vec::new();
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        for path in paths_in(&text, &folders) {
+            found += 1;
+            if !PATH_ROOTS
+                .iter()
+                .any(|it| root.join(it).join(path).exists())
+            {
+                gone.push(format!("{}: {path}", page.display()));
+            }
+        }
+    }
+    assert!(found > 30, "only {found} paths were recognised");
+    assert_eq!(gone, Vec::<String>::new(), "these are not there");
+}
+
+#[test]
+fn paths_are_told_apart_from_other_code() {
+    let folders = BTreeSet::from(["server".to_owned(), "docs".to_owned()]);
+    let text = "`app/gone.rs`, `docs/decisions/`, `server/tests/it/`, `./data`\n\
+        `/readyz` `app/<noun>.rs` `cargo run server/x` `GET /api/v1.json` `application/json` `a/b.rs\n\
+        ```sh\n`server/fenced.rs`\n```\n`server/after.rs`";
+    let wanted = [
+        "app/gone.rs",
+        "docs/decisions/",
+        "server/tests/it/",
+        "server/after.rs",
+    ];
+    assert_eq!(paths_in(text, &folders), wanted);
+}
+
 /// The names of metrics that follow an opening, such as a quotation mark.
 fn names_in(text: &str, opening: &str) -> BTreeSet<String> {
     let is_of_name = |symbol: char| symbol.is_ascii_lowercase() || symbol == '_';
@@ -99,4 +148,45 @@ fn collect(folder: &Path, names: &mut BTreeSet<String>) {
             names.extend(names_in(&fs::read_to_string(&path).unwrap(), "\""));
         }
     }
+}
+
+/// The paths in backquotes that look like files or folders of the repository. Those with a placeholder or a pattern in
+/// them, and blocks of commands, are left out.
+fn paths_in<'a>(text: &'a str, folders: &BTreeSet<String>) -> Vec<&'a str> {
+    const ENDINGS: [&str; 6] = ["rs", "md", "toml", "json", "mjs", "js"];
+    let is_path = |code: &&str| {
+        let Some((first, _)) = code.split_once('/') else {
+            return false;
+        };
+        let ending = Path::new(code).extension().and_then(|it| it.to_str());
+        let is_plain = |symbol: char| symbol.is_ascii_alphanumeric() || "._-/".contains(symbol);
+        !first.is_empty()
+            && code.chars().all(is_plain)
+            && (folders.contains(first) || ending.is_some_and(|it| ENDINGS.contains(&it)))
+    };
+    let mut paths = Vec::new();
+    for line in text.split("```").step_by(2).flat_map(str::lines) {
+        let pieces: Vec<_> = line.split('`').collect();
+        // Every second piece is code; what follows the last backquote is none.
+        let closed = &pieces[..pieces.len() - 1];
+        paths.extend(closed.iter().copied().skip(1).step_by(2).filter(is_path));
+    }
+    paths
+}
+
+/// The folders at the root of the repository, without those that git ignores.
+fn top_folders(root: &Path) -> BTreeSet<String> {
+    let ignored = fs::read_to_string(root.join(".gitignore")).unwrap();
+    let is_ignored = |name: &str| {
+        let mut lines = ignored.lines();
+        lines.any(|line| line.trim_matches('/') == name)
+    };
+    let folders = entries(root).into_iter().filter(|path| path.is_dir());
+    let names = folders.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
+    names.filter(|name| !is_ignored(name)).collect()
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap();
+    entries.map(|entry| entry.unwrap().path()).collect()
 }
