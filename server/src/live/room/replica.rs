@@ -95,6 +95,8 @@ impl Replica {
             self.view.follow(entry);
         }
         self.view.head = newest.seq;
+        // A room that only follows others never judges, and is bounded here.
+        self.view.items.shrink();
         if let Some(delivery) = self.room.delivery().as_mut() {
             delivery.deliver(durable, self.view.snapshot());
         }
