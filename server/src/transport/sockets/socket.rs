@@ -2,7 +2,7 @@
 
 use super::rooms::Memberships;
 use crate::{
-    app::{Actor, Api, App, Error, FENCED, Result},
+    app::{Actor, App, Error, FENCED, Result},
     transport::STOPPING,
 };
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock};
@@ -135,7 +135,7 @@ impl Caller {
 
     /// Goes on under a newer token of the same session.
     pub(super) fn renew(&self, input: &RenewSocket) -> Result<AuthExpiring> {
-        let renewed = self.app().authenticate(&input.token, Api::SocketIo)?;
+        let renewed = self.app().authenticate(&input.token, self.actor.api)?;
         if renewed.session_id != self.actor.session_id {
             return Err(Error::refused(
                 ErrorCode::Invalid,
