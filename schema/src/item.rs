@@ -227,7 +227,8 @@ pub struct RestoreItem {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BatchItems {
     pub room: RoomId,
-    /// At most 60 characters. The change with number n, counted from 0, has the operation id `<opId>:<n>`.
+    /// Of more than one change, the one with number n, counted from 0, has the operation id `<opId>:<n>`, so that it is at
+    /// most 60 characters. One alone has it itself.
     pub op_id: Option<OpId>,
     pub ops: Vec<ItemOp>,
 }

@@ -120,6 +120,9 @@ pub(super) struct Asked<B> {
     /// The parsed body, so that white space and the order of fields do not matter.
     pub(super) body: B,
     pub(super) if_match: Option<Seq>,
+    /// A restore is another request than a put of the same body: the put's answer would bring nothing back.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) is_restore: bool,
 }
 
 impl<B: Serialize> Asked<B> {
@@ -156,6 +159,7 @@ mod tests {
             op: Op::Put,
             body: json!({ "text": "hello" }),
             if_match: Some(Seq(7)),
+            is_restore: false,
         };
         assert_eq!(
             hex::encode(asked.hash().0),

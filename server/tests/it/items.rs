@@ -174,7 +174,7 @@ async fn a_batch_is_done_in_order_and_each_part_by_itself(world: World) {
             let refused = person.batch(via, &input).await.unwrap();
             assert_eq!(codes(&refused), [Some(code); 2], "{via:?}");
         }
-        for (op_id, count) in [(None, 0), (None, 201), (Some("x".repeat(61)), 1)] {
+        for (op_id, count) in [(None, 0), (None, 201), (Some("x".repeat(61)), 2)] {
             let ops = vec![delete(never); count];
             let input = batch(board, op_id.as_deref(), ops);
             let refused = alice.batch(via, &input).await.unwrap_err();

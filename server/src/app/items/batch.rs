@@ -126,6 +126,11 @@ fn parts(input: BatchItems) -> Result<Vec<Part>> {
             problem: "must be 1 to 200 changes",
         });
     }
+    // A change that comes alone is the same operation as its own command, whichever route repeats it.
+    if input.ops.len() == 1 {
+        let part = |op| (input.room, input.op_id.clone(), op);
+        return Ok(input.ops.into_iter().map(part).collect());
+    }
     if input
         .op_id
         .as_ref()
@@ -149,5 +154,5 @@ const OP_ID_CHARS_MAX: usize = 60;
 
 const LONG_OP_ID: Error = Error::Invalid {
     field: "opId",
-    problem: "is at most 60 characters for a batch",
+    problem: "is at most 60 characters for more than one change",
 };

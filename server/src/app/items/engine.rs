@@ -157,6 +157,7 @@ impl<K: ItemKind> ItemWrite<K> {
             op: Op::Put,
             body,
             if_match: self.if_match,
+            is_restore: self.ask == Ask::Restore,
         };
         ItemOperation {
             op_id,

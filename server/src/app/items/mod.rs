@@ -100,6 +100,7 @@ impl App {
                 op: Op::Delete,
                 body: (),
                 if_match,
+                is_restore: false,
             }
             .hash(),
             op_id: input.op_id,

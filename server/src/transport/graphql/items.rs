@@ -84,8 +84,8 @@ pub(super) struct ItemsMutation;
 
 #[Object]
 impl ItemsMutation {
-    /// Makes up to 200 changes of items of a room, in this order, each by itself: one that is refused leaves the others. The
-    /// change with number n, counted from 0, has the operation id `<opId>:<n>`.
+    /// Makes up to 200 changes of items of a room, in this order, each by itself: one that is refused leaves the others.
+    /// Of more than one, the change with number n, counted from 0, has the operation id `<opId>:<n>`; one alone has `opId` itself.
     #[graphql(complexity = "ops.len() * child_complexity + 1")]
     async fn put_items(
         &self,
