@@ -2,7 +2,7 @@
 //! the times, so that the work of reading delays no write.
 
 use crate::clock::{self, Micros};
-use hdrhistogram::Histogram;
+use anyhow::{Result, anyhow};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::{
     sync::{
@@ -15,9 +15,6 @@ use std::{
 
 /// All runs have the same times, whatever they are run against.
 const SEED: u64 = 2026;
-const DIGITS: u8 = 3;
-/// In microseconds; later counts as this late.
-const LATEST: u64 = 60_000_000;
 
 /// How the times are spread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +28,7 @@ pub enum Pattern {
 /// A running series of writes.
 pub struct Arrivals {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Histogram<u64>>,
+    thread: JoinHandle<()>,
 }
 
 impl Arrivals {
@@ -44,7 +41,6 @@ impl Arrivals {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || {
-            let mut late = lateness();
             let mut times = Times::new(rate, pattern);
             for number in 0.. {
                 let due = times.next();
@@ -53,24 +49,18 @@ impl Arrivals {
                 if stopped.load(Relaxed) {
                     break;
                 }
-                late.saturating_record(clock::now().saturating_sub(due));
                 act(number, due);
             }
-            late
         });
         Self { stop, thread }
     }
 
-    /// Ends the series; gives how late the generator itself was, in microseconds.
-    pub fn stop(self) -> Histogram<u64> {
+    /// Ends the series. An error: it ended by itself, by a panic that was printed.
+    pub fn stop(self) -> Result<()> {
         self.stop.store(true, Relaxed);
-        // A panic in `act` was printed, and leaves no lateness to tell.
-        self.thread.join().unwrap_or_else(|_| lateness())
+        let ended = self.thread.join();
+        ended.map_err(|_| anyhow!("the writes ended by themselves"))
     }
-}
-
-pub fn lateness() -> Histogram<u64> {
-    Histogram::new_with_max(LATEST, DIGITS).expect("the bounds are within the format's")
 }
 
 /// The times of a series, one after the other.
@@ -140,17 +130,21 @@ mod tests {
         while seen.lock().len() < 20 {
             thread::sleep(Duration::from_millis(5));
         }
-        let late = arrivals.stop();
+        arrivals.stop().unwrap();
         let times = seen.lock().clone();
         let distances: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert!(
             distances.iter().all(|gap| (9_999..=10_001).contains(gap)),
             "{distances:?}"
         );
-        assert!(
-            late.max() >= 80_000,
-            "that it was late is told: {}",
-            late.max()
-        );
+    }
+
+    #[test]
+    fn a_series_that_ends_by_itself_is_an_error() {
+        let arrivals = Arrivals::start(100.0, Pattern::Even, |_, _| panic!("on purpose"));
+        while !arrivals.thread.is_finished() {
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert!(arrivals.stop().is_err());
     }
 }

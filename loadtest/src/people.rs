@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use futures::{StreamExt, TryStreamExt, stream};
 use roost_client::{Client, Endpoint};
-use roost_schema::{Register, Secret, SignedIn, UserId};
+use roost_schema::{Login, Register, Secret, SignedIn, UserId};
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
@@ -71,10 +71,10 @@ pub async fn prepare(source: &Source, url: &str, count: usize) -> Result<Vec<Per
         lanes.push(Endpoint::new(url)?.from_address(address)?);
     }
     let lane = |number: usize| lanes[number % LANES].clone();
-    let returning = known.into_iter().take(count).enumerate();
-    let mut people: Vec<Client> = returning
-        .map(|(number, signed_in)| lane(number).signed_in(signed_in))
-        .collect();
+    let returning = stream::iter(known.into_iter().enumerate())
+        .map(async |(number, signed_in)| come_back(&lane(number), signed_in).await)
+        .buffered(LANES);
+    let mut people: Vec<Client> = returning.try_collect().await?;
     let began = std::time::Instant::now();
     let missing = people.len()..count;
     let newcomers = missing.len();
@@ -93,7 +93,21 @@ pub async fn prepare(source: &Source, url: &str, count: usize) -> Result<Vec<Per
         id: client.user_id(),
         client: Some(client),
     };
-    Ok(people.into_iter().map(person).collect())
+    Ok(people.into_iter().take(count).map(person).collect())
+}
+
+/// With a token that is good for a while. One whose refresh token was used by an earlier run signs in again.
+async fn come_back(endpoint: &Endpoint, signed_in: SignedIn) -> Result<Client> {
+    let email = signed_in.user.email.clone();
+    let client = endpoint.signed_in(signed_in);
+    if client.access_token().await.is_ok() {
+        return Ok(client);
+    }
+    let login = Login {
+        email,
+        password: Secret::new(PASSWORD),
+    };
+    repeat(async || endpoint.login(&login).await).await
 }
 
 fn made_up(count: usize) -> Result<Vec<Person>> {
@@ -129,7 +143,7 @@ pub async fn repeat<T>(call: impl AsyncFn() -> roost_client::Result<T>) -> Resul
 }
 
 /// The newest tokens of everybody, as JSON.
-pub fn write(file: &Path, people: &[Client]) -> Result<()> {
+fn write(file: &Path, people: &[Client]) -> Result<()> {
     let sessions: Vec<SignedIn> = people.iter().map(Client::signed_in).collect();
     fs::write(file, serde_json::to_vec(&sessions)?)
         .with_context(|| format!("cannot write {}", file.display()))

@@ -80,7 +80,8 @@ fn number_after(text: &str, word: &str) -> Option<u64> {
 
 fn add(usage: &mut Usage, id: u32) -> Result<()> {
     let stat = Stat::read(id).context("no such process")?;
-    usage.cpu += stat.cpu;
+    // The first is in steps of 10 ms, the second is exact and knows only the threads that there are.
+    usage.cpu += stat.own.max(scheduled(id)) + stat.children;
     usage.resident += stat.resident;
     usage.switches += switches(id);
     Ok(())
@@ -98,7 +99,9 @@ fn processes() -> Vec<(u32, u32)> {
 /// The fields of `/proc/ID/stat` that are used here.
 struct Stat {
     parent: u32,
-    cpu: Duration,
+    own: Duration,
+    /// Of those that have ended.
+    children: Duration,
     resident: u64,
 }
 
@@ -113,17 +116,30 @@ impl Stat {
         let fields: Vec<&str> = fields.split_whitespace().collect();
         // proc(5) counts from 1, and `state`, the first here, is its third.
         let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
-        // Of the process itself, and of its children that have ended.
-        let ticks = field(14)? + field(15)? + field(16)? + field(17)?;
+        let tick = Duration::from_secs(1) / u32::try_from(clock_ticks_per_second()).ok()?;
+        let ticks = |user, system| u32::try_from(field(user)? + field(system)?).ok();
         Some(Self {
             parent: field(4)?.try_into().ok()?,
-            cpu: Duration::from_secs(1) / u32::try_from(clock_ticks_per_second()).ok()?
-                * u32::try_from(ticks).ok()?,
+            own: tick * ticks(14, 15)?,
+            children: tick * ticks(16, 17)?,
             resident: field(24)? * u64::try_from(page_size()).ok()?,
         })
     }
 }
 
+/// How long the threads of a process have run, from `/proc/ID/task/THREAD/schedstat`, whose first number is in nanoseconds.
+fn scheduled(id: u32) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{id}/task"))
+        .into_iter()
+        .flatten();
+    let run: u64 = threads
+        .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("schedstat")).ok())
+        .filter_map(|text| text.split_whitespace().next()?.parse::<u64>().ok())
+        .sum();
+    Duration::from_nanos(run)
+}
+
+/// Of the threads that there are: those that have ended take theirs with them.
 fn switches(id: u32) -> u64 {
     let threads = fs::read_dir(format!("/proc/{id}/task"))
         .into_iter()
@@ -214,6 +230,6 @@ mod tests {
         let stat = "7 (a) b (c) S 3 1 1 0 -1 0 0 0 0 0 100 50 0 0 20 0 1 0 5 4096 10 9";
         let stat = Stat::parse(stat).unwrap();
         assert_eq!(stat.parent, 3);
-        assert_eq!(stat.cpu, Duration::from_millis(1_500));
+        assert_eq!(stat.own, Duration::from_millis(1_500));
     }
 }

@@ -74,6 +74,10 @@ pub struct Recorder {
 
 #[derive(Debug)]
 struct Inner {
+    /// From when a write was due until the generator came to send it.
+    starts: Histogram<u64>,
+    /// How much later than it was to the generator did something else that was due.
+    pulses: Histogram<u64>,
     timings: BTreeMap<Timing, Histogram<u64>>,
     seconds: BTreeMap<u64, Second>,
     errors: BTreeMap<String, u64>,
@@ -95,6 +99,8 @@ impl Default for Recorder {
             bytes: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             inner: Mutex::new(Inner {
+                starts: histogram(DIGITS),
+                pulses: histogram(DIGITS),
                 timings: BTreeMap::new(),
                 seconds: BTreeMap::new(),
                 errors: BTreeMap::new(),
@@ -141,6 +147,36 @@ impl Recorder {
         times
             .or_insert_with(|| histogram(DIGITS_OF_A_SECOND))
             .saturating_record(took);
+    }
+
+    /// The generator begins now what was due at a moment: what is later is its own fault.
+    pub fn note_start(&self, due: Micros) {
+        if self.measures(due) {
+            let late = clock::now().saturating_sub(due);
+            self.inner.lock().starts.saturating_record(late);
+        }
+    }
+
+    /// The generator's runtime came so much later than at the moment that it was to.
+    pub fn note_pulse(&self, due: Micros) {
+        if self.measures(due) {
+            let late = clock::now().saturating_sub(due);
+            self.inner.lock().pulses.saturating_record(late);
+        }
+    }
+
+    /// How late the generator was with one thing of a hundred, in microseconds: with writes, or with its other work.
+    pub fn lateness(&self) -> Micros {
+        let inner = self.inner.lock();
+        let late = |of: &Histogram<u64>| of.value_at_quantile(0.99);
+        late(&inner.starts).max(late(&inner.pulses))
+    }
+
+    /// Of what was due in a second of the run, in microseconds.
+    pub fn p99_of(&self, second: u64, timing: Timing) -> Option<Micros> {
+        let inner = self.inner.lock();
+        let times = inner.seconds.get(&second)?.times.get(&timing)?;
+        Some(times.value_at_quantile(0.99))
     }
 
     /// Something that was due at a moment went wrong.

@@ -3,7 +3,6 @@
 use crate::{
     recorder::{Recorder, Timing},
     run::{Options, Window},
-    sequence::Faults,
 };
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
@@ -83,21 +82,21 @@ impl Report {
         self.add("generator share", window.generator_share() * 100.0, "%");
     }
 
-    /// By how much the memory of each process grew, and the kernel's.
+    /// By how much the memory of each process grew for each of these, and the kernel's. `what`: one of them, as `socket`.
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-    pub fn add_memory(&mut self, window: &Window, sockets: usize) {
+    pub fn add_memory(&mut self, window: &Window, what: &str, count: usize) {
         let processes = window
             .usages
             .iter()
             .map(|(name, usage)| (name.as_str(), usage.resident));
         for (name, bytes) in processes.chain([("kernel", window.kernel)]) {
-            let each = bytes as f64 / sockets as f64 / 1024.0;
-            self.add(format!("{name} memory per socket"), each, "KiB");
+            let each = bytes as f64 / count as f64 / 1024.0;
+            self.add(format!("{name} memory per {what}"), each, "KiB");
         }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-    pub fn add_count(&mut self, name: &str, count: usize) {
+    pub fn add_count(&mut self, name: &str, count: u64) {
         self.add(name, count as f64, "");
     }
 
@@ -111,13 +110,9 @@ impl Report {
         }
     }
 
-    /// `missing`: what it is called when a write did not come, which is no fault where a later one supersedes it.
-    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-    pub fn add_faults(&mut self, missing: &str, faults: Faults, errors: u64) {
-        self.add(missing, faults.lost as f64, "");
-        self.add("doubled", faults.doubled as f64, "");
-        self.add("reordered", faults.reordered as f64, "");
-        self.add("errors", errors as f64, "");
+    /// Whether each figure is one: nothing was divided by nothing.
+    pub fn is_whole(&self) -> bool {
+        self.figures.iter().all(|figure| figure.value.is_finite())
     }
 
     /// Writes what the options ask for.
@@ -144,23 +139,27 @@ fn write(file: &Path, text: &str) -> Result<()> {
     fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// CSV: of each second and each sort of time how many there were, and how long they took in milliseconds.
+/// CSV: of each second and each sort of time how many there were, and how long they took in milliseconds; errors as a sort
+/// of their own. A second in which nothing came has a line, too.
 fn seconds(recorder: &Recorder) -> String {
-    let mut csv = "second,timing,count,p50_ms,p99_ms,max_ms,errors\n".to_owned();
-    for (number, second) in recorder.seconds() {
+    let mut csv = "second,sort,count,p50_ms,p99_ms,max_ms\n".to_owned();
+    let seconds = recorder.seconds();
+    let last = seconds.keys().last().map_or(0, |last| last + 1);
+    for number in 0..last {
+        let second = seconds.get(&number).cloned().unwrap_or_default();
         for (timing, times) in &second.times {
             // Writing into a string cannot fail.
             let _ = writeln!(
                 csv,
-                "{number},{},{},{:.3},{:.3},{:.3},{}",
+                "{number},{},{},{:.3},{:.3},{:.3}",
                 timing.name(),
                 times.len(),
                 millis(times, 0.5),
                 millis(times, 0.99),
                 millis(times, 1.0),
-                second.errors
             );
         }
+        let _ = writeln!(csv, "{number},error,{},,,", second.errors);
     }
     csv
 }
@@ -218,6 +217,8 @@ mod tests {
         assert_eq!(rounded("server CPU per delivery"), Some(10.0));
         assert_eq!(rounded("server switches per delivery"), Some(0.5));
         assert_eq!(rounded("bytes per delivery"), Some(100.0));
+        report.add("nothing", f64::NAN, "");
+        assert!(!report.is_whole());
         assert!(
             report.to_string().contains("server CPU per delivery"),
             "{report}"
@@ -231,7 +232,8 @@ mod tests {
         recorder.record(Timing::Read, clock::now());
         recorder.fail(clock::now(), "late");
         let csv = seconds(&recorder);
-        let row: Vec<_> = csv.lines().nth(1).unwrap().split(',').collect();
-        assert_eq!([row[0], row[1], row[2], row[6]], ["0", "read", "1", "1"]);
+        let rows: Vec<_> = csv.lines().skip(1).collect();
+        assert!(rows[0].starts_with("0,read,1,"), "{csv}");
+        assert_eq!(rows[1], "0,error,1,,,", "{csv}");
     }
 }

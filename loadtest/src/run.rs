@@ -1,16 +1,15 @@
 //! One run of a scenario: its options, the window that is measured, and whether the generator kept up.
 
 use crate::{
-    clock::Micros,
+    clock,
     people::{self, Person},
     process::{Process, Usage, kernel_memory},
     recorder::{Recorder, Timing},
     socket::{Reader, Socket, Target},
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use futures::{StreamExt, TryStreamExt, stream};
-use hdrhistogram::Histogram;
 use roost_schema::RoomId;
 use std::{
     io::Write,
@@ -27,6 +26,11 @@ const CPU_SHARE_MAX: f64 = 0.9;
 const LATENESS_MAX: Duration = Duration::from_millis(5);
 /// Sockets that are being opened at a time.
 const OPENING_MAX: usize = 32;
+/// How often a second the generator looks whether it is on time with other things than writes.
+const PULSES_A_SECOND: u32 = 50;
+const PULSES: u64 = PULSES_A_SECOND as u64;
+/// Sockets that are opened and closed before memory is looked at: what the first ones bring about is not theirs.
+const WARMING_SOCKETS: usize = 200;
 /// Between the last socket and the first write.
 const SETTLING: Duration = Duration::from_secs(2);
 
@@ -120,14 +124,25 @@ impl Run {
         crate::limits::allow_sockets(people.len())?;
         let sockets = stream::iter(people.iter().zip(rooms).enumerate())
             .map(async |(number, (person, rooms))| {
-                let reader = Reader::new(&self.recorder);
-                let due = crate::clock::now();
+                let reader = Reader::new(&self.recorder, person.id);
+                let due = clock::now();
                 Socket::open(&self.target, number, person, rooms, reader, due)
                     .await
                     .with_context(|| format!("socket {number}"))
+                    .map(|socket| (number, socket))
             })
-            .buffered(OPENING_MAX);
-        sockets.try_collect().await
+            .buffer_unordered(OPENING_MAX);
+        in_order(sockets.try_collect().await?)
+    }
+
+    /// Opens some sockets and closes them again, before memory is looked at.
+    pub async fn warm(&self, people: &[Person], rooms: &[Vec<RoomId>]) -> Result<()> {
+        let some = people.len().min(WARMING_SOCKETS);
+        for socket in self.open(&people[..some], &rooms[..some]).await? {
+            socket.finish().await?;
+        }
+        settle().await;
+        Ok(())
     }
 
     fn processes(&self) -> Vec<Process> {
@@ -172,8 +187,16 @@ impl Run {
         let before = self.snapshot()?;
         let mut counted = self.recorder.count(timing);
         let begin = tokio::time::Instant::now();
-        for second in 1..=duration.as_secs() {
-            sleep_until(begin + Duration::from_secs(second)).await;
+        let pulses = duration.as_secs() * PULSES;
+        for pulse in 1..=pulses {
+            let due = begin + Duration::from_secs(1) / PULSES_A_SECOND * u32::try_from(pulse)?;
+            sleep_until(due).await;
+            let late = clock::micros(due.elapsed());
+            self.recorder.note_pulse(clock::now().saturating_sub(late));
+            if pulse % PULSES > 0 {
+                continue;
+            }
+            let second = pulse / PULSES;
             let count = self.recorder.count(timing);
             self.show_progress(second, duration, timing, count - counted);
             counted = count;
@@ -190,9 +213,8 @@ impl Run {
         if self.options.quiet {
             return;
         }
-        let number = self.recorder.second(crate::clock::now()).saturating_sub(1);
-        let last = self.recorder.seconds().remove(&number);
-        let p99 = last.and_then(|last| Some(last.times.get(&timing)?.value_at_quantile(0.99)));
+        let number = self.recorder.second(clock::now()).saturating_sub(1);
+        let p99 = self.recorder.p99_of(number, timing);
         let errors: u64 = self.recorder.errors().values().sum();
         #[expect(clippy::cast_precision_loss, reason = "for people")]
         let p99 = p99.unwrap_or_default() as f64 / 1e3;
@@ -213,6 +235,12 @@ pub struct Snapshot {
     generator: Usage,
     bytes: u64,
     kernel: u64,
+}
+
+/// By their numbers, whichever was ready first.
+pub fn in_order<T>(mut numbered: Vec<(usize, T)>) -> Result<Vec<T>> {
+    numbered.sort_by_key(|(number, _)| *number);
+    Ok(numbered.into_iter().map(|(_, it)| it).collect())
 }
 
 /// Lets the server finish what opening sockets brought about.
@@ -247,10 +275,9 @@ impl Window {
         self.generator.cpu.as_secs_f64() / (self.took * processors).as_secs_f64()
     }
 
-    /// An error when the generator itself may have been what was slow. `late`: how late it was with its writes, in
-    /// microseconds.
-    pub fn judge(&self, options: &Options, late: &Histogram<u64>) -> Result<()> {
-        if options.unjudged {
+    /// An error when the generator itself may have been what was slow.
+    pub fn judge(&self, run: &Run) -> Result<()> {
+        if run.options.unjudged {
             return Ok(());
         }
         let share = self.generator_share();
@@ -259,12 +286,11 @@ impl Window {
             "the generator was the bottleneck: it had {:.0} % of its processors; nothing is reported",
             share * 100.0
         );
-        let late = Duration::from_micros(late.value_at_quantile(0.99));
-        if late > LATENESS_MAX {
-            bail!(
-                "the generator was the bottleneck: one write of a hundred was {late:?} late; nothing is reported"
-            );
-        }
+        let late = Duration::from_micros(run.recorder.lateness());
+        ensure!(
+            late <= LATENESS_MAX,
+            "the generator was the bottleneck: it was {late:?} late with one write of a hundred; nothing is reported"
+        );
         Ok(())
     }
 }
@@ -279,9 +305,4 @@ pub async fn drain(recorder: &Recorder, written: u64) {
         sleep(LOOK).await;
     }
     sleep(ARRIVAL).await;
-}
-
-/// The moment of a thing that is done at once.
-pub fn at_once() -> Micros {
-    crate::clock::now()
 }

@@ -59,8 +59,8 @@ impl Target {
 /// What a socket is told to do.
 #[derive(Debug)]
 pub enum Command {
-    /// Sends a frame that nobody answers.
-    Emit(String),
+    /// Sends a frame that was due at a moment and that nobody answers.
+    Emit(Micros, String),
     /// Sends a frame whose acknowledgement has this id.
     Call(u64, Call, String),
     /// Reads nothing from now on, as a phone in a tunnel.
@@ -106,7 +106,7 @@ impl Socket {
         recorder.record(Timing::Connect, due);
         let (commands, queue) = mpsc::unbounded_channel();
         let mut task = JoinSet::new();
-        task.spawn(serve(stream, queue, reader));
+        task.spawn(serve(stream, queue, reader, person.clone()));
         Ok(Self { commands, task })
     }
 
@@ -218,18 +218,25 @@ async fn serve(
     mut stream: Connection,
     mut commands: mpsc::UnboundedReceiver<Command>,
     mut reader: Reader,
+    person: Person,
 ) -> Reader {
     let mut reads = true;
     loop {
         let sent = tokio::select! {
             command = commands.recv() => match command {
-                Some(Command::Emit(frame)) => stream.send(Frame::text(frame)).await,
+                Some(Command::Emit(due, frame)) => {
+                    reader.recorder().note_start(due);
+                    stream.send(Frame::text(frame)).await
+                }
                 Some(Command::Call(id, call, frame)) => {
+                    reader.recorder().note_start(call.mark.due);
                     reader.expect(id, call);
                     stream.send(Frame::text(frame)).await
                 }
                 Some(Command::Stall) => {
                     reads = false;
+                    // What the system takes in its stead is little: the server is to notice.
+                    let _ = socket2::SockRef::from(stream.get_ref()).set_recv_buffer_size(READ_BUFFER);
                     Ok(())
                 }
                 Some(Command::Cut) => {
@@ -247,6 +254,7 @@ async fn serve(
                 Some(Ok(Frame::Text(text))) => match reader.receive(&text) {
                     reader::Received::Ping => stream.send(Frame::text(PONG)).await,
                     reader::Received::Noted => Ok(()),
+                    reader::Received::Expiring => refresh(&mut stream, &person).await,
                     reader::Received::End => break,
                 },
                 Some(Ok(Frame::Close(_))) | None => break,
@@ -260,4 +268,21 @@ async fn serve(
     }
     reader.closed_by_the_server = true;
     reader
+}
+
+/// Keeps the socket open under a new token. What comes of it is told by whether the socket stays.
+async fn refresh(
+    stream: &mut Connection,
+    person: &Person,
+) -> tokio_tungstenite::tungstenite::Result<()> {
+    let Some(client) = &person.client else {
+        return Ok(());
+    };
+    let Ok(token) = client.refresh().await else {
+        return Ok(());
+    };
+    let renewal = json!({ "token": token.expose() });
+    stream
+        .send(Frame::text(event(None, "auth:refresh", &renewal)))
+        .await
 }

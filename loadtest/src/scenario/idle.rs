@@ -9,8 +9,10 @@ use crate::{
 };
 use anyhow::Result;
 use clap::Args;
+use std::time::Duration;
 
-const SECONDS: u64 = 10;
+/// A ping of each socket, at least, of servers that ping as seldom as Engine.IO does by itself.
+const SECONDS: u64 = 25;
 const MEMBERS: usize = 10;
 
 #[derive(Clone, Debug, Args)]
@@ -24,27 +26,31 @@ impl Idle {
     pub async fn run(&self, run: &Run) -> Result<Report> {
         let people = run.people(self.sockets).await?;
         let rooms = rooms::open(&people, in_two_rooms_each(people.len())).await?;
+        let joined = rooms_of(people.len(), &rooms);
+        run.warm(&people, &joined).await?;
         run.recorder.begin();
         let before = run.snapshot()?;
-        let sockets = run.open(&people, &rooms_of(people.len(), &rooms)).await?;
+        let sockets = run.open(&people, &joined).await?;
         let opening = before.elapsed();
         settle().await;
         let opened = run.snapshot()?.since(&before);
         let kept = run.measure(Timing::Connect, run.duration(SECONDS)).await?;
+        kept.judge(run)?;
         let readers = finish(sockets).await?;
 
         let count = people.len() as u64;
         let mut report = Report::new(format!("idle {count} sockets"));
         report.add_rate("connect", count, opening);
         report.add_costs(&opened, "connect", count);
-        report.add_memory(&opened, people.len());
-        for (name, usage) in &kept.usages {
+        report.add_memory(&opened, "socket", people.len());
+        let is_long = kept.took >= Duration::from_secs(SECONDS);
+        for (name, usage) in kept.usages.iter().filter(|_| is_long) {
             let share = usage.cpu.as_secs_f64() / kept.took.as_secs_f64();
             report.add(format!("{name} CPU while idle"), share * 1e3, "ms/s");
         }
         report.add_times(&run.recorder, Timing::Connect);
         let lost = readers.iter().filter(|reader| reader.closed_by_the_server);
-        report.add_count("closed by the server", lost.count());
+        report.add_count("closed by the server", lost.count() as u64);
         Ok(report)
     }
 }

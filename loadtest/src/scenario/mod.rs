@@ -14,12 +14,13 @@ pub mod storm;
 mod writers;
 
 use crate::{
+    report::Report,
     rooms::Room,
     run::{Options, Run},
     sequence::Faults,
-    socket::{Reader, Socket, Stream},
+    socket::{Call, Reader, Socket, Stream},
 };
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Subcommand;
 use futures::future::try_join_all;
 use roost_schema::RoomId;
@@ -76,6 +77,11 @@ pub async fn run(scenario: &Scenario, options: Options) -> Result<()> {
             return Ok(());
         }
     };
+    ensure!(
+        report.is_whole(),
+        "nothing was done in the measured time: {:?}",
+        run.recorder.errors()
+    );
     print!("{report}");
     for (why, count) in run.recorder.errors() {
         println!("  error {why:<30}{count:>14}");
@@ -131,23 +137,65 @@ fn pairs(people: usize) -> Vec<Vec<usize>> {
 
 /// Holds what each reader received against what was sent.
 fn faults(readers: &[Reader], sent: &[Sent]) -> Faults {
-    let refused: HashSet<(RoomId, u64)> = readers
+    let refused: HashSet<(RoomId, String, u64)> = readers
         .iter()
-        .flat_map(|reader| &reader.refused)
-        .map(|call| (call.room, call.mark.number))
+        .flat_map(|reader| {
+            let author = reader.author.to_string();
+            let key = move |call: &Call| (call.room, author.clone(), call.mark.number);
+            reader.refused.iter().map(key)
+        })
         .collect();
     let mut all = Faults::default();
     for sent in sent {
+        let is_refused = |number| refused.contains(&(sent.room, sent.author.clone(), number));
         for reader in &sent.readers {
-            let is_refused = |number| refused.contains(&(sent.room, number));
-            all += readers[*reader].faults(
-                sent.room,
-                sent.stream,
-                &sent.author,
-                sent.count,
-                is_refused,
-            );
+            let reader = &readers[*reader];
+            all += reader.faults(sent.room, sent.stream, &sent.author, sent.count, is_refused);
         }
     }
     all
+}
+
+/// Adds what went wrong with writes and with sockets. `missing`: what a write is called that did not come.
+fn add_faults(report: &mut Report, run: &Run, missing: &str, readers: &[Reader], sent: &[Sent]) {
+    let Faults {
+        lost,
+        doubled,
+        reordered,
+    } = faults(readers, sent);
+    report.add_count(missing, lost);
+    report.add_count("doubled", doubled);
+    report.add_count("reordered", reordered);
+    report.add_count("errors", run.recorder.errors().values().sum());
+    let unanswered = readers.iter().map(Reader::unanswered).sum::<usize>();
+    report.add_count("unanswered", unanswered as u64);
+    let closed = readers.iter().filter(|reader| reader.closed_by_the_server);
+    report.add_count("closed by the server", closed.count() as u64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{recorder::Recorder, socket::Mark};
+    use roost_schema::UserId;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_refusal_excuses_its_own_author_only() {
+        let recorder = Arc::new(Recorder::default());
+        let room = RoomId::generate();
+        let (ann, bob) = (UserId::generate(), UserId::generate());
+        let mut readers = [ann, bob].map(|author| Reader::new(&recorder, author));
+        let mark = Mark { number: 1, due: 0 };
+        readers[0].refused.push(Call { room, mark });
+        let sent = [ann, bob].map(|author| Sent {
+            room,
+            stream: Stream::Kept,
+            author: author.to_string(),
+            count: 1,
+            readers: vec![0, 1],
+        });
+        // Bob's is missing with both, Ann's was refused.
+        assert_eq!(faults(&readers, &sent).lost, 2);
+    }
 }

@@ -8,9 +8,10 @@ use crate::{
     report::Report,
     run::Run,
 };
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use reqwest::{RequestBuilder, Response};
 use roost_client::Endpoint;
+use serde::{Deserialize, de::IgnoredAny};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::mpsc, task::JoinSet};
 
@@ -43,16 +44,19 @@ pub(super) async fn measure(
 ) -> Result<()> {
     let (come, mut requests) = mpsc::unbounded_channel();
     let arrivals = Arrivals::start(part.rate, Pattern::Random, move |number, due| {
-        // An error: the part is over, or a request cannot be made, which then is not counted.
-        if let Ok(request) = make(number) {
-            let _ = come.send((request, due));
-        }
+        // An error: the part is over.
+        let _ = come.send((make(number), due));
     });
     let (recorder, timing) = (Arc::clone(&run.recorder), part.timing);
     let sending = async {
         let mut under_way = JoinSet::new();
         while let Some((request, due)) = requests.recv().await {
-            under_way.spawn(send(request, due, timing, Arc::clone(&recorder)));
+            match request {
+                Ok(request) => {
+                    under_way.spawn(send(request, due, timing, Arc::clone(&recorder)));
+                }
+                Err(error) => recorder.fail(due, &format!("{error:#}")),
+            }
             while under_way.try_join_next().is_some() {}
         }
         under_way.join_all().await;
@@ -60,12 +64,13 @@ pub(super) async fn measure(
     // Once the arrivals stop, no request comes any more.
     let measuring = async {
         let window = run.measure(timing, part.duration).await;
-        (window, arrivals.stop())
+        // What is answered after the window took none of its processor time.
+        (window, run.recorder.count(timing), arrivals.stop())
     };
-    let ((), (window, late)) = tokio::join!(sending, measuring);
+    let ((), (window, count, ended)) = tokio::join!(sending, measuring);
     let window = window?;
-    window.judge(&run.options, &late)?;
-    let count = run.recorder.count(timing);
+    ended?;
+    window.judge(run)?;
     report.add_rate(timing.name(), count, window.took);
     report.add_costs(&window, timing.name(), count);
     report.add_times(&run.recorder, timing);
@@ -73,6 +78,7 @@ pub(super) async fn measure(
 }
 
 async fn send(request: RequestBuilder, due: Micros, timing: Timing, recorder: Arc<Recorder>) {
+    recorder.note_start(due);
     match request.send().await {
         Ok(answer) if answer.status().is_success() => match read(answer).await {
             Ok(bytes) => {
@@ -89,6 +95,29 @@ async fn send(request: RequestBuilder, due: Micros, timing: Timing, recorder: Ar
 /// Gives the length of the body. GraphQL tells of errors in there.
 async fn read(answer: Response) -> Result<usize> {
     let body = answer.bytes().await?;
-    anyhow::ensure!(!body.starts_with(br#"{"errors""#), "errors in the answer");
+    ensure!(!has_errors(&body), "errors in the answer");
     Ok(body.len())
+}
+
+fn has_errors(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Answer {
+        errors: Option<IgnoredAny>,
+    }
+    // A derived struct is also read from an array, as REST may answer one.
+    body.starts_with(b"{")
+        && serde_json::from_slice::<Answer>(body).is_ok_and(|answer| answer.errors.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_a_field_is_an_error() {
+        assert!(has_errors(br#"{"errors":[{"message":"no"}]}"#));
+        assert!(has_errors(br#"{"data":null,"errors":[{"message":"no"}]}"#));
+        assert!(!has_errors(br#"{"data":{"errors":[]}}"#));
+        assert!(!has_errors(b"[1]"));
+    }
 }

@@ -1,7 +1,7 @@
 //! One reader of a hundred stops reading; the others must not notice, and the server's memory must not grow for it.
 
 use super::{
-    faults, finish, in_one_room_each, rooms_of,
+    add_faults, finish, in_one_room_each, rooms_of,
     writers::{What, Who, Writers},
     written,
 };
@@ -22,7 +22,7 @@ const SLOW: usize = 100;
 #[derive(Clone, Debug, Args)]
 pub struct Slow {
     /// Readers in one room, besides the one who writes.
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 100)]
     pub readers: usize,
     /// Messages a second.
     #[arg(long, default_value_t = 40.0)]
@@ -41,7 +41,7 @@ impl Slow {
             }
         }
         let writers = Writers::start(
-            What::Message,
+            What::LongMessage,
             Who::Owner,
             self.rate,
             &people,
@@ -50,8 +50,8 @@ impl Slow {
         );
         let window = run.measure(Timing::Delivery, run.duration(SECONDS)).await?;
         let delivered = run.recorder.count(Timing::Delivery);
-        let (mut sent, late) = writers.stop();
-        window.judge(&run.options, &late)?;
+        let mut sent = writers.stop()?;
+        window.judge(run)?;
         drain(&run.recorder, written(&sent)).await;
         let readers = finish(sockets).await?;
         for sent in &mut sent {
@@ -62,10 +62,9 @@ impl Slow {
         let mut report = Report::new(format!("{slow} of {} readers are slow", self.readers));
         report.add_rate("delivery", delivered, window.took);
         report.add_costs(&window, "delivery", delivered);
-        report.add_memory(&window, slow.max(1));
+        report.add_memory(&window, "slow reader", slow.max(1));
         report.add_times(&run.recorder, Timing::Delivery);
-        let errors = run.recorder.errors().values().sum();
-        report.add_faults("lost", faults(&readers, &sent), errors);
+        add_faults(&mut report, run, "lost", &readers, &sent);
         Ok(report)
     }
 }

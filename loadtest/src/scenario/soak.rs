@@ -1,7 +1,7 @@
 //! A chat for a long time: by how much the server's memory grows in an hour.
 
 use super::{
-    faults, finish, in_one_room_each, rooms_of,
+    add_faults, finish, in_one_room_each, rooms_of,
     writers::{What, Who, Writers},
     written,
 };
@@ -54,8 +54,8 @@ impl Soak {
         );
         let (window, samples) = (window?, samples?);
         let delivered = run.recorder.count(Timing::Delivery);
-        let (sent, late) = writers.stop();
-        window.judge(&run.options, &late)?;
+        let sent = writers.stop()?;
+        window.judge(run)?;
         drain(&run.recorder, written(&sent)).await;
         let readers = finish(sockets).await?;
 
@@ -68,8 +68,7 @@ impl Soak {
             report.add("memory at the end", last / MIB, "MiB");
         }
         report.add_times(&run.recorder, Timing::Delivery);
-        let errors = run.recorder.errors().values().sum();
-        report.add_faults("lost", faults(&readers, &sent), errors);
+        add_faults(&mut report, run, "lost", &readers, &sent);
         Ok(report)
     }
 }

@@ -2,15 +2,16 @@
 //! everybody is back, what it costs, and whether anything was missed.
 
 use super::{
-    faults, finish, in_one_room_each, rooms_of,
+    add_faults, finish, in_one_room_each, rooms_of,
     writers::{What, Who, Writers},
 };
 use crate::{
+    clock,
     people::Person,
     recorder::Timing,
     report::Report,
     rooms,
-    run::{Run, at_once},
+    run::{Run, in_order},
     socket::{Reader, Socket},
 };
 use anyhow::{Context, Result};
@@ -57,27 +58,22 @@ impl Storm {
         run.recorder.begin();
         let before = run.snapshot()?;
         let cut = try_join_all(sockets.into_iter().enumerate().map(cut_readers)).await?;
-        let due = at_once();
+        let due = clock::now();
         let returned = stream::iter(cut.into_iter().enumerate())
-            .map(|(number, connection)| {
-                come_back(
-                    run,
-                    number,
-                    &people[number],
-                    &joined[number],
-                    connection,
-                    due,
-                )
+            .map(async |(number, connection)| {
+                let (person, rooms) = (&people[number], &joined[number]);
+                let socket = come_back(run, number, person, rooms, connection, due).await?;
+                anyhow::Ok((number, socket))
             })
-            .buffered(RETURNING_MAX);
-        let sockets: Vec<Socket> = returned.try_collect().await?;
+            .buffer_unordered(RETURNING_MAX);
+        let sockets: Vec<Socket> = in_order(returned.try_collect().await?)?;
         let window = run.snapshot()?.since(&before);
         let back = run.recorder.count(Timing::Connect);
-        let (sent, late) = writers.stop();
+        let sent = writers.stop()?;
         // What was written meanwhile is to arrive.
         sleep(RETRY_WAIT * 4).await;
         run.recorder.end();
-        window.judge(&run.options, &late)?;
+        window.judge(run)?;
         let readers = finish(sockets).await?;
 
         let mut report = Report::new(format!("storm of {} sockets", self.sockets));
@@ -86,8 +82,7 @@ impl Storm {
         report.add_costs(&window, "resume", back);
         report.add_times(&run.recorder, Timing::Connect);
         report.add_times(&run.recorder, Timing::Acknowledgement);
-        let errors = run.recorder.errors().values().sum();
-        report.add_faults("lost", faults(&readers, &sent), errors);
+        add_faults(&mut report, run, "lost", &readers, &sent);
         Ok(report)
     }
 }

@@ -8,12 +8,15 @@ use crate::{
     rooms::Room,
     socket::{Call, Command, Mark, Socket, Stream, event},
 };
-use hdrhistogram::Histogram;
+use anyhow::Result;
 use parking_lot::Mutex;
 use roost_schema::{ItemId, RoomId};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
+
+/// Characters of a long message.
+const LONG: usize = 8_000;
 
 /// What they write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub(super) enum What {
     Cursor,
     /// A message: kept and acknowledged.
     Message,
+    /// A message of several thousand characters.
+    LongMessage,
     /// The title of a todo of their own, changed: kept and acknowledged, a later one may supersede it on its way.
     Todo,
 }
@@ -66,7 +71,7 @@ impl Writers {
             // Nobody is sent their own pointer.
             readers: match what {
                 What::Cursor => without(&room.members, member),
-                What::Message | What::Todo => room.members.clone(),
+                What::Message | What::LongMessage | What::Todo => room.members.clone(),
             },
             commands: sockets[member].commands(),
             todo: ItemId::generate(),
@@ -85,7 +90,7 @@ impl Writers {
         let writers = Arc::clone(&all);
         let pattern = match what {
             What::Cursor | What::Todo => Pattern::Even,
-            What::Message => Pattern::Random,
+            What::Message | What::LongMessage => Pattern::Random,
         };
         let arrivals = Arrivals::start(rate, pattern, move |number, due| {
             let mut writers = writers.lock();
@@ -100,21 +105,21 @@ impl Writers {
         }
     }
 
-    /// Gives what was sent, and how late the generator itself was.
-    pub(super) fn stop(self) -> (Vec<Sent>, Histogram<u64>) {
-        let late = self.arrivals.stop();
+    /// Gives what was sent.
+    pub(super) fn stop(self) -> Result<Vec<Sent>> {
+        self.arrivals.stop()?;
         let writers = self.all.lock();
         let sent = writers.iter().map(|writer| Sent {
             room: writer.room,
             stream: match self.what {
                 What::Cursor => Stream::Pointers,
-                What::Message | What::Todo => Stream::Kept,
+                What::Message | What::LongMessage | What::Todo => Stream::Kept,
             },
             author: writer.author.clone(),
             count: writer.sent,
             readers: writer.readers.clone(),
         });
-        (sent.collect(), late)
+        Ok(sent.collect())
     }
 }
 
@@ -132,12 +137,16 @@ impl Writer {
         let command = match what {
             What::Cursor => {
                 let moved = json!({ "room": room, "x": due, "y": mark.number });
-                Command::Emit(event(None, "cursor:move", &moved))
+                Command::Emit(due, event(None, "cursor:move", &moved))
             }
             What::Message => call(
                 "message:send",
                 &json!({ "room": room, "text": mark.text() }),
             ),
+            What::LongMessage => {
+                let text = format!("{:.<LONG$}", mark.text());
+                call("message:send", &json!({ "room": room, "text": text }))
+            }
             What::Todo => {
                 let body = json!({ "title": mark.text() });
                 let put = json!({ "room": room, "kind": "todo", "item": self.todo, "body": body });

@@ -6,7 +6,7 @@ use crate::{
     sequence::{Faults, Sequence},
 };
 use roost_client::packet::Packet;
-use roost_schema::RoomId;
+use roost_schema::{RoomId, UserId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
@@ -65,6 +65,7 @@ pub enum Stream {
 #[derive(Clone, Debug)]
 pub struct Reader {
     recorder: Arc<Recorder>,
+    pub author: UserId,
     /// By the room's id.
     rooms: HashMap<String, Seen>,
     calls: HashMap<u64, Call>,
@@ -77,13 +78,16 @@ pub struct Reader {
 pub(super) enum Received {
     Noted,
     Ping,
+    /// The token of the socket ends soon.
+    Expiring,
     End,
 }
 
 impl Reader {
-    pub fn new(recorder: &Arc<Recorder>) -> Self {
+    pub fn new(recorder: &Arc<Recorder>, author: UserId) -> Self {
         Self {
             recorder: Arc::clone(recorder),
+            author,
             rooms: HashMap::new(),
             calls: HashMap::new(),
             refused: Vec::new(),
@@ -133,6 +137,10 @@ impl Reader {
             Some(Packet::Ping) => return Received::Ping,
             Some(Packet::Close | Packet::Disconnect) => return Received::End,
             Some(Packet::Ack { id, payload }) => self.receive_answer(id, payload),
+            Some(Packet::Event {
+                name: "auth:expiring",
+                ..
+            }) => return Received::Expiring,
             Some(Packet::Event {
                 name: "room:events",
                 payload,
@@ -282,7 +290,7 @@ mod tests {
     fn messages_and_cursors_are_noted_by_author() {
         let recorder = Arc::new(Recorder::default());
         recorder.begin();
-        let mut reader = Reader::new(&recorder);
+        let mut reader = Reader::new(&recorder, UserId::generate());
         for number in [1, 3] {
             let due = clock::now();
             assert_eq!(
@@ -319,7 +327,7 @@ mod tests {
     fn a_refusal_is_an_error_and_no_acknowledgement() {
         let recorder = Arc::new(Recorder::default());
         recorder.begin();
-        let mut reader = Reader::new(&recorder);
+        let mut reader = Reader::new(&recorder, UserId::generate());
         for number in [1, 2] {
             let due = clock::now();
             let mark = Mark { number, due };

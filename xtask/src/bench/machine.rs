@@ -2,16 +2,26 @@
 
 use anyhow::{Context, Result};
 use roost_testbed::process;
+use rustix::thread::{CpuSet, sched_setaffinity};
 use std::{fmt::Write, fs, process::Command, thread::available_parallelism};
 
-const SERVER_CPU: &str = "0";
+const SERVER_CPU: usize = 0;
 pub(super) const GENERATOR_CPU: &str = "1";
 
-/// Gives a server its processor, with all threads that it has.
-pub(super) fn pin(process_id: u32) -> Result<()> {
-    let mut pin = Command::new("taskset");
-    pin.args(["--all-tasks", "--cpu-list", "--pid", SERVER_CPU]);
-    process::output(pin.arg(process_id.to_string())).map(drop)
+/// Gives this thread the servers' processor; what it starts from now on inherits it.
+pub(super) fn pin_servers() -> Result<()> {
+    let mut processors = CpuSet::new();
+    processors.set(SERVER_CPU);
+    sched_setaffinity(None, &processors).context("this process cannot choose its processor")
+}
+
+/// Gives this thread all processors again.
+pub(super) fn unpin() -> Result<()> {
+    let mut processors = CpuSet::new();
+    for processor in 0..CpuSet::MAX_CPU {
+        processors.set(processor);
+    }
+    sched_setaffinity(None, &processors).context("this process cannot choose its processors")
 }
 
 /// For the page of figures, as Markdown.
@@ -25,11 +35,25 @@ pub(super) fn describe() -> Result<String> {
         ("kernel", fs::read_to_string("/proc/sys/kernel/osrelease")?),
         ("compiler", version("rustc", "--version")?),
         ("Node", version("node", "--version")?),
+        ("packages of the Node peer", packages()?),
     ];
     for (name, value) in versions {
         writeln!(text, "* {name}: {}", value.trim())?;
     }
     Ok(text)
+}
+
+/// With their versions, from the peer's own list.
+fn packages() -> Result<String> {
+    let list = fs::read(super::target::node_folder().join("package.json"))?;
+    let list: serde_json::Value = serde_json::from_slice(&list)?;
+    let packages = list["dependencies"]
+        .as_object()
+        .context("no dependencies")?;
+    let each = packages
+        .iter()
+        .map(|(name, version)| format!("{name} {}", version.as_str().unwrap_or_default()));
+    Ok(each.collect::<Vec<_>>().join(", "))
 }
 
 fn version(program: &str, argument: &str) -> Result<String> {

@@ -24,7 +24,6 @@ use std::{
 use table::Table;
 use target::{Programs, Running, Target};
 
-/// Of a quick run, and of a full one.
 const RUNS: usize = 3;
 const DOCUMENT: &str = "docs/benchmarks.md";
 const GENERATOR: &str = "roost-loadtest";
@@ -82,13 +81,18 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return smoke::run();
     }
     ensure!(arguments.runs > 0, "at least one run");
+    ensure!(
+        !arguments.write || arguments.is_whole(),
+        "the page has every table: --write goes with `all` and `--against all`, and without --before"
+    );
     let began = Instant::now();
     let programs = build(arguments)?;
     let mut tables = Vec::new();
+    let mut failed = Vec::new();
     for scenario in scenario::of(arguments.scenario) {
         let targets = targets(arguments, &scenario);
         println!("\n== {} ==", scenario.name);
-        let table = measure(&scenario, &targets, &programs, arguments.runs)
+        let table = measure(&scenario, &targets, &programs, arguments.runs, &mut failed)
             .with_context(|| scenario.name.clone())?;
         println!("{table}");
         tables.push(table);
@@ -99,7 +103,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         fs::write(workspace::root().join(DOCUMENT), document)?;
         println!("written to {DOCUMENT}");
     }
+    ensure!(failed.is_empty(), "not measured: {}", failed.join("; "));
     Ok(())
+}
+
+impl Arguments {
+    fn is_whole(&self) -> bool {
+        self.scenario == Choice::All
+            && self.against.contains(&Against::All)
+            && self.before.is_none()
+    }
 }
 
 fn build(arguments: &Arguments) -> Result<Programs> {
@@ -152,34 +165,51 @@ fn targets(arguments: &Arguments, scenario: &Scenario) -> Vec<Target> {
     targets
 }
 
+/// A target that fails is left out of its run, and named in `failed`.
 fn measure(
     scenario: &Scenario,
     targets: &[Target],
     programs: &Programs,
     runs: usize,
+    failed: &mut Vec<String>,
 ) -> Result<Table> {
     let folder = tempfile::tempdir()?;
     let mut running = Vec::new();
     for target in targets {
         let mut started = Running::start(*target, programs, folder.path())?;
-        prepare(scenario, &mut started, programs)?;
+        prepare(scenario, &started, programs)?;
+        started.stop()?;
         running.push(started);
     }
-    let mut table = Table::new(scenario, targets);
-    for run in 1..=runs {
-        for (place, target) in running.iter_mut().enumerate() {
+    let mut table = Table::new(scenario, targets, programs);
+    machine::pin_servers()?;
+    for run in 0..runs {
+        let mut places: Vec<usize> = (0..running.len()).collect();
+        // Every second time the other way round, so that a machine that becomes slower favours no target.
+        if run % 2 == 1 {
+            places.reverse();
+        }
+        for place in places {
             interrupt::check()?;
-            let figures = measure_once(scenario, target, programs)
-                .with_context(|| format!("{}, run {run}", target.target))?;
-            table.add(place, &figures);
-            eprintln!("run {run} of {runs}: {}", target.target);
+            let target = &mut running[place];
+            let name = target.target.to_string();
+            eprintln!("run {} of {runs}: {name}", run + 1);
+            match measure_once(scenario, target, programs) {
+                Ok(figures) => table.add(place, run, figures),
+                Err(error) => {
+                    eprintln!("{name}: {error:#}");
+                    failed.push(format!("{}, {name}: {error:#}", scenario.name));
+                }
+            }
+            target.stop()?;
         }
     }
+    machine::unpin()?;
     Ok(table)
 }
 
 /// Registers people while the server has all processors.
-fn prepare(scenario: &Scenario, target: &mut Running, programs: &Programs) -> Result<()> {
+fn prepare(scenario: &Scenario, target: &Running, programs: &Programs) -> Result<()> {
     if !target.keeps_people() {
         return Ok(());
     }
@@ -244,7 +274,10 @@ fn read(report: &Path) -> Result<Figures> {
 fn document(tables: &[Table]) -> Result<String> {
     let machine = machine::describe()?;
     let mut text = format!(
-        "# Benchmarks\n\n<!-- Written by `cargo xtask bench --against all --write`. -->\n\n{machine}\n"
+        "# Benchmarks\n\n<!-- Written by `cargo xtask bench --against all --write`. -->\n\n\
+         What they are and how they are measured is in [loadtest/README.md](../loadtest/README.md). A server and its database have \
+         one processor, the generator the other. In brackets: how many times what Roost on the same store has, and how far \
+         the runs were apart. Pointers wait for Roost's tick of 40 ms and are sent at once by the others.\n\n{machine}\n"
     );
     for table in tables {
         text.push_str(&table.markdown());

@@ -41,6 +41,8 @@ const REQUESTS: &[(Against, Target)] = &[
 ];
 
 const DELIVERIES: &[&str] = &[
+    "delivery rate",
+    "write rate",
     "server CPU per delivery",
     "database CPU per delivery",
     "server switches per delivery",
@@ -49,10 +51,15 @@ const DELIVERIES: &[&str] = &[
     "delivery p50",
     "delivery p99",
     "acknowledgement p99",
+    "server memory per slow reader",
+    "generator CPU per delivery",
+    "superseded or lost",
     "lost",
     "doubled",
     "reordered",
     "errors",
+    "unanswered",
+    "closed by the server",
 ];
 const CONNECTIONS: &[&str] = &[
     "server CPU per connect",
@@ -65,7 +72,9 @@ const CONNECTIONS: &[&str] = &[
     "closed by the server",
 ];
 const ANSWERS: &[&str] = &[
+    "read rate",
     "server CPU per read",
+    "database CPU per read",
     "read p99",
     "server CPU per page",
     "database CPU per page",
@@ -84,6 +93,8 @@ const RESUMES: &[&str] = &[
     "lost",
     "doubled",
     "reordered",
+    "errors",
+    "unanswered",
 ];
 const VISITS: &[&str] = &[
     "server CPU per visit",
@@ -121,7 +132,7 @@ pub(super) fn of(choice: Choice) -> Vec<Scenario> {
         (Choice::Churn, "churn", 1_000, VISITS),
         (Choice::Board, "board", 50, DELIVERIES),
         (Choice::Chat, "chat", 1_000, DELIVERIES),
-        (Choice::Slow, "slow", 501, DELIVERIES),
+        (Choice::Slow, "slow", 101, DELIVERIES),
     ] {
         if is(one) {
             all.push(Scenario {

@@ -1,80 +1,111 @@
-//! The table of a scenario: a line for each figure, a column for each target, medians, and their ratios to the first.
+//! The table of a scenario: a line for each figure, a column for each target, medians, and their ratios to Roost.
 
-use super::{Figures, scenario::Scenario, target::Target};
-use std::fmt::{self, Write};
+use super::{
+    Figures,
+    scenario::Scenario,
+    target::{Programs, Target},
+};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write},
+};
 
-/// Runs that are further apart than this are said to be.
-const SPREAD_SHOWN: f64 = 0.1;
+/// What went wrong: of several runs the worst is shown.
+const FAULTS: [&str; 6] = [
+    "lost",
+    "doubled",
+    "reordered",
+    "errors",
+    "unanswered",
+    "closed by the server",
+];
 
 pub(super) struct Table {
     name: String,
     command: String,
     figures: &'static [&'static str],
-    targets: Vec<String>,
-    /// By target, then by run.
-    runs: Vec<Vec<Figures>>,
+    columns: Vec<Column>,
+}
+
+struct Column {
+    title: String,
+    /// The place of the column that it is compared with.
+    base: Option<usize>,
+    /// By their number.
+    runs: BTreeMap<usize, Figures>,
 }
 
 impl Table {
-    pub(super) fn new(scenario: &Scenario, targets: &[Target]) -> Self {
+    pub(super) fn new(scenario: &Scenario, targets: &[Target], programs: &Programs) -> Self {
+        let place = |target: Target| targets.iter().position(|other| *other == target);
+        let column = |target: &Target| Column {
+            title: match (target, &programs.before) {
+                (Target::Before(_), Some(before)) => format!("{target} ({})", before.name),
+                _ => target.to_string(),
+            },
+            base: target.base().and_then(place),
+            runs: BTreeMap::new(),
+        };
         Self {
             name: scenario.name.clone(),
-            command: scenario.arguments.join(" "),
+            command: [&scenario.options[..], &scenario.arguments[..]]
+                .concat()
+                .join(" "),
             figures: scenario.figures,
-            targets: targets.iter().map(Target::to_string).collect(),
-            runs: vec![Vec::new(); targets.len()],
+            columns: targets.iter().map(column).collect(),
         }
     }
 
-    pub(super) fn add(&mut self, target: usize, figures: &Figures) {
-        self.runs[target].push(figures.clone());
+    pub(super) fn add(&mut self, target: usize, run: usize, figures: Figures) {
+        self.columns[target].runs.insert(run, figures);
     }
 
-    /// As text in columns, or as Markdown.
+    /// The head, and a row for each figure that any target has.
     fn rows(&self) -> Vec<Vec<String>> {
         let mut head = vec![String::new()];
-        head.extend(self.targets.iter().cloned());
+        head.extend(self.columns.iter().map(|column| column.title.clone()));
         let mut rows = vec![head];
         for name in self.figures {
-            let values: Vec<_> = self
-                .runs
-                .iter()
-                .map(|runs| Values::of(runs, name))
-                .collect();
-            let Some(unit) = self
-                .runs
-                .iter()
-                .flatten()
-                .find_map(|run| Some(&run.get(*name)?.1))
-            else {
+            let mut runs = self.columns.iter().flat_map(|column| column.runs.values());
+            let Some((_, unit)) = runs.find_map(|run| run.get(*name)) else {
                 continue;
             };
-            let first = values
-                .first()
-                .and_then(|first| Some(first.as_ref()?.median));
-            let title = if unit.is_empty() {
-                (*name).to_owned()
-            } else {
-                format!("{name}, {unit}")
-            };
-            let mut row = vec![title];
-            row.extend(values.iter().enumerate().map(|(place, values)| {
-                let base = first.filter(|_| place > 0);
-                values
-                    .as_ref()
-                    .map_or_else(|| "-".to_owned(), |values| values.show(base))
-            }));
+            let mut row = vec![match unit.as_str() {
+                "" => (*name).to_owned(),
+                unit => format!("{name}, {unit}"),
+            }];
+            row.extend(self.columns.iter().map(|column| self.cell(column, name)));
             rows.push(row);
         }
         rows
     }
 
+    fn cell(&self, column: &Column, name: &str) -> String {
+        let values: Vec<f64> = column.values(name).map(|(_, value)| value).collect();
+        let Some(all) = Range::of(values) else {
+            return "-".to_owned();
+        };
+        if FAULTS.contains(&name) {
+            return number(all.greatest);
+        }
+        let base = column.base.map(|base| &self.columns[base]);
+        let ratios = base.and_then(|base| Range::of(column.ratios(base, name)));
+        ratios.map_or_else(
+            || format!("{}{}", number(all.median), all.spread()),
+            |ratios| {
+                let (value, ratio) = (number(all.median), number(ratios.median));
+                format!("{value} (x {ratio}{})", ratios.spread())
+            },
+        )
+    }
+
     pub(super) fn markdown(&self) -> String {
+        let runs = self.columns.iter().map(|column| column.runs.len()).max();
         let mut text = format!(
             "\n## {}\n\n`roost-loadtest {}`; medians of {} runs.\n\n",
             self.name,
             self.command,
-            self.runs.first().map_or(0, Vec::len)
+            runs.unwrap_or(0)
         );
         for (number, row) in self.rows().iter().enumerate() {
             // Writing into a string cannot fail.
@@ -84,6 +115,24 @@ impl Table {
             }
         }
         text
+    }
+}
+
+impl Column {
+    /// A figure, by the number of its run.
+    fn values(&self, name: &str) -> impl Iterator<Item = (usize, f64)> {
+        let value = move |(run, figures): (&usize, &Figures)| Some((*run, figures.get(name)?.0));
+        self.runs.iter().filter_map(value)
+    }
+
+    /// To another target in the same round, while the machine was as it was.
+    fn ratios(&self, base: &Self, name: &str) -> Vec<f64> {
+        let bases: BTreeMap<usize, f64> = base.values(name).collect();
+        let ratio = |(run, value): (usize, f64)| {
+            let base = bases.get(&run).filter(|base| **base > 0.0)?;
+            Some(value / base)
+        };
+        self.values(name).filter_map(ratio).collect()
     }
 }
 
@@ -109,40 +158,32 @@ impl fmt::Display for Table {
     }
 }
 
-/// One figure of one target, over its runs.
-struct Values {
+/// Values of several runs.
+struct Range {
+    least: f64,
     median: f64,
-    /// How far the runs were apart, as a part of the median.
-    spread: f64,
+    greatest: f64,
 }
 
-impl Values {
-    fn of(runs: &[Figures], name: &str) -> Option<Self> {
-        let mut values: Vec<f64> = runs
-            .iter()
-            .filter_map(|run| Some(run.get(name)?.0))
-            .collect();
+impl Range {
+    fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
-        let (least, greatest) = (*values.first()?, *values.last()?);
-        let median = values[values.len() / 2];
-        let spread = if median == 0.0 {
-            0.0
-        } else {
-            (greatest - least) / median
-        };
-        Some(Self { median, spread })
+        let upper = values.len() / 2;
+        let lower = values.len().checked_sub(1)? / 2;
+        Some(Self {
+            least: *values.first()?,
+            median: f64::midpoint(values[lower], values[upper]),
+            greatest: *values.last()?,
+        })
     }
 
-    /// `first`: what the first target has, if this is another.
-    fn show(&self, first: Option<f64>) -> String {
-        let mut text = number(self.median);
-        if let Some(first) = first.filter(|first| *first > 0.0) {
-            let _ = write!(text, " (x {})", number(self.median / first));
+    /// How far the runs were from the median, the farthest of them.
+    fn spread(&self) -> String {
+        let away = (self.greatest - self.median).max(self.median - self.least);
+        if self.median == 0.0 || away == 0.0 {
+            return String::new();
         }
-        if self.spread > SPREAD_SHOWN {
-            let _ = write!(text, " ±{:.0} %", self.spread * 50.0);
-        }
-        text
+        format!(" ±{:.0} %", away / self.median * 100.0)
     }
 }
 
@@ -160,33 +201,69 @@ fn number(value: f64) -> String {
 mod tests {
     use super::*;
 
-    fn figures(value: f64) -> Figures {
-        let figure = (
-            "server CPU per delivery".to_owned(),
-            (value, "µs".to_owned()),
-        );
-        [figure].into()
+    fn figures(cost: f64, lost: f64) -> Figures {
+        let figure = |name: &str, value, unit: &str| (name.to_owned(), (value, unit.to_owned()));
+        [
+            figure("server CPU per delivery", cost, "µs"),
+            figure("lost", lost, ""),
+        ]
+        .into()
+    }
+
+    fn column(title: &str, base: Option<usize>) -> Column {
+        Column {
+            title: title.to_owned(),
+            base,
+            runs: BTreeMap::new(),
+        }
     }
 
     #[test]
-    fn others_are_shown_by_their_ratio_to_the_first() {
+    fn others_are_shown_by_their_ratio_in_the_same_round() {
         let mut table = Table {
             name: "fanout".to_owned(),
             command: "fanout".to_owned(),
-            figures: &["server CPU per delivery", "delivery p50"],
-            targets: vec!["Roost, SQLite".to_owned(), "Node".to_owned()],
-            runs: vec![Vec::new(), Vec::new()],
+            figures: &["server CPU per delivery", "delivery p50", "lost"],
+            columns: vec![
+                column("Roost, SQLite", None),
+                column("Roost, PostgreSQL", None),
+                column("Node", Some(1)),
+            ],
         };
-        for (roost, node) in [(10.0, 19.0), (11.0, 30.0), (10.5, 21.0)] {
-            table.add(0, &figures(roost));
-            table.add(1, &figures(node));
+        for (run, (sqlite, postgres, lost)) in
+            [(50.0, 10.0, 0.0), (50.0, 11.0, 0.0), (50.0, 20.0, 7.0)]
+                .into_iter()
+                .enumerate()
+        {
+            table.add(0, run, figures(sqlite, 0.0));
+            table.add(1, run, figures(postgres, 0.0));
+            // Twice as much each time, whatever the machine did.
+            table.add(2, run, figures(2.0 * postgres, lost));
         }
         let rows = table.rows();
-        assert_eq!(rows.len(), 2, "a figure that no target has is left out");
+        assert_eq!(rows.len(), 3, "a figure that no target has is left out");
         assert_eq!(
             rows[1],
-            ["server CPU per delivery, µs", "10.5", "21.0 (x 2.00) ±26 %"]
+            [
+                "server CPU per delivery, µs",
+                "50.0",
+                "11.0 ±82 %",
+                "22.0 (x 2.00)"
+            ]
         );
-        assert!(table.markdown().contains("| 10.5 | 21.0 (x 2.00) ±26 % |"));
+        assert_eq!(
+            rows[2],
+            ["lost", "0.00", "0.00", "7.00"],
+            "the worst is shown"
+        );
+        assert!(table.markdown().contains("| 22.0 (x 2.00) |"));
+    }
+
+    #[test]
+    fn the_median_of_two_is_between_them() {
+        let range = Range::of(vec![3.0, 1.0]).unwrap();
+        assert!((range.median - 2.0).abs() < 1e-9);
+        assert_eq!(range.spread(), " ±50 %");
+        assert!(Range::of(Vec::new()).is_none());
     }
 }

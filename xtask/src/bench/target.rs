@@ -1,6 +1,6 @@
 //! What is measured: Roost on one of its databases, as it is or as it was, and its peers.
 
-use super::{folder_of, machine};
+use super::folder_of;
 use anyhow::{Context, Result};
 use roost_testbed::{
     base::Base,
@@ -116,26 +116,37 @@ impl Running {
         })
     }
 
-    /// With fresh memory, and on its own processor from now on.
+    /// Everything anew, with fresh memory, on the processors that this process has now.
     pub(super) fn restart(&mut self) -> Result<()> {
+        self.stop()?;
+        if let Some(postgres) = &mut self.postgres {
+            postgres.restart()?;
+        }
         match &mut self.server {
-            AnyServer::Roost(roost) => {
-                roost.stop()?;
-                roost.restart()?;
-            }
+            AnyServer::Roost(roost) => roost.restart()?,
             AnyServer::Peer(peer) => peer.restart()?,
         }
-        machine::pin(self.process_id())?;
-        // Its sessions are processes that inherit this.
-        self.postgres
-            .as_ref()
-            .map_or(Ok(()), |server| machine::pin(server.process_id()))
+        if let Some(caddy) = &mut self.caddy {
+            caddy.server.restart()?;
+            caddy.wait_until_it_answers()?;
+        }
+        Ok(())
     }
 
+    /// Ends the server, if it runs: it takes nothing while others are measured.
+    pub(super) fn stop(&mut self) -> Result<()> {
+        match &mut self.server {
+            AnyServer::Roost(roost) => roost.stop(),
+            AnyServer::Peer(peer) => peer.stop(),
+        }
+    }
+
+    /// Where clients connect: Caddy, if there is one.
     pub(super) fn url(&self) -> String {
-        match &self.server {
-            AnyServer::Roost(roost) => roost.url(),
-            AnyServer::Peer(peer) => peer.url(),
+        match (&self.caddy, &self.server) {
+            (Some(caddy), _) => caddy.url().to_owned(),
+            (None, AnyServer::Roost(roost)) => roost.url(),
+            (None, AnyServer::Peer(peer)) => peer.url(),
         }
     }
 
@@ -178,6 +189,17 @@ impl Running {
 }
 
 impl Target {
+    /// Whom it is compared with: Roost on the same store, so that what a database takes of its own counts alike.
+    pub(super) const fn base(self) -> Option<Self> {
+        match self {
+            Self::Roost(_) => None,
+            Self::Before(Store::Postgres) | Self::NodeDurable | Self::Axum => {
+                Some(Self::Roost(Store::Postgres))
+            }
+            _ => Some(Self::Roost(Store::Sqlite)),
+        }
+    }
+
     const fn has_postgres(self) -> bool {
         matches!(
             self,
