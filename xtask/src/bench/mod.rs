@@ -63,6 +63,8 @@ enum Choice {
     Board,
     Chat,
     Slow,
+    /// Does a delivery cost more where there are more sockets?
+    Growth,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -106,6 +106,9 @@ const VISITS: &[&str] = &[
 /// One fan-out: rooms, members, and writes a second in each room.
 type Shape = (usize, usize, &'static str);
 
+/// As many writes a second each time.
+const GROWTH: [Shape; 3] = [(100, 10, "10"), (400, 10, "2.5"), (1_600, 10, "0.625")];
+
 /// So many deliveries that a server which takes five times as much as the best still keeps up on its processor.
 const EPHEMERAL: [Shape; 3] = [(1, 1_000, "15"), (100, 10, "10"), (1_000, 2, "5")];
 const KEPT: [Shape; 3] = [(1, 1_000, "8"), (100, 10, "4"), (1_000, 2, "0.5")];
@@ -125,6 +128,14 @@ pub(super) fn of(choice: Choice) -> Vec<Scenario> {
     }
     if is(Choice::Rest) {
         all.push(rest());
+    }
+    if is(Choice::Growth) {
+        let alone = |shape: Shape| Scenario {
+            name: format!("growth, {} sockets", shape.0 * shape.1),
+            peers: &[],
+            ..fanout(shape, false)
+        };
+        all.extend(GROWTH.map(alone));
     }
     for (one, name, people, figures) in [
         (Choice::Graphql, "graphql", 50, ANSWERS),
