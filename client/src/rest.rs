@@ -3,13 +3,14 @@
 use crate::{Client, Result};
 use reqwest::{Method, RequestBuilder};
 use roost_schema::{
-    BatchItems, BatchOutcome, ChangePassword, ChangeRole, ChangeRoom, CreateBoard, DeleteMessage,
-    Direction, EditMessage, FoundItems, InviteMember, Item, ItemId, ItemOps, ItemPage, Me, Member,
-    MemberPage, Message, MessagePage, NameSession, OpId, OpenConversation, PageQuery, Position,
-    Presence, Room, RoomEvents, RoomId, RoomPage, SendMessage, Seq, Session, SessionId, Term, User,
-    UserId,
+    BatchItems, BatchOutcome, ChangePassword, ChangeRole, ChangeRoom, CreateBoard, DeleteItem,
+    DeleteMessage, Direction, EditMessage, FoundItems, InviteMember, Item, ItemBody, ItemId,
+    ItemOps, ItemPage, Me, Member, MemberPage, Message, MessagePage, NameSession, NewItem, OpId,
+    OpenConversation, PageQuery, PatchItem, Position, Presence, PutItem, RestoreItem, Room,
+    RoomEvents, RoomId, RoomPage, SendMessage, Seq, Session, SessionId, Term, User, UserId,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 impl Client {
     pub async fn logout(&self) -> Result<()> {
@@ -178,6 +179,56 @@ impl Client {
         self.send(Method::GET, "/api/v1/me/items", with).await
     }
 
+    /// Makes a new item: `conflict` if there is or was one with its id. It has no version yet, so `if_match` is not sent.
+    pub async fn create_item(&self, input: &PutItem) -> Result<Item> {
+        let path = format!("/api/v1/rooms/{}/items", input.room);
+        let body = NewItem {
+            kind: input.kind.clone(),
+            id: input.item,
+            body: input.body.clone(),
+        };
+        let with = |request: RequestBuilder| named(request.json(&body), input.op_id.as_ref());
+        self.send(Method::POST, &path, with).await
+    }
+
+    /// Makes the item, or changes the one that is there; without an id, makes a new one.
+    pub async fn put_item(&self, input: &PutItem) -> Result<Item> {
+        let Some(item) = input.item else {
+            return self.create_item(input).await;
+        };
+        let path = item_path(input.room, item);
+        let body = body_of(&input.kind, &input.body);
+        let with = |request: RequestBuilder| {
+            let request = conditional(request.json(&body), input.if_match);
+            named(request, input.op_id.as_ref())
+        };
+        self.send(Method::PUT, &path, with).await
+    }
+
+    pub async fn patch_item(&self, input: &PatchItem) -> Result<Item> {
+        let path = item_path(input.room, input.item);
+        let body = body_of(&input.kind, &input.body);
+        let with = |request: RequestBuilder| {
+            let request = conditional(request.json(&body), input.if_match);
+            named(request, input.op_id.as_ref())
+        };
+        self.send(Method::PATCH, &path, with).await
+    }
+
+    pub async fn delete_item(&self, input: &DeleteItem) -> Result<()> {
+        let path = format!("rooms/{}/items/{}", input.room, input.item);
+        self.remove(&path, input.op_id.as_ref(), input.if_match)
+            .await
+    }
+
+    /// Brings back an item that was deleted, in its place.
+    pub async fn restore_item(&self, input: &RestoreItem) -> Result<Item> {
+        let path = format!("{}/restore", item_path(input.room, input.item));
+        let body = body_of(&input.kind, &input.body);
+        let with = |request: RequestBuilder| named(request.json(&body), input.op_id.as_ref());
+        self.send(Method::POST, &path, with).await
+    }
+
     /// Makes changes of items. Each succeeds or fails by itself.
     pub async fn change_items(&self, input: &BatchItems) -> Result<BatchOutcome> {
         let path = format!("/api/v1/rooms/{}/items/batch", input.room);
@@ -235,6 +286,17 @@ fn plain(request: RequestBuilder) -> RequestBuilder {
 fn of_kind(request: RequestBuilder, kind: &str, term: Option<&Term>) -> RequestBuilder {
     let term = term.map(|term| ("term", term.as_str()));
     request.query(&[("kind", kind)]).query(term.as_slice())
+}
+
+fn item_path(room: RoomId, item: ItemId) -> String {
+    format!("/api/v1/rooms/{room}/items/{item}")
+}
+
+fn body_of(kind: &str, body: &Value) -> ItemBody {
+    ItemBody {
+        kind: kind.to_owned(),
+        body: body.clone(),
+    }
 }
 
 fn named(request: RequestBuilder, op_id: Option<&OpId>) -> RequestBuilder {

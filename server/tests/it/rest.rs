@@ -4,6 +4,7 @@ mod access;
 mod conditions;
 mod document;
 mod hostile;
+mod items;
 mod stream;
 mod tokens;
 
