@@ -1,6 +1,6 @@
 //! REST: what only it has. The stories for all transports are in `transports.rs`.
 
-mod access;
+pub(crate) mod access;
 mod conditions;
 mod document;
 mod hostile;

@@ -1,5 +1,6 @@
-//! GraphQL: its committed schema, its parity with REST, its limits and its refusals.
+//! GraphQL: its committed schema, its parity with REST, who may ask for what, its limits and its refusals.
 
+mod access;
 mod hostile;
 mod http;
 mod page;

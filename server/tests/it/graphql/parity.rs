@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Each operation of REST with the GraphQL field for the same use case.
-const PAIRS: &[(&str, &str)] = &[
+pub(super) const PAIRS: &[(&str, &str)] = &[
     ("register", "Mutation.register"),
     ("login", "Mutation.login"),
     ("refresh", "Mutation.refresh"),
