@@ -9,11 +9,13 @@ mod engine_session;
 mod handshake;
 mod in_flight;
 pub mod listener;
+mod names;
 mod reply;
 mod sender;
 mod stats;
 
 pub use engine_session::EngineSessions;
+pub use names::command_names;
 
 use super::{
     Limits, Shared, WEBSOCKET_READ_BYTES, arrivals::ACCOUNT_BYTES_MAX, body::Bodies,

@@ -1,11 +1,12 @@
-//! Who may send which command over a socket, role by role: every command of the table needs a row here.
+//! Who may send which command over a socket, role by role: every command that a socket registers needs a row here.
 
 use super::{
     client::{Mode, Socket},
     fixture::join,
 };
-use crate::support::{Person, Server, World, message};
-use roost_schema::{DeleteMessage, Item, Role, RoomId};
+use crate::support::{Person, Server, World};
+use roost_schema::{DeleteItem, Item, Role, RoomId};
+use roost_server::transport::socketio::command_names;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -20,32 +21,43 @@ const ITS_AUTHOR: Answers = ["", "forbidden", "forbidden", "not_found"];
 /// The replies of commands that need a socket in the room.
 const PRESENT: Answers = ["", "", "", "conflict"];
 
-const COMMANDS: &[(&str, Answers)] = &[
-    ("room:join", MEMBERS),
-    ("room:leave", EVERYBODY),
-    ("item:put", WRITERS),
-    ("item:patch", ITS_AUTHOR),
-    ("item:delete", ITS_AUTHOR),
-    ("item:restore", ITS_AUTHOR),
-    ("item:batch", WRITERS),
-    ("message:send", WRITERS),
-    ("cursor:move", PRESENT),
-    ("typing:start", PRESENT),
-    ("auth:refresh", EVERYBODY),
+/// What a command is about. The items are the owner's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum About {
+    /// No item, or one that the command makes.
+    Nothing,
+    /// A message, which is its author's.
+    Message,
+    /// A todo, which is everybody's who may write in the room.
+    Todo,
+}
+use About::{Message, Nothing, Todo};
+
+const COMMANDS: &[(&str, About, Answers)] = &[
+    ("room:join", Nothing, MEMBERS),
+    ("room:leave", Nothing, EVERYBODY),
+    ("item:put", Nothing, WRITERS),
+    ("item:put", Message, ITS_AUTHOR),
+    ("item:put", Todo, WRITERS),
+    ("item:patch", Message, ITS_AUTHOR),
+    ("item:patch", Todo, WRITERS),
+    ("item:delete", Message, ITS_AUTHOR),
+    ("item:delete", Todo, WRITERS),
+    ("item:restore", Message, ITS_AUTHOR),
+    ("item:restore", Todo, WRITERS),
+    ("item:batch", Nothing, WRITERS),
+    ("item:batch", Message, ITS_AUTHOR),
+    ("item:batch", Todo, WRITERS),
+    ("message:send", Nothing, WRITERS),
+    ("cursor:move", Nothing, PRESENT),
+    ("typing:start", Nothing, PRESENT),
+    ("auth:refresh", Nothing, EVERYBODY),
 ];
 
 #[test]
 fn every_command_says_who_may_ask_it() {
-    let table = include_str!("../../../src/transport/sockets/commands.rs");
-    let rows = table.lines().filter_map(|line| {
-        let row = line.trim();
-        let row = row
-            .strip_prefix("to.answer(\"")
-            .or(row.strip_prefix("to.converse(\""));
-        row?.split_once('"').map(|(name, _)| name)
-    });
-    let served: BTreeSet<&str> = rows.collect();
-    let listed: BTreeSet<&str> = COMMANDS.iter().map(|(name, _)| *name).collect();
+    let served: BTreeSet<&str> = command_names().into_iter().collect();
+    let listed: BTreeSet<&str> = COMMANDS.iter().map(|(name, ..)| *name).collect();
     assert!(!served.is_empty());
     assert_eq!(served, listed);
 }
@@ -64,14 +76,15 @@ async fn each_role_is_answered_as_the_table_says() {
     alice.invite(room, &people[0], Role::Editor).await;
     alice.invite(room, &people[1], Role::Viewer).await;
     let people: Vec<_> = [&alice].into_iter().chain(&people).collect();
-    for (command, answers) in COMMANDS {
+    for (command, about, answers) in COMMANDS {
         for (person, expected) in people.iter().zip(answers) {
             let mut socket = connect(&server, person).await;
             if matches!(*command, "cursor:move" | "typing:start") && expected.is_empty() {
                 join(&mut socket, room).await;
             }
-            let item = item_of(&alice, room, *command == "item:restore").await;
-            let input = input(command, person, &item);
+            let item = item_of(&alice, room, *about, *command == "item:restore").await;
+            let input = input(command, *about, person, &item);
+            let before = alice.list_events(room, None).await.unwrap();
             let answer = socket.call(command, &input).await;
             // A batch has a reply for each part.
             let answer = match *command {
@@ -79,7 +92,12 @@ async fn each_role_is_answered_as_the_table_says() {
                 _ => &answer,
             };
             let code = answer["error"]["code"].as_str().unwrap_or_default();
-            assert_eq!(code, *expected, "{command} by {}: {answer}", person.id());
+            let context = format!("{command} of {about:?} by {}: {answer}", person.id());
+            assert_eq!(code, *expected, "{context}");
+            if !expected.is_empty() {
+                let after = alice.list_events(room, None).await.unwrap();
+                assert_eq!(after, before, "{context}");
+            }
         }
     }
 }
@@ -89,29 +107,45 @@ async fn connect(server: &Server, person: &Person) -> Socket {
     Socket::connect(server.address, Mode::WebSocket, &token).await
 }
 
-/// One of the owner's messages as it was read; deleted afterwards when `is_deleted`.
-async fn item_of(alice: &Person, room: RoomId, is_deleted: bool) -> Item {
-    let sent = alice.send_message(room, &message("hello")).await.unwrap();
-    let item = alice.read_item(room, sent.id).await.unwrap();
+/// One of the owner's items as it was read; deleted afterwards when `is_deleted`.
+async fn item_of(alice: &Person, room: RoomId, about: About, is_deleted: bool) -> Item {
+    let (kind, body) = kind_and_body(about);
+    let made = alice.put(kind, room, body).await.unwrap();
+    let item = alice.read_item(room, made.item).await.unwrap();
     if is_deleted {
-        let delete = DeleteMessage::default();
-        alice.delete_message(room, sent.id, &delete).await.unwrap();
+        let delete = DeleteItem {
+            room,
+            item: item.id,
+            op_id: None,
+            if_match: None,
+        };
+        alice.delete_item(&delete).await.unwrap();
     }
     item
 }
 
+/// The kind of an item, and what one writes of it.
+fn kind_and_body(about: About) -> (&'static str, Value) {
+    match about {
+        Nothing | Message => ("message", json!({ "text": "hello" })),
+        Todo => ("todo", json!({ "title": "Buy milk" })),
+    }
+}
+
 /// An input that is valid for a permitted person.
-fn input(command: &str, person: &Person, item: &Item) -> Value {
-    let (room, item, served) = (item.room_id, item.id, &item.body);
-    let body = json!({ "text": "changed" });
+fn input(command: &str, about: About, person: &Person, item: &Item) -> Value {
+    let (room, served) = (item.room_id, &item.body);
+    let (kind, body) = kind_and_body(about);
+    let item = (about != Nothing).then_some(item.id);
     match command {
         "room:join" | "room:leave" | "typing:start" => json!({ "room": room }),
-        "item:put" => json!({ "room": room, "kind": "message", "body": body }),
-        "item:patch" => json!({ "room": room, "kind": "message", "item": item, "body": body }),
+        "item:put" | "item:patch" => {
+            json!({ "room": room, "kind": kind, "item": item, "body": body })
+        }
         "item:delete" => json!({ "room": room, "item": item }),
-        "item:restore" => json!({ "room": room, "kind": "message", "item": item, "body": served }),
+        "item:restore" => json!({ "room": room, "kind": kind, "item": item, "body": served }),
         "item:batch" => {
-            let put = json!({ "op": "put", "kind": "message", "body": body });
+            let put = json!({ "op": "put", "kind": kind, "item": item, "body": body });
             json!({ "room": room, "ops": [put] })
         }
         "message:send" => json!({ "room": room, "text": "hello" }),
