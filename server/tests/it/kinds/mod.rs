@@ -2,6 +2,7 @@
 //! release does not know gives no rights.
 
 mod corrupt;
+mod later;
 mod rows;
 mod schema;
 mod side_by_side;
@@ -10,19 +11,18 @@ use crate::support::{
     Instance, World, code, eventually, invitation, journal, new_board, on_each_database, trio,
 };
 use roost_schema::{
-    DeleteItem, Direction, EditMessage, ErrorCode, ItemId, Kind, Message, Op, PageQuery, PatchItem,
-    PutItem, RestoreItem, Role, RoomEvent, RoomId, SendMessage, Seq, Term, UserId,
+    DeleteItem, Direction, ErrorCode, ItemId, Kind, Message, Op, PageQuery, PatchItem, PutItem,
+    RestoreItem, Role, RoomEvent, RoomId, SendMessage, Seq, UserId,
 };
 use roost_server::app::Actor;
 use sea_orm::{ConnectionTrait, Statement};
-use serde_json::{Value, json};
+use serde_json::json;
 
 on_each_database!(
     an_item_of_another_kind_is_carried_and_only_writing_it_is_refused,
     an_op_of_another_release_changes_no_state,
     a_member_whose_role_cannot_be_read_has_no_rights,
     a_room_whose_state_cannot_be_read_is_archived,
-    a_body_and_terms_of_a_later_release_survive_a_change,
     an_item_that_cannot_be_read_is_overwritten_by_nothing,
 );
 
@@ -303,50 +303,6 @@ async fn a_room_whose_state_cannot_be_read_is_archived(world: World) {
     world.append(&member).await;
     let refused = here.app.send_message(&alice, room, message("hello?")).await;
     assert_eq!(code(refused), ErrorCode::Archived);
-}
-
-/// In a file, because the next release has to keep it, too.
-const LATER_BODY: &str = include_str!("later-message.json");
-
-async fn a_body_and_terms_of_a_later_release_survive_a_change(world: World) {
-    let here = world.instance().await;
-    let alice = world.person("alice").await;
-    let room = new_board(&here.app, &alice, "Plan").await.id;
-    let body = LATER_BODY.replace("{author}", &alice.user_id.to_string());
-    let later = Foreign {
-        room,
-        item: ItemId::generate(),
-        kind: "message",
-        op: "put",
-        body: Some(&body),
-        actor: alice.user_id,
-    };
-    let seq = world.append(&later).await;
-    let terms = r#"["later:thing","on:019f"]"#;
-    let name = "UPDATE journal SET terms = $1 WHERE room = $2 AND seq = $3";
-    let values = vec![
-        terms.into(),
-        room.as_uuid().into(),
-        i64::try_from(seq.0).unwrap().into(),
-    ];
-    world.execute(name, values).await;
-    for instance in [here, world.instance().await] {
-        let edit = EditMessage {
-            text: "changed by this release".into(),
-            op_id: None,
-            if_match: None,
-        };
-        let edited = instance.app.edit_message(&alice, room, later.item, edit);
-        let edited = edited.await.unwrap();
-        let log = journal(&instance.store, room).await;
-        let entry = log.iter().find(|entry| entry.seq == edited.seq).unwrap();
-        let mut expected: Value = serde_json::from_str(&body).unwrap();
-        expected["text"] = json!("changed by this release");
-        expected["editedAt"] = json!(edited.edited_at);
-        assert_eq!(entry.body.decode::<Value>().unwrap(), expected);
-        let named: Vec<_> = entry.terms.iter().map(Term::as_str).collect();
-        assert_eq!(named, ["later:thing", "on:019f"]);
-    }
 }
 
 async fn an_item_that_cannot_be_read_is_overwritten_by_nothing(world: World) {
