@@ -1,6 +1,8 @@
 //! Items of any kind, by the routes that all kinds share: changed one by one and in batches, restored, listed and
 //! found.
 
+mod routes;
+
 use crate::support::{Person, Via, World, message, on_each_store};
 use reqwest::Method;
 use roost_client::Error;
