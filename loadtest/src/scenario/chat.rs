@@ -1,16 +1,12 @@
 //! People in small rooms talk at random times.
 
 use super::{
-    add_faults, finish, in_one_room_each, rooms_of,
+    add_faults,
+    deliveries::Deliveries,
+    in_one_room_each, rooms_of,
     writers::{What, Who, Writers},
-    written,
 };
-use crate::{
-    recorder::Timing,
-    report::Report,
-    rooms,
-    run::{Run, drain},
-};
+use crate::{recorder::Timing, report::Report, rooms, run::Run};
 use anyhow::Result;
 use clap::Args;
 
@@ -40,20 +36,20 @@ impl Chat {
             &rooms,
             &sockets,
         );
-        let window = run.measure(Timing::Delivery, run.duration(SECONDS)).await?;
-        let delivered = run.recorder.count(Timing::Delivery);
-        let sent = writers.stop()?;
-        window.judge(run)?;
-        let written = written(&sent);
-        drain(&run.recorder, written).await;
-        let readers = finish(sockets).await?;
+        let duration = run.duration(SECONDS);
+        let deliveries = Deliveries::measure(run, writers, sockets, duration).await?;
 
-        let mut report = Report::new(format!("chat in {} x {}", self.rooms, self.members));
-        report.add_rate("delivery", delivered, window.took);
-        report.add_costs(&window, "delivery", delivered);
+        let title = format!("chat in {} x {}", self.rooms, self.members);
+        let mut report = deliveries.report(title);
         report.add_times(&run.recorder, Timing::Delivery);
         report.add_times(&run.recorder, Timing::Acknowledgement);
-        add_faults(&mut report, run, "lost", &readers, &sent);
+        add_faults(
+            &mut report,
+            run,
+            "lost",
+            &deliveries.readers,
+            &deliveries.sent,
+        );
         Ok(report)
     }
 }

@@ -1,15 +1,16 @@
 //! One person writes in each room, everybody in it reads: what a delivery costs.
 
 use super::{
-    SUPERSEDED, add_faults, finish, in_one_room_each, rooms_of,
+    SUPERSEDED, add_faults,
+    deliveries::Deliveries,
+    in_one_room_each, rooms_of,
     writers::{What, Who, Writers},
-    written,
 };
 use crate::{
     recorder::Timing,
     report::Report,
     rooms,
-    run::{Run, drain, settle},
+    run::{Run, settle},
 };
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -50,25 +51,24 @@ impl Fanout {
         let rooms_count = u32::try_from(self.rooms)?;
         let rate = self.rate * f64::from(rooms_count);
         let writers = Writers::start(what, Who::Owner, rate, &people, &rooms, &sockets);
-        let window = run.measure(Timing::Delivery, run.duration(SECONDS)).await?;
-        let delivered = run.recorder.count(Timing::Delivery);
-        let sent = writers.stop()?;
-        window.judge(run)?;
-        let written = written(&sent);
-        let answers = if self.durable { written } else { 0 };
-        drain(&run.recorder, answers).await;
-        let readers = finish(sockets).await?;
+        let duration = run.duration(SECONDS);
+        let deliveries = Deliveries::measure(run, writers, sockets, duration).await?;
 
         let kind = if self.durable { "durable" } else { "ephemeral" };
         let (rooms, members) = (self.rooms, self.members);
-        let mut report = Report::new(format!("fanout {kind} {rooms} x {members}"));
-        report.add_rate("delivery", delivered, window.took);
-        report.add_costs(&window, "delivery", delivered);
+        let title = format!("fanout {kind} {rooms} x {members}");
+        let mut report = deliveries.report(title);
         report.add_memory(&opened, "socket", people.len());
         report.add_times(&run.recorder, Timing::Delivery);
         report.add_times(&run.recorder, Timing::Acknowledgement);
         let missing = if self.durable { "lost" } else { SUPERSEDED };
-        add_faults(&mut report, run, missing, &readers, &sent);
+        add_faults(
+            &mut report,
+            run,
+            missing,
+            &deliveries.readers,
+            &deliveries.sent,
+        );
         Ok(report)
     }
 }

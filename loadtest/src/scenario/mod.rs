@@ -3,6 +3,7 @@
 pub mod board;
 pub mod chat;
 pub mod churn;
+mod deliveries;
 pub mod fanout;
 pub mod graphql;
 pub mod idle;

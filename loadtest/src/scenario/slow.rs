@@ -1,17 +1,12 @@
 //! One reader of a hundred stops reading; the others must not notice, and the server's memory must not grow for it.
 
 use super::{
-    add_faults, finish, in_one_room_each, rooms_of,
+    add_faults,
+    deliveries::Deliveries,
+    in_one_room_each, rooms_of,
     writers::{What, Who, Writers},
-    written,
 };
-use crate::{
-    recorder::Timing,
-    report::Report,
-    rooms,
-    run::{Run, drain},
-    socket::Command,
-};
+use crate::{recorder::Timing, report::Report, rooms, run::Run, socket::Command};
 use anyhow::Result;
 use clap::Args;
 
@@ -48,23 +43,23 @@ impl Slow {
             &rooms,
             &sockets,
         );
-        let window = run.measure(Timing::Delivery, run.duration(SECONDS)).await?;
-        let delivered = run.recorder.count(Timing::Delivery);
-        let mut sent = writers.stop()?;
-        window.judge(run)?;
-        drain(&run.recorder, written(&sent)).await;
-        let readers = finish(sockets).await?;
-        for sent in &mut sent {
+        let duration = run.duration(SECONDS);
+        let mut deliveries = Deliveries::measure(run, writers, sockets, duration).await?;
+        for sent in &mut deliveries.sent {
             sent.readers.retain(|reader| !is_slow(*reader));
         }
 
         let slow = (0..people.len()).filter(|number| is_slow(*number)).count();
-        let mut report = Report::new(format!("{slow} of {} readers are slow", self.readers));
-        report.add_rate("delivery", delivered, window.took);
-        report.add_costs(&window, "delivery", delivered);
-        report.add_memory(&window, "slow reader", slow.max(1));
+        let mut report = deliveries.report(format!("{slow} of {} readers are slow", self.readers));
+        report.add_memory(&deliveries.window, "slow reader", slow.max(1));
         report.add_times(&run.recorder, Timing::Delivery);
-        add_faults(&mut report, run, "lost", &readers, &sent);
+        add_faults(
+            &mut report,
+            run,
+            "lost",
+            &deliveries.readers,
+            &deliveries.sent,
+        );
         Ok(report)
     }
 }

@@ -1,16 +1,12 @@
 //! A chat for a long time: by how much the server's memory grows in an hour.
 
 use super::{
-    add_faults, finish, in_one_room_each, rooms_of,
+    add_faults,
+    deliveries::Deliveries,
+    in_one_room_each, rooms_of,
     writers::{What, Who, Writers},
-    written,
 };
-use crate::{
-    recorder::Timing,
-    report::Report,
-    rooms,
-    run::{Run, drain},
-};
+use crate::{recorder::Timing, report::Report, rooms, run::Run};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::time::Duration;
@@ -48,27 +44,26 @@ impl Soak {
             &sockets,
         );
         let duration = run.duration(SECONDS);
-        let (window, samples) = tokio::join!(
-            run.measure(Timing::Delivery, duration),
+        let (deliveries, samples) = tokio::join!(
+            Deliveries::measure(run, writers, sockets, duration),
             sample(run, run.warm_up() + duration)
         );
-        let (window, samples) = (window?, samples?);
-        let delivered = run.recorder.count(Timing::Delivery);
-        let sent = writers.stop()?;
-        window.judge(run)?;
-        drain(&run.recorder, written(&sent)).await;
-        let readers = finish(sockets).await?;
+        let (deliveries, samples) = (deliveries?, samples?);
 
-        let mut report = Report::new(format!("soak of {} s", duration.as_secs()));
-        report.add_rate("delivery", delivered, window.took);
-        report.add_costs(&window, "delivery", delivered);
+        let mut report = deliveries.report(format!("soak of {} s", duration.as_secs()));
         let settled = &samples[samples.len() / LEFT_OUT..];
         report.add("memory slope", slope(settled) / MIB * 3_600.0, "MiB/h");
         if let Some((_, last)) = samples.last() {
             report.add("memory at the end", last / MIB, "MiB");
         }
         report.add_times(&run.recorder, Timing::Delivery);
-        add_faults(&mut report, run, "lost", &readers, &sent);
+        add_faults(
+            &mut report,
+            run,
+            "lost",
+            &deliveries.readers,
+            &deliveries.sent,
+        );
         Ok(report)
     }
 }

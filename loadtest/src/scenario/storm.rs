@@ -66,7 +66,7 @@ impl Storm {
                 anyhow::Ok((number, socket))
             })
             .buffer_unordered(RETURNING_MAX);
-        let sockets: Vec<Socket> = in_order(returned.try_collect().await?)?;
+        let sockets: Vec<Socket> = in_order(returned.try_collect().await?);
         let window = run.snapshot()?.since(&before);
         let back = run.recorder.count(Timing::Connect);
         let sent = writers.stop()?;
