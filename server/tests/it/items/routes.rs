@@ -3,7 +3,7 @@
 
 mod asking;
 
-use super::{batch, put};
+use super::batches::{batch, put};
 use crate::support::{Person, Server, Via, World, on_each_store};
 use asking::{Asked, Route, Verb};
 use roost_schema::{DeleteItem, ErrorCode, ItemId, OpId, RoomId, Seq};
