@@ -12,12 +12,14 @@ use std::{
     io::{Read, Write},
     net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command},
+    process::{Child, Command, ExitStatus},
     thread,
     time::{Duration, Instant},
 };
 
 const READY_PATIENCE: Duration = Duration::from_mins(1);
+/// Of the names of the variables that the program reads as its configuration.
+const VARIABLE_PREFIX: &str = "ROOST_";
 const LOG_FILE: &str = "roost.log";
 const LOG_TAIL_LINES: usize = 10;
 
@@ -44,7 +46,9 @@ pub(crate) fn build_in(tree: &Path, target: &Path, debug: bool) -> Result<PathBu
 pub struct Roost {
     program: PathBuf,
     folder: PathBuf,
-    environment: Vec<(&'static str, String)>,
+    environment: Vec<(String, String)>,
+    /// Octal, as a shell takes it; this process's own when there is none.
+    umask: Option<String>,
     port: u16,
     metrics_port: u16,
     child: Child,
@@ -71,16 +75,35 @@ impl Roost {
         port: u16,
         program: &Path,
         folder: &Path,
-        mut environment: Vec<(&'static str, String)>,
+        environment: Vec<(&'static str, String)>,
+    ) -> Result<Self> {
+        let environment = own(environment).collect();
+        let mut roost = Self::begin_on(port, program, folder, environment, None)?;
+        roost.wait_until_ready()?;
+        Ok(roost)
+    }
+
+    /// Starts on this port, with these variables and under this umask, and does not wait until it is ready.
+    pub fn begin_on(
+        port: u16,
+        program: &Path,
+        folder: &Path,
+        mut environment: Vec<(String, String)>,
+        umask: Option<&str>,
     ) -> Result<Self> {
         let metrics_port = ports::free_port()?;
-        environment.push(("ROOST_LISTEN", format!("127.0.0.1:{port}")));
-        environment.push(("ROOST_METRICS_LISTEN", format!("127.0.0.1:{metrics_port}")));
-        let child = spawn(program, folder, &environment, port)?;
+        let listen = [
+            ("ROOST_LISTEN", address_on(port)),
+            ("ROOST_METRICS_LISTEN", address_on(metrics_port)),
+        ];
+        environment.extend(own(listen));
+        let umask = umask.map(str::to_owned);
+        let child = spawn(program, folder, &environment, umask.as_deref())?;
         Ok(Self {
             program: program.to_owned(),
             folder: folder.to_owned(),
             environment,
+            umask,
             port,
             metrics_port,
             child,
@@ -115,7 +138,12 @@ impl Roost {
 
     /// How the server ended, if it has.
     pub fn ending(&mut self) -> Result<Option<String>> {
-        Ok(self.child.try_wait()?.map(process::describe))
+        Ok(self.exit_status()?.map(process::describe))
+    }
+
+    /// The exit status of the server, if it has ended.
+    pub fn exit_status(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 
     pub fn kill_nine(&mut self) -> Result<()> {
@@ -125,7 +153,41 @@ impl Roost {
     }
 
     pub fn restart(&mut self) -> Result<()> {
-        self.child = spawn(&self.program, &self.folder, &self.environment, self.port)?;
+        self.begin_again()?;
+        self.wait_until_ready()
+    }
+
+    /// Starts it again after its end, and does not wait until it is ready.
+    pub fn begin_again(&mut self) -> Result<()> {
+        let umask = self.umask.as_deref();
+        self.child = spawn(&self.program, &self.folder, &self.environment, umask)?;
+        Ok(())
+    }
+
+    /// Waits until the server is ready; kills it when it is not in time, or when this process is interrupted.
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let deadline = Instant::now() + READY_PATIENCE;
+        while !(ports::is_owned_by(self.port, self.child.id()) && is_ready(self.port)) {
+            if interrupt::requested() {
+                self.kill_nine()?;
+                bail!("interrupted");
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!(
+                    "the server ended with {}: {:#?}",
+                    process::describe(status),
+                    log_tail(&self.folder)
+                );
+            }
+            if Instant::now() > deadline {
+                self.kill_nine()?;
+                bail!(
+                    "the server is not ready after {} s",
+                    READY_PATIENCE.as_secs()
+                );
+            }
+            thread::sleep(process::POLL);
+        }
         Ok(())
     }
 
@@ -137,7 +199,7 @@ impl Roost {
 
     /// Restarts it with other values of these variables, which then stay.
     pub fn restart_with(&mut self, environment: Vec<(&'static str, String)>) -> Result<()> {
-        self.environment.extend(environment);
+        self.environment.extend(own(environment));
         self.restart()
     }
 
@@ -161,11 +223,12 @@ impl Roost {
 
     /// The output of another command of the program, run with the server's configuration.
     pub fn ask(&self, arguments: &[&str]) -> Result<String> {
-        let mut command = Command::new(&self.program);
-        command.args(arguments);
-        command.envs(self.environment.iter().cloned());
-        command.current_dir(&self.folder);
-        process::output(&mut command)
+        process::output(&mut self.command(arguments))
+    }
+
+    /// Another command of the program, with the server's configuration.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        command(&self.program, &self.folder, &self.environment, arguments)
     }
 
     /// The body of `/metrics`, from its private listener.
@@ -192,46 +255,61 @@ impl Drop for Roost {
     }
 }
 
+/// A command of the program, with this configuration and no other.
+pub fn command(
+    program: &Path,
+    folder: &Path,
+    environment: &[(String, String)],
+    arguments: &[&str],
+) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    configure(&mut command, folder, environment);
+    command
+}
+
+/// Starts `roost serve`; its output goes to the log in the folder.
 fn spawn(
     program: &Path,
     folder: &Path,
-    environment: &[(&'static str, String)],
-    port: u16,
+    environment: &[(String, String)],
+    umask: Option<&str>,
 ) -> Result<Child> {
     let log = File::options()
         .create(true)
         .append(true)
         .open(folder.join(LOG_FILE))?;
-    let mut command = tied(program, DeathSignal::Kill, None);
-    command.arg("serve").envs(environment.iter().cloned());
-    command.current_dir(folder);
+    let mut command = if let Some(umask) = umask {
+        let script = format!("umask {umask}; exec \"$0\" \"$@\"");
+        let mut shell = tied("/bin/sh", DeathSignal::Kill, None);
+        shell.args(["-c", &script]).arg(program);
+        shell
+    } else {
+        tied(program, DeathSignal::Kill, None)
+    };
+    command.arg("serve");
+    configure(&mut command, folder, environment);
     command.stdout(log.try_clone()?).stderr(log);
-    let mut child = command.spawn().context("cannot start the server")?;
-    let deadline = Instant::now() + READY_PATIENCE;
-    while !(ports::is_owned_by(port, child.id()) && is_ready(port)) {
-        if interrupt::requested() {
-            let _ = child.kill();
-            let _ = child.wait();
-            bail!("interrupted");
+    command.spawn().context("cannot start the server")
+}
+
+/// The program reads its configuration from its folder and these variables. It inherits no key from this process.
+fn configure(command: &mut Command, folder: &Path, environment: &[(String, String)]) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with(VARIABLE_PREFIX) {
+            command.env_remove(name);
         }
-        if let Some(status) = child.try_wait()? {
-            bail!(
-                "the server ended with {}: {:#?}",
-                process::describe(status),
-                log_tail(folder)
-            );
-        }
-        if Instant::now() > deadline {
-            let _ = child.kill();
-            let _ = child.wait();
-            bail!(
-                "the server is not ready after {} s",
-                READY_PATIENCE.as_secs()
-            );
-        }
-        thread::sleep(process::POLL);
     }
-    Ok(child)
+    command.envs(environment.iter().cloned());
+    command.current_dir(folder);
+}
+
+/// Variables with names of their own.
+fn own(
+    environment: impl IntoIterator<Item = (&'static str, String)>,
+) -> impl Iterator<Item = (String, String)> {
+    let environment = environment.into_iter();
+    environment.map(|(name, value)| (name.to_owned(), value))
 }
 
 /// The last lines of the log, the newest first.

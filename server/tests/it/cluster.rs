@@ -159,7 +159,7 @@ async fn a_reader_goes_on_at_another_instance_after_a_kill(world: World) {
         let before = alice.send(via, room, message("before")).await.unwrap();
         let position = watch.next().await.unwrap().position;
         assert_eq!(position.seq, before.seq, "{via:?}");
-        first.kill().await;
+        first.kill();
         let meanwhile = elsewhere
             .send(via, room, message("meanwhile"))
             .await

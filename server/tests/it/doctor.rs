@@ -1,7 +1,7 @@
 //! `roost doctor`: good settings are called good, each wrong one is found and named with advice, nothing is changed and
 //! no secret is shown.
 
-use crate::support::{World, free_address};
+use crate::support::World;
 use sea_orm::{
     ConnectionTrait, Statement,
     sqlx::{
@@ -75,10 +75,7 @@ impl World {
 #[tokio::test]
 async fn a_cluster_that_is_as_it_should_be_is_called_good() {
     let world = World::on_cluster().await;
-    let metrics = free_address().to_string();
-    let program = world
-        .start_program(&[("metrics_listen", metrics.as_str())])
-        .await;
+    let program = world.start_program(&[]).await;
     let output = program.run(&["doctor", "--json"]).await;
     let said = Said::new(&output);
     assert!(said.is_good, "{}", said.text);
@@ -294,7 +291,7 @@ async fn a_journal_whose_sequencer_is_gone_is_a_problem() {
     let again = world.examine(&[]).await;
     again.assert("journal durability", "ok", "the first start makes");
 
-    world.start_program(&[]).await.kill().await;
+    world.start_program(&[]).await.kill();
     let said = world.examine(&[]).await;
     said.assert("journal durability", "ok", "by a majority");
     let client = mongodb::Client::with_uri_str(world.journal_url.as_str()).await;

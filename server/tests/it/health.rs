@@ -56,7 +56,7 @@ async fn the_program_serves_survives_a_kill_and_stops_in_order() {
         .send(Via::Rest, board.id, message("hello"))
         .await
         .unwrap();
-    program.kill().await;
+    program.kill();
     program.start_again().await;
     let read = alice.read_message(board.id, sent.id).await.unwrap();
     assert_eq!(read, sent, "acknowledged is durable");

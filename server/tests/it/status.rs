@@ -1,8 +1,6 @@
 //! What a server reports to operators: `/healthz`, `/lb-status`, its metrics, and the instance behind an answer.
 
-use crate::support::{
-    Person, Server, TcpProxy, Via, World, eventually, free_address, message, redis_url,
-};
+use crate::support::{Person, Server, TcpProxy, Via, World, eventually, message, redis_url};
 use reqwest::Method;
 use roost_schema::RoomId;
 use serde_json::{Value, json};
@@ -104,15 +102,8 @@ async fn every_error_names_its_instance() {
 #[tokio::test]
 async fn metrics_tell_what_was_acknowledged_refused_and_delivered() {
     let world = World::on_sqlite().await;
-    let private = free_address().to_string();
-    let program = world
-        .start_program(&[("metrics_listen", private.as_str())])
-        .await;
-    let page = async || {
-        let page = reqwest::get(format!("http://{private}/metrics")).await;
-        page.unwrap().text().await.unwrap()
-    };
-    let begun = page().await;
+    let program = world.start_program(&[]).await;
+    let begun = program.metrics().await;
     for api in ["rest", "graphql", "socketio"] {
         let line = format!("roost_writes_total{{api=\"{api}\"}} 0\n");
         assert!(begun.contains(&line), "{line} is missing in\n{begun}");
@@ -126,7 +117,7 @@ async fn metrics_tell_what_was_acknowledged_refused_and_delivered() {
     // Signing in and out does not count as a write.
     let again = alice.sign_in().await;
     again.client().logout().await.unwrap();
-    let page = page().await;
+    let page = program.metrics().await;
     for expected in [
         // The board, and a message.
         "roost_writes_total{api=\"rest\"} 2\n",

@@ -195,7 +195,7 @@ async fn a_reader_resumes_where_it_stood(world: World) {
         match round {
             0 => reader.cut(),
             1 => {
-                program.kill().await;
+                program.kill();
                 program.start_again().await;
             }
             _ => {}

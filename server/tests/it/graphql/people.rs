@@ -1,17 +1,15 @@
 //! The people of rooms, members and messages: read together, not by one query each.
 
 use super::ask;
-use crate::support::{World, alone_and_on_clusters, free_address, message};
+use crate::support::{Program, World, alone_and_on_clusters, message};
 use roost_schema::Role;
 use serde_json::{Value, json};
 
 #[tokio::test]
 async fn fifty_messages_cost_one_read_of_their_authors() {
     let world = World::on_sqlite().await;
-    let metrics = free_address().to_string();
     let program = world
         .start_program(&[
-            ("metrics_listen", metrics.as_str()),
             ("address_requests_per_second", "1000"),
             ("account_requests_per_second", "1000"),
         ])
@@ -26,12 +24,12 @@ async fn fifty_messages_cost_one_read_of_their_authors() {
         sent.unwrap();
     }
 
-    let before = batches(&metrics).await;
+    let before = batches(&program).await;
     let query = "query($room: RoomId!) {
         messages(room: $room, limit: 50) { items { authorId author { id name } } }
     }";
     let data: Value = alice.query(query, json!({ "room": room })).await.unwrap();
-    assert_eq!(batches(&metrics).await - before, 1);
+    assert_eq!(batches(&program).await - before, 1);
 
     let items = data["messages"]["items"].as_array().unwrap();
     assert_eq!(items.len(), 50);
@@ -73,9 +71,8 @@ async fn rooms_and_members_are_joined_with_their_people(world: World) {
     }
 }
 
-async fn batches(metrics: &str) -> u64 {
-    let page = reqwest::get(format!("http://{metrics}/metrics")).await;
-    let page = page.unwrap().text().await.unwrap();
+async fn batches(program: &Program) -> u64 {
+    let page = program.metrics().await;
     let line = page
         .lines()
         .find_map(|line| line.strip_prefix("roost_graphql_people_batches_total "));

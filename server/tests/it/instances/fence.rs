@@ -92,7 +92,7 @@ async fn instances_that_are_cut_off_alike_stay_as_open_as_they_can() {
 async fn a_process_that_slept_says_and_writes_nothing_before_it_knows_who_was_signed_out() {
     let world = World::on_postgres_and_redis().await;
     let awake = world.serve_one_with(&[]).await;
-    let sleeper = world.start_program(&[("instance_name", "sleeper")]).await;
+    let mut sleeper = world.start_program(&[("instance_name", "sleeper")]).await;
     let alice = awake.alice().await;
     let board = alice.board("Plan").await.id;
     let bob = Person::register(&sleeper.endpoint, "bob").await;

@@ -45,7 +45,7 @@ async fn with_the_database_frozen_the_death_of_one_of_three_closes_nobody() {
 
     proxy.freeze();
     lasts_for(&[&one, &two], BEFORE_THE_KILL).await;
-    three.kill().await;
+    three.kill();
     let mut number = 0;
     while age(&one) < OUTAGE || age(&two) < OUTAGE {
         number += 1;

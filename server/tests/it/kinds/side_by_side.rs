@@ -1,7 +1,7 @@
 //! Three instances of this release beside one of a later release, which writes kinds and words that they do not know.
 
 use super::Foreign;
-use crate::support::{Person, Program, Via, Watch, World, free_address, in_time, message};
+use crate::support::{Person, Program, Via, Watch, World, in_time, message};
 use roost_schema::{ChangeRoom, ErrorCode, ItemId, Kind, Role, RoomEvent, RoomId, Seq};
 use std::{slice, time::Duration};
 
@@ -16,25 +16,21 @@ async fn a_later_release_costs_the_readers_nothing() {
     let world = World::on_postgres_and_redis().await;
     let mut programs = Vec::new();
     for _ in 0..INSTANCES {
-        let private = free_address().to_string();
-        let program = world
-            .start_program(&[("metrics_listen", private.as_str())])
-            .await;
-        programs.push((program, private));
+        programs.push(world.start_program(&[]).await);
     }
-    let alice = Person::register(&programs[0].0.endpoint, "alice").await;
-    let bob = Person::register(&programs[1].0.endpoint, "bob").await;
+    let alice = Person::register(&programs[0].endpoint, "alice").await;
+    let bob = Person::register(&programs[1].endpoint, "bob").await;
     let room = alice.board("Plan").await.id;
     alice.invite(room, &bob, Role::Owner).await;
     // Bob may write on every instance, so each has loaded the room with him as an owner.
-    for (program, _) in &programs {
+    for program in &programs {
         let there = bob.at(&program.endpoint);
         in_time(there.send(Via::Rest, room, message("as an owner")))
             .await
             .unwrap();
     }
     let mut watches = Vec::new();
-    for ((program, _), via) in programs.iter().zip(Via::ALL) {
+    for (program, via) in programs.iter().zip(Via::ALL) {
         let reader = alice.at(&program.endpoint);
         let mut watch = reader.watch(via, room, None).await.unwrap();
         watch.next().await.unwrap();
@@ -76,7 +72,7 @@ async fn a_later_release_costs_the_readers_nothing() {
     he_is_refused_at(slice::from_ref(following), &bob, room).await;
 
     the_journal_is_left_alone(&programs, &alice, room).await;
-    for (program, _) in &programs {
+    for program in &programs {
         let page = alice
             .at(&program.endpoint)
             .list_events(room, None)
@@ -97,8 +93,8 @@ async fn what_follows(watch: &mut Watch, first: Seq) -> Vec<RoomEvent> {
     events
 }
 
-async fn he_is_refused_at(programs: &[(Program, String)], bob: &Person, room: RoomId) {
-    for (program, _) in programs {
+async fn he_is_refused_at(programs: &[Program], bob: &Person, room: RoomId) {
+    for program in programs {
         let there = bob.at(&program.endpoint);
         let refused = in_time(there.send(Via::Rest, room, message("still?"))).await;
         assert_eq!(refused.unwrap_err().code(), Some(ErrorCode::NotFound));
@@ -111,7 +107,7 @@ async fn he_is_refused_at(programs: &[(Program, String)], bob: &Person, room: Ro
     }
 }
 
-async fn the_journal_is_left_alone(programs: &[(Program, String)], alice: &Person, room: RoomId) {
+async fn the_journal_is_left_alone(programs: &[Program], alice: &Person, room: RoomId) {
     let before = reads_of_rooms(programs).await;
     let end = tokio::time::Instant::now() + WATCHED;
     while tokio::time::Instant::now() < end {
@@ -131,13 +127,10 @@ async fn the_journal_is_left_alone(programs: &[(Program, String)], alice: &Perso
 
 /// How often the instances read the room. Heads are not counted: the sweep's query serves all rooms, and a probe's
 /// query no room. A mailbox or a feed that reads its room's head also reads the room, which is counted.
-async fn reads_of_rooms(programs: &[(Program, String)]) -> u64 {
+async fn reads_of_rooms(programs: &[Program]) -> u64 {
     let mut sum = 0;
-    for (_, private) in programs {
-        let page = reqwest::get(format!("http://{private}/metrics"))
-            .await
-            .unwrap();
-        for line in page.text().await.unwrap().lines() {
+    for program in programs {
+        for line in program.metrics().await.lines() {
             let is_read = ["log", "changes", "items", "history", "operations"]
                 .iter()
                 .any(|name| {

@@ -11,7 +11,7 @@ mod via;
 
 pub(crate) use {
     person::{PASSWORD, Person, message},
-    program::{Program, free_address},
+    program::Program,
     rooms::{Rooms, unconditional},
     server::Server,
     tcp_proxy::TcpProxy,

@@ -1,24 +1,28 @@
-//! The real program as a child process: it can be killed with -9 and started again.
+//! The real program as a child process, from the testbed: it can be killed with -9 and started again.
 
-use super::{DEADLINE, World};
+use super::{DEADLINE, World, eventually};
 use roost_client::Endpoint;
-use roost_testbed::ports::free_port;
-use rustix::process::{Pid, Signal, kill_process};
+use roost_testbed::{
+    ports::free_port,
+    process::POLL,
+    roost::{self, Roost},
+};
+use rustix::process::Signal;
 use std::{
-    net::{Ipv4Addr, SocketAddr},
-    process::{Output, Stdio},
-    time::Duration,
+    path::Path,
+    process::{ExitStatus, Output},
 };
-use tokio::{
-    process::{Child, Command},
-    time::timeout,
-};
+use tempfile::TempDir;
+use tokio::{process::Command, time::timeout};
 
 /// `roost serve` on a port of its own. When it is dropped, it is killed.
+///
+/// The testbed waits for a server on its thread. Here the proxies and other servers of a story share the thread, so
+/// this waits without holding it up.
 pub(crate) struct Program {
     pub(crate) endpoint: Endpoint,
-    environment: Vec<(String, String)>,
-    child: Child,
+    roost: Roost,
+    _folder: TempDir,
 }
 
 impl World {
@@ -31,49 +35,48 @@ impl World {
 
     /// The same, and does not wait: it may be long in starting.
     pub(crate) fn begin_program(&self, keys: &[(&str, &str)]) -> Program {
-        let address = free_address();
-        let environment = self.environment(address, keys);
-        Program {
-            endpoint: Endpoint::new(&format!("http://{address}")).unwrap(),
-            child: spawn(&environment, &["serve"]),
-            environment,
-        }
+        self.begin_program_under(None, keys)
     }
 
     /// The same under a umask of its own, such as `000`.
     pub(crate) async fn start_program_under(&self, umask: &str, keys: &[(&str, &str)]) -> Program {
-        let address = free_address();
-        let environment = self.environment(address, keys);
-        let mut shell = Command::new("/bin/sh");
-        let script = format!("umask {umask}; exec \"$0\" serve");
-        shell.args(["-c", &script, PROGRAM]);
-        let program = Program {
-            endpoint: Endpoint::new(&format!("http://{address}")).unwrap(),
-            child: start(shell, &environment),
-            environment,
-        };
+        let program = self.begin_program_under(Some(umask), keys);
         program.ready().await;
         program
     }
 
-    /// Runs a command of the program as it would run for this world, without a server of its own.
-    pub(crate) async fn run_program(&self, keys: &[(&str, &str)], arguments: &[&str]) -> Output {
-        let child = spawn(&self.environment(free_address(), keys), arguments);
-        let output = timeout(DEADLINE, child.wait_with_output()).await;
-        output.expect("it ends in time").unwrap()
+    fn begin_program_under(&self, umask: Option<&str>, keys: &[(&str, &str)]) -> Program {
+        let folder = tempfile::tempdir().unwrap();
+        let port = free_port().unwrap();
+        let environment = self.environment(keys);
+        let roost = Roost::begin_on(port, Path::new(PROGRAM), folder.path(), environment, umask);
+        let roost = roost.unwrap();
+        Program {
+            endpoint: Endpoint::new(&roost.url()).unwrap(),
+            roost,
+            _folder: folder,
+        }
     }
 
-    fn environment(&self, address: SocketAddr, keys: &[(&str, &str)]) -> Vec<(String, String)> {
-        let listen = address.to_string();
-        let own = [
-            ("listen", listen.as_str()),
-            ("metrics_listen", ""),
+    /// Runs a command of the program as it would run for this world, without a server of its own.
+    pub(crate) async fn run_program(&self, keys: &[(&str, &str)], arguments: &[&str]) -> Output {
+        let folder = tempfile::tempdir().unwrap();
+        let listen = format!("127.0.0.1:{}", free_port().unwrap());
+        let own = [("listen", listen.as_str()), ("metrics_listen", "")];
+        let environment = self.environment(&[&own[..], keys].concat());
+        let command = roost::command(Path::new(PROGRAM), folder.path(), &environment, arguments);
+        output(command).await
+    }
+
+    fn environment(&self, keys: &[(&str, &str)]) -> Vec<(String, String)> {
+        let stores = [
             ("database_url", self.url.as_str()),
             ("journal_url", self.journal_url.as_str()),
             ("redis_url", self.redis_url.as_str()),
             ("redis_prefix", self.redis_prefix.as_str()),
         ];
-        own.iter()
+        stores
+            .iter()
             .chain(keys)
             .map(|(name, text)| (format!("ROOST_{}", name.to_uppercase()), (*text).to_owned()))
             .collect()
@@ -82,79 +85,61 @@ impl World {
 
 impl Program {
     /// Kills it with SIGKILL.
-    pub(crate) async fn kill(&mut self) {
-        self.child.kill().await.unwrap();
+    pub(crate) fn kill(&mut self) {
+        self.roost.kill_nine().unwrap();
     }
 
     /// Starts it again on the same port after a kill.
     pub(crate) async fn start_again(&mut self) {
-        self.child = spawn(&self.environment, &["serve"]);
+        self.roost.begin_again().unwrap();
         self.ready().await;
     }
 
     /// Stops the process with SIGSTOP, until it is woken.
-    pub(crate) fn put_to_sleep(&self) {
-        self.signal(Signal::STOP);
+    pub(crate) fn put_to_sleep(&mut self) {
+        self.roost.signal(Signal::STOP).unwrap();
     }
 
     /// Continues the process with SIGCONT.
-    pub(crate) fn wake(&self) {
-        self.signal(Signal::CONT);
-    }
-
-    fn signal(&self, signal: Signal) {
-        let id = self.child.id().expect("it runs");
-        let process = Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
-        kill_process(process, signal).unwrap();
+    pub(crate) fn wake(&mut self) {
+        self.roost.signal(Signal::CONT).unwrap();
     }
 
     /// Ends the process with SIGTERM; returns its exit status.
-    pub(crate) async fn terminate(&mut self) -> std::process::ExitStatus {
-        self.signal(Signal::TERM);
-        let ended = timeout(DEADLINE, self.child.wait()).await;
-        ended.expect("it ends in time").unwrap()
+    pub(crate) async fn terminate(&mut self) -> ExitStatus {
+        self.roost.signal(Signal::TERM).unwrap();
+        let ending = async {
+            loop {
+                if let Some(status) = self.roost.exit_status().unwrap() {
+                    return status;
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        timeout(DEADLINE, ending).await.expect("it ends in time")
     }
 
     /// Runs another command of the program in the same environment.
     pub(crate) async fn run(&self, arguments: &[&str]) -> Output {
-        let child = spawn(&self.environment, arguments);
-        let output = timeout(DEADLINE, child.wait_with_output()).await;
-        output.expect("it ends in time").unwrap()
+        output(self.roost.command(arguments)).await
+    }
+
+    /// The text of its `/metrics`.
+    pub(crate) async fn metrics(&self) -> String {
+        let page = reqwest::get(self.roost.metrics_url()).await.unwrap();
+        page.text().await.unwrap()
     }
 
     /// Asks as a container's health check would.
     async fn ready(&self) {
-        let mut ticks = tokio::time::interval(Duration::from_millis(50));
-        let asking = async {
-            while !self.run(&["health"]).await.status.success() {
-                ticks.tick().await;
-            }
-        };
-        timeout(DEADLINE, asking).await.expect("it becomes ready");
+        eventually(async || self.run(&["health"]).await.status.success()).await;
     }
 }
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_roost");
 
-fn spawn(environment: &[(String, String)], arguments: &[&str]) -> Child {
-    let mut command = Command::new(PROGRAM);
-    command.args(arguments);
-    start(command, environment)
-}
-
-fn start(mut command: Command, environment: &[(String, String)]) -> Child {
-    command
-        .env_clear()
-        .envs(environment.iter().map(|(name, text)| (name, text)))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap()
-}
-
-/// A free port that is chosen beforehand, because the program has to have the same one after a restart.
-pub(crate) fn free_address() -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, free_port().unwrap()).into()
+async fn output(command: std::process::Command) -> Output {
+    let mut command = Command::from(command);
+    let output = timeout(DEADLINE, command.kill_on_drop(true).output()).await;
+    output.expect("it ends in time").unwrap()
 }
