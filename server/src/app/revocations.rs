@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     live::{BootTime, Fence, REVOCATION_KEPT},
-    store::{Horizon, Look, StoreError, journal::STATEMENT_MAX},
+    store::{Horizon, RevokedSessions, StoreError, journal::STATEMENT_MAX},
 };
 use chrono::TimeDelta;
 use roost_schema::{ErrorCode, SessionId};
@@ -106,7 +106,7 @@ impl App {
         Ok(())
     }
 
-    async fn list_revoked(&self, since: Option<Horizon>) -> Result<Look, StoreError> {
+    async fn list_revoked(&self, since: Option<Horizon>) -> Result<RevokedSessions, StoreError> {
         let revocations = &self.store.revocations;
         let Some(horizon) = since else {
             return revocations

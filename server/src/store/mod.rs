@@ -29,7 +29,7 @@ pub use operations::{Known, Operation, Operations, Owner};
 pub use outbox::{Claim, Outbox, OutboxEvent, OutboxRow};
 pub use private::Exposed;
 pub use refresh_tokens::{PREDECESSOR_GOOD, TokenHash};
-pub use revocations::{Horizon, Look, Revocations};
+pub use revocations::{Horizon, Revocations, RevokedSessions};
 pub use room_change::{ActingMember, ROOMS_PER_PERSON_MAX, RoomError};
 pub use rooms::{NewRoom, Rooms};
 pub use sessions::{

@@ -25,9 +25,9 @@ impl Horizon {
     pub const MAX: Self = Self(i64::MAX);
 }
 
-/// The result of one read of the revocations.
+/// The sessions that one look at the revocations found to have ended, and how far it reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Look {
+pub struct RevokedSessions {
     pub ended: Vec<SessionId>,
     pub horizon: Horizon,
 }
@@ -44,7 +44,7 @@ impl Revocations {
     }
 
     /// The sessions that ended within the last `within`.
-    pub async fn list(&self, within: TimeDelta) -> Result<Look, StoreError> {
+    pub async fn list(&self, within: TimeDelta) -> Result<RevokedSessions, StoreError> {
         let now = now_us(&self.sql.read);
         let ended = format!("SELECT session_id FROM revocations WHERE at_us >= {now} - $1");
         self.look(&ended, [micros(within).into()]).await
@@ -56,7 +56,7 @@ impl Revocations {
         &self,
         horizon: Horizon,
         within: TimeDelta,
-    ) -> Result<Look, StoreError> {
+    ) -> Result<RevokedSessions, StoreError> {
         if self.sql.backend() == DbBackend::Sqlite {
             return self.list(within).await;
         }
@@ -78,7 +78,7 @@ impl Revocations {
         &self,
         ended: &str,
         values: [Value; N],
-    ) -> Result<Look, StoreError> {
+    ) -> Result<RevokedSessions, StoreError> {
         let horizon = match self.sql.backend() {
             DbBackend::Sqlite => "0",
             _ => "pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
@@ -89,7 +89,7 @@ impl Revocations {
         );
         let query = statement(&self.sql.read, &sql, values);
         let rows = self.sql.read_all(query).await?;
-        let mut look = Look {
+        let mut look = RevokedSessions {
             ended: Vec::with_capacity(rows.len()),
             horizon: Horizon::default(),
         };

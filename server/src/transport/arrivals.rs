@@ -29,15 +29,15 @@ const FULL: Error = Error::Later {
     retry_after: Duration::from_secs(1),
 };
 
-/// What the sender of a body or message has shown of themselves.
+/// Who sends a body or message, as far as its token shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum Sender {
     /// No token, or one that is not valid.
     Guest,
     Account,
 }
 
-impl Standing {
+impl Sender {
     /// Bytes of one body or message.
     pub(super) const fn bytes_max(self) -> usize {
         match self {
@@ -66,19 +66,19 @@ impl Default for Arrivals {
 
 impl Arrivals {
     /// Begins to count a body or message, of which no byte has arrived yet.
-    pub(super) fn begin(self: &Arc<Self>, client: IpAddr, standing: Standing) -> Arriving {
+    pub(super) fn begin(self: &Arc<Self>, client: IpAddr, sender: Sender) -> Arriving {
         Arriving {
             arrivals: Arc::clone(self),
             client: network(client),
-            standing,
+            sender,
             bytes: 0,
         }
     }
 
-    const fn pool(&self, standing: Standing) -> &Shares {
-        match standing {
-            Standing::Guest => &self.guests,
-            Standing::Account => &self.accounts,
+    const fn pool(&self, sender: Sender) -> &Shares {
+        match sender {
+            Sender::Guest => &self.guests,
+            Sender::Account => &self.accounts,
         }
     }
 }
@@ -87,14 +87,14 @@ impl Arrivals {
 pub(super) struct Arriving {
     arrivals: Arc<Arrivals>,
     client: IpAddr,
-    standing: Standing,
+    sender: Sender,
     bytes: usize,
 }
 
 impl Arriving {
     /// Counts so many bytes of it from now on. An error, `overloaded`: they have no room, and the count stays.
     pub(super) fn hold(&mut self, bytes: usize) -> Result<()> {
-        let pool = self.arrivals.pool(self.standing);
+        let pool = self.arrivals.pool(self.sender);
         if bytes > self.bytes {
             let more = bytes - self.bytes;
             if !pool.take(self.client, more) {
@@ -109,20 +109,20 @@ impl Arriving {
     }
 
     fn give_back(&self, bytes: usize) {
-        let pool = self.arrivals.pool(self.standing);
+        let pool = self.arrivals.pool(self.sender);
         pool.give_back(self.client, bytes);
         self.arrivals.gauge.decrement(units(bytes));
     }
 
-    pub(super) fn standing(&self) -> Standing {
-        self.standing
+    pub(super) fn sender(&self) -> Sender {
+        self.sender
     }
 
     /// The sender has signed in: the bytes count in the pool of accounts from now on.
     pub(super) fn sign_in(&mut self) -> Result<()> {
         let bytes = self.bytes;
         self.hold(0)?;
-        self.standing = Standing::Account;
+        self.sender = Sender::Account;
         self.hold(bytes)
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{
     Shared,
-    arrivals::{Arrivals, Arriving, Standing},
+    arrivals::{Arrivals, Arriving, Sender},
     problem, refusal_metrics, request, rest,
     socketio::{self, listener::ConnectionHandle},
 };
@@ -46,17 +46,17 @@ pub(super) struct Bodies {
 
 /// What a request may send, by its token and its route.
 pub(super) struct BodyLimits {
-    standing: Standing,
+    sender: Sender,
     bytes_max: usize,
     /// Why the sender of a token counts as a guest: a body that is too large for a guest is refused with this error.
     token_refused: Option<Error>,
 }
 
 impl BodyLimits {
-    pub(super) const fn of(standing: Standing) -> Self {
+    pub(super) const fn of(sender: Sender) -> Self {
         Self {
-            standing,
-            bytes_max: standing.bytes_max(),
+            sender,
+            bytes_max: sender.bytes_max(),
             token_refused: None,
         }
     }
@@ -99,17 +99,17 @@ impl Bodies {
         let route = rest::Route::of(path);
         match actor {
             Ok(_) if route == rest::Route::Accounts => Ok(BodyLimits {
-                standing: Standing::Account,
-                bytes_max: Standing::Guest.bytes_max(),
+                sender: Sender::Account,
+                bytes_max: Sender::Guest.bytes_max(),
                 token_refused: None,
             }),
-            Ok(_) if route != rest::Route::Open => Ok(BodyLimits::of(Standing::Account)),
+            Ok(_) if route != rest::Route::Open => Ok(BodyLimits::of(Sender::Account)),
             Err(error) if route.needs_token() => Err(error),
             Err(error) if token.is_some() => Ok(BodyLimits {
                 token_refused: Some(error),
-                ..BodyLimits::of(Standing::Guest)
+                ..BodyLimits::of(Sender::Guest)
             }),
-            _ => Ok(BodyLimits::of(Standing::Guest)),
+            _ => Ok(BodyLimits::of(Sender::Guest)),
         }
     }
 
@@ -121,7 +121,7 @@ impl Bodies {
     ) -> Result<(Request, Arriving), Box<Response>> {
         let client = request::client_of(&request);
         let (parts, mut body) = request.into_parts();
-        let mut arriving = self.arrivals.begin(client, limits.standing);
+        let mut arriving = self.arrivals.begin(client, limits.sender);
         match self.read(&mut body, &limits, &mut arriving).await {
             Ok(bytes) => Ok((Request::from_parts(parts, bytes.into()), arriving)),
             Err(error) => {
@@ -149,9 +149,9 @@ impl Bodies {
         let announced = body.size_hint().exact();
         let announced = announced.and_then(|bytes| usize::try_from(bytes).ok());
         let longest = announced.unwrap_or(limits.bytes_max);
-        let patience = match limits.standing {
-            Standing::Guest => GUEST_TIMEOUT,
-            Standing::Account => ACCOUNT_TIMEOUT,
+        let patience = match limits.sender {
+            Sender::Guest => GUEST_TIMEOUT,
+            Sender::Account => ACCOUNT_TIMEOUT,
         };
         let last_moment = Instant::now() + patience;
         let (mut bytes, mut held) = (Vec::new(), 0);
@@ -222,7 +222,7 @@ async fn drain(mut body: Body) -> bool {
 }
 
 fn too_large(limits: &BodyLimits) -> Error {
-    let sentence = if limits.bytes_max == Standing::Guest.bytes_max() {
+    let sentence = if limits.bytes_max == Sender::Guest.bytes_max() {
         "a body without an account, and one about an account, is at most 16 KiB"
     } else {
         "the body is larger than 1 MiB"

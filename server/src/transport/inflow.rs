@@ -6,7 +6,7 @@
 //! before it answers only when its buffer is empty, and reads are held up from the request until it has answered.
 
 use super::{
-    arrivals::{Arriving, Standing},
+    arrivals::{Arriving, Sender},
     frames::Frames,
     socketio::listener::ConnectionHandle,
 };
@@ -167,10 +167,10 @@ impl Metered {
         let Some(arriving) = &mut self.arriving else {
             return Ok(());
         };
-        if self.is_signed_in && arriving.standing() == Standing::Guest {
+        if self.is_signed_in && arriving.sender() == Sender::Guest {
             arriving.sign_in().map_err(|_| Overrun::Full)?;
         }
-        let bytes_max = arriving.standing().bytes_max();
+        let bytes_max = arriving.sender().bytes_max();
         let followed = self.frames.follow(bytes, bytes_max);
         followed.map_err(|_| Overrun::TooLong)?;
         let unfinished = usize::try_from(self.frames.unfinished_bytes()).unwrap_or(usize::MAX);

@@ -2,7 +2,7 @@
 
 use super::{
     Shared,
-    arrivals::Standing,
+    arrivals::Sender,
     health::Readiness,
     limits::{ClientAddress, client_address},
     refusal_metrics,
@@ -98,7 +98,7 @@ pub(super) async fn observe(
     if status == StatusCode::SWITCHING_PROTOCOLS
         && let Some(connection) = connection
     {
-        connection.meter(shared.arrivals.begin(client.0, Standing::Guest));
+        connection.meter(shared.arrivals.begin(client.0, Sender::Guest));
     }
     let elapsed = started.elapsed();
     span.in_scope(|| {

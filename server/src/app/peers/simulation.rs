@@ -1,10 +1,10 @@
 //! Simulates instances that read revocations, renew leases, send beacons and judge each other as the program does, on a clock of
 //! their own, while some are killed, sleep, or lose a store or the link, and get it back.
 
-mod judge;
+mod oracle;
 mod world;
 
-use judge::{CUT_OFF_KNOWN, Judge, SETTLED};
+use oracle::{CUT_OFF_KNOWN, Oracle, SETTLED};
 use proptest::{collection::vec, prelude::*, test_runner::Config};
 use std::{ops::Range, time::Duration};
 use world::{Fate, STEP, Stretch, World};
@@ -228,10 +228,10 @@ proptest! {
 proptest! {
     #![proptest_config(Config { cases: 192, ..Config::default() })]
 
-    /// `judge.rs` has the conditions.
+    /// `oracle.rs` has the conditions.
     #[test]
     fn with_any_faults_each_serves_if_and_only_if_it_may(fates in vec(any_fate(), 1..6)) {
-        let mut judge = Judge::new(fates.len());
-        watch(&fates, |world, _| judge.see(world))?;
+        let mut oracle = Oracle::new(fates.len());
+        watch(&fates, |world, _| oracle.see(world))?;
     }
 }

@@ -9,9 +9,9 @@ use metrics::{Counter, Histogram};
 use roost_schema::{Epoch, ItemId};
 use std::{sync::Arc, time::Instant};
 
-/// The operations that have metrics of their own.
+/// The calls of a journal that have metrics of their own.
 #[derive(Clone, Copy, Debug)]
-enum Operation {
+enum JournalCall {
     Append,
     Heads,
     Log,
@@ -23,7 +23,7 @@ enum Operation {
     ChangeEpoch,
 }
 
-impl Operation {
+impl JournalCall {
     const ALL: [(Self, &'static str); 9] = [
         (Self::Append, "append"),
         (Self::Heads, "heads"),
@@ -41,7 +41,7 @@ impl Operation {
 pub struct MeasuredJournal {
     journal: Arc<dyn Journal>,
     batch_entries: Histogram,
-    meters: [Meter; Operation::ALL.len()],
+    meters: [Meter; JournalCall::ALL.len()],
 }
 
 struct Meter {
@@ -54,7 +54,7 @@ struct Meter {
 impl MeasuredJournal {
     /// `store` names the kind of store in the metrics.
     pub fn wrap(journal: Arc<dyn Journal>, store: &'static str) -> Arc<dyn Journal> {
-        let meter = |(_, operation): (Operation, &'static str)| Meter {
+        let meter = |(_, operation): (JournalCall, &'static str)| Meter {
             duration: metrics::histogram!("roost_journal_operation_duration_seconds",
                 "store" => store, "operation" => operation),
             failures: metrics::counter!("roost_journal_failures_total",
@@ -65,13 +65,13 @@ impl MeasuredJournal {
         Arc::new(Self {
             journal,
             batch_entries: metrics::histogram!("roost_journal_batch_entries", "store" => store),
-            meters: Operation::ALL.map(meter),
+            meters: JournalCall::ALL.map(meter),
         })
     }
 
     async fn measure<T>(
         &self,
-        operation: Operation,
+        operation: JournalCall,
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let started = Instant::now();
@@ -99,37 +99,37 @@ impl Journal for MeasuredJournal {
         self.batch_entries
             .record(u32::try_from(batch.len()).unwrap_or(u32::MAX));
         let work = self.journal.append(room, batch, gate);
-        self.measure(Operation::Append, work).await
+        self.measure(JournalCall::Append, work).await
     }
 
     async fn heads(&self, rooms: &[RoomId]) -> Result<Heads> {
         let work = self.journal.heads(rooms);
-        self.measure(Operation::Heads, work).await
+        self.measure(JournalCall::Heads, work).await
     }
 
     async fn log(&self, room: RoomId, after: Seq, limit_bytes: usize) -> Result<Page> {
         let work = self.journal.log(room, after, limit_bytes);
-        self.measure(Operation::Log, work).await
+        self.measure(JournalCall::Log, work).await
     }
 
     async fn changes(&self, room: RoomId, since: Seq, limit_bytes: usize) -> Result<Page> {
         let work = self.journal.changes(room, since, limit_bytes);
-        self.measure(Operation::Changes, work).await
+        self.measure(JournalCall::Changes, work).await
     }
 
     async fn items(&self, room: RoomId, items: &[ItemId]) -> Result<Vec<Entry>> {
         let work = self.journal.items(room, items);
-        self.measure(Operation::Items, work).await
+        self.measure(JournalCall::Items, work).await
     }
 
     async fn operations(&self, room: RoomId, operations: &[(UserId, OpId)]) -> Result<Vec<Entry>> {
         let work = self.journal.operations(room, operations);
-        self.measure(Operation::Operations, work).await
+        self.measure(JournalCall::Operations, work).await
     }
 
     async fn find(&self, rooms: &[FindRoom], query: FindQuery) -> Result<Vec<Page>> {
         let work = self.journal.find(rooms, query);
-        self.measure(Operation::Find, work).await
+        self.measure(JournalCall::Find, work).await
     }
 
     /// Not measured: only operators' commands list rooms.
@@ -139,12 +139,12 @@ impl Journal for MeasuredJournal {
 
     async fn trim(&self, bounds: Trim) -> Result<u64> {
         let work = self.journal.trim(bounds);
-        self.measure(Operation::Trim, work).await
+        self.measure(JournalCall::Trim, work).await
     }
 
     async fn change_epoch(&self, known: Epoch) -> Result<Epoch, JournalError> {
         let work = self.journal.change_epoch(known);
-        self.measure(Operation::ChangeEpoch, work).await
+        self.measure(JournalCall::ChangeEpoch, work).await
     }
 
     /// Not measured: a server verifies once, at boot.

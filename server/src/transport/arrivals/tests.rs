@@ -8,12 +8,12 @@ fn client(number: usize) -> IpAddr {
 }
 
 /// Holds as many bytes as these addresses can, in pieces.
-fn fill(arrivals: &Arc<Arrivals>, standing: Standing, clients: usize) -> Vec<Arriving> {
+fn fill(arrivals: &Arc<Arrivals>, sender: Sender, clients: usize) -> Vec<Arriving> {
     let mut held = Vec::new();
     for number in 0..clients {
-        for bytes in [standing.bytes_max(), 16 * 1_024, 1] {
+        for bytes in [sender.bytes_max(), 16 * 1_024, 1] {
             loop {
-                let mut arriving = arrivals.begin(client(number), standing);
+                let mut arriving = arrivals.begin(client(number), sender);
                 if arriving.hold(bytes).is_err() {
                     break;
                 }
@@ -26,27 +26,27 @@ fn fill(arrivals: &Arc<Arrivals>, standing: Standing, clients: usize) -> Vec<Arr
 
 #[test]
 fn twenty_addresses_leave_room_for_others() {
-    for standing in [Standing::Guest, Standing::Account] {
+    for sender in [Sender::Guest, Sender::Account] {
         let arrivals = Arc::new(Arrivals::default());
-        let held = fill(&arrivals, standing, 20);
-        let mut late = arrivals.begin(client(0), standing);
+        let held = fill(&arrivals, sender, 20);
+        let mut late = arrivals.begin(client(0), sender);
         assert_eq!(late.hold(1).unwrap_err().code(), ErrorCode::Overloaded);
         for number in 20..32 {
-            let mut others = arrivals.begin(client(number), standing);
-            others.hold(standing.bytes_max()).unwrap();
+            let mut others = arrivals.begin(client(number), sender);
+            others.hold(sender.bytes_max()).unwrap();
         }
         drop(held);
-        late.hold(standing.bytes_max()).unwrap();
+        late.hold(sender.bytes_max()).unwrap();
     }
 }
 
 #[test]
 fn guests_and_accounts_do_not_take_each_others_room() {
     let arrivals = Arc::new(Arrivals::default());
-    let _guests = fill(&arrivals, Standing::Guest, 40);
-    let mut guest = arrivals.begin(client(99), Standing::Guest);
+    let _guests = fill(&arrivals, Sender::Guest, 40);
+    let mut guest = arrivals.begin(client(99), Sender::Guest);
     assert!(guest.hold(1).is_err(), "all is taken");
-    let mut account = arrivals.begin(client(0), Standing::Account);
+    let mut account = arrivals.begin(client(0), Sender::Account);
     account.hold(ACCOUNT_BYTES_MAX).unwrap();
 }
 
@@ -54,7 +54,7 @@ fn guests_and_accounts_do_not_take_each_others_room() {
 fn what_was_held_is_given_back() {
     let arrivals = Arc::new(Arrivals::default());
     for _ in 0..3 {
-        let mut arriving = arrivals.begin(client(1), Standing::Guest);
+        let mut arriving = arrivals.begin(client(1), Sender::Guest);
         arriving.hold(GUESTS_SHARE_BYTES).unwrap();
         assert!(arriving.hold(GUESTS_SHARE_BYTES + 1).is_err());
         arriving.hold(GUEST_BYTES_MAX).unwrap();
@@ -69,7 +69,7 @@ fn what_was_held_is_given_back() {
 #[test]
 fn an_ipv6_network_has_one_share() {
     let arrivals = Arc::new(Arrivals::default());
-    let of = |text: &str| arrivals.begin(text.parse().unwrap(), Standing::Guest);
+    let of = |text: &str| arrivals.begin(text.parse().unwrap(), Sender::Guest);
     let mut first = of("2001:db8::1");
     first.hold(GUESTS_SHARE_BYTES).unwrap();
     assert!(of("2001:db8::2").hold(1).is_err());

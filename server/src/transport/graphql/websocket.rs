@@ -16,8 +16,8 @@ use super::{
 use crate::{
     app::{Actor, Error},
     transport::{
-        ClientAddress, FAREWELL_PATIENCE, WEBSOCKET_READ_BYTES, answers_patience,
-        arrivals::Standing, socketio::listener::ConnectionHandle,
+        ClientAddress, FAREWELL_PATIENCE, WEBSOCKET_READ_BYTES, answers_patience, arrivals::Sender,
+        socketio::listener::ConnectionHandle,
     },
 };
 use async_graphql::ServerError;
@@ -289,7 +289,7 @@ impl GraphqlConnection {
             return Err(Ending::DUPLICATE_ID);
         }
         let arrivals = &self.graphql.shared.arrivals;
-        let mut kept = arrivals.begin(self.asker.origin.address, Standing::Account);
+        let mut kept = arrivals.begin(self.asker.origin.address, Sender::Account);
         let room = kept.hold(bytes.saturating_sub(OPERATION_BYTES_FREE));
         let operation = GraphqlOperation {
             _kept: kept,

@@ -6,7 +6,7 @@ use crate::{
     app::{Error, FENCED},
     transport::{
         ClientAddress,
-        arrivals::{ACCOUNT_BYTES_MAX, Standing},
+        arrivals::{ACCOUNT_BYTES_MAX, Sender},
         body::{BodyLimits, turn_away},
         limits::network,
         problem,
@@ -209,9 +209,9 @@ async fn serve_post(
     next: Next,
 ) -> Response {
     let body_limits = BodyLimits::of(if engine_session.is_connected() {
-        Standing::Account
+        Sender::Account
     } else {
-        Standing::Guest
+        Sender::Guest
     });
     match sockets.bodies.receive(request, body_limits).await {
         Ok((request, _arriving)) => serve(engine_session, session_request, request, next).await,

@@ -36,12 +36,12 @@ struct Truth {
     better_off_since: Option<Instant>,
 }
 
-pub(super) struct Judge {
+pub(super) struct Oracle {
     truths: Vec<Vec<Truth>>,
     was_shut: Vec<bool>,
 }
 
-impl Judge {
+impl Oracle {
     pub(super) fn new(count: usize) -> Self {
         Self {
             truths: vec![vec![Truth::default(); count]; count],
