@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::{interrupt, ports, process};
+use crate::{interrupt, ports, process, workspace};
 
 /// How long a server may take from its start to its first answer.
 const READY_PATIENCE: Duration = Duration::from_secs(30);
@@ -50,7 +50,7 @@ impl Servers {
     /// The variables that tell tests where the servers are.
     pub fn environment(&self) -> [(&'static str, &str); 4] {
         [
-            ("ROOST_TEST_POSTGRES_URL", &self.postgres.url),
+            (postgres::URL_VARIABLE, &self.postgres.url),
             (mongodb::URL_VARIABLE, self.mongodb.url()),
             (redis::URL_VARIABLE, &self.redis.url),
             (caddy::PROGRAM_VARIABLE, &self.caddy),
@@ -73,6 +73,17 @@ impl Servers {
         ];
         servers.join("; ")
     }
+}
+
+/// Panics in a test that `cargo xtask test` does not run. Such a test starts programs that xtask may have to install or
+/// build first: that is not for a plain `cargo test` to do.
+#[track_caller]
+pub fn require_xtask_test() {
+    assert!(
+        workspace::environment(postgres::URL_VARIABLE).is_some(),
+        "{} is not set: run `cargo xtask test`",
+        postgres::URL_VARIABLE
+    );
 }
 
 /// How to start a server, and to start it again.

@@ -5,13 +5,12 @@
     reason = "in a test a panic with its place is the report"
 )]
 
-use std::env;
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::Command;
 
 use roost_testbed::ports;
 use roost_testbed::process::has_ended;
-use roost_testbed::servers::{postgres, redis};
+use roost_testbed::servers::{postgres, redis, require_xtask_test};
 
 #[test]
 fn a_killed_server_comes_back_with_its_data_on_its_port() {
@@ -63,19 +62,6 @@ fn redis_speaks_tls_when_it_is_asked_to_and_can_be_paused() {
     let last = redis.server.process_id();
     drop(redis);
     assert!(has_ended(last));
-}
-
-/// These tests start servers, which xtask may have to install first: that is not for a plain `cargo test` to do.
-fn require_xtask_test() {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the variable is how xtask speaks to tests"
-    )]
-    let given = env::var_os("ROOST_TEST_POSTGRES_URL");
-    assert!(
-        given.is_some(),
-        "ROOST_TEST_POSTGRES_URL is not set: run `cargo xtask test`"
-    );
 }
 
 fn sql(url: &str, statement: &str) -> String {

@@ -13,6 +13,7 @@ use std::{env, fs, thread};
 
 use roost_testbed::ports;
 use roost_testbed::process::{DeathSignal, has_ended, tied};
+use roost_testbed::servers::require_xtask_test;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -104,19 +105,6 @@ fn no_server_outlives_an_xtask_that_was_killed() {
     let mut run = Run::start();
     run.send("-KILL");
     wait_until("the servers ended", || run.is_over());
-}
-
-/// These tests start servers, which xtask may have to install first: that is not for a plain `cargo test` to do.
-fn require_xtask_test() {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the variable is how xtask speaks to tests"
-    )]
-    let given = env::var_os("ROOST_TEST_POSTGRES_URL");
-    assert!(
-        given.is_some(),
-        "ROOST_TEST_POSTGRES_URL is not set: run `cargo xtask test`"
-    );
 }
 
 fn wait_until(what: &str, is_true: impl Fn() -> bool) {

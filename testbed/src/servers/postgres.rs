@@ -13,6 +13,8 @@ use super::{Launch, Server, temporary_folder};
 use crate::process::{self, DeathSignal, tied};
 use crate::tools;
 
+/// Tells tests where the server is.
+pub const URL_VARIABLE: &str = "ROOST_TEST_POSTGRES_URL";
 /// Every test has its own database and pools. The connections of a server that was dropped without a stop, as after
 /// kill -9, stay open until the tests end, because the Socket.IO library keeps its handlers.
 const CONNECTIONS: &str = "max_connections=1500";

@@ -14,10 +14,10 @@ mod real;
 mod routing;
 mod upstream;
 
-use std::env;
 use std::time::{Duration, Instant};
 
 use roost_testbed::servers::caddy::{self, Caddy, Options};
+use roost_testbed::servers::require_xtask_test;
 use upstream::Upstream;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -70,16 +70,6 @@ async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
         assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-}
-
-/// These tests need a Caddy, which xtask may have to build first: that is not for a plain `cargo test` to do.
-fn require_xtask_test() {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the variable is how xtask speaks to tests"
-    )]
-    let given = env::var_os(caddy::PROGRAM_VARIABLE);
-    assert!(given.is_some(), "run `cargo xtask test`");
 }
 
 #[test]

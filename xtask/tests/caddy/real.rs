@@ -10,9 +10,10 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use super::client::{Client, POLL, WEBSOCKET, read};
-use super::{eventually, require_xtask_test};
+use super::eventually;
 use roost_testbed::cluster::{Cluster, Options, Redis};
 use roost_testbed::roost;
+use roost_testbed::servers::require_xtask_test;
 
 /// Each within what one address may ask a second.
 const CALLERS: u8 = 5;
