@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use rustix::param::{clock_ticks_per_second, page_size};
-use std::{fs, time::Duration};
+use std::{fs, ops::AddAssign, time::Duration};
 
 /// A process that is watched, with those that it started.
 #[derive(Clone, Debug)]
@@ -31,6 +31,14 @@ impl Usage {
             resident: self.resident.saturating_sub(earlier.resident),
             switches: self.switches.saturating_sub(earlier.switches),
         }
+    }
+}
+
+impl AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        self.cpu += other.cpu;
+        self.resident += other.resident;
+        self.switches += other.switches;
     }
 }
 

@@ -37,12 +37,13 @@ const SETTLING: Duration = Duration::from_secs(2);
 /// What every scenario is told.
 #[derive(Clone, Debug, Args)]
 pub struct Options {
-    /// The server, or what stands before it: `http://host:port`.
+    /// The server, or what stands before it: `http://host:port`. Given several times, sockets connect to each in turns, and
+    /// requests go to the first.
     #[arg(long, default_value = "http://127.0.0.1:4000")]
-    pub url: String,
-    /// The server's process, when it runs on this machine: what it takes is measured.
+    pub url: Vec<String>,
+    /// The server's process, when it runs on this machine: what it takes is measured. Of several, the sum.
     #[arg(long, value_name = "ID")]
-    pub pid: Option<u32>,
+    pub pid: Vec<u32>,
     /// Further processes, each by a name: `postgres=1234`.
     #[arg(long, value_name = "NAME=ID", value_parser = process)]
     pub watch: Vec<Process>,
@@ -107,8 +108,13 @@ impl Run {
         })
     }
 
+    /// Where requests go.
+    pub fn url(&self) -> &str {
+        &self.options.url[0]
+    }
+
     pub async fn people(&self, count: usize) -> Result<Vec<Person>> {
-        people::prepare(&self.options.people, &self.options.url, count).await
+        people::prepare(&self.options.people, self.url(), count).await
     }
 
     pub fn duration(&self, default: u64) -> Duration {
@@ -146,34 +152,37 @@ impl Run {
     }
 
     fn processes(&self) -> Vec<Process> {
-        let server = self.options.pid.map(|id| Process {
+        let servers = self.options.pid.iter().map(|id| Process {
             name: "server".to_owned(),
-            id,
+            id: *id,
         });
-        server
-            .into_iter()
-            .chain(self.options.watch.clone())
-            .collect()
+        servers.chain(self.options.watch.clone()).collect()
+    }
+
+    /// Processes of the same name as one.
+    fn usages(&self) -> Result<Vec<(String, Usage)>> {
+        let mut usages: Vec<(String, Usage)> = Vec::new();
+        for process in self.processes() {
+            let usage = process.usage()?;
+            match usages.iter_mut().find(|(name, _)| *name == process.name) {
+                Some((_, sum)) => *sum += usage,
+                None => usages.push((process.name, usage)),
+            }
+        }
+        Ok(usages)
     }
 
     /// What the server takes of the machine at this moment. None when it is not watched.
     pub fn server(&self) -> Result<Option<Usage>> {
-        let mut processes = self.processes();
-        match self.options.pid {
-            Some(_) => processes.remove(0).usage().map(Some),
-            None => Ok(None),
-        }
+        let is_watched = !self.options.pid.is_empty();
+        let server = self.usages()?.into_iter().next();
+        Ok(server.filter(|_| is_watched).map(|(_, usage)| usage))
     }
 
     pub fn snapshot(&self) -> Result<Snapshot> {
-        let named = |process: Process| anyhow::Ok((process.name.clone(), process.usage()?));
         Ok(Snapshot {
             at: Instant::now(),
-            usages: self
-                .processes()
-                .into_iter()
-                .map(named)
-                .collect::<Result<_>>()?,
+            usages: self.usages()?,
             generator: Process::this().usage()?,
             bytes: self.recorder.bytes(),
             kernel: kernel_memory()?,

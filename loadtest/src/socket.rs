@@ -11,7 +11,7 @@ use crate::{
     recorder::{Recorder, Timing},
 };
 use anyhow::{Context, Result, bail};
-use futures::{SinkExt, StreamExt};
+use futures::{SinkExt, StreamExt, future::try_join_all};
 use roost_client::packet::{self, PONG, Packet};
 use roost_schema::RoomId;
 use serde::Serialize;
@@ -34,16 +34,36 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 type Connection = WebSocketStream<TcpStream>;
 
-/// Where sockets connect to.
+/// Where sockets connect to: one server, or several, to which they go in turns.
 #[derive(Clone, Debug)]
 pub struct Target {
+    servers: Vec<Server>,
+}
+
+#[derive(Clone, Debug)]
+struct Server {
     address: SocketAddr,
     url: String,
 }
 
 impl Target {
-    /// `url`: `http://host:port`.
-    pub async fn find(url: &str) -> Result<Self> {
+    /// `urls`: `http://host:port` each.
+    pub async fn find(urls: &[String]) -> Result<Self> {
+        Ok(Self {
+            servers: try_join_all(urls.iter().map(|url| Server::find(url))).await?,
+        })
+    }
+
+    /// Each row of sockets as long as there are servers has one on each, and begins with another: the first of every room,
+    /// who writes there, would otherwise be on the same one.
+    fn server_of(&self, number: usize) -> &Server {
+        let count = self.servers.len();
+        &self.servers[(number + number / count) % count]
+    }
+}
+
+impl Server {
+    async fn find(url: &str) -> Result<Self> {
         let authority = url
             .strip_prefix("http://")
             .context("a server's address begins with http://")?
@@ -146,12 +166,13 @@ pub fn event(id: Option<u64>, name: &str, payload: &impl Serialize) -> String {
 async fn connect(target: &Target, number: usize) -> Result<Connection> {
     let socket = TcpSocket::new_v4()?;
     socket.bind((people::address(number), 0).into())?;
-    let stream = socket.connect(target.address).await?;
+    let server = target.server_of(number);
+    let stream = socket.connect(server.address).await?;
     stream.set_nodelay(true)?;
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0);
-    let (stream, _) = client_async_with_config(&target.url, stream, Some(config)).await?;
+    let (stream, _) = client_async_with_config(&server.url, stream, Some(config)).await?;
     Ok(stream)
 }
 

@@ -3,7 +3,7 @@
 use super::{
     SUPERSEDED, add_faults,
     deliveries::Deliveries,
-    in_one_room_each, rooms_of,
+    in_rooms_together, rooms_of,
     writers::{What, Who, Writers},
 };
 use crate::{
@@ -24,6 +24,9 @@ pub struct Fanout {
     /// People in each room, the one who writes included.
     #[arg(long, default_value_t = 10)]
     pub members: usize,
+    /// Rooms that the same people are in together.
+    #[arg(long, default_value_t = 1)]
+    pub rooms_each: usize,
     /// Writes a second in each room.
     #[arg(long, default_value_t = 10.0)]
     pub rate: f64,
@@ -35,8 +38,11 @@ pub struct Fanout {
 impl Fanout {
     pub async fn run(&self, run: &Run) -> Result<Report> {
         ensure!(self.members > 1, "a room without readers delivers nothing");
-        let people = run.people(self.rooms * self.members).await?;
-        let rooms = rooms::open(&people, in_one_room_each(self.rooms, self.members)).await?;
+        ensure!(self.rooms_each > 0, "everybody is in one room at least");
+        let groups = self.rooms.div_ceil(self.rooms_each);
+        let people = run.people(groups * self.members).await?;
+        let memberships = in_rooms_together(self.rooms, self.members, self.rooms_each);
+        let rooms = rooms::open(&people, memberships).await?;
         let joined = rooms_of(people.len(), &rooms);
         run.warm(&people, &joined).await?;
         let before = run.snapshot()?;

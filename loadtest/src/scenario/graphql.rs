@@ -43,7 +43,7 @@ impl Graphql {
         let people = run.people(self.people).await?;
         let rooms = rooms::open(&people, pairs(self.people)).await?;
         fill(&people, &rooms).await?;
-        let endpoints = endpoints(&run.options.url)?;
+        let endpoints = endpoints(run.url())?;
         let mut tokens = Vec::new();
         for person in &people {
             tokens.push(person.client()?.access_token().await?.expose().to_owned());

@@ -1,6 +1,6 @@
 //! Sockets that do nothing: what each costs to open and to keep.
 
-use super::{finish, rooms_of};
+use super::{finish, in_rooms_together, rooms_of};
 use crate::{
     recorder::Timing,
     report::Report,
@@ -20,12 +20,19 @@ pub struct Idle {
     /// Each of a person of its own, in two rooms of ten.
     #[arg(long, default_value_t = 10_000)]
     pub sockets: usize,
+    /// Instead, two people share so many rooms each.
+    #[arg(long, value_name = "ROOMS")]
+    pub pairs_in: Option<usize>,
 }
 
 impl Idle {
     pub async fn run(&self, run: &Run) -> Result<Report> {
         let people = run.people(self.sockets).await?;
-        let rooms = rooms::open(&people, in_two_rooms_each(people.len())).await?;
+        let memberships = match self.pairs_in {
+            Some(rooms_each) => in_rooms_together(people.len() / 2 * rooms_each, 2, rooms_each),
+            None => in_two_rooms_each(people.len()),
+        };
+        let rooms = rooms::open(&people, memberships).await?;
         let joined = rooms_of(people.len(), &rooms);
         run.warm(&people, &joined).await?;
         run.recorder.begin();

@@ -96,6 +96,12 @@ fn in_one_room_each(rooms: usize, members: usize) -> Vec<Vec<usize>> {
     (0..rooms).map(members).collect()
 }
 
+/// The same people share so many rooms each: the first group the first room, the second the second, and then again from the first.
+fn in_rooms_together(rooms: usize, members: usize, rooms_each: usize) -> Vec<Vec<usize>> {
+    let groups = in_one_room_each(rooms.div_ceil(rooms_each), members);
+    groups.into_iter().cycle().take(rooms).collect()
+}
+
 /// Of each person, the ids of their rooms.
 fn rooms_of(people: usize, rooms: &[Room]) -> Vec<Vec<RoomId>> {
     let mut all = vec![Vec::new(); people];

@@ -56,7 +56,7 @@ impl Rest {
         let people = run.people(self.people).await?;
         let rooms = rooms::open(&people, pairs(self.people)).await?;
         fill(&people, &rooms).await?;
-        let callers = callers(&run.options.url, &people, &rooms).await?;
+        let callers = callers(run.url(), &people, &rooms).await?;
         let mut report = Report::new("rest");
         for (timing, rate) in [
             (Timing::Read, self.reads),
