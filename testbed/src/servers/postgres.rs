@@ -41,6 +41,15 @@ pub fn start() -> Result<Server> {
     Ok(server)
 }
 
+/// The program `psql`, connected to the database `roost` of a server. It ends with the first error.
+pub fn psql(server: &Server) -> Result<Command> {
+    let mut command = Command::new(find_or_install()?.join("psql"));
+    command.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p"]);
+    command.arg(server.port().to_string());
+    command.args(["-U", "roost", "-d", "roost"]);
+    Ok(command)
+}
+
 fn launch(programs: PathBuf, user: Option<&'static str>) -> Launch {
     let postgres = programs.join("postgres");
     Launch {

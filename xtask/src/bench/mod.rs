@@ -4,6 +4,8 @@
 //! started; of several runs the median is shown, and how far they were apart. Nothing is asserted: a machine decides the
 //! figures, and their ratios are what is worth reading.
 
+mod fill;
+mod instances;
 mod machine;
 mod scenario;
 pub mod smoke;
@@ -63,7 +65,9 @@ enum Choice {
     Board,
     Chat,
     Slow,
-    /// Does a delivery cost more where there are more sockets?
+    /// Two instances with Redis between them.
+    Pair,
+    /// Does a delivery cost more where there are more sockets or rooms, or an answer where the journal is long?
     Growth,
 }
 
@@ -96,6 +100,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         println!("\n== {} ==", scenario.name);
         let table = measure(&scenario, &targets, &programs, arguments.runs, &mut failed)
             .with_context(|| scenario.name.clone())?;
+        println!("{table}");
+        tables.push(table);
+    }
+    if matches!(arguments.scenario, Choice::All | Choice::Growth) {
+        println!("\n== growth, instances ==");
+        let generator = programs.folder.join(GENERATOR);
+        let table = instances::measure(&programs.roost, &generator, arguments.runs)?;
         println!("{table}");
         tables.push(table);
     }
@@ -148,12 +159,12 @@ fn build(arguments: &Arguments) -> Result<Programs> {
 /// Those that can do what the scenario asks, this tree first.
 fn targets(arguments: &Arguments, scenario: &Scenario) -> Vec<Target> {
     let mut targets = scenario
-        .stores
+        .setups
         .iter()
-        .map(|store| Target::Roost(*store))
+        .map(|setup| Target::Roost(*setup))
         .collect::<Vec<_>>();
     if arguments.before.is_some() {
-        targets.extend(scenario.stores.iter().map(|store| Target::Before(*store)));
+        targets.extend(scenario.setups.iter().map(|setup| Target::Before(*setup)));
     }
     let is_wanted = |peer: Against| {
         let wanted = &arguments.against;
@@ -180,6 +191,9 @@ fn measure(
     for target in targets {
         let mut started = Running::start(*target, programs, folder.path())?;
         prepare(scenario, &started, programs)?;
+        if let Some(server) = started.postgres.as_ref().filter(|_| scenario.entries > 0) {
+            fill::fill(server, scenario.entries)?;
+        }
         started.stop()?;
         running.push(started);
     }
@@ -216,9 +230,8 @@ fn prepare(scenario: &Scenario, target: &Running, programs: &Programs) -> Result
         return Ok(());
     }
     let mut generator = Command::new(programs.folder.join(GENERATOR));
-    generator
-        .args(["--url", &target.url(), "--sessions"])
-        .arg(target.sessions());
+    generator.args(["--url", &target.urls()[0], "--sessions"]);
+    generator.arg(target.sessions());
     generator.args(["prepare", "--people", &scenario.people.to_string()]);
     process::output(&mut generator).map(drop)
 }
@@ -232,10 +245,13 @@ fn measure_once(scenario: &Scenario, target: &mut Running, programs: &Programs) 
     generator
         .args(["-c", machine::GENERATOR_CPU])
         .arg(programs.folder.join(GENERATOR));
-    generator
-        .args(["--quiet", "--url", &target.url(), "--json"])
-        .arg(&report);
-    generator.args(["--pid", &target.process_id().to_string()]);
+    generator.args(["--quiet", "--json"]).arg(&report);
+    for url in target.urls() {
+        generator.args(["--url", &url]);
+    }
+    for id in target.process_ids() {
+        generator.args(["--pid", &id.to_string()]);
+    }
     for (name, id) in target.watched() {
         generator.args(["--watch", &format!("{name}={id}")]);
     }

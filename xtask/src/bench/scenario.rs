@@ -2,7 +2,7 @@
 
 use super::{
     Against, Choice,
-    target::{Store, Target},
+    target::{Seqs, Setup, Target},
 };
 
 /// What the generator is asked, and what is shown of its answer.
@@ -13,14 +13,18 @@ pub(super) struct Scenario {
     /// The scenario and its own options.
     pub(super) arguments: Vec<String>,
     pub(super) people: usize,
-    pub(super) stores: &'static [Store],
+    /// How many messages of other rooms a journal in `PostgreSQL` holds beforehand.
+    pub(super) entries: usize,
+    pub(super) setups: &'static [Setup],
     pub(super) peers: &'static [(Against, Target)],
     /// Shown, in this order.
     pub(super) figures: &'static [&'static str],
 }
 
-const SQLITE: &[Store] = &[Store::Sqlite];
-const BOTH: &[Store] = &[Store::Sqlite, Store::Postgres];
+const SQLITE: &[Setup] = &[Setup::Sqlite];
+const POSTGRES: &[Setup] = &[Setup::Postgres];
+const PAIR_OF_INSTANCES: &[Setup] = &[Setup::Pair];
+const BOTH: &[Setup] = &[Setup::Sqlite, Setup::Postgres];
 
 const SOCKETS: &[(Against, Target)] = &[
     (Against::Node, Target::Node),
@@ -34,10 +38,24 @@ const IDLE: &[(Against, Target)] = &[
     (Against::Socketioxide, Target::Socketioxide),
     (Against::Bare, Target::Bare),
 ];
-const DURABLE: &[(Against, Target)] = &[(Against::Node, Target::NodeDurable)];
+const DURABLE: &[(Against, Target)] = &[
+    (Against::Node, Target::NodeDurable(Seqs::Room)),
+    (Against::Node, Target::NodeDurable(Seqs::Table)),
+    (
+        Against::Socketioxide,
+        Target::SocketioxideDurable(Seqs::Room),
+    ),
+    (
+        Against::Socketioxide,
+        Target::SocketioxideDurable(Seqs::Table),
+    ),
+];
+const PAIR: &[(Against, Target)] = &[(Against::Node, Target::NodePair)];
 const REQUESTS: &[(Against, Target)] = &[
-    (Against::Node, Target::NodeDurable),
-    (Against::Axum, Target::Axum),
+    (Against::Node, Target::NodeDurable(Seqs::Room)),
+    (Against::Node, Target::NodeDurable(Seqs::Table)),
+    (Against::Axum, Target::Axum(Seqs::Room)),
+    (Against::Axum, Target::Axum(Seqs::Table)),
 ];
 
 const DELIVERIES: &[&str] = &[
@@ -45,6 +63,7 @@ const DELIVERIES: &[&str] = &[
     "write rate",
     "server CPU per delivery",
     "database CPU per delivery",
+    "Redis CPU per delivery",
     "server switches per delivery",
     "bytes per delivery",
     "server memory per socket",
@@ -107,7 +126,14 @@ const VISITS: &[&str] = &[
 type Shape = (usize, usize, &'static str);
 
 /// As many writes a second each time.
-const GROWTH: [Shape; 3] = [(100, 10, "10"), (400, 10, "2.5"), (1_600, 10, "0.625")];
+const MORE_SOCKETS: [Shape; 3] = [(100, 10, "10"), (400, 10, "2.5"), (1_600, 10, "0.625")];
+/// As many writes a second each time, and how many rooms the same two people share.
+const MORE_ROOMS: [(Shape, usize); 3] = [
+    ((10, 2, "50"), 1),
+    ((1_000, 2, "0.5"), 10),
+    ((10_000, 2, "0.05"), 10),
+];
+const MORE_ENTRIES: [usize; 2] = [1_000, 1_000_000];
 
 /// So many deliveries that a server which takes five times as much as the best still keeps up on its processor.
 const EPHEMERAL: [Shape; 3] = [(1, 1_000, "15"), (100, 10, "10"), (1_000, 2, "5")];
@@ -123,6 +149,15 @@ pub(super) fn of(choice: Choice) -> Vec<Scenario> {
         all.extend(EPHEMERAL.map(|shape| fanout(shape, false)));
         all.extend(KEPT.map(|shape| fanout(shape, true)));
     }
+    if is(Choice::Pair) {
+        let pair = |shape| Scenario {
+            name: format!("two instances, {}", fanout(shape, true).name),
+            setups: PAIR_OF_INSTANCES,
+            peers: PAIR,
+            ..fanout(shape, true)
+        };
+        all.extend(KEPT.map(pair));
+    }
     if is(Choice::Idle) {
         all.push(idle(5_000));
     }
@@ -130,12 +165,9 @@ pub(super) fn of(choice: Choice) -> Vec<Scenario> {
         all.push(rest());
     }
     if is(Choice::Growth) {
-        let alone = |shape: Shape| Scenario {
-            name: format!("growth, {} sockets", shape.0 * shape.1),
-            peers: &[],
-            ..fanout(shape, false)
-        };
-        all.extend(GROWTH.map(alone));
+        all.extend(MORE_SOCKETS.map(more_sockets));
+        all.extend(MORE_ROOMS.map(more_rooms));
+        all.extend(MORE_ENTRIES.map(more_entries));
     }
     for (one, name, people, figures) in [
         (Choice::Graphql, "graphql", 50, ANSWERS),
@@ -149,7 +181,7 @@ pub(super) fn of(choice: Choice) -> Vec<Scenario> {
             all.push(Scenario {
                 people,
                 figures,
-                stores: BOTH,
+                setups: BOTH,
                 ..bare(name, &[])
             });
         }
@@ -167,13 +199,13 @@ fn quick() -> Vec<Scenario> {
     ];
     for scenario in &mut all {
         scenario.options = strings(&["--warm-up", "1", "--duration", "4"]);
-        scenario.stores = SQLITE;
+        scenario.setups = SQLITE;
     }
     all
 }
 
 fn fanout((rooms, members, rate): Shape, durable: bool) -> Scenario {
-    let (kind, stores, peers) = if durable {
+    let (kind, setups, peers) = if durable {
         ("durable", BOTH, DURABLE)
     } else {
         ("ephemeral", SQLITE, SOCKETS)
@@ -185,9 +217,42 @@ fn fanout((rooms, members, rate): Shape, durable: bool) -> Scenario {
         name: format!("fanout, {kind}, {rooms} rooms of {members}"),
         people: rooms * members,
         figures: DELIVERIES,
-        stores,
+        setups,
         peers,
         ..bare("fanout", &arguments)
+    }
+}
+
+fn more_sockets(shape: Shape) -> Scenario {
+    Scenario {
+        name: format!("growth, {} sockets", shape.0 * shape.1),
+        peers: &[],
+        ..fanout(shape, false)
+    }
+}
+
+fn more_rooms((shape, rooms_each): (Shape, usize)) -> Scenario {
+    let mut scenario = Scenario {
+        name: format!("growth, {} rooms", shape.0),
+        people: shape.0 / rooms_each * shape.1,
+        setups: SQLITE,
+        peers: &[],
+        ..fanout(shape, true)
+    };
+    let rooms_each = rooms_each.to_string();
+    scenario
+        .arguments
+        .extend(strings(&["--rooms-each", &rooms_each]));
+    scenario
+}
+
+fn more_entries(entries: usize) -> Scenario {
+    Scenario {
+        name: format!("growth, a journal of {entries} entries"),
+        setups: POSTGRES,
+        peers: &[],
+        entries,
+        ..rest()
     }
 }
 
@@ -205,7 +270,7 @@ fn rest() -> Scenario {
     Scenario {
         people: 50,
         figures: ANSWERS,
-        stores: BOTH,
+        setups: BOTH,
         peers: REQUESTS,
         ..bare("rest", &[])
     }
@@ -219,7 +284,8 @@ fn bare(name: &str, arguments: &[&str]) -> Scenario {
         options: Vec::new(),
         arguments: all,
         people: 0,
-        stores: SQLITE,
+        entries: 0,
+        setups: SQLITE,
         peers: &[],
         figures: &[],
     }

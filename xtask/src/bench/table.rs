@@ -22,6 +22,7 @@ const FAULTS: [&str; 6] = [
 
 pub(super) struct Table {
     name: String,
+    /// What the generator is asked.
     command: String,
     figures: &'static [&'static str],
     columns: Vec<Column>,
@@ -53,6 +54,26 @@ impl Table {
                 .join(" "),
             figures: scenario.figures,
             columns: targets.iter().map(column).collect(),
+        }
+    }
+
+    /// Of targets that are compared with none.
+    pub(super) fn without_ratios(
+        name: &str,
+        command: &str,
+        figures: &'static [&'static str],
+        titles: impl Iterator<Item = String>,
+    ) -> Self {
+        let column = |title| Column {
+            title,
+            base: None,
+            runs: BTreeMap::new(),
+        };
+        Self {
+            name: name.to_owned(),
+            command: command.to_owned(),
+            figures,
+            columns: titles.map(column).collect(),
         }
     }
 

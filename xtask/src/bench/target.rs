@@ -10,52 +10,76 @@ use roost_testbed::{
     servers::{
         Server,
         caddy::{self, Caddy},
-        postgres,
+        postgres, redis,
     },
     workspace,
 };
 use std::{
-    fmt,
+    fmt, fs,
     path::{Path, PathBuf},
 };
 
 pub(super) const RUST_PEERS: [&str; 3] = ["peer-socketioxide", "peer-bare", "peer-axum"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Store {
+pub(super) enum Setup {
+    /// One instance on `SQLite`.
     Sqlite,
+    /// One instance on `PostgreSQL`.
     Postgres,
+    /// Two instances on `PostgreSQL`, with Redis between them.
+    Pair,
+}
+
+/// Where a peer takes the seqs of messages from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seqs {
+    /// A counter of the room: 1, 2, 3, …, as Roost promises.
+    Room,
+    /// An identity column of the table, which promises less and never waits for another write.
+    Table,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target {
-    Roost(Store),
+    Roost(Setup),
     /// Through Caddy, as it is deployed.
     BehindCaddy,
     /// At the commit of `--before`.
-    Before(Store),
+    Before(Setup),
     /// Socket.IO and Fastify.
     Node,
     /// The same; it inserts into `PostgreSQL` before it emits and acknowledges.
-    NodeDurable,
+    NodeDurable(Seqs),
+    /// Two of those, with Redis between them.
+    NodePair,
     Socketioxide,
+    /// The same; it inserts into `PostgreSQL` before it emits and acknowledges.
+    SocketioxideDurable(Seqs),
     Bare,
-    Axum,
+    Axum(Seqs),
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
-            Self::Roost(Store::Sqlite) => "Roost, SQLite",
-            Self::Roost(Store::Postgres) => "Roost, PostgreSQL",
+            Self::Roost(Setup::Sqlite) => "Roost, SQLite",
+            Self::Roost(Setup::Postgres) => "Roost, PostgreSQL",
+            Self::Roost(Setup::Pair) => "two Roosts, PostgreSQL, Redis",
             Self::BehindCaddy => "Roost, SQLite, behind Caddy",
-            Self::Before(Store::Sqlite) => "before, SQLite",
-            Self::Before(Store::Postgres) => "before, PostgreSQL",
+            Self::Before(Setup::Sqlite) => "before, SQLite",
+            Self::Before(Setup::Postgres) => "before, PostgreSQL",
+            Self::Before(Setup::Pair) => "before, two, PostgreSQL, Redis",
             Self::Node => "Node",
-            Self::NodeDurable => "Node, PostgreSQL",
+            Self::NodeDurable(Seqs::Room) => "Node, PostgreSQL",
+            Self::NodeDurable(Seqs::Table) => "Node, PostgreSQL, seqs of the table",
+            Self::NodePair => "two Nodes, PostgreSQL, Redis",
             Self::Socketioxide => "socketioxide",
+            Self::SocketioxideDurable(Seqs::Room) => "socketioxide, PostgreSQL",
+            Self::SocketioxideDurable(Seqs::Table) => "socketioxide, PostgreSQL, seqs of the table",
             Self::Bare => "bare broadcaster",
-            Self::Axum => "axum, PostgreSQL",
+            Self::Axum(Seqs::Room) => "axum, PostgreSQL",
+            Self::Axum(Seqs::Table) => "axum, PostgreSQL, seqs of the table",
         })
     }
 }
@@ -76,8 +100,10 @@ pub(super) fn node_folder() -> PathBuf {
 pub(super) struct Running {
     pub(super) target: Target,
     caddy: Option<Caddy>,
-    server: AnyServer,
-    postgres: Option<Server>,
+    /// One, or two with Redis between them.
+    servers: Vec<AnyServer>,
+    redis: Option<Server>,
+    pub(super) postgres: Option<Server>,
     pub(super) folder: PathBuf,
 }
 
@@ -90,27 +116,25 @@ impl Running {
     pub(super) fn start(target: Target, programs: &Programs, folder: &Path) -> Result<Self> {
         let folder = folder_of(folder, target)?;
         let postgres = target.has_postgres().then(postgres::start).transpose()?;
-        let database = postgres
-            .as_ref()
-            .map(|server| format!("{}roost", server.url));
-        let server = match target {
-            Target::Roost(_) | Target::BehindCaddy => {
-                start_roost(&programs.roost, &folder, database)?
-            }
-            Target::Before(_) => {
-                let before = programs.before.as_ref().context("no commit was named")?;
-                start_roost(&before.program, &folder, database)?
-            }
-            _ => AnyServer::Peer(start_peer(target, programs, database)?),
+        let redis = target.is_pair().then(redis::start).transpose()?;
+        let url = |server: &Option<Server>| server.as_ref().map(|server| server.url.clone());
+        let stores = Stores {
+            database: url(&postgres).map(|url| format!("{url}roost")),
+            redis: url(&redis),
         };
-        let caddy = match &server {
+        let count = if target.is_pair() { 2 } else { 1 };
+        let servers: Vec<AnyServer> = (0..count)
+            .map(|number| start_server(target, programs, &folder.join(number.to_string()), &stores))
+            .collect::<Result<_>>()?;
+        let caddy = match &servers[0] {
             AnyServer::Roost(roost) if target == Target::BehindCaddy => Some(start_caddy(roost)?),
             _ => None,
         };
         Ok(Self {
             target,
             caddy,
-            server,
+            servers,
+            redis,
             postgres,
             folder,
         })
@@ -122,9 +146,14 @@ impl Running {
         if let Some(postgres) = &mut self.postgres {
             postgres.restart()?;
         }
-        match &mut self.server {
-            AnyServer::Roost(roost) => roost.restart()?,
-            AnyServer::Peer(peer) => peer.restart()?,
+        if let Some(redis) = &mut self.redis {
+            redis.restart()?;
+        }
+        for server in &mut self.servers {
+            match server {
+                AnyServer::Roost(roost) => roost.restart()?,
+                AnyServer::Peer(peer) => peer.restart()?,
+            }
         }
         if let Some(caddy) = &mut self.caddy {
             caddy.server.restart()?;
@@ -133,31 +162,37 @@ impl Running {
         Ok(())
     }
 
-    /// Ends the server, if it runs: it takes nothing while others are measured.
+    /// Ends the servers, if they run: they take nothing while others are measured.
     pub(super) fn stop(&mut self) -> Result<()> {
-        match &mut self.server {
-            AnyServer::Roost(roost) => roost.stop(),
-            AnyServer::Peer(peer) => peer.stop(),
+        for server in &mut self.servers {
+            match server {
+                AnyServer::Roost(roost) => roost.stop()?,
+                AnyServer::Peer(peer) => peer.stop()?,
+            }
         }
+        Ok(())
     }
 
     /// Where clients connect: Caddy, if there is one.
-    pub(super) fn url(&self) -> String {
-        match (&self.caddy, &self.server) {
-            (Some(caddy), _) => caddy.url().to_owned(),
-            (None, AnyServer::Roost(roost)) => roost.url(),
-            (None, AnyServer::Peer(peer)) => peer.url(),
+    pub(super) fn urls(&self) -> Vec<String> {
+        if let Some(caddy) = &self.caddy {
+            return vec![caddy.url().to_owned()];
         }
+        let url = |server: &AnyServer| match server {
+            AnyServer::Roost(roost) => roost.url(),
+            AnyServer::Peer(peer) => peer.url(),
+        };
+        self.servers.iter().map(url).collect()
     }
 
-    pub(super) fn process_id(&self) -> u32 {
-        match &self.server {
+    pub(super) fn process_ids(&self) -> impl Iterator<Item = u32> {
+        self.servers.iter().map(|server| match server {
             AnyServer::Roost(roost) => roost.process_id(),
             AnyServer::Peer(peer) => peer.process_id(),
-        }
+        })
     }
 
-    /// What works for the server, by name.
+    /// What works for the servers, by name.
     pub(super) fn watched(&self) -> Vec<(&'static str, u32)> {
         let database = self
             .postgres
@@ -167,19 +202,25 @@ impl Running {
             .caddy
             .as_ref()
             .map(|caddy| ("Caddy", caddy.server.process_id()));
-        database.into_iter().chain(caddy).collect()
+        let redis = self.redis.as_ref();
+        let redis = redis.map(|server| ("Redis", server.process_id()));
+        database.into_iter().chain(caddy).chain(redis).collect()
     }
 
     /// Whether people are registered there. The others take anybody.
     pub(super) fn keeps_people(&self) -> bool {
         !matches!(
             self.target,
-            Target::Node | Target::Socketioxide | Target::Bare
+            Target::Node
+                | Target::NodePair
+                | Target::Socketioxide
+                | Target::SocketioxideDurable(_)
+                | Target::Bare
         )
     }
 
     pub(super) fn has_passwords(&self) -> bool {
-        matches!(self.server, AnyServer::Roost(_))
+        matches!(self.servers[0], AnyServer::Roost(_))
     }
 
     /// Where the generator keeps the people's sessions.
@@ -193,26 +234,44 @@ impl Target {
     pub(super) const fn base(self) -> Option<Self> {
         match self {
             Self::Roost(_) => None,
-            Self::Before(Store::Postgres) | Self::NodeDurable | Self::Axum => {
-                Some(Self::Roost(Store::Postgres))
-            }
-            _ => Some(Self::Roost(Store::Sqlite)),
+            Self::Before(Setup::Pair) | Self::NodePair => Some(Self::Roost(Setup::Pair)),
+            _ if self.has_postgres() => Some(Self::Roost(Setup::Postgres)),
+            _ => Some(Self::Roost(Setup::Sqlite)),
         }
     }
 
-    const fn has_postgres(self) -> bool {
+    /// Two servers with Redis between them.
+    const fn is_pair(self) -> bool {
         matches!(
             self,
-            Self::Roost(Store::Postgres)
-                | Self::Before(Store::Postgres)
-                | Self::NodeDurable
-                | Self::Axum
+            Self::Roost(Setup::Pair) | Self::Before(Setup::Pair) | Self::NodePair
         )
+    }
+
+    const fn has_postgres(self) -> bool {
+        match self {
+            Self::Roost(setup) | Self::Before(setup) => !matches!(setup, Setup::Sqlite),
+            Self::NodeDurable(_)
+            | Self::NodePair
+            | Self::SocketioxideDurable(_)
+            | Self::Axum(_) => true,
+            Self::BehindCaddy | Self::Node | Self::Socketioxide | Self::Bare => false,
+        }
+    }
+
+    /// How a peer is told where its seqs come from.
+    const fn seqs(self) -> Option<&'static str> {
+        match self {
+            Self::NodeDurable(Seqs::Table)
+            | Self::SocketioxideDurable(Seqs::Table)
+            | Self::Axum(Seqs::Table) => Some("table"),
+            _ => None,
+        }
     }
 }
 
 /// Limits that are there for one machine's clients would be met by the generator.
-const LIMITS: [(&str, &str); 8] = [
+pub(super) const LIMITS: [(&str, &str); 8] = [
     ("ROOST_TRUSTED_PROXIES", "127.0.0.1"),
     ("ROOST_ADDRESS_REQUESTS_PER_SECOND", "100000"),
     ("ROOST_ACCOUNT_REQUESTS_PER_SECOND", "100000"),
@@ -223,9 +282,34 @@ const LIMITS: [(&str, &str); 8] = [
     ("ROOST_LOG_LEVEL", "warn"),
 ];
 
-fn start_roost(program: &Path, folder: &Path, database: Option<String>) -> Result<AnyServer> {
+/// Their URLs, of those that a target has.
+struct Stores {
+    database: Option<String>,
+    redis: Option<String>,
+}
+
+fn start_server(
+    target: Target,
+    programs: &Programs,
+    folder: &Path,
+    stores: &Stores,
+) -> Result<AnyServer> {
+    fs::create_dir_all(folder)?;
+    match target {
+        Target::Roost(_) | Target::BehindCaddy => start_roost(&programs.roost, folder, stores),
+        Target::Before(_) => {
+            let before = programs.before.as_ref().context("no commit was named")?;
+            start_roost(&before.program, folder, stores)
+        }
+        _ => start_peer(target, programs, stores).map(AnyServer::Peer),
+    }
+}
+
+fn start_roost(program: &Path, folder: &Path, stores: &Stores) -> Result<AnyServer> {
     let sqlite = || format!("sqlite:{}?mode=rwc", folder.join("roost.db").display());
-    let mut environment = vec![("ROOST_DATABASE_URL", database.unwrap_or_else(sqlite))];
+    let database = stores.database.clone().unwrap_or_else(sqlite);
+    let mut environment = vec![("ROOST_DATABASE_URL", database)];
+    environment.extend(stores.redis.clone().map(|url| ("ROOST_REDIS_URL", url)));
     environment.extend(LIMITS.map(|(key, value)| (key, value.to_owned())));
     let started = Roost::start_on(ports::free_port()?, program, folder, environment)?;
     Ok(AnyServer::Roost(started))
@@ -238,19 +322,29 @@ fn start_caddy(roost: &Roost) -> Result<Caddy> {
     })
 }
 
-fn start_peer(target: Target, programs: &Programs, database: Option<String>) -> Result<Peer> {
+fn start_peer(target: Target, programs: &Programs, stores: &Stores) -> Result<Peer> {
     let mut arguments = Vec::new();
     let program = match target {
-        Target::Socketioxide => programs.folder.join("peer-socketioxide"),
+        Target::Socketioxide | Target::SocketioxideDurable(_) => {
+            programs.folder.join("peer-socketioxide")
+        }
         Target::Bare => programs.folder.join("peer-bare"),
-        Target::Axum => programs.folder.join("peer-axum"),
+        Target::Axum(_) => programs.folder.join("peer-axum"),
         _ => {
             arguments.push(node_folder().join("peer.mjs").display().to_string());
             process::find_on_path("node").context("Node is missing")?
         }
     };
-    if let Some(database) = database {
-        arguments.extend(["--database".to_owned(), database]);
+    for (option, value) in [
+        ("--database", stores.database.as_deref()),
+        ("--redis", stores.redis.as_deref()),
+        ("--seq", target.seqs()),
+    ] {
+        arguments.extend(
+            value
+                .into_iter()
+                .flat_map(|value| [option.to_owned(), value.to_owned()]),
+        );
     }
     Peer::start(&program, arguments)
 }

@@ -1,0 +1,194 @@
+//! What a cluster takes when nothing happens: few and many instances, each with thousands of active rooms.
+
+use super::{Figures, machine, read, table::Table, target::LIMITS};
+use anyhow::{Context, Result, bail};
+use roost_testbed::{
+    cluster::{Cluster, Options, Redis},
+    interrupt,
+    process::{self, DeathSignal, tied},
+    servers::{Server, postgres},
+};
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+const COUNTS: [usize; 2] = [3, 12];
+/// Two people share 100 rooms each, so 60 sockets on each instance are in 3,000 rooms.
+const SOCKETS: &str = "60";
+const ROOMS_EACH: &str = "100";
+const ROOMS: f64 = 3_000.0;
+const FIGURES: &[&str] = &[
+    "transactions",
+    "server CPU while idle",
+    "database CPU while idle",
+    "Redis CPU while idle",
+];
+/// So long are the rooms kept open while all is measured.
+const KEPT_FOR: &str = "900";
+const OPENING_PATIENCE: Duration = Duration::from_mins(5);
+const LOOK: Duration = Duration::from_secs(1);
+/// What joining brought about is over after it.
+const SETTLING: Duration = Duration::from_secs(15);
+const WINDOW: Duration = Duration::from_secs(20);
+
+pub(super) fn measure(program: &Path, generator: &Path, runs: usize) -> Result<Table> {
+    let titles = COUNTS.map(|count| format!("{count} instances"));
+    let mut table = Table::without_ratios(
+        "growth, 3,000 idle rooms on each instance, PostgreSQL and Redis",
+        &format!("idle --sockets {SOCKETS} --pairs-in {ROOMS_EACH}"),
+        FIGURES,
+        titles.into_iter(),
+    );
+    for run in 0..runs {
+        for (place, count) in COUNTS.into_iter().enumerate() {
+            eprintln!("run {} of {runs}: {count} instances", run + 1);
+            table.add(place, run, measure_one(program, generator, count)?);
+        }
+    }
+    Ok(table)
+}
+
+fn measure_one(program: &Path, generator: &Path, count: usize) -> Result<Figures> {
+    machine::pin_servers()?;
+    let mut options = Options::new(program);
+    options.instances = count;
+    options.spares = 0;
+    options.mongodb = false;
+    options.redis = Redis::Running;
+    options.environment = LIMITS.map(|(key, value)| (key, value.to_owned())).into();
+    let mut cluster = Cluster::start(options)?;
+    machine::unpin()?;
+    let folder = tempfile::tempdir()?;
+    let sessions = folder.path().join("sessions.json");
+    let instances = cluster.instances().iter();
+    let _held = instances
+        .map(|instance| Held::open(generator, &instance.url()))
+        .collect::<Result<Vec<_>>>()?;
+    prepare(generator, cluster.instances()[0].url().as_str(), &sessions)?;
+    wait_until_open(&cluster)?;
+    thread::sleep(SETTLING);
+    let rate = transactions_a_second(cluster.postgres())?;
+    let mut figures = usages(generator, &mut cluster, &sessions)?;
+    figures.insert("transactions".to_owned(), (rate, "/s".to_owned()));
+    Ok(figures)
+}
+
+/// A generator that keeps an instance's rooms open. Dropping it ends it.
+struct Held(Child);
+
+impl Held {
+    fn open(generator: &Path, url: &str) -> Result<Self> {
+        let mut command = tied("taskset", DeathSignal::Kill, None);
+        command.args(["-c", machine::GENERATOR_CPU]).arg(generator);
+        command.args([
+            "--quiet",
+            "--unjudged",
+            "--duration",
+            KEPT_FOR,
+            "--url",
+            url,
+        ]);
+        command.args(["idle", "--sockets", SOCKETS, "--pairs-in", ROOMS_EACH]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(Self(command.spawn().context("cannot start the generator")?))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // An error means that it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Registers the people whose sockets stand for no load while usage is measured.
+fn prepare(generator: &Path, url: &str, sessions: &Path) -> Result<()> {
+    let mut command = Command::new(generator);
+    command.args(["--url", url, "--sessions"]).arg(sessions);
+    command.args(["prepare", "--people", "2"]);
+    process::output(&mut command).map(drop)
+}
+
+fn wait_until_open(cluster: &Cluster) -> Result<()> {
+    let deadline = Instant::now() + OPENING_PATIENCE;
+    for (index, _) in cluster.instances().iter().enumerate() {
+        while active_rooms(&cluster.metrics(index)?)? < ROOMS {
+            interrupt::check()?;
+            if Instant::now() > deadline {
+                bail!("instance {} has not opened its rooms", index + 1);
+            }
+            thread::sleep(LOOK);
+        }
+    }
+    Ok(())
+}
+
+fn active_rooms(metrics: &str) -> Result<f64> {
+    let mut values = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("roost_rooms_active"));
+    let value = values.find_map(|rest| rest.split_whitespace().next_back());
+    Ok(value.context("no roost_rooms_active")?.parse()?)
+}
+
+/// What the database did by its own count. A connection tells of its work a second later at most.
+fn transactions_a_second(database: &Server) -> Result<f64> {
+    const COUNT: &str =
+        "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = 'roost'";
+    let count = || -> Result<f64> {
+        let answer = process::output(postgres::psql(database)?.args(["-A", "-t", "-c", COUNT]))?;
+        Ok(answer.trim().parse()?)
+    };
+    let (before, began) = (count()?, Instant::now());
+    thread::sleep(WINDOW);
+    let took = began.elapsed();
+    Ok((count()? - before) / took.as_secs_f64())
+}
+
+/// The processor time of all instances, of the database and of Redis, beside two sockets that do nothing.
+fn usages(generator: &Path, cluster: &mut Cluster, sessions: &Path) -> Result<Figures> {
+    let report = sessions.with_file_name("report.json");
+    let mut command = Command::new("taskset");
+    command.args(["-c", machine::GENERATOR_CPU]).arg(generator);
+    command.args([
+        "--quiet",
+        "--unjudged",
+        "--url",
+        &cluster.instances()[0].url(),
+    ]);
+    command
+        .arg("--json")
+        .arg(&report)
+        .arg("--sessions")
+        .arg(sessions);
+    for instance in cluster.instances() {
+        command.args(["--pid", &instance.process_id().to_string()]);
+    }
+    let database = cluster.postgres().process_id();
+    command.args(["--watch", &format!("database={database}")]);
+    if let Some(redis) = cluster.redis() {
+        command.args(["--watch", &format!("Redis={}", redis.process_id())]);
+    }
+    process::output(command.args(["idle", "--sockets", "2"]))?;
+    let figures = read(&report)?;
+    fs::remove_file(&report)?;
+    Ok(figures)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn active_rooms_are_read_from_the_metrics() {
+        let metrics =
+            "# TYPE roost_rooms_active gauge\nroost_rooms_active 2999\nroost_rooms_total 7\n";
+        assert_eq!(active_rooms(metrics).unwrap().to_string(), "2999");
+        assert!(active_rooms("").is_err());
+    }
+}
