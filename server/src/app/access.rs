@@ -7,7 +7,7 @@ use super::{
 use crate::{
     live::{Refusal, RoomView},
     store::{
-        ActingMember,
+        ActingMember, ManageMembers, Read, Removal, RoomEdit,
         journal::{Entry, FindQuery, FindRoom, JournalError, Page},
     },
 };
@@ -97,15 +97,70 @@ pub const fn allows(role: Role, permission: Permission) -> bool {
     }
 }
 
-/// Proof that an actor may act in a room. Only this file makes one, so what asks for it cannot be called unchecked.
+/// A right that is checked, by the permissions that it takes.
+pub(super) trait Right {
+    /// Whether an actor of this role has it.
+    fn is_allowed(&self, actor: UserId, role: Role) -> bool;
+}
+
+impl Right for Read {
+    fn is_allowed(&self, _: UserId, role: Role) -> bool {
+        allows(role, Permission::Read)
+    }
+}
+
+impl Right for ManageMembers {
+    fn is_allowed(&self, _: UserId, role: Role) -> bool {
+        allows(role, Permission::ManageMembers)
+    }
+}
+
+/// Every member may leave.
+impl Right for Removal {
+    fn is_allowed(&self, actor: UserId, role: Role) -> bool {
+        let is_leaving = self.member == actor;
+        allows(role, Permission::Read) && (is_leaving || allows(role, Permission::ManageMembers))
+    }
+}
+
+/// An empty change is a read.
+impl Right for RoomEdit {
+    fn is_allowed(&self, _: UserId, role: Role) -> bool {
+        allows(role, Permission::Read)
+            && (self.title.is_none() || allows(role, Permission::Rename))
+            && (self.archived.is_none() || allows(role, Permission::Archive))
+    }
+}
+
+/// The right to write an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ItemRight {
+    /// To write a new one, or to change one that the actor may change.
+    Write,
+    /// To delete one of another author.
+    Moderate,
+}
+
+impl Right for ItemRight {
+    fn is_allowed(&self, _: UserId, role: Role) -> bool {
+        match self {
+            Self::Write => allows(role, Permission::WriteItems),
+            Self::Moderate => allows(role, Permission::Moderate),
+        }
+    }
+}
+
+/// Proof that an actor has a right in a room. Only this file makes one, after its check, so what asks for it cannot be called
+/// unchecked, nor with the proof of another right.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct RoomAccess {
+pub(super) struct RoomAccess<R> {
     room_id: RoomId,
     user_id: UserId,
     role: Role,
+    right: R,
 }
 
-impl RoomAccess {
+impl<R> RoomAccess<R> {
     pub(super) const fn room_id(&self) -> RoomId {
         self.room_id
     }
@@ -119,12 +174,8 @@ impl RoomAccess {
     }
 
     /// The same for the relational store, which checks the role again under the lock of the room's row.
-    pub(super) const fn acting(&self) -> ActingMember {
-        ActingMember {
-            room_id: self.room_id,
-            user_id: self.user_id,
-            role: self.role,
-        }
+    pub(super) fn acting(self) -> ActingMember<R> {
+        ActingMember::vouch_for(self.room_id, self.user_id, self.role, self.right)
     }
 }
 
@@ -145,14 +196,18 @@ impl OwnRooms {
 /// What is read of the journal, by those who may read it.
 impl App {
     /// The newest entries of some items of a room.
-    pub(super) async fn items_in(&self, room: &RoomAccess, items: &[ItemId]) -> Result<Vec<Entry>> {
+    pub(super) async fn items_in(
+        &self,
+        room: &RoomAccess<Read>,
+        items: &[ItemId],
+    ) -> Result<Vec<Entry>> {
         Ok(self.store.journal.items(room.room_id, items).await?)
     }
 
     /// A page of a room's items.
     pub(super) async fn find_in(
         &self,
-        room: &RoomAccess,
+        room: &RoomAccess<Read>,
         beyond: Option<Seq>,
         query: FindQuery,
     ) -> Result<Page> {
@@ -190,51 +245,63 @@ impl App {
 }
 
 impl App {
-    /// Checks a permission. To a person who is no member, the room does not exist: the answer is the same.
-    pub(super) async fn enter_room(
+    /// Checks a right. To a person who is no member, the room does not exist: the answer is the same.
+    pub(super) async fn enter_room<R: Right>(
         &self,
         actor: &Actor,
         room: RoomId,
-        permission: Permission,
-    ) -> Result<RoomAccess> {
+        right: R,
+    ) -> Result<RoomAccess<R>> {
         let room = self.live.room(room);
-        let permitted = permit(&*room.view().await?, actor, permission);
-        if permitted.is_ok() {
-            return Ok(permitted?);
+        let mut role = permitted_role(&*room.view().await?, actor, &right);
+        if role.is_err() {
+            // Another instance may have made them a member a moment ago: only the view at the head may refuse.
+            room.refresh().await?;
+            role = permitted_role(&*room.view().await?, actor, &right);
         }
-        // Another instance may have made them a member a moment ago: only the view at the head may refuse.
-        room.refresh().await?;
-        Ok(permit(&*room.view().await?, actor, permission)?)
+        Ok(RoomAccess {
+            room_id: room.id(),
+            user_id: actor.user_id,
+            role: role?,
+            right,
+        })
     }
 }
 
-/// Checks a permission by a view. The mailbox's judges call it with the view at a head.
-pub(super) fn permit(
+/// Checks a right by a view. The mailbox's judges call it with the view at a head.
+pub(super) fn permit<R: Right>(
     room: &RoomView,
     actor: &Actor,
-    permission: Permission,
-) -> Result<RoomAccess, Refusal> {
-    let role = room.role_of(actor.user_id).ok_or(NO_SUCH_ROOM)?;
-    if !allows(role, permission) {
-        return Err(FORBIDDEN);
-    }
+    right: R,
+) -> Result<RoomAccess<R>, Refusal> {
+    let role = permitted_role(room, actor, &right)?;
     Ok(RoomAccess {
         room_id: room.id(),
         user_id: actor.user_id,
         role,
+        right,
     })
+}
+
+/// The role of an actor who has the right.
+fn permitted_role(room: &RoomView, actor: &Actor, right: &impl Right) -> Result<Role, Refusal> {
+    let role = room.role_of(actor.user_id).ok_or(NO_SUCH_ROOM)?;
+    if !right.is_allowed(actor.user_id, role) {
+        return Err(FORBIDDEN);
+    }
+    Ok(role)
 }
 
 /// Proof that an actor may write in a room as of a head. Only this file makes one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Writing {
-    access: RoomAccess,
+    user_id: UserId,
     at: DateTime<Utc>,
 }
 
 impl Writing {
     pub(super) const fn user_id(&self) -> UserId {
-        self.access.user_id
+        self.user_id
     }
 
     /// When the write was asked for.
@@ -247,14 +314,17 @@ impl Writing {
 pub(super) fn permit_writing(
     room: &RoomView,
     actor: &Actor,
-    permission: Permission,
+    right: ItemRight,
     at: DateTime<Utc>,
 ) -> Result<Writing, Refusal> {
-    let access = permit(room, actor, permission)?;
+    permitted_role(room, actor, &right)?;
     if room.is_archived() {
         return Err(ARCHIVED);
     }
-    Ok(Writing { access, at })
+    Ok(Writing {
+        user_id: actor.user_id,
+        at,
+    })
 }
 
 pub(super) const NO_SUCH_ROOM: Refusal = Refusal {

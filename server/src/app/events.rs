@@ -1,11 +1,11 @@
 //! Following a room: what changed since a position, and everything from then on.
 
 use super::{
-    Actor, App, Error, Permission, Result, StreamTicket,
+    Actor, App, Error, Result, StreamTicket,
     access::{NO_SUCH_ROOM, RoomAccess},
     accounts::session_revoked,
 };
-use crate::live::Feed;
+use crate::{live::Feed, store::Read};
 use chrono::{DateTime, Utc};
 use roost_schema::{ErrorCode, Position, RoomEvents, RoomId, Secret, Seq};
 
@@ -22,7 +22,7 @@ impl App {
         actor: &Actor,
         room: RoomId,
     ) -> Result<(Secret, DateTime<Utc>)> {
-        self.enter_room(actor, room, Permission::Read).await?;
+        self.enter_room(actor, room, Read).await?;
         self.tokens.issue_ticket(actor, room, self.store.now())
     }
 
@@ -44,7 +44,7 @@ impl App {
         room: RoomId,
         after: Option<Position>,
     ) -> Result<RoomEvents> {
-        let access = self.enter_room(actor, room, Permission::Read).await?;
+        let access = self.enter_room(actor, room, Read).await?;
         let room = self.live.room(access.room_id());
         // A page has to contain every write that was acknowledged before, on any instance.
         if !self.live.is_alone() {
@@ -68,14 +68,14 @@ impl App {
         room: RoomId,
         after: Option<Position>,
     ) -> Result<Feed> {
-        let access = self.enter_room(actor, room, Permission::Read).await?;
+        let access = self.enter_room(actor, room, Read).await?;
         self.follow_room(&access, after).await
     }
 
     /// Without a position the feed begins after every write that was acknowledged until now, on any instance.
     pub(super) async fn follow_room(
         &self,
-        access: &RoomAccess,
+        access: &RoomAccess<Read>,
         after: Option<Position>,
     ) -> Result<Feed> {
         let room = self.live.room(access.room_id());

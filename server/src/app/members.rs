@@ -1,11 +1,11 @@
 //! Members: invite, change role, remove, leave.
 
 use super::{
-    Actor, App, Error, Permission, Result,
+    Actor, App, Error, Result,
     page::page_limit,
     rooms::{decode_cursor, encode_cursor, operation},
 };
-use crate::store::{Invitee, MemberKey};
+use crate::store::{Invitee, ManageMembers, MemberKey, Read, Removal};
 use roost_schema::{ChangeRole, InviteMember, Member, MemberPage, OpId, PageQuery, RoomId, UserId};
 use uuid::Uuid;
 
@@ -17,7 +17,7 @@ impl App {
         room: RoomId,
         page: PageQuery,
     ) -> Result<MemberPage> {
-        let room = self.enter_room(actor, room, Permission::Read).await?;
+        let room = self.enter_room(actor, room, Read).await?;
         let limit = page_limit(&page)?;
         let after = page.cursor.as_deref().map(parse_cursor).transpose()?;
         // One more than the limit is read, to know whether there is a next page.
@@ -42,7 +42,7 @@ impl App {
         if let Some(done) = self.repeat(actor, room, operation.as_ref()).await? {
             return Ok(done);
         }
-        let access = self.enter_shared_room(actor, room, Permission::ManageMembers);
+        let access = self.enter_shared_room(actor, room, ManageMembers);
         let acting = access.await?.acting();
         let members = &self.store.members;
         let member = members.invite(acting, operation.as_ref(), &invitee, input.role);
@@ -63,7 +63,7 @@ impl App {
         if let Some(done) = self.repeat(actor, room, operation.as_ref()).await? {
             return Ok(done);
         }
-        let access = self.enter_shared_room(actor, room, Permission::ManageMembers);
+        let access = self.enter_shared_room(actor, room, ManageMembers);
         let acting = access.await?.acting();
         let members = &self.store.members;
         let changed = members.change_role(acting, operation.as_ref(), member, input.role);
@@ -84,15 +84,10 @@ impl App {
         if let Some(done) = self.repeat(actor, room, operation.as_ref()).await? {
             return Ok(done);
         }
-        let permission = if member == actor.user_id {
-            Permission::Read
-        } else {
-            Permission::ManageMembers
-        };
-        let access = self.enter_shared_room(actor, room, permission).await?;
+        let access = self.enter_shared_room(actor, room, Removal { member });
+        let acting = access.await?.acting();
         let members = &self.store.members;
-        let removed = members.remove(access.acting(), operation.as_ref(), member);
-        removed.await?;
+        members.remove(acting, operation.as_ref()).await?;
         self.acknowledge(actor, room, 1).await
     }
 }

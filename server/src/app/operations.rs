@@ -1,12 +1,15 @@
 //! Operations on a room's items, which the use cases queue in the room's mailbox.
 
 use super::{
-    Actor, Api, App, Error, Permission, Result,
-    access::{RoomAccess, Writing, permit, permit_writing},
+    Actor, Api, App, Error, Result,
+    access::{ItemRight, RoomAccess, Writing, permit, permit_writing},
 };
 use crate::{
     live::{Change, Judge, QueuedWrite, Refusal, RoomView, Write},
-    store::journal::{Entry, RequestHash},
+    store::{
+        Read,
+        journal::{Entry, RequestHash},
+    },
 };
 use chrono::{SubsecRound, Utc};
 use roost_schema::{ErrorCode, ItemId, Kind, Op, OpId, RoomId, Seq};
@@ -30,13 +33,13 @@ pub(super) struct ItemOperation {
     pub(super) is_new: bool,
     pub(super) bytes: usize,
     /// Asked of a member of the room, as of the head that the write would follow.
-    pub(super) permission: PermissionRule,
+    pub(super) right: RightRule,
     pub(super) judge: ItemJudge,
 }
 
-/// The permission that a write needs; it may depend on the item. A refusal here is given before the permission is checked.
-pub(super) type PermissionRule =
-    Box<dyn Fn(&RoomView, &RoomAccess) -> Result<Permission, Refusal> + Send + Sync>;
+/// The right that a write needs; it may depend on the item. A refusal here is given before the right is checked.
+pub(super) type RightRule =
+    Box<dyn Fn(&RoomView, &RoomAccess<Read>) -> Result<ItemRight, Refusal> + Send + Sync>;
 
 /// Judges a write that its actor may make.
 pub(super) type ItemJudge =
@@ -90,17 +93,17 @@ impl App {
             item: operation.item,
             is_new: operation.is_new,
             bytes: operation.bytes + ENVELOPE_BYTES,
-            judge: permitted(*actor, operation.permission, operation.judge),
+            judge: permitted(*actor, operation.right, operation.judge),
         })
     }
 }
 
 /// The judge of a queued write: no write of a client's comes into a room without the permission.
-fn permitted(actor: Actor, permission: PermissionRule, judge: ItemJudge) -> Judge {
+fn permitted(actor: Actor, right: RightRule, judge: ItemJudge) -> Judge {
     let at = Utc::now().trunc_subsecs(3);
     Box::new(move |room| {
-        let access = permit(room, &actor, Permission::Read)?;
-        let needed = permission(room, &access)?;
+        let access = permit(room, &actor, Read)?;
+        let needed = right(room, &access)?;
         judge(room, &permit_writing(room, &actor, needed, at)?)
     })
 }

@@ -1,7 +1,10 @@
 //! Presence: joining a room from a connection, cursors, typing, and the people in a room.
 
-use super::{Actor, App, Error, Permission, Result};
-use crate::live::{EphemeralEvents, Feed, LiveRoom, PresenceGuard};
+use super::{Actor, App, Error, Result};
+use crate::{
+    live::{EphemeralEvents, Feed, LiveRoom, PresenceGuard},
+    store::Read,
+};
 use roost_schema::{Cursor, InRoom, JoinRoom, JoinedRoom, MoveCursor, Presence, RoomId};
 
 /// A connection that has joined a room.
@@ -19,7 +22,7 @@ pub struct Joined {
 impl App {
     /// Joins a room: its feed, its ephemeral events, and the person's presence.
     pub async fn join_room(&self, actor: &Actor, input: JoinRoom) -> Result<Joined> {
-        let access = self.enter_room(actor, input.room, Permission::Read).await?;
+        let access = self.enter_room(actor, input.room, Read).await?;
         let feed = self.follow_room(&access, input.after).await?;
         let room = self.live.room(access.room_id());
         let (guard, ephemeral_events, presence) = room.arrive(access.user_id()).await;
@@ -37,7 +40,7 @@ impl App {
     }
 
     pub async fn list_presence(&self, actor: &Actor, room: RoomId) -> Result<Vec<Presence>> {
-        let access = self.enter_room(actor, room, Permission::Read).await?;
+        let access = self.enter_room(actor, room, Read).await?;
         Ok(self.live.room(access.room_id()).present().await)
     }
 

@@ -1,12 +1,12 @@
 //! Rooms: boards and conversations, their title and archive.
 
 use super::{
-    Actor, App, Error, Permission, Result,
-    access::{NO_SUCH_ROOM, RoomAccess},
+    Actor, App, Error, Result,
+    access::{NO_SUCH_ROOM, Right, RoomAccess},
     operations::request_hash,
     page::{BROKEN_CURSOR, page_limit},
 };
-use crate::store::{NewRoom, Operation, Owner, RoomError};
+use crate::store::{NewRoom, Operation, Owner, Read, RoomEdit, RoomError};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use roost_schema::{
     ChangeRoom, CreateBoard, ErrorCode, OpId, OpenConversation, PageQuery, Room, RoomId, RoomPage,
@@ -94,7 +94,7 @@ impl App {
     }
 
     pub async fn read_room(&self, actor: &Actor, room: RoomId) -> Result<Room> {
-        let access = self.enter_room(actor, room, Permission::Read).await?;
+        let access = self.enter_room(actor, room, Read).await?;
         let found = self.store.rooms.find(access.acting()).await?;
         // The room is gone for a member whose removal is committed and has not reached this instance.
         Ok(found.ok_or(NO_SUCH_ROOM)?)
@@ -113,37 +113,29 @@ impl App {
         if let Some(done) = self.repeat(actor, room, operation.as_ref()).await? {
             return Ok(done);
         }
-        let mut access = self
-            .enter_shared_room(actor, room, Permission::Read)
-            .await?;
-        if title.is_some() {
-            access = self.enter_room(actor, room, Permission::Rename).await?;
-        }
-        if input.archived.is_some() {
-            access = self.enter_room(actor, room, Permission::Archive).await?;
-        }
+        let archived = input.archived;
+        let access = self.enter_shared_room(actor, room, RoomEdit { title, archived });
+        let acting = access.await?.acting();
         let rooms = &self.store.rooms;
-        let acting = access.acting();
-        let changed = rooms.change(acting, operation.as_ref(), title.as_ref(), input.archived);
-        let changed = changed.await?;
+        let changed = rooms.change(acting, operation.as_ref()).await?;
         self.acknowledge(actor, room, 1).await?;
         Ok(changed)
     }
 
     /// As [`App::enter_room`], for changes that direct and personal rooms do not allow.
-    pub(super) async fn enter_shared_room(
+    pub(super) async fn enter_shared_room<R: Right>(
         &self,
         actor: &Actor,
         room: RoomId,
-        permission: Permission,
-    ) -> Result<RoomAccess> {
+        right: R,
+    ) -> Result<RoomAccess<R>> {
         let entered = self.read_room(actor, room).await?;
         match entered.room_type {
             RoomType::Direct => Err(Error::conflict(
                 "a direct conversation stays as it is: two people, no title, no archive",
             )),
             RoomType::Personal => Err(Error::conflict("your own room stays as it is")),
-            RoomType::Board | RoomType::Group => self.enter_room(actor, room, permission).await,
+            RoomType::Board | RoomType::Group => self.enter_room(actor, room, right).await,
         }
     }
 

@@ -1,14 +1,14 @@
 //! Who belongs to a room, and in which role. Each change locks the room's row and writes the change's event.
 
 use super::{
-    Clock, Operation, Sql, StoreError,
+    ActingMember, Clock, ManageMembers, Operation, Read, Sql, StoreError,
     entity::{
         Micros,
         member::{self, Column, Entity},
         user,
     },
     outbox::{self, OutboxEvent},
-    room_change::{ActingMember, RoomError, admit, lock, transact},
+    room_change::{RoomError, admit, lock, transact},
     transaction::reading,
 };
 use chrono::{DateTime, Utc};
@@ -27,6 +27,12 @@ pub const MEMBERS_PER_ROOM_MAX: u64 = 1_000;
 pub enum Invitee {
     Address(Email),
     Person(UserId),
+}
+
+/// The right to end the membership of one person, and who it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Removal {
+    pub member: UserId,
 }
 
 /// The place of a member in the list, which is ordered newest first.
@@ -52,13 +58,13 @@ impl Members {
     /// know have no rights here and are left out.
     pub async fn list(
         &self,
-        acting: ActingMember,
+        acting: ActingMember<Read>,
         after: Option<MemberKey>,
         limit: u64,
     ) -> Result<Vec<Member>, StoreError> {
         let query = || {
             with_names()
-                .filter(Column::RoomId.eq(acting.room_id.as_uuid()))
+                .filter(Column::RoomId.eq(acting.room_id().as_uuid()))
                 .apply_if(after, |query, key| query.filter(is_after(key)))
                 .order_by_desc(Column::JoinedUs)
                 .order_by_desc(Column::UserId)
@@ -72,7 +78,7 @@ impl Members {
     /// Makes a person a member.
     pub async fn invite(
         &self,
-        acting: ActingMember,
+        acting: ActingMember<ManageMembers>,
         operation: Option<&Operation>,
         invitee: &Invitee,
         role: Role,
@@ -80,19 +86,22 @@ impl Members {
         let now = self.clock.now();
         transact(&self.sql, operation, now, |transaction| async move {
             let transaction = &*transaction;
-            lock(transaction, acting).await?;
+            lock(transaction, &acting).await?;
             let user = user_id(transaction, invitee).await?;
-            if role_in(transaction, acting.room_id, user).await?.is_some() {
+            if role_in(transaction, acting.room_id(), user)
+                .await?
+                .is_some()
+            {
                 return Err(RoomError::AlreadyMember);
             }
-            if of_room(acting.room_id).count(transaction).await? >= MEMBERS_PER_ROOM_MAX {
+            if of_room(acting.room_id()).count(transaction).await? >= MEMBERS_PER_ROOM_MAX {
                 return Err(RoomError::RoomFull);
             }
             admit(transaction, user, &[]).await?;
-            insert(transaction, acting.room_id, user, role, now).await?;
-            let event = put_event(acting.room_id, user, role, acting.user_id)?;
+            insert(transaction, acting.room_id(), user, role, now).await?;
+            let event = put_event(acting.room_id(), user, role, acting.user_id())?;
             outbox::push_locked(transaction, &event).await?;
-            find(transaction, acting.room_id, user)
+            find(transaction, acting.room_id(), user)
                 .await?
                 .ok_or(RoomError::NotMember)
         })
@@ -102,7 +111,7 @@ impl Members {
     /// Gives a member another role. The last owner of a room cannot lose the role.
     pub async fn change_role(
         &self,
-        acting: ActingMember,
+        acting: ActingMember<ManageMembers>,
         operation: Option<&Operation>,
         user: UserId,
         role: Role,
@@ -110,17 +119,17 @@ impl Members {
         let now = self.clock.now();
         transact(&self.sql, operation, now, |transaction| async move {
             let transaction = &*transaction;
-            lock(transaction, acting).await?;
-            let before = role_in(transaction, acting.room_id, user)
+            lock(transaction, &acting).await?;
+            let before = role_in(transaction, acting.room_id(), user)
                 .await?
                 .ok_or(RoomError::NotMember)?;
             if before != role.as_str() {
-                keep_an_owner(transaction, acting.room_id, &before).await?;
-                update(transaction, acting.room_id, user, role).await?;
-                let event = put_event(acting.room_id, user, role, acting.user_id)?;
+                keep_an_owner(transaction, acting.room_id(), &before).await?;
+                update(transaction, acting.room_id(), user, role).await?;
+                let event = put_event(acting.room_id(), user, role, acting.user_id())?;
                 outbox::push_locked(transaction, &event).await?;
             }
-            find(transaction, acting.room_id, user)
+            find(transaction, acting.room_id(), user)
                 .await?
                 .ok_or(RoomError::NotMember)
         })
@@ -130,20 +139,20 @@ impl Members {
     /// Ends a membership. The last owner of a room cannot leave.
     pub async fn remove(
         &self,
-        acting: ActingMember,
+        acting: ActingMember<Removal>,
         operation: Option<&Operation>,
-        user: UserId,
     ) -> Result<(), RoomError> {
+        let user = acting.right().member;
         let now = self.clock.now();
         transact(&self.sql, operation, now, |transaction| async move {
             let transaction = &*transaction;
-            lock(transaction, acting).await?;
-            let role = role_in(transaction, acting.room_id, user)
+            lock(transaction, &acting).await?;
+            let role = role_in(transaction, acting.room_id(), user)
                 .await?
                 .ok_or(RoomError::NotMember)?;
-            keep_an_owner(transaction, acting.room_id, &role).await?;
-            delete(transaction, acting.room_id, user).await?;
-            let event = delete_event(acting.room_id, user, acting.user_id);
+            keep_an_owner(transaction, acting.room_id(), &role).await?;
+            delete(transaction, acting.room_id(), user).await?;
+            let event = delete_event(acting.room_id(), user, acting.user_id());
             outbox::push_locked(transaction, &event).await?;
             Ok(())
         })

@@ -1,5 +1,6 @@
 //! The stores of all facts. Rows and documents never leave this module.
 
+mod acting_member;
 mod clock;
 mod diagnostics;
 mod entity;
@@ -20,18 +21,19 @@ mod sql;
 mod transaction;
 mod users;
 
+pub use acting_member::{ActingMember, ManageMembers, Read};
 pub use clock::{CLOCK_DRIFT_MAX, Clock};
 pub use diagnostics::{DatabaseDiagnostics, Migrations};
 pub use instances::{Instances, KeptInstance, LEASE, NewInstance};
 pub use keys::Keys;
-pub use members::{Invitee, MEMBERS_PER_ROOM_MAX, MemberKey, Members};
+pub use members::{Invitee, MEMBERS_PER_ROOM_MAX, MemberKey, Members, Removal};
 pub use operations::{Known, Operation, Operations, Owner};
 pub use outbox::{Claim, Outbox, OutboxEvent, OutboxRow};
 pub use private::Exposed;
 pub use refresh_tokens::{PREDECESSOR_GOOD, TokenHash};
 pub use revocations::{Horizon, Revocations, RevokedSessions};
-pub use room_change::{ActingMember, ROOMS_PER_PERSON_MAX, RoomError};
-pub use rooms::{NewRoom, Rooms};
+pub use room_change::{ROOMS_PER_PERSON_MAX, RoomError};
+pub use rooms::{NewRoom, RoomEdit, Rooms};
 pub use sessions::{
     Exchange, KeptSession, NewSession, Opened, SESSION_IDLE_MAX, SESSIONS_PER_PERSON_MAX, Sessions,
 };

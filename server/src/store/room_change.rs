@@ -2,13 +2,13 @@
 //! the caller read it.
 
 use super::{
-    Known, Operation, Sql, StoreError,
+    ActingMember, Known, Operation, Sql, StoreError,
     entity::{member, room, user},
     operations, rooms,
     transaction::{commit_shared, retried},
 };
 use chrono::{DateTime, Utc};
-use roost_schema::{Role, Room, RoomId, UserId};
+use roost_schema::{Room, UserId};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter,
     QueryOrder, QuerySelect,
@@ -19,15 +19,6 @@ use uuid::Uuid;
 
 /// How many rooms a person may be a member of.
 pub const ROOMS_PER_PERSON_MAX: i64 = 10_000;
-
-/// A member with the role that the caller read. A change is made only if the member still has that role under the lock
-/// of the room's row.
-#[derive(Clone, Copy, Debug)]
-pub struct ActingMember {
-    pub room_id: RoomId,
-    pub user_id: UserId,
-    pub role: Role,
-}
 
 /// Why a room was not made or changed.
 #[derive(Debug, thiserror::Error)]
@@ -120,17 +111,17 @@ where
 
 /// Locks the room's row, so that changes and their events have one order, and judges the acting member again. Answers
 /// the room as this member sees it.
-pub(super) async fn lock(
+pub(super) async fn lock<Right>(
     transaction: &DatabaseTransaction,
-    acting: ActingMember,
+    acting: &ActingMember<Right>,
 ) -> Result<Room, RoomError> {
-    room::Entity::find_by_id(acting.room_id.as_uuid())
+    room::Entity::find_by_id(acting.room_id().as_uuid())
         .lock_exclusive()
         .one(transaction)
         .await?;
-    rooms::find(transaction, acting.room_id, acting.user_id)
+    rooms::find(transaction, acting.room_id(), acting.user_id())
         .await?
-        .filter(|room| room.role == acting.role)
+        .filter(|room| room.role == acting.role())
         .ok_or(RoomError::RoleChanged)
 }
 

@@ -2,14 +2,14 @@
 //! into the room's outbox.
 
 use super::{
-    Clock, Operation, Sql, StoreError,
+    ActingMember, Clock, Operation, Read, Sql, StoreError,
     entity::{
         Micros, direct_pair, member,
         room::{self, Column, Entity},
     },
     members::{self, has_rights},
     outbox::{self, OutboxEvent},
-    room_change::{ActingMember, RoomError, admit, known, lock, transact},
+    room_change::{RoomError, admit, known, lock, transact},
     transaction::reading,
 };
 use chrono::{DateTime, Utc};
@@ -33,6 +33,13 @@ pub struct NewRoom {
     pub creator: UserId,
     /// These people become editors.
     pub others: Vec<UserId>,
+}
+
+/// The right to change a room in this way, and the change. What is absent stays.
+#[derive(Clone, Debug)]
+pub struct RoomEdit {
+    pub title: Option<Title>,
+    pub archived: Option<bool>,
 }
 
 /// Rooms in the relational database.
@@ -117,8 +124,8 @@ impl Rooms {
 
     /// A room as one of its members sees it. `None` to all other people, and for a type that this release does not
     /// know.
-    pub async fn find(&self, acting: ActingMember) -> Result<Option<Room>, StoreError> {
-        reading(|| find(&self.sql.read, acting.room_id, acting.user_id)).await
+    pub async fn find(&self, acting: ActingMember<Read>) -> Result<Option<Room>, StoreError> {
+        reading(|| find(&self.sql.read, acting.room_id(), acting.user_id())).await
     }
 
     /// A page of a person's rooms of some types, newest first, after a place in that list.
@@ -173,18 +180,18 @@ impl Rooms {
     /// changed.
     pub async fn change(
         &self,
-        acting: ActingMember,
+        acting: ActingMember<RoomEdit>,
         operation: Option<&Operation>,
-        title: Option<&Title>,
-        archived: Option<bool>,
     ) -> Result<Room, RoomError> {
+        let acting = &acting;
         let now = self.clock.now();
         transact(&self.sql, operation, now, |transaction| async move {
             let transaction = &*transaction;
             let before = lock(transaction, acting).await?;
             let mut room = before.clone();
-            room.archived = archived.unwrap_or(before.archived);
-            if let Some(title) = title {
+            let edit = acting.right();
+            room.archived = edit.archived.unwrap_or(before.archived);
+            if let Some(title) = &edit.title {
                 room.title = Some(title.as_str().to_owned());
             }
             if room.title != before.title && room.archived && before.archived {
@@ -192,7 +199,7 @@ impl Rooms {
             }
             if room != before {
                 update(transaction, &room).await?;
-                outbox::push_locked(transaction, &room_event(&room, acting.user_id)?).await?;
+                outbox::push_locked(transaction, &room_event(&room, acting.user_id())?).await?;
             }
             Ok(room)
         })

@@ -10,7 +10,7 @@ use roost_schema::{
 };
 use roost_server::{
     app::{Actor, Api, App, Origin},
-    store::{ActingMember, ROOMS_PER_PERSON_MAX, RoomError},
+    store::{ActingMember, ROOMS_PER_PERSON_MAX, Removal, RoomEdit, RoomError},
 };
 
 on_each_database!(
@@ -342,16 +342,18 @@ async fn a_role_that_changed_meanwhile_is_a_conflict(world: World) {
     here.app.invite_member(&alice, room, input).await.unwrap();
 
     // The request of an instance that has not received the change yet.
-    let stale = ActingMember {
-        room_id: room,
-        user_id: bob.user_id,
-        role: Role::Owner,
+    let edit = RoomEdit {
+        title: None,
+        archived: Some(true),
     };
+    let stale = ActingMember::vouch_for(room, bob.user_id, Role::Owner, edit);
     let rooms = &here.store.rooms;
-    let refused = rooms.change(stale, None, None, Some(true)).await;
+    let refused = rooms.change(stale, None).await;
     assert!(matches!(refused, Err(RoomError::RoleChanged)));
     let members = &here.store.members;
-    let refused = members.remove(stale, None, alice.user_id).await;
+    let member = alice.user_id;
+    let stale = ActingMember::vouch_for(room, bob.user_id, Role::Owner, Removal { member });
+    let refused = members.remove(stale, None).await;
     assert!(matches!(refused, Err(RoomError::RoleChanged)));
     let error: roost_server::app::Error = RoomError::RoleChanged.into();
     assert_eq!(error.code(), ErrorCode::Conflict);

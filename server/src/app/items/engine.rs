@@ -3,12 +3,15 @@
 use super::kind::ItemKind;
 use crate::{
     app::{
-        Error, Permission, Result,
-        access::{RoomAccess, Writing},
+        Error, Result,
+        access::{ItemRight, RoomAccess, Writing},
         operations::{Asked, ItemOperation, request_hash},
     },
     live::{Change, Refusal, RoomView},
-    store::journal::{Entry, RequestHash, Terms},
+    store::{
+        Read,
+        journal::{Entry, RequestHash, Terms},
+    },
 };
 use roost_schema::{
     Body, ErrorCode, ItemId, Op, OpId, PatchItem, PutItem, RestoreItem, RoomId, Seq,
@@ -33,7 +36,7 @@ type DeletionJudge = fn(Option<&Entry>, Option<Seq>, &Writing) -> Result<Change,
 /// Judges the deletion of an item as it stands in the room, by what the two parts of an operation ask.
 #[derive(Clone, Copy)]
 pub(super) struct DeletionRule {
-    pub(super) permission: fn(Option<&Entry>, &RoomAccess) -> Result<Permission, Refusal>,
+    pub(super) right: fn(Option<&Entry>, &RoomAccess<Read>) -> Result<ItemRight, Refusal>,
     pub(super) judge: DeletionJudge,
 }
 
@@ -45,7 +48,7 @@ impl Rules {
             patch: patch::<K>,
             restore: restore::<K>,
             delete: DeletionRule {
-                permission: permission_to_delete::<K>,
+                right: right_to_delete::<K>,
                 judge: delete::<K>,
             },
         }
@@ -166,7 +169,7 @@ impl<K: ItemKind> ItemWrite<K> {
             item: self.item,
             is_new: self.is_new,
             bytes,
-            permission: Box::new(|_, _| Ok(K::WRITE)),
+            right: Box::new(|_, _| Ok(K::WRITE)),
             judge: Box::new(move |room, by| self.judge(room, by)),
         }
     }
@@ -231,14 +234,14 @@ fn permit_restoring<K: ItemKind>(known: Option<&Entry>, by: &Writing) -> Result<
     }
 }
 
-/// An item that its actor may change; any other with [`Permission::Moderate`].
-pub(super) fn permission_to_delete<K: ItemKind>(
+/// An item that its actor may change; any other with [`ItemRight::Moderate`].
+pub(super) fn right_to_delete<K: ItemKind>(
     known: Option<&Entry>,
-    by: &RoomAccess,
-) -> Result<Permission, Refusal> {
+    by: &RoomAccess<Read>,
+) -> Result<ItemRight, Refusal> {
     let (_, state) = living::<K>(known).ok_or(K::MISSING)?;
     Ok(match K::NOT_YOURS {
-        Some(_) if state.author() != by.user_id() => Permission::Moderate,
+        Some(_) if state.author() != by.user_id() => ItemRight::Moderate,
         _ => K::WRITE,
     })
 }

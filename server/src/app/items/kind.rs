@@ -1,7 +1,10 @@
 //! The trait of a kind: what it decides for itself.
 
 use crate::{
-    app::{Error, Permission, Result, access::Writing},
+    app::{
+        Error, Result,
+        access::{ItemRight, Writing},
+    },
     live::Refusal,
 };
 use roost_schema::{Invalid, ItemState, Patched, Term};
@@ -16,10 +19,10 @@ use std::str::FromStr;
 pub(super) trait ItemKind:
     ItemState + Serialize + DeserializeOwned + Send + Sync + 'static
 {
-    /// The permission to write an item of this kind.
-    const WRITE: Permission;
+    /// The right to write an item of this kind.
+    const WRITE: ItemRight;
     /// The refusal for a person who is not the author and would change or restore an item; to delete it they need
-    /// [`Permission::Moderate`]. `None`: the kind has no authors, as a todo.
+    /// [`ItemRight::Moderate`]. `None`: the kind has no authors, as a todo.
     const NOT_YOURS: Option<Refusal>;
     /// The refusal when there is no such item.
     const MISSING: Refusal;

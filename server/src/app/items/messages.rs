@@ -10,7 +10,9 @@ use super::{
 };
 use crate::{
     app::{
-        Actor, App, Error, Permission, Queued, Result, access::Writing, operations::request_hash,
+        Actor, App, Error, Queued, Result,
+        access::{ItemRight, Writing},
+        operations::request_hash,
     },
     live::Refusal,
     store::journal::Entry,
@@ -22,7 +24,7 @@ use roost_schema::{
 };
 
 impl ItemKind for MessageState {
-    const WRITE: Permission = Permission::WriteItems;
+    const WRITE: ItemRight = ItemRight::Write;
     const NOT_YOURS: Option<Refusal> = Some(Refusal {
         code: ErrorCode::Forbidden,
         sentence: "only its author may edit a message",

@@ -107,9 +107,9 @@ impl App {
             item,
             is_new: false,
             bytes: 0,
-            permission: Box::new(move |room, by| {
+            right: Box::new(move |room, by| {
                 let known = room.item(item);
-                (rule(known)?.permission)(known, by)
+                (rule(known)?.right)(known, by)
             }),
             judge: Box::new(move |room, by| {
                 let known = room.item(item);

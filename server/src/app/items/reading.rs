@@ -3,11 +3,14 @@
 use super::kind::ItemKind;
 use crate::{
     app::{
-        Actor, App, Error, Permission, Result,
+        Actor, App, Error, Result,
         access::OwnRooms,
         page::{Cursor, FoundCursor, page_limit},
     },
-    store::journal::{Entry, FIND_ROOMS_MAX, FindQuery, JournalError, Page},
+    store::{
+        Read,
+        journal::{Entry, FIND_ROOMS_MAX, FindQuery, JournalError, Page},
+    },
 };
 use roost_schema::{
     Direction, FoundItems, Item, ItemId, ItemPage, Kind, Op, PageQuery, Position, RoomId, Seq, Term,
@@ -173,7 +176,7 @@ impl App {
         room: RoomId,
         item: ItemId,
     ) -> Result<Option<Entry>> {
-        let room = self.enter_room(actor, room, Permission::Read).await?;
+        let room = self.enter_room(actor, room, Read).await?;
         let found = self.items_in(&room, &[item]).await?;
         Ok(found.into_iter().find(|entry| entry.op == Op::Put))
     }
@@ -186,7 +189,7 @@ impl App {
         query: ItemQuery,
         page: PageQuery,
     ) -> Result<EntryPage> {
-        let room = self.enter_room(actor, room, Permission::Read).await?;
+        let room = self.enter_room(actor, room, Read).await?;
         let limit_items = page_limit(&page)?;
         let (beyond, position) = match page.cursor.as_deref() {
             Some(cursor) => {

@@ -2,7 +2,10 @@
 
 use super::kind::{ItemKind, check_stays, check_texts};
 use crate::{
-    app::{Error, Permission, Result, access::Writing},
+    app::{
+        Error, Result,
+        access::{ItemRight, Writing},
+    },
     live::Refusal,
 };
 use chrono::Datelike;
@@ -27,7 +30,7 @@ const NO_DAY: Error = Error::Invalid {
 };
 
 impl ItemKind for TodoState {
-    const WRITE: Permission = Permission::WriteItems;
+    const WRITE: ItemRight = ItemRight::Write;
     const NOT_YOURS: Option<Refusal> = None;
     const MISSING: Refusal = Refusal {
         code: ErrorCode::NotFound,

@@ -91,6 +91,15 @@ const PLANTED: &[(&str, &str)] = &[
         "app/items/engine.rs",
         "fn f(_: crate::store::ActingMember) {}",
     ),
+    ("transport/rest/rooms.rs", "use crate::store::ActingMember;"),
+    (
+        "store/members.rs",
+        "ActingMember::vouch_for(room, user, role, Read)",
+    ),
+    (
+        "store/rooms.rs",
+        "ActingMember::<Read>::vouch_for(room, user, role, Read)",
+    ),
 ];
 
 #[test]
@@ -148,6 +157,14 @@ fn what_is_allowed_is_not_caught() {
         (
             "store/rooms.rs",
             "use super::{Sql, entity::{Micros, room}};",
+        ),
+        (
+            "store/members.rs",
+            "use super::{ActingMember, Read}; fn f(_: ActingMember<Read>) {}",
+        ),
+        (
+            "app/access.rs",
+            "use crate::store::ActingMember; fn f() { ActingMember::vouch_for(a, b, c, d); }",
         ),
         (
             "store/entity/member.rs",
