@@ -45,17 +45,14 @@ impl App {
         after: Option<Position>,
     ) -> Result<RoomEvents> {
         let access = self.enter_room(actor, room, Read).await?;
-        let room = self.live.room(access.room_id());
         // A page has to contain every write that was acknowledged before, on any instance.
-        if !self.live.is_alone() {
-            room.refresh().await?;
-        }
+        self.refresh_in(&access).await?;
         let from_the_start = Position {
             seq: Seq::ZERO,
-            ..room.position().await?
+            ..self.position_in(&access).await?
         };
         let after = after.unwrap_or(from_the_start);
-        let mut feed = room.watch(access.user_id(), Some(after)).await?;
+        let mut feed = self.watch_in(&access, Some(after)).await?;
         let page = feed.page().await?.ok_or(NO_SUCH_ROOM)?;
         Ok(page.content())
     }
@@ -78,10 +75,9 @@ impl App {
         access: &RoomAccess<Read>,
         after: Option<Position>,
     ) -> Result<Feed> {
-        let room = self.live.room(access.room_id());
-        if after.is_none() && !self.live.is_alone() {
-            room.refresh().await?;
+        if after.is_none() {
+            self.refresh_in(access).await?;
         }
-        Ok(room.watch(access.user_id(), after).await?)
+        self.watch_in(access, after).await
     }
 }

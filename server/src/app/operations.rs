@@ -2,16 +2,15 @@
 
 use super::{
     Actor, Api, App, Error, Result,
-    access::{ItemRight, RoomAccess, Writing, permit, permit_writing},
+    access::{ItemRight, RoomAccess, Writing},
 };
 use crate::{
-    live::{Change, Judge, QueuedWrite, Refusal, RoomView, Write},
+    live::{Change, QueuedWrite, Refusal, RoomView},
     store::{
         Read,
         journal::{Entry, RequestHash},
     },
 };
-use chrono::{SubsecRound, Utc};
 use roost_schema::{ErrorCode, ItemId, Kind, Op, OpId, RoomId, Seq};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -82,30 +81,6 @@ impl App {
         let api = actor.api;
         Queued { write, view, api }
     }
-
-    fn queue(&self, actor: &Actor, room: RoomId, operation: ItemOperation) -> QueuedWrite {
-        const ENVELOPE_BYTES: usize = 512;
-        self.live.room(room).write(Write {
-            actor: actor.user_id,
-            op_id: operation.op_id,
-            request_hash: operation.request_hash,
-            asked_hash: operation.asked_hash,
-            item: operation.item,
-            is_new: operation.is_new,
-            bytes: operation.bytes + ENVELOPE_BYTES,
-            judge: permitted(*actor, operation.right, operation.judge),
-        })
-    }
-}
-
-/// The judge of a queued write: no write of a client's comes into a room without the permission.
-fn permitted(actor: Actor, right: RightRule, judge: ItemJudge) -> Judge {
-    let at = Utc::now().trunc_subsecs(3);
-    Box::new(move |room| {
-        let access = permit(room, &actor, Read)?;
-        let needed = right(room, &access)?;
-        judge(room, &permit_writing(room, &actor, needed, at)?)
-    })
 }
 
 /// The error of a future that is polled after its answer.

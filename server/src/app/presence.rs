@@ -2,7 +2,7 @@
 
 use super::{Actor, App, Error, Result};
 use crate::{
-    live::{EphemeralEvents, Feed, LiveRoom, PresenceGuard},
+    live::{EphemeralEvents, Feed, PresenceGuard},
     store::Read,
 };
 use roost_schema::{Cursor, InRoom, JoinRoom, JoinedRoom, MoveCursor, Presence, RoomId};
@@ -24,8 +24,7 @@ impl App {
     pub async fn join_room(&self, actor: &Actor, input: JoinRoom) -> Result<Joined> {
         let access = self.enter_room(actor, input.room, Read).await?;
         let feed = self.follow_room(&access, input.after).await?;
-        let room = self.live.room(access.room_id());
-        let (guard, ephemeral_events, presence) = room.arrive(access.user_id()).await;
+        let (guard, ephemeral_events, presence) = self.arrive_in(&access).await;
         let answer = JoinedRoom {
             position: feed.position(),
             role: access.role(),
@@ -41,7 +40,7 @@ impl App {
 
     pub async fn list_presence(&self, actor: &Actor, room: RoomId) -> Result<Vec<Presence>> {
         let access = self.enter_room(actor, room, Read).await?;
-        Ok(self.live.room(access.room_id()).present().await)
+        Ok(self.present_in(&access).await)
     }
 
     /// Shows where the actor's cursor is. Ephemeral: merged per person, sent once per tick.
@@ -49,22 +48,19 @@ impl App {
     /// Errors: `conflict` unless the actor has joined the room.
     pub fn move_cursor(&self, actor: &Actor, input: &MoveCursor) -> Result<()> {
         let (x, y) = (input.x, input.y);
-        self.show(input.room, |room| {
-            room.show_cursor(actor.user_id, Cursor { x, y })
-        })
+        refuse_absent(self.show_cursor(actor, input.room, Cursor { x, y }))
     }
 
     /// Shows that the actor is typing. Ephemeral, as cursors are.
     pub fn start_typing(&self, actor: &Actor, input: &InRoom) -> Result<()> {
-        self.show(input.room, |room| room.show_typing(actor.user_id))
+        refuse_absent(self.show_typing(actor, input.room))
     }
+}
 
-    fn show(&self, room: RoomId, show: impl FnOnce(&LiveRoom) -> bool) -> Result<()> {
-        let is_shown = self.live.active_room(room).is_some_and(|room| show(&room));
-        if is_shown {
-            Ok(())
-        } else {
-            Err(Error::conflict("join the room first"))
-        }
+fn refuse_absent(is_shown: bool) -> Result<()> {
+    if is_shown {
+        Ok(())
+    } else {
+        Err(Error::conflict("join the room first"))
     }
 }

@@ -134,13 +134,13 @@ fn problem(file: &str, place: &str, module_depth: usize, path: &[&str]) -> Optio
     if let Some(problem) = live_problem(file, path) {
         return Some(problem);
     }
-    let is_elsewhere = place != "store" && file != "app/access.rs";
+    let is_elsewhere = place != "store" && file != "app/access/mod.rs";
     if is_elsewhere && path.contains(&"ActingMember") {
-        return Some("only access.rs makes a proof of permission");
+        return Some("only app/access makes a proof of permission");
     }
-    let may_vouch = ["app/access.rs", "store/acting_member.rs"].contains(&file);
+    let may_vouch = ["app/access/mod.rs", "store/acting_member.rs"].contains(&file);
     if !may_vouch && path.contains(&"vouch_for") {
-        return Some("only access.rs makes a proof of permission");
+        return Some("only app/access makes a proof of permission");
     }
     if place != "store" && path.len() > 1 && path.contains(&"entity") {
         return Some("rows never leave the store");

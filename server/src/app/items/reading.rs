@@ -196,7 +196,7 @@ impl App {
                 let cursor: Cursor = cursor.parse()?;
                 (Some(cursor.born), cursor.position)
             }
-            None => (None, self.live.room(room.room_id()).position().await?),
+            None => (None, self.position_in(&room).await?),
         };
         let query = query.find(limit_items);
         let found = self.find_in(&room, beyond, query).await?;

@@ -163,7 +163,7 @@ fn what_is_allowed_is_not_caught() {
             "use super::{ActingMember, Read}; fn f(_: ActingMember<Read>) {}",
         ),
         (
-            "app/access.rs",
+            "app/access/mod.rs",
             "use crate::store::ActingMember; fn f() { ActingMember::vouch_for(a, b, c, d); }",
         ),
         (

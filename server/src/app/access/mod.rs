@@ -1,4 +1,10 @@
-//! Permissions: what an actor may do in a room. No other file decides one.
+//! Permissions: what an actor may do in a room. No other file decides one. What takes the proof of
+//! one is reached by `journal.rs` and `live.rs`.
+
+mod journal;
+mod live;
+
+pub(super) use journal::OwnRooms;
 
 use super::{
     Api, App, Result,
@@ -6,13 +12,10 @@ use super::{
 };
 use crate::{
     live::{Refusal, RoomView},
-    store::{
-        ActingMember, ManageMembers, Read, Removal, RoomEdit,
-        journal::{Entry, FindQuery, FindRoom, JournalError, Page},
-    },
+    store::{ActingMember, ManageMembers, Read, Removal, RoomEdit},
 };
 use chrono::{DateTime, Utc};
-use roost_schema::{ErrorCode, ItemId, Role, RoomId, Seq, SessionId, UserId};
+use roost_schema::{ErrorCode, Role, RoomId, SessionId, UserId};
 use std::net::{IpAddr, Ipv6Addr};
 
 /// An IPv6 /64 counts as one client, because a client can take any address in its own.
@@ -150,7 +153,7 @@ impl Right for ItemRight {
     }
 }
 
-/// Proof that an actor has a right in a room. Only this file makes one, after its check, so what asks for it cannot be called
+/// Proof that an actor has a right in a room. Only this module makes one, after its check, so what asks for it cannot be called
 /// unchecked, nor with the proof of another right.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RoomAccess<R> {
@@ -161,10 +164,6 @@ pub(super) struct RoomAccess<R> {
 }
 
 impl<R> RoomAccess<R> {
-    pub(super) const fn room_id(&self) -> RoomId {
-        self.room_id
-    }
-
     pub(super) const fn user_id(&self) -> UserId {
         self.user_id
     }
@@ -176,71 +175,6 @@ impl<R> RoomAccess<R> {
     /// The same for the relational store, which checks the role again under the lock of the room's row.
     pub(super) fn acting(self) -> ActingMember<R> {
         ActingMember::vouch_for(self.room_id, self.user_id, self.role, self.right)
-    }
-}
-
-/// Rooms that the database says an actor is a member of. Only this file makes one.
-pub(super) struct OwnRooms(Vec<RoomId>);
-
-impl OwnRooms {
-    pub(super) fn ids(&self) -> &[RoomId] {
-        &self.0
-    }
-
-    /// Without one of them.
-    pub(super) fn leave_out(&mut self, room: RoomId) {
-        self.0.retain(|own| *own != room);
-    }
-}
-
-/// What is read of the journal, by those who may read it.
-impl App {
-    /// The newest entries of some items of a room.
-    pub(super) async fn items_in(
-        &self,
-        room: &RoomAccess<Read>,
-        items: &[ItemId],
-    ) -> Result<Vec<Entry>> {
-        Ok(self.store.journal.items(room.room_id, items).await?)
-    }
-
-    /// A page of a room's items.
-    pub(super) async fn find_in(
-        &self,
-        room: &RoomAccess<Read>,
-        beyond: Option<Seq>,
-        query: FindQuery,
-    ) -> Result<Page> {
-        let room = room.room_id;
-        let asked = FindRoom { room, beyond };
-        Ok(self.store.journal.find_in(asked, query).await?)
-    }
-
-    /// The next rooms of the actor, by id, from one on. That they are the actor's is asked of the database: looking into a
-    /// room must not load it.
-    pub(super) async fn own_rooms(
-        &self,
-        actor: &Actor,
-        from: Option<RoomId>,
-        limit: usize,
-    ) -> Result<OwnRooms> {
-        let rooms = &self.store.rooms;
-        Ok(OwnRooms(rooms.list_ids(actor.user_id, from, limit).await?))
-    }
-
-    /// A page of each of the actor's rooms; `beyond` says where each begins.
-    pub(super) async fn find_in_own(
-        &self,
-        rooms: &OwnRooms,
-        beyond: impl Fn(RoomId) -> Option<Seq>,
-        query: FindQuery,
-    ) -> Result<Vec<Page>, JournalError> {
-        let asked = |room: &RoomId| FindRoom {
-            room: *room,
-            beyond: beyond(*room),
-        };
-        let rooms: Vec<_> = rooms.0.iter().map(asked).collect();
-        self.store.journal.find(&rooms, query).await
     }
 }
 
@@ -269,11 +203,7 @@ impl App {
 }
 
 /// Checks a right by a view. The mailbox's judges call it with the view at a head.
-pub(super) fn permit<R: Right>(
-    room: &RoomView,
-    actor: &Actor,
-    right: R,
-) -> Result<RoomAccess<R>, Refusal> {
+fn permit<R: Right>(room: &RoomView, actor: &Actor, right: R) -> Result<RoomAccess<R>, Refusal> {
     let role = permitted_role(room, actor, &right)?;
     Ok(RoomAccess {
         room_id: room.id(),
@@ -292,7 +222,7 @@ fn permitted_role(room: &RoomView, actor: &Actor, right: &impl Right) -> Result<
     Ok(role)
 }
 
-/// Proof that an actor may write in a room as of a head. Only this file makes one.
+/// Proof that an actor may write in a room as of a head. Only this module makes one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Writing {
     user_id: UserId,
@@ -311,7 +241,7 @@ impl Writing {
 }
 
 /// As [`permit`], for a write of an item: an archived room refuses it.
-pub(super) fn permit_writing(
+fn permit_writing(
     room: &RoomView,
     actor: &Actor,
     right: ItemRight,
