@@ -1,18 +1,16 @@
 //! A room that is active on this instance: where writes queue, and readers begin.
 //!
-//! One task writes (`writer.rs`); it owns what this instance knows of the room (`replica.rs`). It judges writes by a pure
+//! One task writes (`writer.rs`); it owns what this instance knows of the room (`replica/`). It judges writes by a pure
 //! function (`judging.rs`), and delivers what is durable (`durable.rs`) to a memory (`delivery.rs`, `ring.rs`) from which
 //! each reader pulls (`feed.rs`). The rest of the instance reaches it by signals (`signals.rs`).
 
 mod answering;
-mod catch_up;
 mod deliveries;
 mod delivery;
 mod durable;
 mod feed;
 mod judging;
 mod kept_items;
-mod remote;
 mod reorder;
 mod replica;
 mod retry;

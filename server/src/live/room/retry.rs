@@ -14,6 +14,8 @@ const DAMAGE_PAUSE_MS: RangeInclusive<u64> = 5_000..=7_000;
 #[derive(Debug, Default)]
 pub(super) struct Retry {
     failures: u32,
+    /// When the first of them was noted.
+    failing_since: Option<Instant>,
     not_before: Option<Instant>,
     damage: Option<Damage>,
 }
@@ -23,6 +25,7 @@ impl Retry {
     pub(super) fn fail(&mut self, error: &JournalError) -> bool {
         self.damage = Damage::of(error);
         self.failures = self.failures.saturating_add(1);
+        self.failing_since.get_or_insert_with(Instant::now);
         let pause = match self.damage {
             Some(_) => Duration::from_millis(rand::random_range(DAMAGE_PAUSE_MS)),
             None => length(self.failures),
@@ -33,6 +36,12 @@ impl Retry {
 
     pub(super) fn succeed(&mut self) {
         *self = Self::default();
+    }
+
+    /// How long reads have failed; zero if the last one succeeded.
+    pub(super) fn failing_for(&self) -> Duration {
+        self.failing_since
+            .map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     pub(super) fn is_due(&self) -> bool {

@@ -6,9 +6,10 @@
 
 use super::{
     ActiveRoom, Instance, LiveError,
+    answering::{answer_refused, answer_repeated, settle},
     deliveries::DeliverySource,
     durable::Assigned,
-    judging::{BATCH_BYTES_MAX, Judged, judge},
+    judging::{BATCH_BYTES_MAX, Judged},
     replica::Replica,
     retry::pause,
     write::{PendingWrite, Written},
@@ -17,7 +18,7 @@ use crate::store::journal::{Appended, JournalError, Stop};
 use chrono::{SubsecRound, Utc};
 use futures::FutureExt;
 use roost_schema::Seq;
-use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep, sleep_until},
@@ -39,9 +40,9 @@ const EMPTY_MAX: Duration = Duration::from_secs(1);
 const PANIC_PAUSE: Duration = Duration::from_secs(1);
 
 pub(in crate::live) struct Writer {
-    pub(super) room: Arc<ActiveRoom>,
+    room: Arc<ActiveRoom>,
     inbox: mpsc::Receiver<PendingWrite>,
-    pub(super) replica: Replica,
+    replica: Replica,
     /// How long the last commit took: what a winner waits so that the loser gets its turn.
     last_commit: Duration,
 }
@@ -81,10 +82,10 @@ impl Writer {
         loop {
             self.replica.apply_remote();
             // A signal that came during a read or an append has no wake-up left: `receive_during` took it.
-            self.heed_hint();
+            self.replica.heed_hint();
             self.replica.try_catch_up().await;
             let idle_until = idle_since + self.idle_max();
-            let is_stale = self.replica.stale().is_some();
+            let is_stale = self.replica.is_stale();
             tokio::select! {
                 biased;
                 () = instance.cancel.cancelled() => break,
@@ -96,14 +97,14 @@ impl Writer {
                     }
                     idle_since = Instant::now();
                 }
-                () = self.replica.retry.due(), if is_stale => {}
+                () = self.replica.retry_is_due(), if is_stale => {}
                 write = self.inbox.recv() => if let Some(write) = write {
-                    self.heed_hint();
+                    self.replica.heed_hint();
                     let batch = self.gather(write);
                     self.commit(batch).await;
                     idle_since = Instant::now();
                 },
-                () = self.room.signals.wake() => self.heed_hint(),
+                () = self.room.signals.wake() => self.replica.heed_hint(),
                 () = self.replica.gap_is_due() => self.replica.give_up_gap(),
             }
         }
@@ -115,16 +116,9 @@ impl Writer {
         instance.forget(self.room.id());
     }
 
-    fn heed_hint(&mut self) {
-        self.replica.take_signals();
-        if self.replica.take_hint() {
-            self.replica.mark_behind(DeliverySource::Sweep);
-        }
-    }
-
     /// A room without entries does not exist. Clients may ask for any number of such rooms, so each is forgotten soon.
     fn idle_max(&self) -> Duration {
-        match self.replica.view.head {
+        match self.replica.head() {
             // A damaged room stays longer. Its pause is forgotten with it, and each request would read the damage
             // again.
             Seq::ZERO if self.replica.damage().is_none() => EMPTY_MAX,
@@ -148,14 +142,14 @@ impl Writer {
     /// Appends writes to the journal and answers every one of them.
     async fn commit(&mut self, waiting: Vec<PendingWrite>) {
         self.commit_all(waiting).await;
-        self.replica.view.items.shrink();
+        self.replica.shrink_items();
     }
 
     async fn commit_all(&mut self, mut waiting: Vec<PendingWrite>) {
         let mut failures = 0;
         let mut races = 0;
         while !waiting.is_empty() {
-            if self.replica.stale().is_some() && self.replica.damage().is_none() {
+            if self.replica.is_stale() && self.replica.damage().is_none() {
                 pause(failures + races).await;
             }
             self.replica.apply_remote();
@@ -169,7 +163,7 @@ impl Writer {
             };
             match done {
                 Ok(()) => {
-                    races += u32::from(self.replica.stale().is_some());
+                    races += u32::from(self.replica.is_stale());
                     if races > RACES_MAX {
                         let retry_after = RETRY_RACES;
                         return refuse_all(waiting, || LiveError::Overloaded { retry_after });
@@ -206,20 +200,17 @@ impl Writer {
         waiting: &mut Vec<PendingWrite>,
         races: u32,
     ) -> Result<(), JournalError> {
-        if let Some(source) = self.replica.stale() {
-            self.replica.catch_up(source).await?;
-        }
+        self.replica.catch_up_if_stale().await?;
         self.read_items(waiting).await?;
         let at = Utc::now().trunc_subsecs(3);
-        let judged = judge(&mut self.replica.view, std::mem::take(waiting), at);
         let Judged {
             assigned,
             refused,
             later,
-        } = judged;
+        } = self.replica.judge(std::mem::take(waiting), at);
         // Writes that are not answered below wait for the next round, in their order.
         *waiting = later;
-        let unanswered = match self.answer_refused(refused).await {
+        let unanswered = match answer_refused(&self.replica, refused).await {
             Ok(unanswered) => unanswered,
             Err((writes, error)) => {
                 put_back(waiting, writes, assigned);
@@ -240,19 +231,12 @@ impl Writer {
     /// Reads the items of the waiting writes that the view does not hold. A write whose item cannot be read is answered
     /// with `Unsound` and leaves `waiting`; the others go on.
     async fn read_items(&mut self, waiting: &mut Vec<PendingWrite>) -> Result<(), JournalError> {
-        let items = &mut self.replica.view.items;
-        items.shrink();
-        let missing: HashSet<_> = waiting
+        let items: Vec<_> = waiting
             .iter()
             .filter(|pending| !pending.write.is_new)
             .map(|pending| pending.write.item)
-            .filter(|item| !items.touch(*item))
             .collect();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let missing: Vec<_> = missing.into_iter().collect();
-        let unreadable = self.replica.read_items(&missing).await?;
+        let unreadable = self.replica.read_items(&items).await?;
         let looks_at = |pending: &mut PendingWrite| unreadable.contains(&pending.write.item);
         for pending in waiting.extract_if(.., looks_at) {
             pending.reply(Err(LiveError::Unsound));
@@ -275,7 +259,7 @@ impl Writer {
             Err(JournalError::OutcomeUnknown(error)) => {
                 tracing::warn!(room.id = %self.room.id(), %error, "outcome of a batch unknown");
                 self.replica.mark_stale(DeliverySource::Repair);
-                self.settle(assigned, waiting).await;
+                settle(&mut self.replica, assigned, waiting).await;
                 return Ok(());
             }
             Err(error) => {
@@ -288,13 +272,13 @@ impl Writer {
         waiting.splice(0..0, rest);
         match appended.stop {
             Some(stop) => {
-                self.replica.note_rival();
-                self.replica.mark_stale(DeliverySource::Race);
+                self.replica.lose_race();
                 // The rival may be an earlier append of this instance, whose entries no other instance announces.
-                let may_be_ours = waiting.iter().any(PendingWrite::is_unsettled);
-                self.replica.announces_found |= may_be_ours;
+                if waiting.iter().any(PendingWrite::is_unsettled) {
+                    self.replica.note_unanswered_append();
+                }
                 if stop == Stop::OperationKnown {
-                    self.answer_repeated(waiting).await?;
+                    answer_repeated(&self.replica, waiting).await?;
                 }
             }
             // This writer won a race. It leaves the next turn to the other one, which would starve otherwise.
@@ -307,9 +291,7 @@ impl Writer {
     /// Delivers, announces and answers what is durable now; gives back the writes that are not.
     fn acknowledge(&mut self, assigned: Assigned, appended: &Appended) -> Vec<PendingWrite> {
         let (committed, rest) = assigned.commit(appended);
-        self.replica
-            .apply(&committed.durable, DeliverySource::Local);
-        self.replica.announce(&committed.durable);
+        self.replica.commit(&committed.durable);
         let entries = committed.durable.into_entries();
         for (pending, entry) in committed.writes.into_iter().zip(entries) {
             let is_retry = false;

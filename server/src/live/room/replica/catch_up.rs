@@ -1,13 +1,10 @@
 //! How a replica reads the journal: loading the room, reading what it missed, and the items that writes look at.
 
-use super::{
-    Condition, deliveries::DeliverySource, delivery::Delivery, durable::Durable, replica::Replica,
-    view::RoomView,
-};
+use super::{Condition, Delivery, DeliverySource, Durable, Replica, RoomView};
 use crate::store::journal::{Entry, FindQuery, FindRoom, Journal, JournalError};
 use anyhow::anyhow;
 use roost_schema::{Direction, Epoch, ItemId, Kind, Position, RoomId, Seq};
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 /// Bytes read from the journal at once.
 const CATCH_UP_BYTES: usize = 1_024 * 1_024;
@@ -16,7 +13,10 @@ const LOAD_PAGE_ITEMS: usize = 1_000;
 
 impl Replica {
     /// Reads what the journal holds beyond the view, entry by entry, and delivers it.
-    pub(super) async fn catch_up(&mut self, source: DeliverySource) -> Result<(), JournalError> {
+    pub(in crate::live::room) async fn catch_up(
+        &mut self,
+        source: DeliverySource,
+    ) -> Result<(), JournalError> {
         let journal = Arc::clone(&self.room.instance.journal);
         let id = self.room.id();
         // Noted before the read is sent: only a head below it shows that the journal was taken back.
@@ -24,12 +24,11 @@ impl Replica {
         self.take_signals();
         // A hint that saw a higher seq in the same epoch saves a query for the head. A later query finds a journal that
         // was taken back, or another epoch.
-        let is_further = |seen: &Position| {
+        let is_further = |seen: Position| {
             self.is_loaded && seen.epoch == self.view.epoch && seen.seq > delivered
         };
-        let is_seen_further = self.seen.as_ref().is_some_and(is_further);
-        self.seen = None;
-        if !is_seen_further {
+        let seen = self.pending.take_seen();
+        if !seen.is_some_and(is_further) {
             let heads = self.receive_during(journal.heads(&[id])).await?;
             let head = heads.rooms.get(&id).copied().unwrap_or_default().head;
             if !self.is_loaded || heads.epoch != self.view.epoch {
@@ -52,9 +51,8 @@ impl Replica {
             }
         }
         self.announces_found = false;
-        self.mark_current();
+        self.stale = None;
         self.gap = None;
-        self.unread_since = None;
         self.retry.succeed();
         self.room.set_condition(Condition::Known);
         Ok(())
@@ -75,7 +73,7 @@ impl Replica {
         self.is_loaded = true;
         // Signals from before this load say nothing of the journal that was loaded.
         self.take_signals();
-        self.expected = Seq::ZERO;
+        self.pending.forget_expected();
         let delivery = Delivery::new(self.view.snapshot());
         *self.room.delivery() = Some(delivery);
         self.room.show(self.view.position());
@@ -98,21 +96,29 @@ impl Replica {
         )))
     }
 
-    /// Reads items into the view. Returns those that cannot be read, while the others can.
-    pub(super) async fn read_items(
+    /// Reads those of these items into the view that it does not hold. Returns those that cannot be read, while the
+    /// others can.
+    pub(in crate::live::room) async fn read_items(
         &mut self,
-        missing: &[ItemId],
+        items: &[ItemId],
     ) -> Result<Vec<ItemId>, JournalError> {
-        match self.read_into_view(missing).await {
+        let kept = &mut self.view.items;
+        kept.shrink();
+        let missing: HashSet<_> = items.iter().filter(|item| !kept.touch(**item)).collect();
+        if missing.is_empty() {
+            return Ok(Vec::new());
+        }
+        let missing: Vec<_> = missing.into_iter().copied().collect();
+        match self.read_into_view(&missing).await {
             Err(JournalError::Unsound(_)) => {}
             read => return read.map(|()| Vec::new()),
         }
         let mut unreadable = Vec::new();
         for item in missing {
-            match self.read_into_view(&[*item]).await {
+            match self.read_into_view(&[item]).await {
                 Err(JournalError::Unsound(problem)) => {
                     tracing::error!(room.id = %self.room.id(), item.id = %item, problem, "an item cannot be read");
-                    unreadable.push(*item);
+                    unreadable.push(item);
                 }
                 read => read?,
             }

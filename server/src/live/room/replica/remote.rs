@@ -1,8 +1,8 @@
 //! Remote entries: what other instances announce of their writes. They save a read, no more: an entry that does not follow
 //! the view without a gap is read from the journal, a moment later.
 
-use super::{deliveries::DeliverySource, durable::Durable, replica::Replica};
-use crate::store::journal::Entry;
+use super::{DeliverySource, Durable, Replica};
+use crate::live::room::signals::Missing;
 use std::{ops::RangeInclusive, pin::pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
@@ -12,33 +12,29 @@ const EXPECTED_WAIT_MS: RangeInclusive<u64> = 300..=500;
 /// How long a gap may wait for what fills it. The wait is random, so that instances do not all read at once.
 const GAP_WAIT_MS: RangeInclusive<u64> = 50..=100;
 
-/// What is missing after the entries that follow the head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Missing {
-    Nothing,
-    /// Entries with a gap before them.
-    Gap,
-    /// Entries that the sweep has seen, and that no instance has announced.
-    Expected,
-    /// Entries of another epoch.
-    Epoch,
+/// Entries that are missing after those that follow the head.
+pub(super) struct Gap {
+    /// When they are read from the journal, unless they are announced before.
+    due: Instant,
+    /// Why they are read.
+    source: DeliverySource,
 }
 
 impl Replica {
     /// Takes the pending signals, and applies remote entries as far as they follow the view without a gap.
-    pub(super) fn apply_remote(&mut self) {
+    pub(in crate::live::room) fn apply_remote(&mut self) {
         self.take_signals();
         if !self.is_loaded {
             return;
         }
-        let (run, missing) = self.take_run();
+        let (run, missing) = self.pending.take_run(self.view.position());
         let is_news = !run.is_empty();
         if is_news {
             self.note_rival();
             self.apply(&Durable::announced(run), DeliverySource::Backplane);
-            if self.stale() == Some(DeliverySource::Race) {
+            if self.stale == Some(DeliverySource::Race) {
                 // The rival's entry has come, so the next slot is known without a read.
-                self.mark_current();
+                self.stale = None;
             }
         }
         self.wait_for(missing, is_news);
@@ -46,36 +42,15 @@ impl Replica {
 
     /// Takes the signals that the rest of the instance has sent.
     pub(super) fn take_signals(&mut self) {
-        let pending = self.room.signals.take();
-        self.is_hinted |= pending.is_hinted;
-        self.seen = pending.seen.or(self.seen);
-        self.expected = self.expected.max(pending.expected);
-        if let Some(left_out) = self.reorder.merge(pending.remote) {
-            self.expected = self.expected.max(left_out);
-        }
+        self.pending.merge(self.room.signals.take());
     }
 
-    /// Whether a hint has come since the last call.
-    pub(super) fn take_hint(&mut self) -> bool {
-        std::mem::take(&mut self.is_hinted)
-    }
-
-    /// The remote entries that follow the head without a gap, and what is missing after them.
-    fn take_run(&mut self) -> (Vec<Entry>, Missing) {
-        if self.reorder.epoch().is_some_and(|it| it != self.view.epoch) {
-            self.reorder.clear();
-            // `expected` may be of that epoch, too: it counts entries that did not fit.
-            self.expected = self.view.head;
-            return (Vec::new(), Missing::Epoch);
+    /// Takes the signals, and marks the view as stale if one is a hint that the journal is ahead.
+    pub(in crate::live::room) fn heed_hint(&mut self) {
+        self.take_signals();
+        if self.pending.take_hint() {
+            self.mark_behind(DeliverySource::Sweep);
         }
-        let run = self.reorder.take_after(self.view.head);
-        let head = run.last().map_or(self.view.head, |entry| entry.seq);
-        let missing = match self.reorder.epoch() {
-            Some(_) => Missing::Gap,
-            None if self.expected > head => Missing::Expected,
-            None => Missing::Nothing,
-        };
-        (run, missing)
     }
 
     /// Decides when missing entries are read from the journal, if they are not announced before.
@@ -87,23 +62,27 @@ impl Replica {
             }
             Missing::Epoch => return self.mark_behind(DeliverySource::Repair),
             // A stale view is caught up in any case.
-            _ if self.stale().is_some() => {
+            _ if self.is_stale() => {
                 self.gap = None;
                 return;
             }
             Missing::Gap => (DeliverySource::Repair, GAP_WAIT_MS),
             Missing::Expected => (DeliverySource::Sweep, EXPECTED_WAIT_MS),
         };
-        let is_other = self.gap.is_none_or(|(_, waits_for)| waits_for != source);
+        let is_other = self.gap.as_ref().is_none_or(|gap| gap.source != source);
         if is_other || is_news {
             let wait = rand::random_range(wait_ms);
-            self.gap = Some((Instant::now() + Duration::from_millis(wait), source));
+            let due = Instant::now() + Duration::from_millis(wait);
+            self.gap = Some(Gap { due, source });
         }
     }
 
     /// Waits for the journal, and applies remote entries meanwhile: the connection to the journal may hang while the
     /// one to the other instances does not.
-    pub(super) async fn receive_during<T>(&mut self, work: impl Future<Output = T>) -> T {
+    pub(in crate::live::room) async fn receive_during<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+    ) -> T {
         let room = Arc::clone(&self.room);
         let mut work = pin!(work);
         loop {
@@ -116,16 +95,16 @@ impl Replica {
     }
 
     /// Resolves when missing entries are due to be read; never if none is missing.
-    pub(super) async fn gap_is_due(&self) {
-        match self.gap {
-            Some((due, _)) => sleep_until(due).await,
+    pub(in crate::live::room) async fn gap_is_due(&self) {
+        match &self.gap {
+            Some(gap) => sleep_until(gap.due).await,
             None => std::future::pending().await,
         }
     }
 
     /// Has missing entries read from the journal, because they were not announced in time.
-    pub(super) fn give_up_gap(&mut self) {
-        if let Some((_, source)) = self.gap.take() {
+    pub(in crate::live::room) fn give_up_gap(&mut self) {
+        if let Some(Gap { source, .. }) = self.gap.take() {
             if source == DeliverySource::Repair {
                 metrics::counter!("roost_reorder_repairs_total").increment(1);
             }

@@ -1,13 +1,28 @@
 //! What one instance knows of a room: a view that follows the journal entry by entry, remote entries that came before
 //! their predecessors, and when the journal has to be read. It delivers what it applies to the room's readers here, and
 //! announces entries that other instances may not know.
+//!
+//! No other module sees its fields. It reads the journal in `catch_up.rs`, and takes what other instances announce in
+//! `remote.rs`.
+
+mod catch_up;
+mod remote;
 
 use super::{
-    ActiveRoom, Condition, Damage, deliveries::DeliverySource, delivery::Delivery,
-    durable::Durable, reorder::Reorder, retry::Retry, view::RoomView,
+    ActiveRoom, Condition, Damage,
+    deliveries::DeliverySource,
+    delivery::Delivery,
+    durable::Durable,
+    judging::{Judged, judge},
+    retry::Retry,
+    signals::Pending,
+    view::RoomView,
+    write::PendingWrite,
 };
 use crate::store::journal::{Entry, JournalError};
-use roost_schema::{Epoch, OpId, Position, Seq, UserId};
+use chrono::{DateTime, Utc};
+use remote::Gap;
+use roost_schema::{Epoch, OpId, Seq, UserId};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
@@ -17,33 +32,25 @@ const RIVAL_RECENT: Duration = Duration::from_millis(250);
 const STALE_AFTER: Duration = Duration::from_secs(2);
 
 pub(super) struct Replica {
-    pub(super) room: Arc<ActiveRoom>,
-    pub(super) view: RoomView,
+    room: Arc<ActiveRoom>,
+    view: RoomView,
     /// Whether the room was loaded. Before that, the view is empty and says nothing of the journal.
-    pub(super) is_loaded: bool,
+    is_loaded: bool,
     /// Why the journal may hold more than the view, if it may: it is read before the next write.
     stale: Option<DeliverySource>,
-    /// Remote entries that came before their predecessors.
-    pub(super) reorder: Reorder,
-    /// The highest seq that the journal was seen to hold.
-    pub(super) expected: Seq,
-    /// When missing entries are read from the journal, unless they are announced before; and why they are read.
-    pub(super) gap: Option<(Instant, DeliverySource)>,
-    /// The rest of the instance asked to have the journal read.
-    pub(super) is_hinted: bool,
-    /// The journal's position as the sender of the hint saw it.
-    pub(super) seen: Option<Position>,
+    /// What signals brought and was not used yet.
+    pending: Pending,
+    /// The missing entries, if there are any.
+    gap: Option<Gap>,
     /// Whether entries that are found in the journal are announced. An append of this instance ended without an answer:
     /// if its entries are there, no other instance announces them.
-    pub(super) announces_found: bool,
+    announces_found: bool,
     /// When another instance was last seen to write here.
     rival_seen: Option<Instant>,
     /// Reads in a row that showed a head below what was delivered before them.
-    pub(super) heads_below: u32,
-    /// When a read of the journal first failed, if none has succeeded since.
-    pub(super) unread_since: Option<Instant>,
+    heads_below: u32,
     /// When the journal is read again after a failed read.
-    pub(super) retry: Retry,
+    retry: Retry,
 }
 
 impl Replica {
@@ -53,15 +60,11 @@ impl Replica {
             room,
             is_loaded: false,
             stale: Some(DeliverySource::Sweep),
-            reorder: Reorder::default(),
-            expected: Seq::ZERO,
+            pending: Pending::default(),
             gap: None,
-            is_hinted: false,
-            seen: None,
             announces_found: false,
             rival_seen: None,
             heads_below: 0,
-            unread_since: None,
             retry: Retry::default(),
         }
     }
@@ -81,9 +84,21 @@ impl Replica {
         self.announces_found = true;
     }
 
+    /// Judges writes on the view, which keeps what they would make. If not all of that is committed, the view is to be
+    /// marked as stale.
+    pub(super) fn judge(&mut self, waiting: Vec<PendingWrite>, at: DateTime<Utc>) -> Judged {
+        judge(&mut self.view, waiting, at)
+    }
+
+    /// Applies entries that this instance has committed, and announces them.
+    pub(super) fn commit(&mut self, durable: &Durable) {
+        self.apply(durable, DeliverySource::Local);
+        self.announce(durable);
+    }
+
     /// Applies durable entries to the view, and delivers them to the room's readers. Entries that the view has are
     /// skipped.
-    pub(super) fn apply(&mut self, durable: &Durable, source: DeliverySource) {
+    fn apply(&mut self, durable: &Durable, source: DeliverySource) {
         let entries = durable.beyond(self.view.head);
         let Some(newest) = entries.last() else {
             return;
@@ -104,13 +119,23 @@ impl Replica {
     }
 
     /// Announces durable entries to the other instances. Local readers have them already.
-    pub(super) fn announce(&self, durable: &Durable) {
+    fn announce(&self, durable: &Durable) {
         let instance = &self.room.instance;
         instance.announce_entries(self.room.id(), self.view.epoch, durable.all());
     }
 
-    pub(super) const fn stale(&self) -> Option<DeliverySource> {
-        self.stale
+    /// The newest entry that the view has.
+    pub(super) const fn head(&self) -> Seq {
+        self.view.head
+    }
+
+    /// Evicts items that the view kept for the writes that were judged.
+    pub(super) fn shrink_items(&mut self) {
+        self.view.items.shrink();
+    }
+
+    pub(super) const fn is_stale(&self) -> bool {
+        self.stale.is_some()
     }
 
     /// Marks the view as stale: the journal is read before the next write is judged. Drops the items, among which a
@@ -121,35 +146,42 @@ impl Replica {
     }
 
     /// Marks the view as stale and keeps its items. Only for use where no batch was judged since the last commit.
-    pub(super) const fn mark_behind(&mut self, source: DeliverySource) {
+    const fn mark_behind(&mut self, source: DeliverySource) {
         self.stale = Some(source);
     }
 
-    pub(super) const fn mark_current(&mut self) {
-        self.stale = None;
+    /// Reads the journal if the view is stale.
+    pub(super) async fn catch_up_if_stale(&mut self) -> Result<(), JournalError> {
+        match self.stale {
+            Some(source) => self.catch_up(source).await,
+            None => Ok(()),
+        }
     }
 
     /// Reads the journal if the view is stale and the pause after the last failure is over.
     pub(super) async fn try_catch_up(&mut self) {
-        let Some(source) = self.stale.filter(|_| self.retry.is_due()) else {
-            return;
-        };
-        if let Err(error) = self.catch_up(source).await {
+        if self.retry.is_due()
+            && let Err(error) = self.catch_up_if_stale().await
+        {
             self.note_unread(&error);
         }
+    }
+
+    /// Resolves when the pause after a failed read is over; never if the last read succeeded.
+    pub(super) async fn retry_is_due(&self) {
+        self.retry.due().await;
     }
 
     /// Notes that the journal is ahead and cannot be read. The view gives no rights any more: at once if the journal is
     /// damaged, because no second try reads that better; else after `STALE_AFTER`.
     pub(super) fn note_unread(&mut self, error: &JournalError) {
-        let since = *self.unread_since.get_or_insert_with(Instant::now);
         let is_first = self.retry.fail(error);
         if let Some(damage) = self.damage() {
             self.room.set_condition(Condition::Damaged(damage));
             tracing::error!(room.id = %self.room.id(), %error, "the room cannot be read; it is left alone");
             return;
         }
-        let is_stale = since.elapsed() > STALE_AFTER;
+        let is_stale = self.retry.failing_for() > STALE_AFTER;
         self.room.set_condition(if is_stale {
             Condition::Stale
         } else {
@@ -165,7 +197,18 @@ impl Replica {
         self.retry.damage()
     }
 
-    pub(super) fn note_rival(&mut self) {
+    /// Notes that another writer took the slot of an append.
+    pub(super) fn lose_race(&mut self) {
+        self.note_rival();
+        self.mark_stale(DeliverySource::Race);
+    }
+
+    /// Notes that an append of this instance ended without an answer: what the next read finds is announced.
+    pub(super) const fn note_unanswered_append(&mut self) {
+        self.announces_found = true;
+    }
+
+    fn note_rival(&mut self) {
         self.rival_seen = Some(Instant::now());
     }
 
