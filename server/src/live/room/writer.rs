@@ -169,8 +169,12 @@ impl Writer {
                         return refuse_all(waiting, || LiveError::Overloaded { retry_after });
                     }
                 }
-                // The writes are refused, not kept for later: their authors may have been signed out by then.
-                Err(JournalError::Fenced) => return refuse_all(waiting, || LiveError::Fenced),
+                // The writes are refused, not kept for later: their authors may have been signed out by then. If they were
+                // judged, the view has entries that were not written.
+                Err(JournalError::Fenced) => {
+                    self.replica.mark_stale(DeliverySource::Repair);
+                    return refuse_all(waiting, || LiveError::Fenced);
+                }
                 Err(error) => {
                     failures += 1;
                     self.note_failure(&error, &mut waiting);

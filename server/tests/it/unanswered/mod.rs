@@ -7,12 +7,12 @@ mod unknown_outcomes;
 use crate::support::{DEADLINE, redis_url};
 use faulty_journal::{Fault, FaultyJournal};
 use roost_schema::{
-    Body, InstanceId, ItemId, Kind, MemberState, Op, OpId, Role, RoomId, Seq, UserId,
+    Body, ErrorCode, InstanceId, ItemId, Kind, MemberState, Op, OpId, Role, RoomId, Seq, UserId,
 };
 use roost_server::{
     live::{
         BootTime, Change, Feed, Live, LiveError, LiveRoom, LocalPresence, NodeContext, Redis,
-        RedisBackplane, Write, Written,
+        RedisBackplane, Refusal, Write, Written,
     },
     store::{
         Sql,
@@ -107,10 +107,19 @@ fn op_id(text: &str) -> OpId {
 }
 
 fn message(author: UserId, text: &str) -> Write {
+    message_of(author, text, ItemId::generate())
+}
+
+fn message_of(author: UserId, text: &str, item: ItemId) -> Write {
     let state = serde_json::json!({ "text": text });
-    let (item, body) = (ItemId::generate(), Body::encode(&state).unwrap());
+    let body = Body::encode(&state).unwrap();
     write(author, text, item, Kind::Message, body)
 }
+
+const NOT_THERE: Refusal = Refusal {
+    code: ErrorCode::NotFound,
+    sentence: "there is no such message",
+};
 
 fn membership(user_id: UserId, room_id: RoomId) -> Write {
     let state = MemberState {
@@ -253,7 +262,9 @@ async fn a_fence_that_shuts_while_the_journal_waits_lets_nothing_through() {
     world.write("in time").await.unwrap();
     // No task reads the revocations any more, so the fence is about to shut.
     world.journal.next(Fault::WaitUntilShut);
-    let answer = world.write("too late").await;
+    let item = ItemId::generate();
+    let late = message_of(world.author, "too late", item);
+    let answer = timeout(DEADLINE, world.room.write(late)).await.unwrap();
     assert!(matches!(answer, Err(LiveError::Fenced)), "{answer:?}");
     assert!(
         !world.live.fence().is_shut(),
@@ -262,6 +273,16 @@ async fn a_fence_that_shuts_while_the_journal_waits_lets_nothing_through() {
     assert!(world.seqs_of("too late").await.is_empty());
 
     world.live.fence().polled(BootTime::now());
+    let change = Write {
+        is_new: false,
+        judge: Box::new(move |view| match view.item(item) {
+            Some(entry) => panic!("judged by what was not written: {entry:?}"),
+            None => Err(NOT_THERE),
+        }),
+        ..message_of(world.author, "a change", item)
+    };
+    let answer = timeout(DEADLINE, world.room.write(change)).await.unwrap();
+    assert!(matches!(answer, Err(LiveError::Refused(_))), "{answer:?}");
     world.write("too late").await.unwrap();
 }
 
