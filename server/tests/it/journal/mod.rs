@@ -31,6 +31,7 @@ mod faults;
 mod finding;
 mod gates;
 mod locks;
+mod mongo_plans;
 mod outcomes;
 mod plans;
 mod reading;

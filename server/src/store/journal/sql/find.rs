@@ -15,17 +15,22 @@ pub(super) async fn one_by_one(
     rooms: &[FindRoom],
     query: &FindQuery,
 ) -> Result<Vec<Page>> {
-    let cut = Cut {
-        order: order(query.direction),
-        limit_entries: query.limit_items,
-        limit_bytes: share_bytes(rooms.len()),
-    };
+    let cut = cut(query, rooms.len());
     let mut pages = Vec::with_capacity(rooms.len());
     for asked in rooms {
         let selection = selection(query, beyond(query.direction, asked.beyond));
         pages.push(page::page(journal, asked.room, selection, &cut).await?);
     }
     Ok(pages)
+}
+
+/// The order of a room's page and its limits, when so many rooms share the bytes.
+fn cut(query: &FindQuery, rooms: usize) -> Cut {
+    Cut {
+        order: order(query.direction),
+        limit_entries: query.limit_items,
+        limit_bytes: share_bytes(rooms),
+    }
 }
 
 fn selection(query: &FindQuery, beyond: Seq) -> Selection {
@@ -77,3 +82,6 @@ pub(super) fn quoted(term: &Term) -> String {
     // A text always encodes.
     serde_json::to_string(term).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

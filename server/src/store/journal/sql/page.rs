@@ -145,17 +145,28 @@ pub(super) async fn page(
     selection: Selection,
     cut: &Cut,
 ) -> Result<Page> {
+    let (text, values) = query(journal, room, selection, cut);
+    let rows = journal.query(text, values).await?;
+    let entries = entries_of(room, &rows)?;
+    let found: i64 = rows.first().map_or(Ok(0), |row| row::get(row, "found"))?;
+    let more = usize::try_from(found).is_ok_and(|found| found > entries.len());
+    Ok(Page { entries, more })
+}
+
+/// The text and the values of a page's query.
+pub(super) fn query(
+    journal: &SqlJournal,
+    room: RoomId,
+    selection: Selection,
+    cut: &Cut,
+) -> (String, Vec<Value>) {
     let text = match journal.postgres() {
         Some(_) => page_in_one_pass(&selection.filter, cut),
         None => page_in_two_passes(&selection, cut),
     };
     let mut values = vec![room.as_uuid().into(), size_value(cut.limit_bytes)];
     values.extend(selection.values);
-    let rows = journal.query(text, values).await?;
-    let entries = entries_of(room, &rows)?;
-    let found: i64 = rows.first().map_or(Ok(0), |row| row::get(row, "found"))?;
-    let more = usize::try_from(found).is_ok_and(|found| found > entries.len());
-    Ok(Page { entries, more })
+    (text, values)
 }
 
 /// A page by one query. `PostgreSQL` carries long bodies by reference until they are sent, so bodies need no second
