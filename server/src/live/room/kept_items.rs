@@ -2,11 +2,11 @@
 
 use crate::store::journal::Entry;
 use lru::LruCache;
-use roost_schema::ItemId;
+use roost_schema::{ItemId, Term};
 
 /// Bytes of items that an active room keeps: some 600 short ones.
 const KEPT_BYTES_MAX: usize = 256 * 1_024;
-/// What an entry takes besides its body.
+/// What an entry takes besides its body and its terms.
 const ENTRY_BYTES: usize = 256;
 
 #[derive(Clone, Debug, Default)]
@@ -62,7 +62,18 @@ impl KeptItems {
 }
 
 fn size(entry: &Entry) -> usize {
-    entry.body.as_str().len() + ENTRY_BYTES
+    let term_bytes = |term: &Term| term.as_str().len() + size_of::<Term>();
+    let terms: usize = entry.terms.iter().map(term_bytes).sum();
+    entry.body.as_str().len() + terms + ENTRY_BYTES
+}
+
+#[cfg(test)]
+impl KeptItems {
+    /// Whether some items are kept, and the kept items are within the bound.
+    pub(super) fn are_bounded(&self) -> bool {
+        let kept = self.entries.as_ref().map_or(0, LruCache::len);
+        kept > 0 && self.bytes <= KEPT_BYTES_MAX
+    }
 }
 
 #[cfg(test)]

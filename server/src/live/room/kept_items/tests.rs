@@ -38,6 +38,25 @@ fn what_was_used_last_stays_and_no_more_than_the_bytes() {
     assert_eq!(items.iter().take(1_000).filter(is_here).count(), 1);
 }
 
+/// A term may be longer than a body. A kind names few terms, but those of a later release are carried along.
+#[test]
+fn terms_count_as_bytes() {
+    let mut kept = KeptItems::default();
+    let items: Vec<_> = (0..100).map(|_| ItemId::generate()).collect();
+    let terms = |n| Term::from_kept(format!("later:{n}{}", "x".repeat(1_000)));
+    for (seq, item) in (1..).zip(&items) {
+        let terms = Terms::new((0..8).map(terms));
+        kept.keep(Entry {
+            terms,
+            ..entry(*item, seq, 10)
+        });
+        kept.shrink();
+    }
+    let count = items.iter().filter(|item| kept.get(**item).is_some());
+    assert!((20..33).contains(&count.count()));
+    assert!(kept.are_bounded());
+}
+
 #[test]
 fn a_newer_entry_takes_the_place_of_the_older() {
     let mut kept = KeptItems::default();
