@@ -91,8 +91,19 @@ impl RoomView {
         }
     }
 
+    /// Applies durable entries that follow the head. The kept items are bounded here, because a room that only follows
+    /// other instances judges no writes.
+    pub(super) fn advance(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            self.apply(entry);
+            self.follow(entry);
+            self.head = entry.seq;
+        }
+        self.items.shrink();
+    }
+
     /// Replaces the entry of an item that is kept, if the op of the delivered one sets the item's state.
-    pub(super) fn follow(&mut self, entry: &Entry) {
+    fn follow(&mut self, entry: &Entry) {
         if entry.op.sets_state() {
             self.items.follow(entry);
         }
@@ -161,3 +172,6 @@ pub(super) fn role_given(op: &Op, body: &Body) -> Option<Role> {
         Op::Delete | Op::Other(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -100,18 +100,12 @@ impl Replica {
     /// skipped.
     fn apply(&mut self, durable: &Durable, source: DeliverySource) {
         let entries = durable.beyond(self.view.head);
-        let Some(newest) = entries.last() else {
+        if entries.is_empty() {
             return;
-        };
+        }
         let deliveries = &self.room.instance.deliveries;
         deliveries.count(source, self.room.id(), entries);
-        for entry in entries {
-            self.view.apply(entry);
-            self.view.follow(entry);
-        }
-        self.view.head = newest.seq;
-        // A room that only follows others never judges, and is bounded here.
-        self.view.items.shrink();
+        self.view.advance(entries);
         if let Some(delivery) = self.room.delivery().as_mut() {
             delivery.deliver(durable, self.view.snapshot());
         }
