@@ -31,6 +31,7 @@ impl Commands for Names {
     fn converse<Input, Going>(
         &self,
         name: &'static str,
+        _: fn(&Input) -> usize,
         _: fn(&Caller, Input, Acknowledgement) -> Going,
     ) where
         Input: DeserializeOwned + Send + Sync + 'static,

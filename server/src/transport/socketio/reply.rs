@@ -6,12 +6,15 @@ use crate::{
     app::{Api, Result},
     transport::{
         cut_short, refusal_metrics,
-        sockets::{Caller, Commands, Reply, Socket},
+        sockets::{Caller, Commands, Reply, Socket, one},
     },
 };
 use futures::future::BoxFuture;
 use roost_schema::{ErrorCode, Failure};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::value::RawValue;
 use socketioxide::{
     adapter::LocalAdapter,
@@ -61,13 +64,14 @@ impl Commands for SocketRef {
     fn converse<Input, Going>(
         &self,
         name: &'static str,
+        cost: fn(&Input) -> usize,
         run: fn(&Caller, Input, Acknowledgement) -> Going,
     ) where
         Input: DeserializeOwned + Send + Sync + 'static,
         Going: Future<Output = ()> + Send + 'static,
     {
         self.on(name, move |call: Call, ack: AckSender| {
-            let (accepted, reply, _) = call.accept(ack, |_| 1);
+            let (accepted, reply, _) = call.accept(ack, cost);
             // One boxed future: an async block that holds a future and awaits it has room for it twice.
             let going: BoxFuture<'static, ()> = match accepted {
                 Ok((caller, input)) => Box::pin(run(&caller, input, reply)),
@@ -81,7 +85,7 @@ impl Commands for SocketRef {
 /// Answers events that name no command.
 pub(super) fn answer_unknown(socket: &SocketRef) {
     socket.on_fallback(|call: Call, ack: AckSender| {
-        let (accepted, reply, _) = call.accept(ack, |_: &serde::de::IgnoredAny| 1);
+        let (accepted, reply, _) = call.accept(ack, one::<IgnoredAny>);
         let failure = accepted.map_or_else(
             |failure| failure,
             |_| malformed("there is no such event".to_owned()),
@@ -154,8 +158,8 @@ impl Refused {
     }
 }
 
-/// One event as it arrived. The crate's own extractors drop an event that they cannot parse without an answer, so its input
-/// is read here.
+/// One event as it arrived. The crate's own extractors drop an event that they cannot parse without an answer, so its
+/// input is read here.
 struct Call {
     connection: Option<Arc<Connection>>,
     socket: SocketRef,

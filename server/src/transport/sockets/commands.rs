@@ -3,18 +3,19 @@
 use super::{rooms, sender::Reply, socket::Caller};
 use crate::{app::Result, transport::refusal_metrics};
 use roost_schema::{
-    BatchItems, BatchOutcome, DeleteItem, InRoom, MoveCursor, PatchItem, PutItem, RenewSocket,
-    RestoreItem, RoomEvent, SendMessage, SendMessageToRoom,
+    BatchItems, BatchOutcome, DeleteItem, InRoom, JoinRoom, MoveCursor, PatchItem, PutItem,
+    RenewSocket, RestoreItem, RoomEvent, SendMessage, SendMessageToRoom,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::future::ready;
 
-/// A carrier calls the function of each command's row. What the function does before its first await happens in the order of
-/// the commands; what it awaits runs concurrently with later commands.
+/// A carrier calls the function of each command's row. What the function does before its first await happens in the
+/// order of the commands; what it awaits runs concurrently with later commands.
 pub(in crate::transport) trait Commands {
     type Reply: Reply;
 
-    /// `cost`: how many events a command counts as in the socket's budget.
+    /// `cost`: how many events the command counts as in the socket's budget. A command counts as one before its input
+    /// is read, and as the rest of its cost after that.
     fn answer<Input, View, Answer>(
         &self,
         name: &'static str,
@@ -25,10 +26,11 @@ pub(in crate::transport) trait Commands {
         View: Serialize + Send + Sync + 'static,
         Answer: Future<Output = Result<View>> + Send + 'static;
 
-    /// Registers a command that goes on after its reply.
+    /// Registers a command that goes on after its reply. What it does then is not charged.
     fn converse<Input, Going>(
         &self,
         name: &'static str,
+        cost: fn(&Input) -> usize,
         run: fn(&Caller, Input, Self::Reply) -> Going,
     ) where
         Input: DeserializeOwned + Send + Sync + 'static,
@@ -38,7 +40,7 @@ pub(in crate::transport) trait Commands {
 /// Registers every command.
 #[rustfmt::skip]
 pub(in crate::transport) fn table(to: &impl Commands) {
-    to.converse("room:join", rooms::join);
+    to.converse("room:join", one::<JoinRoom>, rooms::join);
     to.answer("room:leave", one::<InRoom>, rooms::leave);
     to.answer("item:put", one, |by, input: PutItem| by.app().put_item::<RoomEvent>(&by.actor, input));
     to.answer("item:patch", one, |by, input: PatchItem| by.app().patch_item::<RoomEvent>(&by.actor, input));
@@ -51,7 +53,8 @@ pub(in crate::transport) fn table(to: &impl Commands) {
     to.answer("auth:refresh", one, |by, input: RenewSocket| ready(by.renew(&input)));
 }
 
-const fn one<Input>(_: &Input) -> usize {
+/// The cost of a command whose input makes it no dearer. An event that names no command costs the same.
+pub(in crate::transport) const fn one<Input>(_: &Input) -> usize {
     1
 }
 
