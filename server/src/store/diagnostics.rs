@@ -107,6 +107,7 @@ impl Sql {
     /// How the schema differs from this release's.
     pub async fn migrations(&self) -> Result<Migrations, StoreError> {
         let backend = self.backend();
+        // Raw SQL: the query reads the catalogue of the database.
         let is_kept = match backend {
             DbBackend::Sqlite => "SELECT 1 FROM sqlite_schema WHERE name = 'seaql_migrations'",
             _ => "SELECT 1 WHERE to_regclass('seaql_migrations') IS NOT NULL",
@@ -115,6 +116,7 @@ impl Sql {
         if is_kept.await?.is_none() {
             return Ok(Migrations::compare(&[]));
         }
+        // Raw SQL: the table is the migrator's, which would create it before it reads it.
         let applied = "SELECT version FROM seaql_migrations ORDER BY version";
         let applied = self.read_all(Statement::from_string(backend, applied));
         let name = |row: &QueryResult| row.try_get("", "version");
@@ -123,6 +125,7 @@ impl Sql {
     }
 
     async fn setting(&self, question: &str) -> Result<String, StoreError> {
+        // Raw SQL: the questions read settings and no table.
         let row = self.read_one(Statement::from_string(self.backend(), question));
         let row = row.await?;
         let row = row.ok_or_else(|| StoreError::unreadable(anyhow::anyhow!("no answer")))?;
@@ -134,6 +137,7 @@ impl Sql {
 /// programs get.
 async fn examine_postgres(url: &str) -> Result<DatabaseDiagnostics, StoreError> {
     type Row = (String, i32, bool, i32, String, String, String);
+    // Raw SQL: the question reads settings and no table.
     const QUESTION: &str = "SELECT current_setting('server_version'),
         current_setting('server_version_num')::int, pg_is_in_recovery(),
         current_setting('max_connections')::int, current_setting('fsync'),

@@ -63,6 +63,7 @@ pub(super) async fn push_locked(
     transaction: &DatabaseTransaction,
     event: &OutboxEvent,
 ) -> Result<(), StoreError> {
+    // Raw SQL: the outbox has no entity yet.
     execute(
         transaction,
         "INSERT INTO outbox (room_id, item, kind, op, body, actor) VALUES ($1, $2, $3, $4, $5, $6)",
@@ -80,6 +81,7 @@ pub(super) async fn push_locked(
 }
 
 async fn lock_room(transaction: &DatabaseTransaction, room: RoomId) -> Result<(), StoreError> {
+    // Raw SQL: only the lock of the room's row is wanted, and no column of it.
     let sql = format!(
         "SELECT id FROM rooms WHERE id = $1{}",
         for_update(transaction)
@@ -112,6 +114,7 @@ impl Outbox {
 
     /// Up to `PAGE_ROOMS` of the rooms that have rows.
     pub async fn rooms(&self) -> Result<Vec<RoomId>, StoreError> {
+        // Raw SQL: the outbox has no entity yet.
         let query = statement(
             &self.sql.read,
             "SELECT DISTINCT room_id FROM outbox LIMIT $1",
@@ -124,6 +127,7 @@ impl Outbox {
     }
 
     pub async fn is_empty(&self, room: RoomId) -> Result<bool, StoreError> {
+        // Raw SQL: the outbox has no entity yet.
         let query = statement(
             &self.sql.read,
             "SELECT id FROM outbox WHERE room_id = $1 LIMIT 1",
@@ -158,8 +162,10 @@ impl Outbox {
 
     async fn lock_skipping(&self, room: RoomId) -> Result<Option<DatabaseTransaction>, StoreError> {
         let transaction = self.sql.begin().await?;
+        // Raw SQL: a setting of `PostgreSQL` is no query of a table.
         let sql = format!("SET LOCAL idle_in_transaction_session_timeout = {CLAIM_IDLE_MAX_MS}");
         transaction.execute_unprepared(&sql).await?;
+        // Raw SQL: only the lock of the room's row is wanted, and no column of it.
         let lock = statement(
             &transaction,
             "SELECT id FROM rooms WHERE id = $1 FOR UPDATE SKIP LOCKED",
@@ -193,6 +199,7 @@ pub struct Claim {
 impl Claim {
     /// The room's oldest rows in order, up to the first that cannot be read. An error when the oldest cannot be read.
     pub async fn oldest(&self) -> Result<Vec<OutboxRow>, StoreError> {
+        // Raw SQL: the outbox has no entity yet.
         let query = statement(
             &self.sql.read,
             "SELECT id, room_id, item, kind, op, body, actor FROM outbox
@@ -217,6 +224,7 @@ impl Claim {
     /// Deletes the rows up to an id, which the journal has now. The deletion is lost when the claim is not finished;
     /// then the rows are relayed again, and the journal recognises them by their operation ids.
     pub async fn delete_through(&self, id: i64) -> Result<(), StoreError> {
+        // Raw SQL: the outbox has no entity yet.
         let sql = "DELETE FROM outbox WHERE room_id = $1 AND id <= $2";
         let values = [self.room.as_uuid().into(), id.into()];
         match &self.transaction {

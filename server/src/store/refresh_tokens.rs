@@ -1,4 +1,6 @@
 //! Refresh tokens, stored as hashes: a tree for each session, in which each exchange adds a branch.
+//!
+//! The table has no entity yet, because its columns are to change: see `docs/decisions/0024-sea-orm-entities.md`.
 
 use super::{
     StoreError,
@@ -28,6 +30,7 @@ pub(super) async fn owner(
     connection: &impl ConnectionTrait,
     token: &TokenHash,
 ) -> Result<Option<(SessionId, UserId)>, StoreError> {
+    // Raw SQL: refresh tokens have no entity yet, so no entity query joins them with sessions.
     let query = statement(
         connection,
         "SELECT s.id, s.user_id FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id
@@ -46,6 +49,7 @@ pub(super) async fn find(
     transaction: &DatabaseTransaction,
     token: &TokenHash,
 ) -> Result<Option<KeptToken>, StoreError> {
+    // Raw SQL: refresh tokens have no entity yet.
     let query = statement(
         transaction,
         "SELECT issued_us, used_us FROM refresh_tokens WHERE hash = $1",
@@ -77,6 +81,7 @@ pub(super) async fn is_good(
         None => Ok(true),
         Some(used_at) if used_at + PREDECESSOR_GOOD <= now => Ok(false),
         Some(_) => {
+            // Raw SQL: refresh tokens have no entity yet.
             let query = statement(
                 transaction,
                 "SELECT 1 AS one FROM refresh_tokens
@@ -95,6 +100,7 @@ pub(super) async fn insert(
     parent: Option<&TokenHash>,
     at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
+    // Raw SQL: refresh tokens have no entity yet.
     execute(
         transaction,
         "INSERT INTO refresh_tokens (hash, session_id, parent, issued_us)
@@ -116,6 +122,7 @@ pub(super) async fn mark_used(
     token: &TokenHash,
     at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
+    // Raw SQL: refresh tokens have no entity yet.
     execute(
         transaction,
         "UPDATE refresh_tokens SET used_us = $2 WHERE hash = $1 AND used_us IS NULL",
@@ -131,6 +138,7 @@ pub(super) async fn forget(
     session: SessionId,
     issued_before: DateTime<Utc>,
 ) -> Result<(), StoreError> {
+    // Raw SQL: refresh tokens have no entity yet.
     execute(
         transaction,
         "DELETE FROM refresh_tokens WHERE session_id = $1 AND issued_us < $2",

@@ -182,6 +182,7 @@ impl Sql {
         let pool_of_all = self.write.get_postgres_connection_pool();
         let pool = postgres::connect_migrating(pool_of_all).await?;
         let mut lock = pool.acquire().await.map_err(unavailable)?;
+        // Raw SQL: the query calls a `PostgreSQL` function and reads no table.
         sqlx::query("SELECT pg_advisory_lock($1)")
             .bind(MIGRATION_LOCK)
             .execute(&mut *lock)
