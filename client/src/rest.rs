@@ -4,10 +4,11 @@ use crate::{Client, Result};
 use reqwest::{Method, RequestBuilder};
 use roost_schema::{
     BatchItems, BatchOutcome, ChangePassword, ChangeRole, ChangeRoom, CreateBoard, DeleteItem,
-    DeleteMessage, Direction, EditMessage, FoundItems, InviteMember, Item, ItemBody, ItemId,
-    ItemOps, ItemPage, Me, Member, MemberPage, Message, MessagePage, NameSession, NewItem, OpId,
-    OpenConversation, PageQuery, PatchItem, Position, Presence, PutItem, RestoreItem, Room,
-    RoomEvents, RoomId, RoomPage, SendMessage, Seq, Session, SessionId, Term, User, UserId,
+    DeleteMessage, Direction, EditMessage, EditMessageBody, FoundItems, InviteMember, Item,
+    ItemBody, ItemId, ItemOps, ItemPage, Me, Member, MemberPage, Message, MessagePage, NameSession,
+    NewItem, OpId, OpenConversation, PageQuery, PatchItem, Position, Presence, PutItem,
+    RestoreItem, Room, RoomEvents, RoomId, RoomPage, SendMessage, Seq, Session, SessionId, Term,
+    User, UserId,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -120,7 +121,11 @@ impl Client {
         input: &EditMessage,
     ) -> Result<Message> {
         let path = format!("/api/v1/rooms/{room}/messages/{message}");
-        let with = |request: RequestBuilder| conditional(request.json(input), input.if_match);
+        let body = EditMessageBody {
+            text: input.text.clone(),
+            op_id: input.op_id.clone(),
+        };
+        let with = |request: RequestBuilder| conditional(request.json(&body), input.if_match);
         self.send(Method::PATCH, &path, with).await
     }
 

@@ -37,8 +37,8 @@ pub use item::{
 pub use kind::{ItemDraft, ItemPatch, ItemState, Kind, Patched, Rest};
 pub use member::{ChangeRole, InviteMember, Member, MemberState, Role};
 pub use message::{
-    DeleteMessage, Direction, EditMessage, Message, MessageDraft, MessagePage, MessagePatch,
-    MessageState, SendMessage, SendMessageToRoom,
+    DeleteMessage, Direction, EditMessage, EditMessageBody, Message, MessageDraft, MessagePage,
+    MessagePatch, MessageState, SendMessage, SendMessageToRoom,
 };
 #[cfg(feature = "openapi")]
 pub use openapi_items::{AnyState, PatchedItem, RestoredItem, WrittenItem};

@@ -42,29 +42,34 @@ pub struct SendMessage {
 }
 
 /// Gives a message another text.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug)]
 #[cfg_attr(feature = "graphql", derive(async_graphql::InputObject))]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EditMessage {
+    pub text: String,
+    /// On REST, the `Idempotency-Key` header.
+    pub op_id: Option<OpId>,
+    /// Only when the message still has this version. On REST, the `If-Match` header.
+    pub if_match: Option<Seq>,
+}
+
+/// Gives a message another text.
+// The body on REST, where the version is a header. Errors and the OpenAPI document call it `EditMessage`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename = "EditMessage", rename_all = "camelCase", deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = EditMessage))]
+pub struct EditMessageBody {
     #[cfg_attr(feature = "openapi", schema(value_type = crate::MessageText))]
     pub text: String,
     /// On REST, the `Idempotency-Key` header.
     #[cfg_attr(feature = "openapi", schema(ignore))]
     pub op_id: Option<OpId>,
-    /// Only when the message still has this version. On REST, the `If-Match` header.
-    #[serde(skip)]
-    #[cfg_attr(feature = "openapi", schema(ignore))]
-    pub if_match: Option<Seq>,
 }
 
 /// Deletes a message.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
 #[cfg_attr(feature = "graphql", derive(async_graphql::InputObject))]
 pub struct DeleteMessage {
     pub op_id: Option<OpId>,
-    #[serde(skip)]
     pub if_match: Option<Seq>,
 }
 

@@ -8,8 +8,8 @@ use super::{
 use crate::app::{Actor, App};
 use axum::{extract::State, http::StatusCode, response::IntoResponse};
 use roost_schema::{
-    DeleteMessage, Direction, EditMessage, ItemId, Message, MessagePage, PageQuery, RoomId,
-    SendMessage,
+    DeleteMessage, Direction, EditMessage, EditMessageBody, ItemId, Message, MessagePage,
+    PageQuery, RoomId, SendMessage,
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -41,7 +41,8 @@ struct HistoryQuery {
 /// Read a room's messages, a page at a time.
 #[utoipa::path(get, path = "/rooms/{roomId}/messages", operation_id = "listMessages", tag = "messages",
     params(RoomPath, HistoryQuery),
-    responses((status = OK, description = "A page of messages.", body = MessagePage), (status = GONE, response = Problem)))]
+    responses((status = OK, description = "A page of messages.", body = MessagePage),
+        (status = GONE, response = Problem)))]
 async fn list_messages(
     State(app): State<App>,
     actor: Actor,
@@ -111,10 +112,13 @@ async fn edit_message(
     actor: Actor,
     Path((room, message)): Path<(RoomId, ItemId)>,
     (key, version): (IdempotencyKey, IfMatch),
-    Json(mut input): Json<EditMessage>,
+    Json(input): Json<EditMessageBody>,
 ) -> Result<impl IntoResponse, Problem> {
-    input.op_id = key.or(input.op_id)?;
-    input.if_match = version.0;
+    let input = EditMessage {
+        text: input.text,
+        op_id: key.or(input.op_id)?,
+        if_match: version.0,
+    };
     let message = app.edit_message(&actor, room, message, input).await?;
     Ok((etag(message.seq), Json(message)))
 }
