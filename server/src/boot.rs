@@ -2,6 +2,7 @@
 //! and the tests boot the same way.
 
 mod commands;
+mod tasks;
 
 pub use commands::{audit_journal, change_epoch, dump_journal, migrate};
 
@@ -26,22 +27,13 @@ use roost_schema::{InstanceId, Secret};
 use sea_orm::DbBackend;
 use secrecy::ExposeSecret;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{
-    net::TcpListener,
-    time::{Instant, timeout},
-};
-use tokio_util::{
-    sync::{CancellationToken, DropGuard},
-    task::TaskTracker,
-};
+use tasks::Background;
+use tokio::{net::TcpListener, time::Instant};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// The issuer and the audience of access tokens. Both are this system.
 const TOKEN_ISSUER: &str = "roost";
 const TOKEN_AUDIENCE: &str = "roost";
-/// How often samples are aggregated: until then each is kept. See `PrometheusHandle::run_upkeep`.
-const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
-const EXPIRE_EVERY: Duration = Duration::from_mins(1);
-const TRIM_EVERY: Duration = Duration::from_hours(1);
 /// How long a start waits for stores that cannot be reached, and how long between two tries.
 const STORES_PATIENCE: Duration = Duration::from_secs(10);
 const STORES_PAUSE: Duration = Duration::from_millis(500);
@@ -87,11 +79,10 @@ pub async fn boot(config: Config) -> anyhow::Result<Server> {
     telemetry::sign_logs(id.to_string());
     let lock = lock_data(config.database_url.expose())?;
     let (background, stores) = (Background::default(), Background::default());
-    let Background { tasks, cancel } = background.clone();
-    let gone = cancel.clone().drop_guard();
+    let gone = background.cancel.clone().drop_guard();
     let store = retry_unavailable(async || open_stores(&config, &stores).await).await?;
     let redis = open_redis(&config)?;
-    let app = compose(&config, id, store, redis.as_ref(), &tasks, &cancel).await?;
+    let app = compose(&config, id, store, redis.as_ref(), &background).await?;
     app.join_instances().await?;
     retry_unavailable(async || Ok(app.load_revocations().await?)).await?;
     let stop = CancellationToken::new();
@@ -99,7 +90,7 @@ pub async fn boot(config: Config) -> anyhow::Result<Server> {
         &config,
         redis.as_ref(),
         app.instance_id().to_string().into(),
-        tasks.clone(),
+        background.tasks.clone(),
     );
     let router = transport::router(&app, &shared);
 
@@ -109,15 +100,16 @@ pub async fn boot(config: Config) -> anyhow::Result<Server> {
         Some(wanted) => {
             let listener = bind("metrics_listen", wanted).await?;
             let bound = listener.local_addr()?;
-            tasks.spawn(keep_metrics(metrics.clone(), cancel.clone()));
+            let kept = metrics.clone();
+            background.spawn(|until| tasks::keep_metrics(kept, until));
             let router = metrics_router(metrics, app.clone(), shared.clone());
             let serving = Serving::new(listener, router, &config, &shared);
             (Some(serving), Some(bound))
         }
         None => (None, None),
     };
-    spawn_local_tasks(&app, &shared, &cancel);
-    spawn_cluster_tasks(&app, &tasks, &cancel, &stop);
+    tasks::spawn_local(&background, &app, &shared);
+    tasks::spawn_cluster(&background, &app, &stop);
     Ok(Server {
         address,
         metrics_address,
@@ -133,23 +125,6 @@ pub async fn boot(config: Config) -> anyhow::Result<Server> {
         _gone: gone,
         _lock: lock,
     })
-}
-
-/// Tasks, and the token that asks them to end.
-#[derive(Clone, Default)]
-struct Background {
-    tasks: TaskTracker,
-    cancel: CancellationToken,
-}
-
-impl Background {
-    async fn end(&self) {
-        self.cancel.cancel();
-        self.tasks.close();
-        if timeout(TASKS_TIMEOUT, self.tasks.wait()).await.is_err() {
-            tracing::warn!(left = self.tasks.len(), "tasks did not finish in time");
-        }
-    }
 }
 
 impl Server {
@@ -255,14 +230,14 @@ async fn compose(
     id: InstanceId,
     store: Store,
     redis: Option<&Redis>,
-    tasks: &TaskTracker,
-    cancel: &CancellationToken,
+    background: &Background,
 ) -> anyhow::Result<App> {
-    let place = take_place(config, id, redis, tasks, cancel);
+    let place = take_place(config, id, redis, background);
     let journal = Arc::clone(&store.journal);
-    let live = Live::new(journal, place, tasks.clone(), cancel.clone());
-    let (clock, sql, until) = (store.clock.clone(), store.sql.clone(), cancel.clone());
-    tasks.spawn(async move { clock.keep_measured(&sql, &until).await });
+    let (tasks, cancel) = (background.tasks.clone(), background.cancel.clone());
+    let live = Live::new(journal, place, tasks, cancel);
+    let (clock, sql) = (store.clock.clone(), store.sql.clone());
+    background.spawn(async move |until| clock.keep_measured(&sql, &until).await);
     let settings = TokenSettings {
         issuer: TOKEN_ISSUER.into(),
         audience: TOKEN_AUDIENCE.into(),
@@ -302,8 +277,7 @@ fn take_place(
     config: &Config,
     id: InstanceId,
     redis: Option<&Redis>,
-    tasks: &TaskTracker,
-    cancel: &CancellationToken,
+    background: &Background,
 ) -> NodeContext {
     let mut place = NodeContext::alone();
     place.id = id;
@@ -313,6 +287,7 @@ fn take_place(
     };
     tracing::info!(instance.name = place.name, "this instance");
     if let Some(redis) = redis.cloned() {
+        let Background { tasks, cancel } = background;
         let (backplane, arrivals) = RedisBackplane::start(redis.clone(), id, tasks, cancel);
         let (carrier, peers) = (Arc::clone(&backplane), Arc::clone(&place.peers));
         place.presence = RedisPresence::start(redis, id, carrier, peers, tasks, cancel.clone());
@@ -322,56 +297,9 @@ fn take_place(
     place
 }
 
-fn spawn_local_tasks(app: &App, shared: &Shared, cancel: &CancellationToken) {
-    let tasks = &shared.tasks;
-    let (health, probed, until) = (shared.health.clone(), app.clone(), cancel.clone());
-    tasks.spawn(async move { health.watch(probed, until).await });
-    let (stores, asked, until) = (shared.probes.clone(), app.clone(), cancel.clone());
-    tasks.spawn(async move { stores.watch(asked, until).await });
-    let (relaying, until) = (app.clone(), cancel.clone());
-    tasks.spawn(async move { relaying.run_relay(until).await });
-    let (limits, until) = (Arc::clone(&shared.limits), cancel.clone());
-    tasks.spawn(async move { Box::pin(limits.keep(until)).await });
-    tasks.spawn(tidy(app.clone(), cancel.clone()));
-}
-
 fn host_name() -> String {
     let host = rustix::system::uname();
     host.nodename().to_string_lossy().into_owned()
-}
-
-/// Starts the tasks that keep this instance's lease and follow the revocations.
-fn spawn_cluster_tasks(
-    app: &App,
-    tasks: &TaskTracker,
-    cancel: &CancellationToken,
-    stop: &CancellationToken,
-) {
-    let (following, until) = (app.clone(), cancel.clone());
-    tasks.spawn(async move { following.follow_revocations(until).await });
-    let (staying, until, stop) = (app.clone(), cancel.clone(), stop.clone());
-    tasks.spawn(async move {
-        if let Err(error) = staying.stay_registered(until).await {
-            tracing::error!(%error, "the lease had run out, and another instance took over; stopping");
-            stop.cancel();
-        }
-    });
-}
-
-/// Ends expired sessions and trims the journal, until cancelled.
-async fn tidy(app: App, cancel: CancellationToken) {
-    let mut expiry = tokio::time::interval(EXPIRE_EVERY);
-    let mut trimming = tokio::time::interval(TRIM_EVERY);
-    loop {
-        let done = tokio::select! {
-            () = cancel.cancelled() => return,
-            _ = expiry.tick() => app.expire_sessions().await,
-            _ = trimming.tick() => app.trim_journal().await,
-        };
-        if let Err(error) = done {
-            tracing::warn!(?error, "upkeep failed, trying again");
-        }
-    }
 }
 
 async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -388,11 +316,4 @@ fn metrics_router(handle: PrometheusHandle, app: App, shared: Shared) -> Router 
         handle.render()
     };
     Router::new().route("/metrics", get(render))
-}
-
-async fn keep_metrics(handle: PrometheusHandle, cancel: CancellationToken) {
-    let mut tick = tokio::time::interval(METRICS_UPKEEP_EVERY);
-    while cancel.run_until_cancelled(tick.tick()).await.is_some() {
-        handle.run_upkeep();
-    }
 }
