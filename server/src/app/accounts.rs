@@ -90,7 +90,7 @@ impl App {
 
     /// Exchanges a refresh token. The immediate predecessor of a token stays good for 10 s; older
     /// reuse ends the session with `session_revoked`.
-    pub async fn refresh(&self, _origin: &Origin, input: Refresh) -> Result<SignedIn> {
+    pub async fn refresh(&self, input: Refresh) -> Result<SignedIn> {
         let presented = token_hash(input.refresh_token.expose());
         let (next, next_hash) = fresh_refresh_token();
         match self.store.sessions.exchange(&presented, &next_hash).await? {

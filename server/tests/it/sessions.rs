@@ -52,7 +52,7 @@ async fn a_refresh_token_is_exchanged_once(world: World) {
     let made_up = Refresh {
         refresh_token: Secret::new("made up"),
     };
-    let made_up = here.app.refresh(&origin(), made_up).await;
+    let made_up = here.app.refresh(made_up).await;
     assert_eq!(code(made_up), ErrorCode::Unauthenticated);
 }
 
@@ -329,7 +329,7 @@ async fn refresh(here: &Instance, signed_in: &SignedIn) -> Result<SignedIn> {
     let input = Refresh {
         refresh_token: signed_in.refresh_token.clone(),
     };
-    here.app.refresh(&origin(), input).await
+    here.app.refresh(input).await
 }
 
 fn actor(here: &Instance, signed_in: &SignedIn) -> Result<Actor> {

@@ -40,8 +40,8 @@ impl AccountMutation {
 
     /// Exchanges a refresh token for a new pair of tokens.
     async fn refresh(&self, ctx: &Context<'_>, input: Refresh) -> Result<SignedIn> {
-        let (app, origin) = guest(ctx).await?;
-        app.refresh(origin, input).await
+        let (app, _) = guest(ctx).await?;
+        app.refresh(input).await
     }
 
     /// Ends the session that asks.
