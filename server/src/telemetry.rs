@@ -91,7 +91,8 @@ pub fn sign_logs(instance: String) {
 /// The instance id on every line of this process' log.
 static SIGNATURE: OnceLock<String> = OnceLock::new();
 
-/// Writes the instance in front of each line of another format.
+/// Writes the instance in front of each line of another format. The library's JSON format has no constant field, and
+/// writes the field of a span under `span`, so the field goes into the finished line.
 struct Signed<F> {
     format: F,
     is_json: bool,
