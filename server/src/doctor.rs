@@ -1,5 +1,5 @@
-//! `roost doctor`: checks every store and address that the configuration names, and reports problems with advice. It changes
-//! nothing.
+//! `roost doctor`: checks every store and address that the configuration names, and reports problems with advice. It
+//! changes nothing.
 //!
 //! Like `boot.rs` it composes: each store reads its own diagnostics, and the checks here judge them.
 

@@ -104,8 +104,8 @@ enum JournalCommand {
         #[arg(required = true)]
         rooms: Vec<RoomId>,
     },
-    /// Looks through these rooms, or all, for entries that are not as they were written: one line for each. Exits with 1
-    /// when there is one. With the journal in a file, stop the server first.
+    /// Looks through these rooms, or all, for entries that are not as they were written: one line for each. Exits with
+    /// 1 when there is one. With the journal in a file, stop the server first.
     Verify { rooms: Vec<RoomId> },
 }
 
@@ -161,7 +161,8 @@ fn verify(config: &Config, rooms: &[RoomId]) -> anyhow::Result<()> {
     };
     let audited = Runtime::new()?.block_on(boot::audit_journal(config, rooms, report))?;
     print(&format!(
-        "{} entries of {} rooms were read; {} are of a release that kept no hashes, {} are superseded and still marked current\n",
+        "{} entries of {} rooms were read; {} are of a release that kept no hashes, {} are superseded and still \
+         marked current\n",
         audited.entries, audited.rooms, audited.unsealed, audited.left_current
     ))?;
     if findings > 0 {

@@ -87,8 +87,8 @@ impl Error {
         Self::Refused(Refusal { code, sentence })
     }
 
-    /// The error of a field that was read beside a use case. It must not read as if the use case itself had failed, because
-    /// that may be done.
+    /// The error of a field that was read beside a use case. It must not read as if the use case itself had failed,
+    /// because that may be done.
     pub(crate) fn beside(self) -> Self {
         match self {
             Self::Unavailable(cause) => {

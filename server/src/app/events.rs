@@ -37,7 +37,8 @@ impl App {
         Ok(ticket)
     }
 
-    /// A page of the changes after a position; without a position, of the room's full state. `live`: it is the last page.
+    /// A page of the changes after a position; without a position, of the room's full state. `live`: it is the last
+    /// page.
     pub async fn list_events(
         &self,
         actor: &Actor,
@@ -57,8 +58,8 @@ impl App {
         Ok(page.content())
     }
 
-    /// The room's frames: first the changes after the position (`None`: from now on), then each as it happens. Ends when the
-    /// actor is removed from the room.
+    /// The room's frames: first the changes after the position (`None`: from now on), then each as it happens. Ends
+    /// when the actor is removed from the room.
     pub async fn watch_room(
         &self,
         actor: &Actor,

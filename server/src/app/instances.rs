@@ -64,8 +64,9 @@ impl App {
         Ok(self.store.instances.others(self.instance().id).await?)
     }
 
-    /// Registers this instance before it serves. When other instances run and not all have Redis, it waits for one lease,
-    /// because they may have crashed. When instances of a later release run, it waits until they have read of this one.
+    /// Registers this instance before it serves. When other instances run and not all have Redis, it waits for one
+    /// lease, because they may have crashed. When instances of a later release run, it waits until they have read of
+    /// this one.
     ///
     /// Errors: `Deaf` when one of them renewed its lease meanwhile.
     pub async fn join_instances(&self) -> Result<(), NotAdmitted> {

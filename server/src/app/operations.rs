@@ -23,7 +23,8 @@ use std::{
 /// A write that is parsed and ready to be queued.
 pub(super) struct ItemOperation {
     pub(super) op_id: Option<OpId>,
-    /// Distinguishes a retry from another request under the same operation id. By route, as earlier releases compare it.
+    /// Distinguishes a retry from another request under the same operation id. By route, as earlier releases compare
+    /// it.
     pub(super) request_hash: RequestHash,
     /// The same on every route.
     pub(super) asked_hash: RequestHash,
@@ -44,8 +45,8 @@ pub(super) type RightRule =
 pub(super) type ItemJudge =
     Box<dyn Fn(&RoomView, &Writing) -> Result<Change, Refusal> + Send + Sync>;
 
-/// An operation in the queue of its room. Operations are queued in the order of the calls, so the writes of one socket keep
-/// their order. Await it for its outcome; it is written even when it is dropped.
+/// An operation in the queue of its room. Operations are queued in the order of the calls, so the writes of one socket
+/// keep their order. Await it for its outcome; it is written even when it is dropped.
 #[must_use = "nothing else returns the outcome of the write"]
 pub struct Queued<T> {
     /// An error: the operation was refused before it was queued.
@@ -86,8 +87,9 @@ impl App {
 /// The error of a future that is polled after its answer.
 const ALREADY_ANSWERED: Error = Error::refused(ErrorCode::Internal, "it was answered before");
 
-/// The request of an operation, independent of its route. An id that the server makes is absent. The hash of its JSON is kept
-/// and compared by later releases, so the JSON must not change: an added field has to be left out while it is absent.
+/// The request of an operation, independent of its route. An id that the server makes is absent. The hash of its JSON
+/// is kept and compared by later releases, so the JSON must not change: an added field has to be left out while it is
+/// absent.
 #[derive(Serialize)]
 pub(super) struct Asked<B> {
     pub(super) room: RoomId,

@@ -1,4 +1,5 @@
-//! The relay carries outbox rows into the journal: for each room strictly in the order of their ids, one relay at a time.
+//! The relay carries outbox rows into the journal: for each room strictly in the order of their ids, one relay at a
+//! time.
 
 use super::{Actor, App, Error, Result, operations::request_hash};
 use crate::{
@@ -51,8 +52,9 @@ impl RelayError {
 }
 
 impl App {
-    /// Relays the waiting events of a room, each in a commit of its own, and counts a write. A use case calls this after its
-    /// commit and before it answers. The sweep relays what this could not. `events`: how many the use case made.
+    /// Relays the waiting events of a room, each in a commit of its own, and counts a write. A use case calls this
+    /// after its commit and before it answers. The sweep relays what this could not. `events`: how many the use case
+    /// made.
     ///
     /// Errors: only `outcome_unknown`, because the change itself is committed already.
     pub(super) async fn acknowledge(
@@ -93,7 +95,8 @@ impl App {
         }
     }
 
-    /// Relays the rows that use cases left, of this process or an earlier one: at once, then every second, until cancelled.
+    /// Relays the rows that use cases left, of this process or an earlier one: at once, then every second, until
+    /// cancelled.
     pub async fn run_relay(&self, cancel: CancellationToken) {
         let mut ticks = interval(SWEEP_EVERY);
         let mut put_off = HashMap::new();
@@ -141,7 +144,8 @@ impl App {
         }
     }
 
-    /// Relays a claimed room. The rows that were written are deleted even when it ends early; the others keep their order.
+    /// Relays a claimed room. The rows that were written are deleted even when it ends early; the others keep their
+    /// order.
     async fn relay_claimed(&self, room: RoomId, claim: Claim) -> Result<(), RelayError> {
         loop {
             let rows = claim.oldest().await?;

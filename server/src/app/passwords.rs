@@ -23,10 +23,11 @@ const LANES: u32 = 1;
 /// When a client may come back after the queue was full.
 const RETRY_FULL: Duration = Duration::from_secs(1);
 /// The hash of no password, with the present parameters: verifying it takes as long as any other.
-const DUMMY_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const DUMMY_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$\
+    AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// Hashes and verifies passwords. At most half of the cores work on it. The queue is bounded, as is the share of each use,
-/// network and account.
+/// Hashes and verifies passwords. At most half of the cores work on it. The queue is bounded, as is the share of each
+/// use, network and account.
 pub struct Passwords {
     queue: Arc<Queue>,
     /// Hashers that are not in use; there are never more than workers.

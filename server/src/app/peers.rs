@@ -1,5 +1,5 @@
-//! What this instance concludes from the beacons of its peers, while the database or the journal does not answer, or takes
-//! no renewal. See `docs/decisions/0015-speaks-and-peers.md`.
+//! What this instance concludes from the beacons of its peers, while the database or the journal does not answer, or
+//! takes no renewal. See `docs/decisions/0015-speaks-and-peers.md`.
 
 #[cfg(test)]
 mod simulation;
@@ -8,13 +8,14 @@ use super::App;
 use crate::live::{FENCE_AFTER, Link, Peers, SILENT_AFTER, Word};
 use std::time::{Duration, Instant};
 
-/// A peer that has not read the revocations for this long cannot read them either. Instances that are cut off together know
-/// it of each other before the first of their leases runs out, 7 s after their last common success.
+/// A peer that has not read the revocations for this long cannot read them either. Instances that are cut off together
+/// know it of each other before the first of their leases runs out, 7 s after their last common success.
 const NOT_READ_FOR: Duration = Duration::from_secs(4);
 /// A lease that was not renewed for this long cannot be renewed: renewals come every 3 s, and may take 2 s.
 const NOT_RENEWED_FOR: Duration = Duration::from_secs(5);
-/// A peer whose stores did not answer for this long has lost them. It is shorter, by the pause between two probes, than the
-/// patience of an instance with its own stores, so that instances that are cut off together know it of each other in time.
+/// A peer whose stores did not answer for this long has lost them. It is shorter, by the pause between two probes, than
+/// the patience of an instance with its own stores, so that instances that are cut off together know it of each other
+/// in time.
 const NO_STORES_FOR: Duration = Duration::from_secs(3);
 
 /// How a read of the revocations ended.
@@ -72,9 +73,9 @@ impl App {
     }
 }
 
-/// An older beacon may keep a fence open, but only a fresh one may open a shut fence. After the link has come back, beacons of
-/// some peers may still be missing. Until they can have arrived, beacons from before the outage do not count, and a shut
-/// fence stays shut.
+/// An older beacon may keep a fence open, but only a fresh one may open a shut fence. After the link has come back,
+/// beacons of some peers may still be missing. Until they can have arrived, beacons from before the outage do not
+/// count, and a shut fence stays shut.
 fn is_no_peer_better_informed(
     peers: &Peers,
     now: Instant,

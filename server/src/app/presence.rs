@@ -14,8 +14,8 @@ pub struct Joined {
     pub feed: Feed,
     /// The room's presence and awareness.
     pub ephemeral_events: EphemeralEvents,
-    /// Keeps the person present. `leave` it when they leave on purpose; when it is dropped, the connection counts as lost, and
-    /// the person as moving for 10 s.
+    /// Keeps the person present. `leave` it when they leave on purpose; when it is dropped, the connection counts as
+    /// lost, and the person as moving for 10 s.
     pub guard: PresenceGuard,
 }
 

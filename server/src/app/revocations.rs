@@ -1,5 +1,5 @@
-//! The revocations: every instance knows within a second which sessions have ended. They are announced on the backplane, and
-//! read from the database each second, in case an announcement was lost.
+//! The revocations: every instance knows within a second which sessions have ended. They are announced on the
+//! backplane, and read from the database each second, in case an announcement was lost.
 
 use super::{
     App, Error, Result,
@@ -21,15 +21,15 @@ const REVOCATION_SLACK: Duration = Duration::from_mins(1);
 pub(super) const POLL_EVERY: Duration = Duration::from_secs(1);
 /// How long one read may take.
 pub(super) const POLL_PATIENCE: Duration = Duration::from_secs(2);
-/// How far each read overlaps the one before, in a database whose rows name no transaction: a row may become visible this
-/// much later than its timestamp.
+/// How far each read overlaps the one before, in a database whose rows name no transaction: a row may become visible
+/// this much later than its timestamp.
 const REREAD: Duration = Duration::from_secs(30);
-/// How long the fence stays open, after a failed read, when no peer is better informed. It is longer than from one failed
-/// read to the next, and then to a renewal of the lease once the database is back, or for the journal's longest statement.
-/// `PostgreSQL`'s longest does not count, because there the journal is in the same database.
+/// How long the fence stays open, after a failed read, when no peer is better informed. It is longer than from one
+/// failed read to the next, and then to a renewal of the lease once the database is back, or for the journal's longest
+/// statement. `PostgreSQL`'s longest does not count, because there the journal is in the same database.
 ///
-/// It adds to the 10 s after which a session that ended is refused on every instance: a peer may be better informed 4 s before
-/// its beacon arrives here.
+/// It adds to the 10 s after which a session that ended is refused on every instance: a peer may be better informed 4 s
+/// before its beacon arrives here.
 pub(super) const EXTENSION: Duration = Duration::from_secs(6);
 const _: () =
     assert!(EXTENSION.as_millis() > POLL_PATIENCE.as_millis() + STATEMENT_MAX.as_millis());
@@ -119,7 +119,8 @@ impl App {
             .await
     }
 
-    /// Refuses the tokens of sessions whose end is committed, and closes their connections, here and on the other instances.
+    /// Refuses the tokens of sessions whose end is committed, and closes their connections, here and on the other
+    /// instances.
     pub(super) fn end_everywhere(&self, ended: &[SessionId]) {
         self.forget_sessions(ended);
         self.live.announce_revoked(ended);

@@ -79,8 +79,8 @@ impl App {
         self.live.revocations.watch(session)
     }
 
-    /// Ends sessions that were not refreshed for too long, some at a time, and deletes rows that are not needed any more. A
-    /// timer calls it.
+    /// Ends sessions that were not refreshed for too long, some at a time, and deletes rows that are not needed any
+    /// more. A timer calls it.
     pub async fn expire_sessions(&self) -> Result<()> {
         let ended = self.store.sessions.expire().await?;
         let sessions: Vec<SessionId> = ended.iter().map(|(session, _)| *session).collect();
@@ -95,8 +95,8 @@ impl App {
         Ok(())
     }
 
-    /// Relays the events of a person's sessions into their own room. The change is committed, so a journal that fails here is
-    /// no error: the sweep relays them later.
+    /// Relays the events of a person's sessions into their own room. The change is committed, so a journal that fails
+    /// here is no error: the sweep relays them later.
     pub(super) async fn relay_sessions(&self, user: UserId) {
         if let Err(error) = self.relay_room(RoomId::of_user(user), 1).await {
             tracing::warn!(user.id = %user, %error, "session event not relayed yet");

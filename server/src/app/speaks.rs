@@ -1,5 +1,5 @@
-//! What instances of different releases may use between them. An instance of an older release serves only when the newer ones
-//! have read of it.
+//! What instances of different releases may use between them. An instance of an older release serves only when the
+//! newer ones have read of it.
 
 use super::{App, Result, instances::LOOK_EVERY};
 use crate::{
@@ -20,8 +20,8 @@ impl App {
         self.live.spoken()
     }
 
-    /// Waits, once registered, until every instance that speaks more has renewed its lease, and so has read of this one, or has
-    /// lost its lease. It also waits until what those instances read before no longer counts.
+    /// Waits, once registered, until every instance that speaks more has renewed its lease, and so has read of this
+    /// one, or has lost its lease. It also waits until what those instances read before no longer counts.
     ///
     /// Returns when the last renewal of this instance's lease began. `registered`: when its registration began.
     pub(super) async fn wait_to_be_known(&self, registered: BootTime) -> Result<BootTime> {

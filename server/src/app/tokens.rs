@@ -236,8 +236,8 @@ impl Tokens {
         Ok(actor)
     }
 
-    /// Decodes a token. Of its header only `kid` is used, to choose the key: never `alg`, and no key that it contains or points
-    /// to (`jwk`, `jku`, `x5c`, `x5u`).
+    /// Decodes a token. Of its header only `kid` is used, to choose the key: never `alg`, and no key that it contains
+    /// or points to (`jwk`, `jku`, `x5c`, `x5u`).
     fn decode<C: DeserializeOwned>(
         &self,
         text: &str,
@@ -252,9 +252,9 @@ impl Tokens {
         Some(decoded.ok()?.claims)
     }
 
-    /// Reads the claims of an access token. A token that lives longer than any instance may be configured for is refused,
-    /// though its signature is valid: its revocation would be deleted before it expires. The lifetime configured here is no
-    /// measure, because instances may differ in it while it is being changed.
+    /// Reads the claims of an access token. A token that lives longer than any instance may be configured for is
+    /// refused, though its signature is valid: its revocation would be deleted before it expires. The lifetime
+    /// configured here is no measure, because instances may differ in it while it is being changed.
     fn read(&self, token: &str, now: DateTime<Utc>) -> Option<Actor> {
         let claims: Claims = self.decode(token, |known| &known.token)?;
         let issued_at = DateTime::from_timestamp(claims.iat, 0)?;
@@ -278,8 +278,8 @@ fn at_most(expiry: i64, now: DateTime<Utc>, lifetime: Duration) -> Option<DateTi
     (expires_at <= last).then_some(expires_at)
 }
 
-/// The validation leaves out the expiry: [`Tokens::verify`] checks it by the clock of the database, and the library would use
-/// this host's clock.
+/// The validation leaves out the expiry: [`Tokens::verify`] checks it by the clock of the database, and the library
+/// would use this host's clock.
 fn validation(issuer: &str, audience: &str) -> Validation {
     let mut validation = Validation::new(Algorithm::EdDSA);
     validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);

@@ -46,8 +46,8 @@ impl App {
     }
 
     /// Whether this instance should get no requests, because its stores do not answer. `false` when it
-    /// runs alone, or all instances are cut off alike, because no other would do better. While the link to the others is down
-    /// their state is unknown, and this instance counts as cut off.
+    /// runs alone, or all instances are cut off alike, because no other would do better. While the link to the others
+    /// is down their state is unknown, and this instance counts as cut off.
     pub async fn is_cut_off(&self, patience: Duration) -> bool {
         let began = BootTime::now();
         if let Ok(Ok(())) = timeout(patience, self.probe_stores()).await {

@@ -1,5 +1,5 @@
-//! Checks the relational database: whether it is reached, durable and migrated, has room for the connections of all instances,
-//! and a clock that agrees; and the journal, when it is kept there.
+//! Checks the relational database: whether it is reached, durable and migrated, has room for the connections of all
+//! instances, and a clock that agrees; and the journal, when it is kept there.
 
 use super::{Check, in_time};
 use crate::{

@@ -26,7 +26,8 @@ fn judge(exposed: &Exposed) -> Check {
             NAME,
             format!("other users of this host can read {files}: all data, and the signing key"),
             &format!(
-                "chmod 600 {files} (the next start does so if the files are its own); if others had access, sign with another key"
+                "chmod 600 {files} (the next start does so if the files are its own); if others had access, \
+                 sign with another key"
             ),
         );
     }

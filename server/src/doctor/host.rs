@@ -47,7 +47,8 @@ pub(super) async fn addresses(config: &Config) -> Vec<Check> {
     checks
 }
 
-/// Checks that an address is free, or that a Roost listens on it, which answers `path` with a body that contains `sign`.
+/// Checks that an address is free, or that a Roost listens on it, which answers `path` with a body that contains
+/// `sign`.
 async fn address(name: &'static str, address: SocketAddr, path: &str, sign: &str) -> Check {
     match TcpListener::bind(address).await {
         Ok(_) if address.port() == 0 => Check::ok(name, "any free port"),

@@ -1,7 +1,7 @@
 //! What exists only while people are connected. Nothing here survives a restart.
 //!
-//! `room/` is one room on this instance, `cluster/` the other instances, `presence/` who is where. `instance.rs` is what the
-//! rooms share; only there does a room meet the other instances.
+//! `room/` is one room on this instance, `cluster/` the other instances, `presence/` who is where. `instance.rs` is
+//! what the rooms share; only there does a room meet the other instances.
 
 mod cluster;
 mod instance;

@@ -1,5 +1,5 @@
-//! Bounds the memory of what has not arrived whole: request bodies, and messages on a socket. Every byte counts against a
-//! pool and against the share of its client address; what exceeds one of them is refused.
+//! Bounds the memory of what has not arrived whole: request bodies, and messages on a socket. Every byte counts against
+//! a pool and against the share of its client address; what exceeds one of them is refused.
 //!
 //! Neither one address nor twenty of them can fill a pool: see the shares below.
 
@@ -18,8 +18,8 @@ pub(super) const ACCOUNT_BYTES_MAX: usize = 1_024 * 1_024;
 /// hold 5/8 of the pool; twelve more have a whole share, or some 5,000 sign-ins of the usual size.
 const GUESTS_POOL_BYTES: usize = 4 * 1_024 * 1_024;
 const GUESTS_SHARE_BYTES: usize = GUESTS_POOL_BYTES / 32;
-/// The pool of all senders with an account, and the share of one address: more than the largest body. Twenty addresses hold
-/// 5/8 of the pool.
+/// The pool of all senders with an account, and the share of one address: more than the largest body. Twenty addresses
+/// hold 5/8 of the pool.
 const ACCOUNTS_POOL_BYTES: usize = 34 * 1_024 * 1_024;
 const ACCOUNTS_SHARE_BYTES: usize = ACCOUNTS_POOL_BYTES / 32;
 

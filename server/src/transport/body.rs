@@ -1,5 +1,5 @@
-//! Reads request bodies before a route sees them, within a size, a time and the pools of `arrivals`. The token is checked
-//! first: without a valid one a body may be as large as a sign-in, and no larger.
+//! Reads request bodies before a route sees them, within a size, a time and the pools of `arrivals`. The token is
+//! checked first: without a valid one a body may be as large as a sign-in, and no larger.
 
 use super::{
     Shared,
@@ -27,8 +27,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 const GUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const ACCOUNT_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// How much of a refused body is read before the answer, and for how long. A connection whose body was read to its end can be
-/// used again; else it is closed.
+/// How much of a refused body is read before the answer, and for how long. A connection whose body was read to its end
+/// can be used again; else it is closed.
 const REST_BYTES_MAX: usize = 64 * 1_024;
 const REST_TIME: Duration = Duration::from_millis(50);
 
@@ -71,8 +71,8 @@ impl Bodies {
         }
     }
 
-    /// The request with its whole body in memory, or a refusal. No route streams its body, so no extractor needs bounds of
-    /// its own. Socket.IO reads its bodies itself, because it knows its senders by their sessions.
+    /// The request with its whole body in memory, or a refusal. No route streams its body, so no extractor needs bounds
+    /// of its own. Socket.IO reads its bodies itself, because it knows its senders by their sessions.
     pub(super) async fn collect(
         &self,
         request: Request,
@@ -177,8 +177,8 @@ impl Bodies {
                 arriving.hold(held)?;
             }
             if needed > bytes.capacity() {
-                // The announced length is reserved at once, so that the bytes are never moved, nor in memory twice meanwhile.
-                // Memory that was reserved and not touched costs nothing.
+                // The announced length is reserved at once, so that the bytes are never moved, nor in memory twice
+                // meanwhile. Memory that was reserved and not touched costs nothing.
                 let doubled = (2 * bytes.capacity()).min(longest);
                 let capacity = announced.unwrap_or(doubled).max(needed);
                 bytes.reserve_exact(capacity - bytes.len());

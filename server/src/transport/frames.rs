@@ -1,5 +1,6 @@
-//! Follows the frames that a client sends on a WebSocket, to count the bytes of a message that has not arrived whole. It
-//! reads only the headers of frames (RFC 6455 §5.2); the library that reads the messages checks whether they are well-formed.
+//! Follows the frames that a client sends on a WebSocket, to count the bytes of a message that has not arrived whole.
+//! It reads only the headers of frames (RFC 6455 §5.2); the library that reads the messages checks whether they are
+//! well-formed.
 
 /// A frame's header with the longest length and a mask.
 const HEADER_BYTES_MAX: usize = 14;

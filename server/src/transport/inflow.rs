@@ -1,9 +1,10 @@
 //! Meters what arrives on a connection once it is a WebSocket: the bytes of a message that has not arrived whole, and
 //! whether they are too many. The libraries that read messages have no budget over all sockets.
 //!
-//! Metering has to begin at the first byte of the first frame. The HTTP library hands bytes that it read behind the request
-//! to the WebSocket, past this meter, so a client that sends before it has the answer is refused. The library reads again
-//! before it answers only when its buffer is empty, and reads are held up from the request until it has answered.
+//! Metering has to begin at the first byte of the first frame. The HTTP library hands bytes that it read behind the
+//! request to the WebSocket, past this meter, so a client that sends before it has the answer is refused. The library
+//! reads again before it answers only when its buffer is empty, and reads are held up from the request until it has
+//! answered.
 
 use super::{
     arrivals::{Arriving, Sender},

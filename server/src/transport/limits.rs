@@ -115,8 +115,8 @@ impl Limits {
         checked.map_err(refusal("too many sign-ins from this address"))
     }
 
-    /// Counts one password that an address shows for an account, whether the account exists or not, on any route: `rate_limited`.
-    /// It counts by address, so that the owner can still sign in from another one.
+    /// Counts one password that an address shows for an account, whether the account exists or not, on any route:
+    /// `rate_limited`. It counts by address, so that the owner can still sign in from another one.
     pub async fn check_guess(&self, email: &str, address: IpAddr) -> Result<()> {
         let digest = Sha256::digest(email.trim().to_lowercase());
         let key = format!("{}:{}", hex::encode(digest), network(address));
@@ -134,8 +134,8 @@ impl Limits {
         self.check_guess(email, address).await
     }
 
-    /// Uses up a stream ticket: `unauthenticated` when it was used before. Without Redis an instance knows only the tickets
-    /// that were used on it.
+    /// Uses up a stream ticket: `unauthenticated` when it was used before. Without Redis an instance knows only the
+    /// tickets that were used on it.
     pub async fn use_ticket(&self, ticket: &StreamTicket) -> Result<()> {
         let used = self.tickets.check(&ticket.id).await;
         used.map_err(|_| BAD_TICKET)

@@ -71,7 +71,8 @@ pub struct Shared {
     pub tasks: TaskTracker,
     /// Counts the sockets of GraphQL, which a stopping server waits for.
     web_sockets: TaskTracker,
-    /// Cancelled when the server stops: streams end, and sockets are closed so that clients connect to another instance.
+    /// Cancelled when the server stops: streams end, and sockets are closed so that clients connect to another
+    /// instance.
     pub closing: CancellationToken,
     /// Cancelled when the sockets are closed: the server accepts no more connections.
     pub drained: CancellationToken,
@@ -157,14 +158,14 @@ const STOPPING: Error = Error::Later {
     retry_after: RECONNECT_AFTER,
 };
 
-/// How long a connection that the server closes waits for pending answers: longer than a healthy store takes for a commit,
-/// however busy it is. A command that takes longer is answered `outcome_unknown`.
+/// How long a connection that the server closes waits for pending answers: longer than a healthy store takes for a
+/// commit, however busy it is. A command that takes longer is answered `outcome_unknown`.
 const ANSWERS_PATIENCE: Duration = Duration::from_secs(3);
 /// The same for a fenced instance, whose sockets have to be closed soon.
 const FENCED_ANSWERS_PATIENCE: Duration = Duration::from_secs(1);
 
-/// The read buffer of a WebSocket, which it keeps while it is idle. Most commands are shorter; a longer message gets a buffer
-/// of its own.
+/// The read buffer of a WebSocket, which it keeps while it is idle. Most commands are shorter; a longer message gets a
+/// buffer of its own.
 const WEBSOCKET_READ_BYTES: usize = 1_024;
 
 /// How long the last packets may take to leave before the connection is cut.

@@ -1,5 +1,6 @@
-//! Accepts and serves connections, each within bounds. `axum::serve` waits for ever for slow heads and accepts any number of
-//! connections. HTTP/1.1 only: without TLS no browser speaks HTTP/2, and a connection of many streams would escape the bounds.
+//! Accepts and serves connections, each within bounds. `axum::serve` waits for ever for slow heads and accepts any
+//! number of connections. HTTP/1.1 only: without TLS no browser speaks HTTP/2, and a connection of many streams would
+//! escape the bounds.
 
 use super::{
     Shared, health,

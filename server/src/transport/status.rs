@@ -1,6 +1,6 @@
-//! The status of this instance, for operators: `/healthz` reports the state of its dependencies, `/lb-status` its own. Both
-//! answer at once from what was measured. They name no address and no secret, and still are for operators only: a proxy in
-//! front does not pass them on.
+//! The status of this instance, for operators: `/healthz` reports the state of its dependencies, `/lb-status` its own.
+//! Both answer at once from what was measured. They name no address and no secret, and still are for operators only: a
+//! proxy in front does not pass them on.
 
 use super::{Shared, health::Readiness};
 use crate::{
@@ -269,7 +269,8 @@ fn judge(
 
 const NO_DATABASE: &str = "the database does not answer";
 const NO_JOURNAL: &str = "the journal does not answer";
-const IS_FENCED: &str = "the revocations were not read, or the lease not renewed, for 10 s: nothing is sent or written until they are";
+const IS_FENCED: &str = "the revocations were not read, or the lease not renewed, for 10 s: nothing is sent or \
+    written until they are";
 const NO_REDIS: &str = "redis does not answer: changes made on other instances come later, and each \
                         instance counts limits for itself";
 const SILENT_PEER: &str = "another instance is registered and says nothing";

@@ -223,8 +223,8 @@ fn permit_change<K: ItemKind>(state: &K, by: &Writing) -> Result<(), Refusal> {
     }
 }
 
-/// Refuses to restore an item of a kind with authors that another person deleted. The person who restores it becomes its
-/// author, because a deleted item keeps no author.
+/// Refuses to restore an item of a kind with authors that another person deleted. The person who restores it becomes
+/// its author, because a deleted item keeps no author.
 fn permit_restoring<K: ItemKind>(known: Option<&Entry>, by: &Writing) -> Result<(), Refusal> {
     let is_deleted = |entry: &&Entry| entry.kind == K::KIND && entry.op == Op::Delete;
     let deleted = known.filter(is_deleted).ok_or(K::MISSING)?;

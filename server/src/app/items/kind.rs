@@ -13,9 +13,9 @@ use std::str::FromStr;
 
 /// A kind that clients write, by the state that its entries hold.
 ///
-/// The engine does what is the same for every kind: permissions in the room, ids, `If-Match`, retries, moderation and paging.
-/// States are kept in the journal: fields are only added to them, with defaults, and unknown fields of a later release are
-/// written back ([`roost_schema::Rest`]).
+/// The engine does what is the same for every kind: permissions in the room, ids, `If-Match`, retries, moderation and
+/// paging. States are kept in the journal: fields are only added to them, with defaults, and unknown fields of a later
+/// release are written back ([`roost_schema::Rest`]).
 pub(super) trait ItemKind:
     ItemState + Serialize + DeserializeOwned + Send + Sync + 'static
 {
@@ -31,8 +31,8 @@ pub(super) trait ItemKind:
 
     /// What clients write of a new item: a patch that has every required field.
     type Draft: DeserializeOwned + Into<Self::Patch> + Send + Sync + 'static;
-    /// What clients change of an item. Its JSON is part of a kept hash (`operations::Asked`): a field that a later release
-    /// adds must be left out while it is absent, or every retry across the upgrade is refused.
+    /// What clients change of an item. Its JSON is part of a kept hash (`operations::Asked`): a field that a later
+    /// release adds must be left out while it is absent, or every retry across the upgrade is refused.
     type Patch: Serialize + DeserializeOwned + Send + Sync + 'static;
 
     /// Checks a patch without its item, and brings it into its kept form. Errors: `invalid`, `too_large`.

@@ -90,8 +90,8 @@ impl App {
         })
     }
 
-    /// A page of the items of a kind in all rooms of the actor: room by room in the order of their ids, in each in the order
-    /// they were made. It ends early after many rooms without one.
+    /// A page of the items of a kind in all rooms of the actor: room by room in the order of their ids, in each in the
+    /// order they were made. It ends early after many rooms without one.
     pub async fn find_items(
         &self,
         actor: &Actor,

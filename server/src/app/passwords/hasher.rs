@@ -1,7 +1,7 @@
 //! Hashes with Argon2 in memory that is kept from one hash to the next.
 //!
-//! Each hash takes 19 MiB. Memory that is given back to glibc stays in the arena of its thread, so every thread that ever
-//! hashed would keep as much, and a client that tries wrong passwords decides how many threads do.
+//! Each hash takes 19 MiB. Memory that is given back to glibc stays in the arena of its thread, so every thread that
+//! ever hashed would keep as much, and a client that tries wrong passwords decides how many threads do.
 
 use argon2::{
     Algorithm, Argon2, Block, Params, PasswordHasher, Version,

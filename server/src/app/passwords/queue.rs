@@ -1,15 +1,16 @@
 //! A fair queue for password hashes. Hashing costs so much that the client that asks most must not take it all.
 //!
 //! Each use has a line of its own, and the lines take turns. In a line the network is next that was served longest ago:
-//! networks that always wait take turns, however many hashes each asks for (round-robin fair queueing, J. Nagle, RFC 970), and
-//! a network that was not served lately does not wait for a hash of each of them (new flows of FQ-CoDel, RFC 8290 §4.2). An
-//! idle line still remembers the networks it served: else networks that come in waves would be new in each wave.
+//! networks that always wait take turns, however many hashes each asks for (round-robin fair queueing, J. Nagle, RFC
+//! 970), and a network that was not served lately does not wait for a hash of each of them (new flows of FQ-CoDel, RFC
+//! 8290 §4.2). An idle line still remembers the networks it served: else networks that come in waves would be new in
+//! each wave.
 //!
-//! A full line drops the youngest request of the network that has most in it (longest queue drop, as in Stochastic Fairness
-//! Queueing, INFOCOM 1990). A request that is dropped, or finds the line full, is refused at once.
+//! A full line drops the youngest request of the network that has most in it (longest queue drop, as in Stochastic
+//! Fairness Queueing, INFOCOM 1990). A request that is dropped, or finds the line full, is refused at once.
 //!
-//! Only the account of a signed-in person has a share. An account that is only named has none: any client could name it, and
-//! use its share up.
+//! Only the account of a signed-in person has a share. An account that is only named has none: any client could name
+//! it, and use its share up.
 
 use parking_lot::{Mutex, MutexGuard};
 use roost_schema::UserId;
@@ -39,8 +40,8 @@ pub(in crate::app) struct Asking {
 
 /// The order in which the lines take turns: most people only sign in.
 const TURNS: [Use; 4] = [Use::SignIn, Use::Register, Use::SignIn, Use::Change];
-/// Places in the lines of sign-ins, registrations and changes of a password, for each worker. At some 30 ms a hash the last
-/// sign-in waits for a second, and for two while the other lines are full.
+/// Places in the lines of sign-ins, registrations and changes of a password, for each worker. At some 30 ms a hash the
+/// last sign-in waits for a second, and for two while the other lines are full.
 const PLACES_PER_WORKER: [usize; 3] = [32, 32, 8];
 /// For how many of its turns a line remembers the networks it served: some 10 s of a worker's time.
 const REMEMBERED_TURNS_PER_WORKER: u64 = 333;
@@ -69,7 +70,8 @@ struct Line {
     served: Served,
 }
 
-/// When a line served each network, counted in its turns. It holds at most twice as many networks as it remembers turns.
+/// When a line served each network, counted in its turns. It holds at most twice as many networks as it remembers
+/// turns.
 struct Served {
     turns: u64,
     remembered_turns: u64,
@@ -270,9 +272,9 @@ impl Served {
         self.turns.saturating_sub(self.remembered_turns)
     }
 
-    /// The turn in which the network was served last, or the horizon of its request. The horizon rises with the turns, so that
-    /// endless newcomers cannot pass a waiting request for ever (start tags of start-time fair queueing, P. Goyal et al.,
-    /// SIGCOMM 1996).
+    /// The turn in which the network was served last, or the horizon of its request. The horizon rises with the turns,
+    /// so that endless newcomers cannot pass a waiting request for ever (start tags of start-time fair queueing, P.
+    /// Goyal et al., SIGCOMM 1996).
     fn last_turn(&self, network: IpAddr, horizon: u64) -> u64 {
         let last = self.last.get(&network);
         last.map_or(horizon, |turn| horizon.max(*turn))

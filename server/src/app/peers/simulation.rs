@@ -1,5 +1,5 @@
-//! Simulates instances that read revocations, renew leases, send beacons and judge each other as the program does, on a clock of
-//! their own, while some are killed, sleep, or lose a store or the link, and get it back.
+//! Simulates instances that read revocations, renew leases, send beacons and judge each other as the program does, on a
+//! clock of their own, while some are killed, sleep, or lose a store or the link, and get it back.
 
 mod oracle;
 mod world;
@@ -200,8 +200,8 @@ proptest! {
         })?;
     }
 
-    /// Without the link the state of registered instances is unknown, dead ones included. An instance that is registered alone
-    /// knows that it is alone.
+    /// Without the link the state of registered instances is unknown, dead ones included. An instance that is
+    /// registered alone knows that it is alone.
     #[test]
     fn without_a_link_nothing_is_known(fates in first_and(vec(mortal(), 0..5))) {
         let mut fates = fates;

@@ -190,7 +190,8 @@ impl Fence {
             let is_shut = *self.0.is_shut.borrow();
             match (was_shut, is_shut) {
                 (false, true) => tracing::error!(
-                    "the revocations were not read, or the lease not renewed, for too long: nothing is sent or written until they are"
+                    "the revocations were not read, or the lease not renewed, for too long: nothing is sent or \
+                     written until they are"
                 ),
                 (true, false) => tracing::info!("the revocations were read again, under a lease"),
                 _ => {}

@@ -1,5 +1,5 @@
-//! The other instances: the way to them, what is announced over it, who they are, and what keeps this instance from acting
-//! on what it cannot know.
+//! The other instances: the way to them, what is announced over it, who they are, and what keeps this instance from
+//! acting on what it cannot know.
 
 mod backplane;
 #[cfg(test)]

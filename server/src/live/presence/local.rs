@@ -29,7 +29,8 @@ struct Rooms {
 }
 
 impl Rooms {
-    /// Removes unused rooms. The threshold doubles with the rooms that stay, so that a sweep costs little for each room.
+    /// Removes unused rooms. The threshold doubles with the rooms that stay, so that a sweep costs little for each
+    /// room.
     fn sweep(&mut self) {
         if self.people.len() >= self.sweep_at.max(SWEEP_MIN_ROOMS) {
             let is_needed = |people: &People| !people.is_empty() || !people.is_idle();

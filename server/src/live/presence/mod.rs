@@ -1,11 +1,11 @@
 //! Who is in a room now. A port: in process for one instance, Redis for several.
 //!
-//! A person is here while one of their connections to any instance is in the room. When the last one is lost they are moving,
-//! and gone after 10 s unless one comes back; when the last one leaves on purpose they are gone at once. Every implementation
-//! promises this, and one contract test checks it (`tests/it/presence.rs`):
+//! A person is here while one of their connections to any instance is in the room. When the last one is lost they are
+//! moving, and gone after 10 s unless one comes back; when the last one leaves on purpose they are gone at once. Every
+//! implementation promises this, and one contract test checks it (`tests/it/presence.rs`):
 //!
-//! * A change is announced only for a person's first connection and the end of their last one: `here`, `moving`, `gone`,
-//!   never the same state twice in a row.
+//! * A change is announced only for a person's first connection and the end of their last one: `here`, `moving`,
+//!   `gone`, never the same state twice in a row.
 //! * A change on this instance is announced to its listeners at once. Only [`Presence::read`] waits, for 50 ms at most.
 //! * The version rises by one with each announced change, so that a listener that is too slow sees that it missed some.
 //! * A listener that reads after it began to listen misses no change.
@@ -81,7 +81,8 @@ pub struct EphemeralEvents {
 }
 
 impl EphemeralEvents {
-    /// The next event. A connection that is too slow misses some, which a gap in the presence version shows. Safe to cancel.
+    /// The next event. A connection that is too slow misses some, which a gap in the presence version shows. Safe to
+    /// cancel.
     pub async fn next(&mut self) -> EphemeralEvent {
         tokio::select! {
             changed = next_of(&mut self.presence) => EphemeralEvent::Presence(changed),
@@ -122,8 +123,8 @@ impl Drop for PresenceGuard {
 }
 
 impl LiveRoom {
-    /// Makes a person present through one more connection. Returns the people who are present then, and the ephemeral events
-    /// from before that on.
+    /// Makes a person present through one more connection. Returns the people who are present then, and the ephemeral
+    /// events from before that on.
     pub async fn arrive(
         self,
         user: UserId,

@@ -1,12 +1,12 @@
-//! Entries that are assigned a slot, and entries that are durable: two types, so that none is taken for the other. Only what
-//! is durable is delivered, announced or acknowledged.
+//! Entries that are assigned a slot, and entries that are durable: two types, so that none is taken for the other. Only
+//! what is durable is delivered, announced or acknowledged.
 
 use super::write::PendingWrite;
 use crate::store::journal::{Appended, Entry};
 use roost_schema::{ItemId, Kind, Seq};
 
-/// Writes that were judged good, each with the entry it is to make. The slots follow one another; the journal does not have
-/// them yet, and another writer may be first.
+/// Writes that were judged good, each with the entry it is to make. The slots follow one another; the journal does not
+/// have them yet, and another writer may be first.
 #[derive(Default)]
 pub(super) struct Assigned {
     writes: Vec<PendingWrite>,

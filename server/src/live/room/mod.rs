@@ -1,7 +1,7 @@
 //! A room that is active on this instance: where writes queue, and readers begin.
 //!
-//! One task writes (`writer.rs`); it owns what this instance knows of the room (`replica/`). It judges writes by a pure
-//! function (`judging.rs`), and delivers what is durable (`durable.rs`) to a memory (`delivery.rs`, `ring.rs`) from which
+//! One task writes (`writer.rs`); it owns what this instance knows of the room (`replica/`). It judges writes by a
+//! pure function (`judging.rs`), and delivers what is durable (`durable.rs`) to a memory (`delivery.rs`, `ring.rs`) from which
 //! each reader pulls (`feed.rs`). The rest of the instance reaches it by signals (`signals.rs`).
 
 mod answering;

@@ -1,5 +1,5 @@
-//! Entries of a room that other instances announced, waiting for those before them. Bounded: what does not fit is left out,
-//! and read from the journal when its turn comes.
+//! Entries of a room that other instances announced, waiting for those before them. Bounded: what does not fit is left
+//! out, and read from the journal when its turn comes.
 
 use crate::store::journal::Entry;
 use roost_schema::{Epoch, Seq};

@@ -1,5 +1,5 @@
-//! What a room delivered lately, so that most readers need no journal. What a later event superseded keeps its seq, kind
-//! and actor here, and loses its body: no reader is given a text that was edited or deleted since.
+//! What a room delivered lately, so that most readers need no journal. What a later event superseded keeps its seq,
+//! kind and actor here, and loses its body: no reader is given a text that was edited or deleted since.
 //!
 //! An event costs one look-up by item, and one by seq (binary search) if it supersedes another: the ring is never
 //! walked. Besides the bodies an active room keeps at most 1,024 entries of some 50 bytes, and as many in the index.

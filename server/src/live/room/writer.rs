@@ -1,8 +1,8 @@
-//! The writer of a room: the one task that takes its queue of writes on this instance. It batches them, judges each by the
-//! room's state at the head it would follow, appends them to the journal and delivers what became of them.
+//! The writer of a room: the one task that takes its queue of writes on this instance. It batches them, judges each by
+//! the room's state at the head it would follow, appends them to the journal and delivers what became of them.
 //!
-//! The journal's unique (room, seq) is the sequencer: another writer may take the slot first. Then this one reads what it
-//! missed, judges again on the new state, and tries again.
+//! The journal's unique (room, seq) is the sequencer: another writer may take the slot first. Then this one reads what
+//! it missed, judges again on the new state, and tries again.
 
 use super::{
     ActiveRoom, Instance, LiveError,

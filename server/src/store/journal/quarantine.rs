@@ -64,7 +64,8 @@ impl QuarantiningJournal {
         let mut rooms = self.rooms.lock();
         rooms.remove(&room);
         self.count(&rooms);
-        tracing::info!(room.id = %room, entry.seq = %corrupt.seq, "a corrupt entry was mended; the room is served again");
+        tracing::info!(room.id = %room, entry.seq = %corrupt.seq,
+            "a corrupt entry was mended; the room is served again");
         Ok(())
     }
 

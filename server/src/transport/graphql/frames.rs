@@ -24,8 +24,8 @@ pub(super) const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// A message could not be written in time.
 pub(super) struct WriteFailed;
 
-/// Writes the messages of the operations, and pings. Only this task waits for the socket. Returns `Ok` when every sender of
-/// messages was dropped.
+/// Writes the messages of the operations, and pings. Only this task waits for the socket. Returns `Ok` when every
+/// sender of messages was dropped.
 pub(super) async fn write(
     sink: &mut SplitSink<WebSocket, Message>,
     mut messages: Messages,

@@ -25,8 +25,8 @@ pub(super) const ALIASES_MAX: usize = 50;
 /// Root fields of an operation: each is a use case.
 pub(super) const ROOT_FIELDS_MAX: usize = 20;
 
-/// Checks a request's document and parses it. Returns the type of the operation it names; `None` when it names none, which
-/// execution reports.
+/// Checks a request's document and parses it. Returns the type of the operation it names; `None` when it names none,
+/// which execution reports.
 pub(super) fn check(request: &mut Request) -> Result<Option<OperationType>, ServerError> {
     check_text(&request.query)?;
     let name = request.operation_name.clone();
@@ -61,7 +61,8 @@ fn check_text(document: &str) -> Result<(), ServerError> {
 }
 
 /// How deep brackets nest, outside of strings and comments; `None` for a block string without an
-/// end. Closing brackets are taken to match: a document where they do not may count too little, but the parser refuses it.
+/// end. Closing brackets are taken to match: a document where they do not may count too little, but the parser refuses
+/// it.
 fn bracket_depth(document: &str) -> Option<usize> {
     let mut rest = document.as_bytes();
     let (mut depth, mut deepest) = (0_usize, 0_usize);

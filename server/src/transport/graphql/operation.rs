@@ -49,7 +49,8 @@ impl MessageSender {
         (Self(sender), Messages { waiting, fence })
     }
 
-    /// Waits for room in the queue. A message for a socket that has ended is dropped: its connection ends the operations.
+    /// Waits for room in the queue. A message for a socket that has ended is dropped: its connection ends the
+    /// operations.
     pub(super) async fn send(&self, class: MessageClass, message: ServerMessage<'_>) {
         match serde_json::to_string(&message) {
             Ok(text) => {

@@ -40,7 +40,8 @@ use tokio::{
 };
 
 const SUBPROTOCOL: &str = "graphql-transport-ws";
-/// So many bytes of the message that began an operation are not counted as arriving: most are smaller, and run for long.
+/// So many bytes of the message that began an operation are not counted as arriving: most are smaller, and run for
+/// long.
 const OPERATION_BYTES_FREE: usize = 4 * 1_024;
 /// Operations of one socket at a time; as many as the rooms of a Socket.IO socket.
 const OPERATIONS_PER_SOCKET_MAX: usize = 128;
@@ -187,7 +188,8 @@ impl GraphqlConnection {
         }
     }
 
-    /// Ends the feeds, refuses new operations, and waits for the answers of those that run. `false`: some were not given.
+    /// Ends the feeds, refuses new operations, and waits for the answers of those that run. `false`: some were not
+    /// given.
     async fn give_answers(&mut self, stream: &mut SplitStream<WebSocket>, ending: Ending) -> bool {
         self.ends.feeds.cancel();
         let patience = answers_patience(self.graphql.app.fence());

@@ -31,7 +31,9 @@ struct EventsQuery {
 /// Read what changed in a room after a position, at most 1 MiB at once.
 #[utoipa::path(get, path = "/rooms/{roomId}/events", operation_id = "listEvents", tag = "events",
     params(("roomId" = RoomId, Path, description = "A board, a conversation, or one's own room."), EventsQuery),
-    responses((status = OK, description = "The changes, ascending; read on from `position` until `live`.", body = RoomEvents), (status = GONE, response = Problem)))]
+    responses((status = OK, body = RoomEvents,
+            description = "The changes, ascending; read on from `position` until `live`."),
+        (status = GONE, response = Problem)))]
 async fn list_events(
     State(app): State<App>,
     actor: Actor,
@@ -81,8 +83,11 @@ struct StreamEvent {
 /// after it. An event named `closed` says why the stream ends: its `data` has `code`, `message` and
 /// perhaps `retryAfterMs`. Comments keep the connection open.
 #[utoipa::path(get, path = "/rooms/{roomId}/stream", operation_id = "streamEvents", tag = "events",
-    params(("roomId" = RoomId, Path, description = "A board, a conversation, or one's own room."), StreamQuery, LastEventId),
-    responses((status = OK, description = "Events without end.", content_type = "text/event-stream", body = StreamEvent), (status = GONE, response = Problem)))]
+    params(("roomId" = RoomId, Path, description = "A board, a conversation, or one's own room."),
+        StreamQuery, LastEventId),
+    responses((status = OK, description = "Events without end.", content_type = "text/event-stream",
+            body = StreamEvent),
+        (status = GONE, response = Problem)))]
 async fn stream_events(
     State(rest): State<Rest>,
     reader: Reader,

@@ -26,7 +26,13 @@ const NO_VERSION: Seq = Seq::ZERO;
 #[into_params(parameter_in = Header, names("Idempotency-Key"))]
 pub(super) struct IdempotencyKey(
     /// Names this operation, so that repeating the request has one effect.
-    #[param(value_type = String, required = false, min_length = 1, max_length = 66, pattern = r#"^((?!roost\.)[A-Za-z0-9._:-]{1,64}|"(?!roost\.)[A-Za-z0-9._:-]{1,64}")$"#)]
+    #[param(
+        value_type = String,
+        required = false,
+        min_length = 1,
+        max_length = 66,
+        pattern = "^((?!roost\\.)[A-Za-z0-9._:-]{1,64}|\"(?!roost\\.)[A-Za-z0-9._:-]{1,64}\")$"
+    )]
     Option<OpId>,
 );
 

@@ -136,7 +136,9 @@ async fn create_item(
 #[utoipa::path(post, path = "/rooms/{roomId}/items/batch", operation_id = "changeItems", tag = "items",
     params(RoomPath, IdempotencyKey),
     request_body = ItemOps,
-    responses((status = OK, description = "What became of each, in their order. The change with number n has the operation id `<key>:<n>`.", body = BatchOutcome)))]
+    responses((status = OK, body = BatchOutcome,
+            description = "What became of each, in their order. The change with number n has the operation id \
+                `<key>:<n>`.")))]
 async fn change_items(
     State(app): State<App>,
     actor: Actor,
@@ -182,7 +184,8 @@ async fn read_item(
 #[utoipa::path(put, path = "/rooms/{roomId}/items/{itemId}", operation_id = "putItem", tag = "items",
     params(("roomId" = RoomId, Path, description = "A board or a conversation."),
         ("itemId" = String, Path, description = "A `UUIDv7`.", format = Uuid,
-            pattern = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"), IdempotencyKey, IfMatch),
+            pattern = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"),
+        IdempotencyKey, IfMatch),
     request_body = WrittenItem,
     responses((status = OK, description = "The item.", body = Item,
             headers(("ETag" = String, description = "The item's new version."))),

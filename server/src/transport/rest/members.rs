@@ -53,7 +53,8 @@ async fn list_members(
 /// Make a person a member, by exact e-mail address or by id.
 #[utoipa::path(post, path = "/rooms/{roomId}/members", operation_id = "inviteMember", tag = "members",
     params(RoomPath, IdempotencyKey),
-    responses((status = CREATED, description = "The new member.", body = Member, headers(("Location" = String, description = "Where the membership is changed and ended."))),
+    responses((status = CREATED, description = "The new member.", body = Member,
+            headers(("Location" = String, description = "Where the membership is changed and ended."))),
         CreateErrors))]
 async fn invite_member(
     State(app): State<App>,

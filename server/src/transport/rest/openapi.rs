@@ -14,7 +14,8 @@ use utoipa::{
 #[openapi(
     info(
         title = "Roost",
-        description = "A self-hosted realtime collaboration backend: rooms whose changes every member sees, in one order, without gaps."
+        description = "A self-hosted realtime collaboration backend: rooms whose changes every member sees, \
+            in one order, without gaps."
     ),
     servers((url = "/", description = "This instance.")),
     security(("bearer" = [])),

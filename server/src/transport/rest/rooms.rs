@@ -43,7 +43,8 @@ impl From<RoomsQuery> for PageQuery {
 
 /// Make a board; its maker is the owner.
 #[utoipa::path(post, path = "/boards", operation_id = "createBoard", tag = "rooms", params(IdempotencyKey),
-    responses((status = CREATED, description = "The board.", body = Room, headers(("Location" = String, description = "Where the board can be read.")))))]
+    responses((status = CREATED, description = "The board.", body = Room,
+            headers(("Location" = String, description = "Where the board can be read.")))))]
 async fn create_board(
     State(app): State<App>,
     actor: Actor,

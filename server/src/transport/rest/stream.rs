@@ -34,8 +34,9 @@ pub(super) fn end(
     })
 }
 
-/// Streams the frames of the feed until it ends or `end` resolves, then sends `closed`. Before the first frame a failure is
-/// an error of the request, because the answer has not begun. After it, the stream waits for a journal that does not answer.
+/// Streams the frames of the feed until it ends or `end` resolves, then sends `closed`. Before the first frame a
+/// failure is an error of the request, because the answer has not begun. After it, the stream waits for a journal that
+/// does not answer.
 pub(super) async fn answer(
     mut feed: Feed,
     mut end: BoxFuture<'static, Error>,

@@ -92,7 +92,8 @@ impl fmt::Display for ConnectError {
     }
 }
 
-/// Closes the socket when its session or token ends, the fence is shut, or the client sends too much. Ends with the socket.
+/// Closes the socket when its session or token ends, the fence is shut, or the client sends too much. Ends with the
+/// socket.
 pub(super) async fn watch(connection: &Connection, socket: SocketRef) {
     let sender = SocketSender::new(socket.clone(), Arc::clone(&connection.engine_session));
     let mut is_announced = false;

@@ -77,8 +77,8 @@ impl Connection {
         socket.extensions.get()
     }
 
-    /// Counts an event until its answer is given. Call it before the event is admitted: then either the event sees that the
-    /// socket is closing, or `close` waits for the event.
+    /// Counts an event until its answer is given. Call it before the event is admitted: then either the event sees that
+    /// the socket is closing, or `close` waits for the event.
     pub(super) fn begin_answer(&self) -> TaskTrackerToken {
         let pending = self.answers_pending.token();
         atomic::fence(Ordering::SeqCst);
@@ -93,9 +93,9 @@ impl Connection {
         &self.cut_short
     }
 
-    /// Closes the socket so that its client comes back: refuses new commands, sends `server:closing`, answers the commands
-    /// that were begun, then closes the transport, after which a stock client reconnects by itself. A login session that is
-    /// revoked meanwhile closes the socket at once, for good.
+    /// Closes the socket so that its client comes back: refuses new commands, sends `server:closing`, answers the
+    /// commands that were begun, then closes the transport, after which a stock client reconnects by itself. A login
+    /// session that is revoked meanwhile closes the socket at once, for good.
     pub(super) async fn close(&self, socket: SocketRef, code: ErrorCode, retry_after: Duration) {
         if !self.begin_closing() {
             return;

@@ -90,8 +90,8 @@ impl EngineSession {
         self.connects.fetch_add(1, Ordering::Relaxed) < CONNECTS_MAX
     }
 
-    /// `connection`: that of the WebSocket; `None` for a session that polls. The two permits count the session among all
-    /// of this instance, and among those that are not connected to the namespace yet.
+    /// `connection`: that of the WebSocket; `None` for a session that polls. The two permits count the session among
+    /// all of this instance, and among those that are not connected to the namespace yet.
     pub(super) fn new(
         engine_sessions: &Arc<EngineSessions>,
         fence: Fence,
@@ -169,8 +169,8 @@ impl EngineSession {
         self.moved.notify_waiters();
     }
 
-    /// Sends a packet of `text_bytes`, unless its class is full. The packet is counted before it is sent: counted after it
-    /// was written, it would stay in flight for ever.
+    /// Sends a packet of `text_bytes`, unless its class is full. The packet is counted before it is sent: counted after
+    /// it was written, it would stay in flight for ever.
     pub(super) fn send(
         &self,
         class: PacketClass,
@@ -184,8 +184,8 @@ impl EngineSession {
             if self.fence.is_shut() {
                 return Err(NotSent::Full);
             }
-            // A revocation is known before the fence opens: a frame that waited behind the fence is not sent to a person
-            // who was signed out meanwhile.
+            // A revocation is known before the fence opens: a frame that waited behind the fence is not sent to a
+            // person who was signed out meanwhile.
             if self.session_end.lock().is_cancelled() {
                 return Err(NotSent::Gone);
             }
@@ -248,8 +248,8 @@ impl EngineSession {
         }
     }
 
-    /// Ends the session: the connection of a WebSocket is closed, the id of a polling session is refused. The connection of
-    /// a polling request stays open: a proxy uses it for other people, too.
+    /// Ends the session: the connection of a WebSocket is closed, the id of a polling session is refused. The
+    /// connection of a polling request stays open: a proxy uses it for other people, too.
     pub(super) fn cut(&self) {
         self.ended.cancel();
         if let EngineTransport::WebSocket { connection, .. } = &self.flow.lock().transport {
@@ -302,8 +302,8 @@ impl EngineTransport {
         }
     }
 
-    /// The length of a Socket.IO packet with the engine's type digit and the WebSocket's frame (RFC 6455 §5.2; the server
-    /// does not mask).
+    /// The length of a Socket.IO packet with the engine's type digit and the WebSocket's frame (RFC 6455 §5.2; the
+    /// server does not mask).
     fn packet_bytes(&self, text_bytes: usize) -> u64 {
         let packet = 1 + text_bytes as u64;
         packet
@@ -330,7 +330,8 @@ impl Drop for HeldReply<'_> {
     }
 }
 
-/// The Engine.IO sessions of this instance by id. The references are weak: a session removes its own when it is dropped.
+/// The Engine.IO sessions of this instance by id. The references are weak: a session removes its own when it is
+/// dropped.
 #[derive(Default)]
 pub struct EngineSessions {
     by_sid: Mutex<HashMap<Sid, Weak<EngineSession>>>,

@@ -183,8 +183,8 @@ async fn open(
     read_sid(&engine_session, response).await
 }
 
-/// Copies what the engine reads of a handshake: the path, and the one header. The engine keeps the parts of the request as
-/// long as the session, and the originals would keep the buffer they were read into, of 8 KiB and more.
+/// Copies what the engine reads of a handshake: the path, and the one header. The engine keeps the parts of the request
+/// as long as the session, and the originals would keep the buffer they were read into, of 8 KiB and more.
 fn compact(request: Request) -> Request {
     let (mut parts, body) = request.into_parts();
     if let Ok(uri) = parts.uri.to_string().parse() {
@@ -253,8 +253,8 @@ fn connection_of(request: &Request) -> Option<ConnectionHandle> {
 }
 
 /// Reads the id of the new session from the answer to a polling handshake, `0{"sid":…,"maxPayload":…}`, and replaces
-/// `maxPayload` by how much the client may send at once. The engine has one number for both directions: its own is how much
-/// the server may send.
+/// `maxPayload` by how much the client may send at once. The engine has one number for both directions: its own is how
+/// much the server may send.
 async fn read_sid(engine_session: &Arc<EngineSession>, response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
     let read = to_bytes(body, HANDSHAKE_BYTES_MAX)

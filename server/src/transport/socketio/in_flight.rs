@@ -46,8 +46,9 @@ impl InFlight {
         while self.ends.front().is_some_and(|end| *end <= self.left_bytes) {
             self.ends.pop_front();
         }
-        // The engine writes packets of its own (pings, the handshake), which are not counted here. Whenever no packet is in
-        // flight the count starts again from the bytes that were really written, so that the difference cannot add up.
+        // The engine writes packets of its own (pings, the handshake), which are not counted here. Whenever no packet
+        // is in flight the count starts again from the bytes that were really written, so that the difference cannot
+        // add up.
         if self.ends.is_empty() {
             self.sent_bytes = self.left_bytes;
         }

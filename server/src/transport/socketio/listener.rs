@@ -1,6 +1,6 @@
-//! A TCP connection that can be watched and ended: it counts the bytes it wrote, ends when a write makes no progress, and
-//! ends when its handle says so. Every connection of the server is one of these: a peer that stops reading a plain one
-//! keeps it open, and everything that waits for it, for as long as it likes. `inflow` meters what arrives on a WebSocket.
+//! A TCP connection that can be watched and ended: it counts the bytes it wrote, ends when a write makes no progress,
+//! and ends when its handle says so. Every connection of the server is one of these: a peer that stops reading a plain
+//! one keeps it and what waits for it open, for as long as it likes. `inflow` meters what arrives on a WebSocket.
 
 use crate::transport::{
     arrivals::Arriving,
@@ -61,8 +61,8 @@ impl ConnectionHandle {
         self.0.inflow.await_upgrade();
     }
 
-    /// Whether the client sent nothing after its request for a WebSocket, as RFC 6455 §4.1 requires. Ask while the request
-    /// is being answered.
+    /// Whether the client sent nothing after its request for a WebSocket, as RFC 6455 §4.1 requires. Ask while the
+    /// request is being answered.
     pub(in crate::transport) fn is_quiet(&self) -> bool {
         self.0.inflow.is_quiet()
     }
@@ -89,8 +89,8 @@ impl ConnectionHandle {
         self.0.lingers.store(true, Ordering::Release);
     }
 
-    /// Resolves when the client sends more than it may. What follows is read and dropped for a moment, so that the client
-    /// receives the reason; then the connection ends.
+    /// Resolves when the client sends more than it may. What follows is read and dropped for a moment, so that the
+    /// client receives the reason; then the connection ends.
     pub(in crate::transport) async fn overrun(&self) -> Overrun {
         self.0.inflow.overrun().await
     }
@@ -132,8 +132,8 @@ impl Guarded {
         (guarded, handle)
     }
 
-    /// The TCP stream of a connection that lingers, to be read for a while more before it is closed: a stream that is closed
-    /// with unread bytes is reset, and its client may never see the answer. `None`: it does not linger, or has ended.
+    /// The TCP stream of a connection that lingers, to be read for a while before it is closed: a stream closed with
+    /// unread bytes is reset, and its client may never see the answer. `None`: it does not linger, or has ended.
     pub(in crate::transport) fn take_lingering(&mut self) -> Option<TcpStream> {
         let control = &self.control;
         let lingers =
@@ -292,8 +292,8 @@ impl Control {
         self.moved.notify_waiters();
     }
 
-    /// Fails on a dead connection; else keeps the waker of the task, to wake it when the connection ends. The waker is kept
-    /// before the flag is read, so that no end is missed.
+    /// Fails on a dead connection; else keeps the waker of the task, to wake it when the connection ends. The waker is
+    /// kept before the flag is read, so that no end is missed.
     fn check(&self, slot: &WakerSlot, context: &Context<'_>) -> io::Result<()> {
         {
             let mut kept = slot.lock();

@@ -1,7 +1,8 @@
 //! Socket.IO at `/socket.io`: WebSocket and long-polling, one namespace, rooms inside it.
 //!
-//! The way of a command: [`handshake`] checks the HTTP request, the engine parses it, `reply` reads the event and checks its
-//! socket, the row of the command in `sockets` calls one use case, and `reply` acknowledges. Events leave through `sender`.
+//! The way of a command: [`handshake`] checks the HTTP request, the engine parses it, `reply` reads the event and
+//! checks its socket, the row of the command in `sockets` calls one use case, and `reply` acknowledges. Events leave
+//! through `sender`.
 
 mod auth;
 mod connection;
@@ -56,23 +57,23 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// One WebSocket message, and one of its frames.
 const MESSAGE_BYTES_MAX: usize = ACCOUNT_BYTES_MAX;
 
-/// No command takes binary data. An event that announces attachments ends its socket: the parser would keep the event until
-/// they have come, however long that takes, and `Arrivals` would not count its bytes.
+/// No command takes binary data. An event that announces attachments ends its socket: the parser would keep the event
+/// until they have come, however long that takes, and `Arrivals` would not count its bytes.
 const ATTACHMENTS_MAX: usize = 0;
 
 /// Packets the engine keeps for one socket. `in_flight` has the bounds of each class of packets.
 const BUFFER_PACKETS: usize = 128;
 
-/// The answer to one poll takes everything that is in flight, which `sender` bounds. It must never be too small: the engine
-/// would keep a packet for the next poll, and loses it when the client moves to a WebSocket in between.
+/// The answer to one poll takes everything that is in flight, which `sender` bounds. It must never be too small: the
+/// engine would keep a packet for the next poll, and loses it when the client moves to a WebSocket in between.
 const POLL_BYTES_MAX: u64 = 64 << 20;
 
 /// How many sessions this instance holds, and how many of them are not connected to the namespace
 /// yet. A session that polls holds no connection, so the cap on connections does not bound them.
 const SESSIONS_MAX: usize = 20_000;
 const UNCONNECTED_MAX: usize = 2_500;
-/// Unconnected sessions of one client address: as many as it may open at once by default. Twenty addresses leave a fifth to
-/// the others.
+/// Unconnected sessions of one client address: as many as it may open at once by default. Twenty addresses leave a
+/// fifth to the others.
 const UNCONNECTED_SHARE: usize = UNCONNECTED_MAX / 25;
 
 /// A stopping server closes each socket at a random moment within this time.
@@ -146,7 +147,8 @@ pub(super) fn is_path(path: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest == "/")
 }
 
-/// Registers the handlers before the client is told that it is connected, so that an event that follows at once is handled.
+/// Registers the handlers before the client is told that it is connected, so that an event that follows at once is
+/// handled.
 async fn register(socket: SocketRef) -> Result<(), Infallible> {
     sockets::table(&socket);
     reply::answer_unknown(&socket);
@@ -159,7 +161,8 @@ async fn begin(socket: SocketRef, State(all): State<Arc<Sockets>>) {
     let Some(connection) = Connection::of(&socket) else {
         return;
     };
-    // The socket is connected before the flag is read: either `drain` has found the socket, or the socket sees the flag.
+    // The socket is connected before the flag is read: either `drain` has found the socket, or the socket sees the
+    // flag.
     if all.is_draining.load(Ordering::SeqCst) {
         let (connection, socket) = (Arc::clone(&connection), socket.clone());
         all.connected

@@ -1,7 +1,7 @@
 //! Sends events and replies to a socket. No other file emits.
 //!
-//! A socket that reads slowly has no queue and costs the others nothing: while too much is in flight its feeds wait, and
-//! later read the journal from where they were.
+//! A socket that reads slowly has no queue and costs the others nothing: while too much is in flight its feeds wait,
+//! and later read the journal from where they were.
 
 use super::{
     engine_session::{EngineSession, NotSent},
@@ -28,9 +28,9 @@ const LAG_PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait when the engine's buffer is full of packets that are not counted here, such as its own pings.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
 
-/// How long an event waits for its socket to be in the namespace. The library announces the connect to the client a moment
-/// before it enters the socket itself, and a fast client's first command can come in between. That a socket left is noticed
-/// sooner than this.
+/// How long an event waits for its socket to be in the namespace. The library announces the connect to the client a
+/// moment before it enters the socket itself, and a fast client's first command can come in between. That a socket left
+/// is noticed sooner than this.
 const OUTSIDE_MAX: Duration = Duration::from_secs(1);
 
 /// `2["…",…]` around an event's name and its body.

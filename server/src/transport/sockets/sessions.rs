@@ -11,8 +11,8 @@ use roost_schema::{ItemId, Kind, Op, RoomEvent, RoomId, SessionState};
 use std::collections::HashSet;
 use tokio_util::future::FutureExt;
 
-/// A session's `created_at` is older than its commit by up to the 2 s of a statement. It is by the clock of the instance that
-/// made it, which follows the database's clock as this instance's does.
+/// A session's `created_at` is older than its commit by up to the 2 s of a statement. It is by the clock of the
+/// instance that made it, which follows the database's clock as this instance's does.
 const LOGIN_TAKES_MAX: TimeDelta = TimeDelta::seconds(3);
 
 /// Follows the person's own room until the socket ends.
@@ -71,8 +71,8 @@ async fn send_sessions(
     Ok(())
 }
 
-/// Finds the sessions that began while the socket follows its person. It compares `created_at`, so that a socket that connects
-/// reads no database, nor do a thousand that come back at once.
+/// Finds the sessions that began while the socket follows its person. It compares `created_at`, so that a socket that
+/// connects reads no database, nor do a thousand that come back at once.
 struct Logins {
     since: DateTime<Utc>,
     /// The socket's own session, and those whose `user:loggedIn` was sent.

@@ -19,8 +19,8 @@ use std::{
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// The budget of one socket: its steady rate, and its burst, for a client that comes back with work that waited. Beyond it
-/// a command is `rate_limited`.
+/// The budget of one socket: its steady rate, and its burst, for a client that comes back with work that waited. Beyond
+/// it a command is `rate_limited`.
 const EVENTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(200).expect("not zero");
 const EVENTS_AT_ONCE: NonZeroU32 = NonZeroU32::new(2_500).expect("not zero");
 

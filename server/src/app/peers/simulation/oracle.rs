@@ -1,5 +1,5 @@
-//! The conditions that every instance must meet at every moment, with any faults. They are judged by the true state of the
-//! world, not by what the instances know.
+//! The conditions that every instance must meet at every moment, with any faults. They are judged by the true state of
+//! the world, not by what the instances know.
 
 use super::world::{STEP, World};
 use crate::{
@@ -17,9 +17,9 @@ pub(super) const CUT_OFF_KNOWN: Duration = Duration::from_secs(10);
 pub(super) const SETTLED: Duration = REGISTRY_LEASE.saturating_add(POLL_PATIENCE);
 /// How long after the last fault every instance serves.
 const BACK: Duration = REGISTRY_LEASE.saturating_add(POLL_EVERY);
-/// An instance that gets the database back may end sessions at once. The others get to know it when a renewal that was under
-/// way has failed, and the next one has succeeded and was sent in a beacon. Until then an instance that stays cut off keeps
-/// its fence open, for longer than C7 allows.
+/// An instance that gets the database back may end sessions at once. The others get to know it when a renewal that was
+/// under way has failed, and the next one has succeeded and was sent in a beacon. Until then an instance that stays cut
+/// off keeps its fence open, for longer than C7 allows.
 const UNHEARD: Duration = RENEW_PATIENCE
     .saturating_add(RENEW_AGAIN)
     .saturating_add(BEACON_EVERY);
@@ -165,8 +165,8 @@ fn go_on(since: &mut Option<Instant>, is_so: bool, now: Instant) {
     *since = is_so.then(|| since.unwrap_or(now));
 }
 
-/// Whether an instance that has lost something must leave serving to others that have it. `None`: it depends on what the
-/// instance knew before it lost the link.
+/// Whether an instance that has lost something must leave serving to others that have it. `None`: it depends on what
+/// the instance knew before it lost the link.
 fn must_yield(world: &World, index: usize, has: impl Fn(&World, usize) -> bool) -> Option<bool> {
     if has(world, index) {
         return Some(false);

@@ -190,8 +190,8 @@ impl World {
         self.is_awake(index) && self.up_for(index).is_some()
     }
 
-    /// Whether the instance receives beacons. Those that were sent to a sleeping one wait for it, but its connections do not
-    /// survive a long sleep.
+    /// Whether the instance receives beacons. Those that were sent to a sleeping one wait for it, but its connections
+    /// do not survive a long sleep.
     pub(super) fn hears(&self, index: usize) -> bool {
         let asleep = &self.fate(index).asleep;
         let is_out = asleep.contains(&self.elapsed())

@@ -1,9 +1,10 @@
 //! The backplane on Redis: publish and subscribe, on channels that buckets of rooms share.
 //!
-//! Publishing and subscribing use two clients. One task owns the subscribing one: it subscribes to the wanted buckets, and each
-//! second publishes a canary to itself. When two canaries do not come back it makes another client, with back-off. A canary is
-//! also written to a key, because a replica, and a Redis that is full, carry messages but take no writes. The library does not
-//! resubscribe by itself: one that did was seen to receive nothing any more, and a half-open connection shows only by silence.
+//! Publishing and subscribing use two clients. One task owns the subscribing one: it subscribes to the wanted buckets,
+//! and each second publishes a canary to itself. When two canaries do not come back it makes another client, with
+//! back-off. A canary is also written to a key, because a replica, and a Redis that is full, carry messages but take no
+//! writes. The library does not resubscribe by itself: one that did was seen to receive nothing any more, and a
+//! half-open connection shows only by silence.
 
 use super::{COMMAND_TIMEOUT, MESSAGES_WAITING_MAX, Redis, canary::Canary, wanted::Wanted};
 use crate::live::cluster::backplane::{Arrival, Arrivals, Backplane, Bucket, Channel, Link};
@@ -342,8 +343,8 @@ impl Subscriber {
         let missing: Vec<_> = wanted.difference(confirmed).copied().collect();
         for buckets in missing.chunks(SUBSCRIBE_BATCH) {
             client.subscribe(names(buckets)).await?;
-            // The library drops the confirmations. Redis answers the commands of a connection in order, so the answer to a
-            // later ping confirms them.
+            // The library drops the confirmations. Redis answers the commands of a connection in order, so the answer
+            // to a later ping confirms them.
             let () = client.ping(None).await?;
             confirmed.extend(buckets);
             self.forward(Arrival::Confirmed(buckets.to_vec()));

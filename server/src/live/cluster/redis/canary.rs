@@ -1,5 +1,5 @@
-//! A canary: a message that this instance publishes to itself each second. Only a missing canary shows that a connection is
-//! open and carries no messages.
+//! A canary: a message that this instance publishes to itself each second. Only a missing canary shows that a
+//! connection is open and carries no messages.
 
 use bytes::Bytes;
 use fred::types::Message;

@@ -4,8 +4,8 @@ use super::Redis;
 use fred::{error::Error, interfaces::LuaInterface};
 use std::time::Duration;
 
-/// For each key: adds the uses that were allowed already, then the wanted ones if the sum keeps within reach. A key holds its
-/// theoretical arrival time in microseconds of Redis time, and expires when that has passed.
+/// For each key: adds the uses that were allowed already, then the wanted ones if the sum keeps within reach. A key
+/// holds its theoretical arrival time in microseconds of Redis time, and expires when that has passed.
 const SCRIPT: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]

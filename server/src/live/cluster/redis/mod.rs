@@ -1,7 +1,7 @@
 //! The clients of Redis: their settings, and how long a caller waits for it.
 //!
-//! Redis is never required. Each caller has a fallback of its own, and uses it at once while the link is down. A link is up
-//! again when its canary has come back (see `backplane`).
+//! Redis is never required. Each caller has a fallback of its own, and uses it at once while the link is down. A link
+//! is up again when its canary has come back (see `backplane`).
 
 mod backplane;
 mod canary;
@@ -120,7 +120,8 @@ impl Redis {
 
     /// Asks Redis for a request: waits 50 ms at most, and fails at once while Redis is not prompt.
     ///
-    /// Built of combinators: an async function has room for a future that it is given twice, and a command's takes 7 KB.
+    /// Built of combinators: an async function has room for a future that it is given twice, and a command's takes 7
+    /// KB.
     pub fn ask<'a, T>(
         &'a self,
         question: impl Future<Output = Result<T, fred::error::Error>> + 'a,

@@ -1,5 +1,5 @@
-//! Remote entries: what other instances announce of their writes. They save a read, no more: an entry that does not follow
-//! the view without a gap is read from the journal, a moment later.
+//! Remote entries: what other instances announce of their writes. They save a read, no more: an entry that does not
+//! follow the view without a gap is read from the journal, a moment later.
 
 use super::{DeliverySource, Durable, Replica};
 use crate::live::room::signals::Missing;

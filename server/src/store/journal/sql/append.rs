@@ -80,7 +80,8 @@ async fn insert(
     let before = Seq(first.seq.0.saturating_sub(1));
     let mut values: Vec<Value> = vec![room.as_uuid().into(), row::seq_value(before)];
     let mut text = "INSERT INTO journal (room, seq, item, kind, op, actor, op_id, request_hash, \
-                    asked_hash, at_ms, born, size_bytes, body, terms, salt, body_hash, row_hash, is_current) SELECT $1, v.* FROM (VALUES "
+                    asked_hash, at_ms, born, size_bytes, body, terms, salt, body_hash, row_hash, \
+                    is_current) SELECT $1, v.* FROM (VALUES "
         .to_owned();
     let width = row::VALUES + 1;
     push_tuples(&mut text, values.len() + 1, part.len(), width);

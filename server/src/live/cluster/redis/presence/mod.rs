@@ -1,17 +1,17 @@
 //! Presence on Redis: all instances share one record of each room, and each keeps a replica of the
 //! rooms it has people in.
 //!
-//! * A change on this instance is announced to its own listeners at once. One task declares it to Redis, only the newest change
-//!   of each person: many changes of one person cost one call.
-//! * Redis decides each change atomically and gives it the room's next revision (`presence.lua`). The instance that declared it
-//!   announces the record on the backplane. After a gap in the revisions the room is read again.
-//! * An instance's people are kept under its lease. An instance is dead only when its lease has ended and no beacon of it
-//!   arrives; then any other instance removes its people.
+//! * A change on this instance is announced to its own listeners at once. One task declares it to Redis, only the
+//!   newest change of each person: many changes of one person cost one call.
+//! * Redis decides each change atomically and gives it the room's next revision (`presence.lua`). The instance that
+//!   declared it announces the record on the backplane. After a gap in the revisions the room is read again.
+//! * An instance's people are kept under its lease. An instance is dead only when its lease has ended and no beacon of
+//!   it arrives; then any other instance removes its people.
 //! * Redis keeps how long a moving person may take to come back. Any instance removes them after that.
-//! * Another generation means that Redis was emptied. Then each instance declares its own people again, and for 15 s a person
-//!   or connection that is missing in Redis is not taken for gone.
-//! * While Redis is down: this instance's own people are exact; those of other instances stay as they were for a minute, and
-//!   are gone then. When it is up again, all rooms are read again.
+//! * Another generation means that Redis was emptied. Then each instance declares its own people again, and for 15 s a
+//!   person or connection that is missing in Redis is not taken for gone.
+//! * While Redis is down: this instance's own people are exact; those of other instances stay as they were for a
+//!   minute, and are gone then. When it is up again, all rooms are read again.
 
 mod replica;
 mod script;

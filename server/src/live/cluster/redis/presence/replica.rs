@@ -51,8 +51,8 @@ impl PeopleReplica {
         !self.ahead.is_empty()
     }
 
-    /// Tracks the revision of a record; returns whether it is the newest of its person. A record holds the whole state of a
-    /// person, so it is applied without waiting for the records of a gap.
+    /// Tracks the revision of a record; returns whether it is the newest of its person. A record holds the whole state
+    /// of a person, so it is applied without waiting for the records of a gap.
     pub(super) fn track(&mut self, record: &Record) -> bool {
         match &self.synced {
             Some(synced) if synced.generation != record.generation => return false,
@@ -89,8 +89,8 @@ impl PeopleReplica {
         self.ahead.clear();
     }
 
-    /// Sets the revision of a snapshot; returns the people of whom newer records were applied. `None`: the replica is newer
-    /// than the snapshot.
+    /// Sets the revision of a snapshot; returns the people of whom newer records were applied. `None`: the replica is
+    /// newer than the snapshot.
     pub(super) fn reset(&mut self, generation: &str, revision: u64) -> Option<HashSet<UserId>> {
         let is_older =
             |synced: &Synced| synced.generation == generation && synced.revision > revision;
@@ -112,8 +112,8 @@ impl PeopleReplica {
         Some(newer)
     }
 
-    /// The other instances to which a person is connected by this record, and whether the person is moving; `None` leaves
-    /// that as it is.
+    /// The other instances to which a person is connected by this record, and whether the person is moving; `None`
+    /// leaves that as it is.
     pub(super) fn merged(
         &self,
         me: InstanceId,
@@ -147,15 +147,16 @@ pub(super) enum Merge {
     /// This instance has yet to declare a newer change of the person: the record replaces only connections to other
     /// instances.
     KeepMoving,
-    /// Redis was emptied a moment ago, and other instances may still have to declare their people: known connections to them
-    /// stay. A person whom Redis does not hold stays as they were.
+    /// Redis was emptied a moment ago, and other instances may still have to declare their people: known connections to
+    /// them stay. A person whom Redis does not hold stays as they were.
     KeepConnections,
     /// Both of the former: known connections stay, and whether the person is moving.
     KeepAll,
 }
 
 impl Merge {
-    /// `is_pending`: this instance has yet to declare a change of the person. `is_refilling`: Redis was emptied a moment ago.
+    /// `is_pending`: this instance has yet to declare a change of the person. `is_refilling`: Redis was emptied a
+    /// moment ago.
     pub(super) const fn of(is_pending: bool, is_refilling: bool) -> Self {
         match (is_pending, is_refilling) {
             (false, false) => Self::Replace,

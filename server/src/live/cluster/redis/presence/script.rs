@@ -15,7 +15,8 @@ use std::time::Duration;
 /// How long an instance's people stay in Redis without a renewal.
 pub const LEASE: Duration = Duration::from_secs(10);
 
-/// The script goes with every call, a few kilobytes, so that Redis need not have it already. Redis compiles a text only once.
+/// The script goes with every call, a few kilobytes, so that Redis need not have it already. Redis compiles a text only
+/// once.
 const SCRIPT: &str = include_str!("presence.lua");
 
 /// The state of a person's connections to the instance that declares it.

@@ -153,7 +153,8 @@ async fn gap_is_due(gap: Option<Instant>) {
 }
 
 impl SharedPresence {
-    /// Declares and reads everything anew. At the start and after an outage, Redis may hold wrong people of this instance.
+    /// Declares and reads everything anew. At the start and after an outage, Redis may hold wrong people of this
+    /// instance.
     async fn rejoin(&self) -> Result<(), Error> {
         let answer = self.script.own().await?;
         let mut state = self.state();
@@ -300,8 +301,8 @@ impl super::ReplicaState {
         }
     }
 
-    /// While Redis is down: drops the pending changes of people whom Redis cannot hold, and removes moving people whose time
-    /// is over. `clears_elsewhere`: removes the connections to other instances, too.
+    /// While Redis is down: drops the pending changes of people whom Redis cannot hold, and removes moving people whose
+    /// time is over. `clears_elsewhere`: removes the connections to other instances, too.
     fn work_without_redis(&mut self, clears_elsewhere: bool) {
         let (written, being_declared) = (&self.written, &self.being_declared);
         self.to_declare.retain(|key, declared| {
