@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(super) const NAME: &str = "growth, 3,000 idle rooms on each instance, PostgreSQL and Redis";
 const COUNTS: [usize; 2] = [3, 12];
 /// Two people share 100 rooms each, so 60 sockets on each instance are in 3,000 rooms.
 const SOCKETS: &str = "60";
@@ -38,7 +39,7 @@ const WINDOW: Duration = Duration::from_secs(20);
 pub(super) fn measure(program: &Path, generator: &Path, runs: usize) -> Result<Table> {
     let titles = COUNTS.map(|count| format!("{count} instances"));
     let mut table = Table::without_ratios(
-        "growth, 3,000 idle rooms on each instance, PostgreSQL and Redis",
+        NAME,
         &format!("idle --sockets {SOCKETS} --pairs-in {ROOMS_EACH}"),
         FIGURES,
         titles.into_iter(),

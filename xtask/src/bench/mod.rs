@@ -41,6 +41,9 @@ pub struct Arguments {
     /// Beside Roost as it was at this commit.
     #[arg(long, value_name = "COMMIT")]
     before: Option<String>,
+    /// Of those, only the tables that have this in their names.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
     /// How often each is measured.
     #[arg(long, default_value_t = RUNS)]
     runs: usize,
@@ -89,13 +92,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     ensure!(arguments.runs > 0, "at least one run");
     ensure!(
         !arguments.write || arguments.is_whole(),
-        "the page has every table: --write goes with `all` and `--against all`, and without --before"
+        "the page has every table: --write goes with `all` and `--against all`, without --before and --only"
     );
     let began = Instant::now();
     let programs = build(arguments)?;
     let mut tables = Vec::new();
     let mut failed = Vec::new();
-    for scenario in scenario::of(arguments.scenario) {
+    let scenarios = scenario::of(arguments.scenario).into_iter();
+    for scenario in scenarios.filter(|scenario| arguments.wants(&scenario.name)) {
         let targets = targets(arguments, &scenario);
         println!("\n== {} ==", scenario.name);
         let table = measure(&scenario, &targets, &programs, arguments.runs, &mut failed)
@@ -103,8 +107,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         println!("{table}");
         tables.push(table);
     }
-    if matches!(arguments.scenario, Choice::All | Choice::Growth) {
-        println!("\n== growth, instances ==");
+    let has_instances = matches!(arguments.scenario, Choice::All | Choice::Growth);
+    if has_instances && arguments.wants(instances::NAME) {
+        println!("\n== {} ==", instances::NAME);
         let generator = programs.folder.join(GENERATOR);
         let table = instances::measure(&programs.roost, &generator, arguments.runs)?;
         println!("{table}");
@@ -121,10 +126,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 impl Arguments {
+    fn wants(&self, table: &str) -> bool {
+        let only = self.only.as_deref();
+        only.is_none_or(|only| table.contains(only))
+    }
+
     fn is_whole(&self) -> bool {
         self.scenario == Choice::All
             && self.against.contains(&Against::All)
             && self.before.is_none()
+            && self.only.is_none()
     }
 }
 
