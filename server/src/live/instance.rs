@@ -1,7 +1,7 @@
 //! What the rooms of this instance share: the stores, the backplane, and the map of active rooms.
 
 use super::{
-    cluster::{Backplane, Bucket, Channel, Fence, Message, Peers, send_entries},
+    cluster::{Backplane, Bucket, Channel, Fence, Link, Message, Peers, send_entries},
     presence::Presence,
     room::{ActiveRoom, Deliveries, LiveRoom, PendingWrite, Writer},
 };
@@ -111,8 +111,20 @@ impl Instance {
 
     /// Whether no announcement can arrive here.
     pub(super) fn is_cut_off(&self) -> bool {
-        let backplane = self.backplane.as_ref();
-        backplane.is_some_and(|backplane| !backplane.link().borrow().is_up())
+        self.link().is_some_and(|link| !link.is_up())
+    }
+
+    /// How the way to the other instances is; `None` when this one is meant to be alone.
+    pub(super) fn link(&self) -> Option<Link> {
+        let backplane = self.backplane.as_ref()?;
+        Some(*backplane.link().borrow())
+    }
+
+    /// Sends a message to the other instances, if there are any.
+    pub(super) fn send(&self, channel: Channel, message: &Message) {
+        if let Some(backplane) = &self.backplane {
+            message.send(backplane.as_ref(), channel);
+        }
     }
 
     /// Announces entries that are in the journal to the other instances.
@@ -124,10 +136,8 @@ impl Instance {
 
     /// Announces awareness of a room to the other instances.
     pub(super) fn announce_awareness(&self, awareness: Awareness) {
-        if let Some(backplane) = &self.backplane {
-            let channel = Channel::Bucket(Bucket::of(awareness.room));
-            Message::Awareness(awareness).send(backplane.as_ref(), channel);
-        }
+        let channel = Channel::Bucket(Bucket::of(awareness.room));
+        self.send(channel, &Message::Awareness(awareness));
     }
 
     /// Keeps this instance subscribed to a room's bucket.

@@ -28,10 +28,14 @@ pub use room::{
 pub use stats::LiveStats;
 
 use crate::store::journal::{Journal, JournalError};
+use cluster::{Inbound, Message};
 use instance::{Instance, Parts};
-use roost_schema::{InstanceId, RoomId};
+use roost_schema::{InstanceId, RoomId, SessionId};
 use std::{
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -97,11 +101,11 @@ impl From<JournalError> for LiveError {
 
 /// The rooms that are active on this instance, the sessions that were revoked, and the other instances.
 pub struct Live {
-    pub revocations: Revocations,
+    pub revocations: Arc<Revocations>,
     pub peers: Arc<Peers>,
     /// When the stores last answered this instance.
-    pub stores_answered: Mark,
-    is_joining: AtomicBool,
+    pub stores_answered: Arc<Mark>,
+    is_joining: Arc<AtomicBool>,
     identity: Identity,
     instance: Arc<Instance>,
 }
@@ -165,10 +169,10 @@ impl Live {
         let watch = instance.fence.clone().keep_watch(instance.cancel.clone());
         instance.tasks.spawn(watch);
         let live = Arc::new(Self {
-            revocations: Revocations::default(),
+            revocations: Arc::default(),
             peers: Arc::clone(&instance.peers),
-            stores_answered: Mark::default(),
-            is_joining: AtomicBool::new(node.is_joining),
+            stores_answered: Arc::default(),
+            is_joining: Arc::new(AtomicBool::new(node.is_joining)),
             identity: Identity {
                 id: node.id,
                 name: node.name,
@@ -177,9 +181,16 @@ impl Live {
             instance,
         });
         if let Some(arrivals) = arrivals {
-            let tasks = live.instance.tasks.clone();
-            tasks.spawn(cluster::take_arrivals(Arc::clone(&live), arrivals));
-            tasks.spawn(cluster::send_beacons(Arc::clone(&live)));
+            let instance = Arc::clone(&live.instance);
+            let inbound = Inbound {
+                instance: Arc::clone(&instance),
+                revocations: Arc::clone(&live.revocations),
+                is_joining: Arc::clone(&live.is_joining),
+            };
+            let stores_answered = Arc::clone(&live.stores_answered);
+            let tasks = instance.tasks.clone();
+            tasks.spawn(inbound.take_arrivals(arrivals));
+            tasks.spawn(cluster::send_beacons(instance, stores_answered));
         }
         live
     }
@@ -200,13 +211,47 @@ impl Live {
 
     /// How the way to the other instances is; `None` when this one is meant to be alone.
     pub fn link(&self) -> Option<Link> {
-        let backplane = self.instance.backplane.as_ref()?;
-        Some(*backplane.link().borrow())
+        self.instance.link()
     }
 
     /// Whether nothing is committed elsewhere.
     pub fn is_alone(&self) -> bool {
         self.instance.backplane.is_none()
+    }
+
+    /// How this instance is doing.
+    pub fn stats(&self) -> LiveStats {
+        LiveStats::of(&self.instance)
+    }
+
+    /// Whether every instance understands what came with this number.
+    pub fn speaks(&self, number: u32) -> bool {
+        cluster::may_use(number, &self.peers, self.fence())
+    }
+
+    /// The number that instances use between them, and those that speak less.
+    pub fn spoken(&self) -> Spoken {
+        Spoken::of(&self.peers, self.fence())
+    }
+
+    /// Announces sessions that ended to the other instances.
+    pub fn announce_revoked(&self, sessions: &[SessionId]) {
+        if !sessions.is_empty() {
+            let message = Message::Revoked(sessions.to_vec());
+            self.instance.send(Channel::Everyone, &message);
+        }
+    }
+
+    /// Makes every active room look for what it missed.
+    pub fn look_everywhere(&self) {
+        cluster::look_again(&self.instance, |_| true);
+    }
+
+    /// Notes that the others know of this instance. Entries that they announced before are found in the stores.
+    pub fn has_joined(&self) {
+        if self.is_joining.swap(false, Ordering::AcqRel) {
+            self.look_everywhere();
+        }
     }
 
     /// The room, loaded in the background when it is not active yet.

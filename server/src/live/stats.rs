@@ -1,6 +1,9 @@
 //! How an instance is doing, in a few numbers.
 
-use super::{Link, Live, instance::INSTANCE_WRITE_BYTES_MAX};
+use super::{
+    Link,
+    instance::{INSTANCE_WRITE_BYTES_MAX, Instance},
+};
 use std::time::Duration;
 
 /// The state of an instance at one moment.
@@ -19,22 +22,21 @@ pub struct LiveStats {
     pub has_silent_peer: bool,
 }
 
-impl Live {
-    pub fn stats(&self) -> LiveStats {
-        let instance = &self.instance;
+impl LiveStats {
+    pub(super) fn of(instance: &Instance) -> Self {
         let (rooms, writes_waiting) = {
             let rooms = instance.rooms();
             let waiting = rooms.values().map(|room| room.writes_waiting()).sum();
             (rooms.len(), waiting)
         };
         let left_bytes = instance.write_bytes.available_permits();
-        LiveStats {
+        Self {
             rooms,
             writes_waiting,
             write_bytes_waiting: INSTANCE_WRITE_BYTES_MAX.saturating_sub(left_bytes),
-            link: self.link(),
+            link: instance.link(),
             delivery_lag: instance.deliveries.recent_lag(),
-            has_silent_peer: instance.backplane.is_some() && self.peers.is_any_silent(),
+            has_silent_peer: instance.backplane.is_some() && instance.peers.is_any_silent(),
         }
     }
 }

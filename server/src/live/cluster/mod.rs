@@ -22,10 +22,11 @@ pub use redis::{
 pub use revocations::{REVOCATION_KEPT, Revocations};
 pub use speaks::{PeerSpeaks, REGISTRY_KNOWN_FOR, SPEAKS, Spoken};
 pub(super) use {
-    inbound::{run as take_arrivals, send_beacons},
+    inbound::{Inbound, look_again, send_beacons},
     message::{Message, send_entries},
     redis::{Charge, charge},
+    speaks::may_use,
     sweep::run as sweep,
 };
 
-use super::{Live, instance::Instance, presence};
+use super::{instance::Instance, presence};

@@ -9,7 +9,7 @@
 //! | 0 | Everything before instances said a number. |
 //! | 1 | The number itself: an instance waits at its start until those that speak more know of it. |
 
-use super::Live;
+use super::{Fence, Peers};
 use roost_schema::InstanceId;
 use std::time::Duration;
 
@@ -36,33 +36,29 @@ pub struct PeerSpeaks {
     pub speaks: u32,
 }
 
-impl Live {
-    /// Whether features that came with `number` may be used: every instance that is registered, or has sent a beacon
-    /// lately, says at least that number, and this one has read so with the last renewal of its lease.
-    pub fn speaks(&self, number: u32) -> bool {
-        let least = || {
-            self.peers
-                .speaks()
-                .into_iter()
-                .map(|peer| peer.speaks)
-                .min()
-        };
-        number <= SPEAKS
-            && (number == 0 || self.is_registry_known())
-            && least().is_none_or(|least| number <= least)
-    }
-
-    pub fn spoken(&self) -> Spoken {
-        let used = (0..=SPEAKS).rev().find(|number| self.speaks(*number));
-        Spoken {
+impl Spoken {
+    pub(in crate::live) fn of(peers: &Peers, fence: &Fence) -> Self {
+        let used = (0..=SPEAKS)
+            .rev()
+            .find(|number| may_use(*number, peers, fence));
+        Self {
             own: SPEAKS,
             used: used.unwrap_or(0),
-            peers: self.peers.speaks(),
+            peers: peers.speaks(),
         }
     }
+}
 
-    fn is_registry_known(&self) -> bool {
-        let age = self.fence().lease_age();
-        age.is_some_and(|age| age < REGISTRY_KNOWN_FOR)
-    }
+/// Whether features that came with `number` may be used: every instance that is registered, or has sent a beacon
+/// lately, says at least that number, and this one has read so with the last renewal of its lease.
+pub(in crate::live) fn may_use(number: u32, peers: &Peers, fence: &Fence) -> bool {
+    let least = || peers.speaks().into_iter().map(|peer| peer.speaks).min();
+    number <= SPEAKS
+        && (number == 0 || is_registry_known(fence))
+        && least().is_none_or(|least| number <= least)
+}
+
+fn is_registry_known(fence: &Fence) -> bool {
+    let age = fence.lease_age();
+    age.is_some_and(|age| age < REGISTRY_KNOWN_FOR)
 }
