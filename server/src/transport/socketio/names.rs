@@ -3,7 +3,7 @@
 use super::reply::Acknowledgement;
 use crate::{
     app::Result,
-    transport::sockets::{Caller, Commands, table},
+    transport::sockets::{Begun, Caller, Commands, table},
 };
 use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
@@ -28,14 +28,13 @@ impl Commands for Names {
         self.0.lock().push(name);
     }
 
-    fn converse<Input, Going>(
+    fn converse<Input>(
         &self,
         name: &'static str,
         _: fn(&Input) -> usize,
-        _: fn(&Caller, Input, Acknowledgement) -> Going,
+        _: fn(&Caller, Input, Acknowledgement) -> Begun<()>,
     ) where
         Input: DeserializeOwned + Send + Sync + 'static,
-        Going: Future<Output = ()> + Send + 'static,
     {
         self.0.lock().push(name);
     }

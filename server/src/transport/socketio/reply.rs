@@ -6,10 +6,9 @@ use crate::{
     app::{Api, Result},
     transport::{
         cut_short, refusal_metrics,
-        sockets::{Caller, Commands, Reply, Socket, one},
+        sockets::{Begun, Caller, Commands, Reply, Socket, one},
     },
 };
-use futures::future::BoxFuture;
 use roost_schema::{ErrorCode, Failure};
 use serde::{
     Serialize,
@@ -61,23 +60,20 @@ impl Commands for SocketRef {
         });
     }
 
-    fn converse<Input, Going>(
+    fn converse<Input>(
         &self,
         name: &'static str,
         cost: fn(&Input) -> usize,
-        run: fn(&Caller, Input, Acknowledgement) -> Going,
+        run: fn(&Caller, Input, Acknowledgement) -> Begun<()>,
     ) where
         Input: DeserializeOwned + Send + Sync + 'static,
-        Going: Future<Output = ()> + Send + 'static,
     {
         self.on(name, move |call: Call, ack: AckSender| {
             let (accepted, reply, _) = call.accept(ack, cost);
-            // One boxed future: an async block that holds a future and awaits it has room for it twice.
-            let going: BoxFuture<'static, ()> = match accepted {
-                Ok((caller, input)) => Box::pin(run(&caller, input, reply)),
-                Err(failure) => Box::pin(reply.fail(failure)),
-            };
-            going
+            match accepted {
+                Ok((caller, input)) => run(&caller, input, reply),
+                Err(failure) => Begun::new(reply.fail(failure)),
+            }
         });
     }
 }

@@ -1,6 +1,6 @@
 //! The commands of a socket, one row each: its name, what it takes, what it costs, and the use case.
 
-use super::{rooms, sender::Reply, socket::Caller};
+use super::{begun::Begun, rooms, sender::Reply, socket::Caller};
 use crate::{app::Result, transport::refusal_metrics};
 use roost_schema::{
     BatchItems, BatchOutcome, DeleteItem, InRoom, JoinRoom, MoveCursor, PatchItem, PutItem,
@@ -27,14 +27,13 @@ pub(in crate::transport) trait Commands {
         Answer: Future<Output = Result<View>> + Send + 'static;
 
     /// Registers a command that goes on after its reply. What it does then is not charged.
-    fn converse<Input, Going>(
+    fn converse<Input>(
         &self,
         name: &'static str,
         cost: fn(&Input) -> usize,
-        run: fn(&Caller, Input, Self::Reply) -> Going,
+        run: fn(&Caller, Input, Self::Reply) -> Begun<()>,
     ) where
-        Input: DeserializeOwned + Send + Sync + 'static,
-        Going: Future<Output = ()> + Send + 'static;
+        Input: DeserializeOwned + Send + Sync + 'static;
 }
 
 /// Registers every command.
@@ -58,11 +57,11 @@ pub(in crate::transport) const fn one<Input>(_: &Input) -> usize {
     1
 }
 
-fn batch(by: &Caller, input: BatchItems) -> impl Future<Output = Result<BatchOutcome>> + use<> {
+fn batch(by: &Caller, input: BatchItems) -> Begun<Result<BatchOutcome>> {
     let (queued, api) = (by.app().batch_items(&by.actor, input), by.actor.api);
-    async move {
+    Begun::new(async move {
         let done = queued.outcome().await?;
         refusal_metrics::count_changes(api, &done);
         Ok(done)
-    }
+    })
 }

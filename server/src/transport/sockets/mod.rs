@@ -3,6 +3,7 @@
 //! A carrier, such as `socketio`, makes a [`Socket`] of each connection, calls the function of a command's row in the
 //! [`table`], and provides a [`Reply`] and a [`Sender`].
 
+mod begun;
 mod commands;
 mod presence;
 mod rooms;
@@ -10,6 +11,7 @@ mod sender;
 mod sessions;
 mod socket;
 
+pub(super) use begun::Begun;
 pub(super) use commands::{Commands, one, table};
 pub(super) use sender::{Gone, Reply, Sender};
 pub(super) use sessions::follow as follow_sessions;

@@ -1,7 +1,9 @@
 //! The rooms of a socket: the commands `room:join` and `room:leave`, the events `room:events` and `room:closed`.
 
 use super::{
-    READ_RETRY, presence,
+    READ_RETRY,
+    begun::Begun,
+    presence,
     sender::{Gone, Reply, Sender},
     socket::{Caller, Socket},
 };
@@ -22,15 +24,11 @@ use tokio_util::{future::FutureExt, sync::CancellationToken};
 
 const ROOMS_MAX: usize = 128;
 
-/// Begins the membership before it returns, so in the order of joins and leaves.
-pub(super) fn join<R: Reply>(
-    caller: &Caller,
-    input: JoinRoom,
-    reply: R,
-) -> impl Future<Output = ()> + Send + use<R> {
+/// Begins a membership, and lets it go on until the room is left.
+pub(super) fn join<R: Reply>(caller: &Caller, input: JoinRoom, reply: R) -> Begun<()> {
     let begun = caller.socket.memberships.begin(input.room);
     let Caller { actor, socket } = caller.clone();
-    async move {
+    Begun::new(async move {
         let (membership, predecessor) = match begun {
             Ok(begun) => begun,
             Err(error) => return reply.send(Err::<(), _>(error)).await,
@@ -58,21 +56,18 @@ pub(super) fn join<R: Reply>(
             }
         }
         socket.memberships.remove(&membership);
-    }
+    })
 }
 
-/// Leaves before it returns. The answer is sent after the room's last event.
-pub(super) fn leave(
-    caller: &Caller,
-    input: InRoom,
-) -> impl Future<Output = Result<InRoom>> + use<> {
+/// Leaves the room. The answer is sent after the room's last event.
+pub(super) fn leave(caller: &Caller, input: InRoom) -> Begun<Result<InRoom>> {
     let membership = caller.socket.memberships.leave(input.room);
-    async move {
+    Begun::new(async move {
         if let Some(membership) = membership {
             membership.gone.cancelled().await;
         }
         Ok(input)
-    }
+    })
 }
 
 const LEFT: Error = Error::refused(
