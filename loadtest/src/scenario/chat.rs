@@ -1,7 +1,6 @@
 //! People in small rooms talk at random times.
 
 use super::{
-    add_faults,
     deliveries::Deliveries,
     in_one_room_each, rooms_of,
     writers::{What, Who, Writers},
@@ -43,13 +42,7 @@ impl Chat {
         let mut report = deliveries.report(title);
         report.add_times(&run.recorder, Timing::Delivery);
         report.add_times(&run.recorder, Timing::Acknowledgement);
-        add_faults(
-            &mut report,
-            run,
-            "lost",
-            &deliveries.readers,
-            &deliveries.sent,
-        );
+        deliveries.add_faults(&mut report, run, "lost");
         Ok(report)
     }
 }

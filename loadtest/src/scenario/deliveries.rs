@@ -1,6 +1,6 @@
 //! What came of people's writes: the part that scenarios with one series of writes have in common.
 
-use super::{Sent, finish, writers::Writers};
+use super::{Sent, add_faults, finish, writers::Writers};
 use crate::{
     recorder::Timing,
     report::Report,
@@ -47,5 +47,10 @@ impl Deliveries {
         report.add_rate("delivery", self.delivered, self.window.took);
         report.add_costs(&self.window, "delivery", self.delivered);
         report
+    }
+
+    /// Adds what went wrong. `missing`: what a write is called that did not come.
+    pub(super) fn add_faults(&self, report: &mut Report, run: &Run, missing: &str) {
+        add_faults(report, run, missing, &self.readers, &self.sent);
     }
 }

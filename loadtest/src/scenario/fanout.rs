@@ -1,7 +1,7 @@
 //! One person writes in each room, everybody in it reads: what a delivery costs.
 
 use super::{
-    SUPERSEDED, add_faults,
+    SUPERSEDED,
     deliveries::Deliveries,
     in_rooms_together, rooms_of,
     writers::{What, Who, Writers},
@@ -68,13 +68,7 @@ impl Fanout {
         report.add_times(&run.recorder, Timing::Delivery);
         report.add_times(&run.recorder, Timing::Acknowledgement);
         let missing = if self.durable { "lost" } else { SUPERSEDED };
-        add_faults(
-            &mut report,
-            run,
-            missing,
-            &deliveries.readers,
-            &deliveries.sent,
-        );
+        deliveries.add_faults(&mut report, run, missing);
         Ok(report)
     }
 }

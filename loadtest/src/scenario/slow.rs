@@ -1,7 +1,6 @@
 //! One reader of a hundred stops reading; the others must not notice, and the server's memory must not grow for it.
 
 use super::{
-    add_faults,
     deliveries::Deliveries,
     in_one_room_each, rooms_of,
     writers::{What, Who, Writers},
@@ -53,13 +52,7 @@ impl Slow {
         let mut report = deliveries.report(format!("{slow} of {} readers are slow", self.readers));
         report.add_memory(&deliveries.window, "slow reader", slow.max(1));
         report.add_times(&run.recorder, Timing::Delivery);
-        add_faults(
-            &mut report,
-            run,
-            "lost",
-            &deliveries.readers,
-            &deliveries.sent,
-        );
+        deliveries.add_faults(&mut report, run, "lost");
         Ok(report)
     }
 }

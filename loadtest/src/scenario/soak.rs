@@ -1,7 +1,6 @@
 //! A chat for a long time: by how much the server's memory grows in an hour.
 
 use super::{
-    add_faults,
     deliveries::Deliveries,
     in_one_room_each, rooms_of,
     writers::{What, Who, Writers},
@@ -57,13 +56,7 @@ impl Soak {
             report.add("memory at the end", last / MIB, "MiB");
         }
         report.add_times(&run.recorder, Timing::Delivery);
-        add_faults(
-            &mut report,
-            run,
-            "lost",
-            &deliveries.readers,
-            &deliveries.sent,
-        );
+        deliveries.add_faults(&mut report, run, "lost");
         Ok(report)
     }
 }
