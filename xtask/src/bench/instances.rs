@@ -1,17 +1,15 @@
 //! What a cluster takes when nothing happens: few and many instances, each with thousands of active rooms.
 
-use super::{Figures, machine, read, table::Table, target::LIMITS};
+use super::{Figures, machine, prepare, read, table::Table, target::LIMITS};
 use anyhow::{Context, Result, bail};
 use roost_testbed::{
     cluster::{Cluster, Options, Redis},
-    interrupt,
-    process::{self, DeathSignal, tied},
+    interrupt, process,
     servers::{Server, postgres},
 };
 use std::{
-    fs,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -69,7 +67,8 @@ fn measure_one(program: &Path, generator: &Path, count: usize) -> Result<Figures
     let _held = instances
         .map(|instance| Held::open(generator, &instance.url()))
         .collect::<Result<Vec<_>>>()?;
-    prepare(generator, cluster.instances()[0].url().as_str(), &sessions)?;
+    // Their sockets stand for no load while usage is measured.
+    prepare(generator, &cluster.instances()[0].url(), &sessions, 2)?;
     wait_until_open(&cluster)?;
     thread::sleep(SETTLING);
     let rate = transactions_a_second(cluster.postgres())?;
@@ -83,8 +82,7 @@ struct Held(Child);
 
 impl Held {
     fn open(generator: &Path, url: &str) -> Result<Self> {
-        let mut command = tied("taskset", DeathSignal::Kill, None);
-        command.args(["-c", machine::GENERATOR_CPU]).arg(generator);
+        let mut command = machine::beside_servers(generator);
         command.args([
             "--quiet",
             "--unjudged",
@@ -105,14 +103,6 @@ impl Drop for Held {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// Registers the people whose sockets stand for no load while usage is measured.
-fn prepare(generator: &Path, url: &str, sessions: &Path) -> Result<()> {
-    let mut command = Command::new(generator);
-    command.args(["--url", url, "--sessions"]).arg(sessions);
-    command.args(["prepare", "--people", "2"]);
-    process::output(&mut command).map(drop)
 }
 
 fn wait_until_open(cluster: &Cluster) -> Result<()> {
@@ -154,8 +144,7 @@ fn transactions_a_second(database: &Server) -> Result<f64> {
 /// The processor time of all instances, of the database and of Redis, beside two sockets that do nothing.
 fn usages(generator: &Path, cluster: &mut Cluster, sessions: &Path) -> Result<Figures> {
     let report = sessions.with_file_name("report.json");
-    let mut command = Command::new("taskset");
-    command.args(["-c", machine::GENERATOR_CPU]).arg(generator);
+    let mut command = machine::beside_servers(generator);
     command.args([
         "--quiet",
         "--unjudged",
@@ -176,9 +165,7 @@ fn usages(generator: &Path, cluster: &mut Cluster, sessions: &Path) -> Result<Fi
         command.args(["--watch", &format!("Redis={}", redis.process_id())]);
     }
     process::output(command.args(["idle", "--sockets", "2"]))?;
-    let figures = read(&report)?;
-    fs::remove_file(&report)?;
-    Ok(figures)
+    read(&report)
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! The machine that figures come from, and who has which of its processors.
 
 use anyhow::{Context, Result};
-use roost_testbed::process;
+use roost_testbed::process::{self, DeathSignal};
 use rustix::thread::{CpuSet, sched_setaffinity};
-use std::{fmt::Write, fs, process::Command, thread::available_parallelism};
+use std::{fmt::Write, fs, path::Path, process::Command, thread::available_parallelism};
 
 const SERVER_CPU: usize = 0;
-pub(super) const GENERATOR_CPU: &str = "1";
+const GENERATOR_CPU: &str = "1";
 
 /// Gives this thread the servers' processor; what it starts from now on inherits it.
 pub(super) fn pin_servers() -> Result<()> {
@@ -22,6 +22,13 @@ pub(super) fn unpin() -> Result<()> {
         processors.set(processor);
     }
     sched_setaffinity(None, &processors).context("this process cannot choose its processors")
+}
+
+/// A command that has the generator's processor.
+pub(super) fn beside_servers(program: &Path) -> Command {
+    let mut command = process::tied("taskset", DeathSignal::Kill, None);
+    command.args(["-c", GENERATOR_CPU]).arg(program);
+    command
 }
 
 /// For the page of figures, as Markdown.

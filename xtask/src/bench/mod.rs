@@ -201,7 +201,11 @@ fn measure(
     let mut running = Vec::new();
     for target in targets {
         let mut started = Running::start(*target, programs, folder.path())?;
-        prepare(scenario, &started, programs)?;
+        if started.keeps_people() {
+            let generator = programs.folder.join(GENERATOR);
+            let (url, sessions) = (&started.urls()[0], started.sessions());
+            prepare(&generator, url, &sessions, scenario.people)?;
+        }
         if let Some(server) = started.postgres.as_ref().filter(|_| scenario.entries > 0) {
             fill::fill(server, scenario.entries)?;
         }
@@ -236,14 +240,10 @@ fn measure(
 }
 
 /// Registers people while the server has all processors.
-fn prepare(scenario: &Scenario, target: &Running, programs: &Programs) -> Result<()> {
-    if !target.keeps_people() {
-        return Ok(());
-    }
-    let mut generator = Command::new(programs.folder.join(GENERATOR));
-    generator.args(["--url", &target.urls()[0], "--sessions"]);
-    generator.arg(target.sessions());
-    generator.args(["prepare", "--people", &scenario.people.to_string()]);
+fn prepare(generator: &Path, url: &str, sessions: &Path, people: usize) -> Result<()> {
+    let mut generator = Command::new(generator);
+    generator.args(["--url", url, "--sessions"]).arg(sessions);
+    generator.args(["prepare", "--people", &people.to_string()]);
     process::output(&mut generator).map(drop)
 }
 
@@ -252,10 +252,7 @@ type Figures = BTreeMap<String, (f64, String)>;
 fn measure_once(scenario: &Scenario, target: &mut Running, programs: &Programs) -> Result<Figures> {
     target.restart()?;
     let report = target.folder.join("report.json");
-    let mut generator = Command::new("taskset");
-    generator
-        .args(["-c", machine::GENERATOR_CPU])
-        .arg(programs.folder.join(GENERATOR));
+    let mut generator = machine::beside_servers(&programs.folder.join(GENERATOR));
     generator.args(["--quiet", "--json"]).arg(&report);
     for url in target.urls() {
         generator.args(["--url", &url]);
