@@ -77,4 +77,4 @@ impl KeptItems {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -4,7 +4,7 @@ use super::*;
 use crate::store::journal::{RequestHash, Terms};
 use roost_schema::{Body, Kind, Op, RoomId, Seq, UserId};
 
-fn entry(item: ItemId, seq: u64, body_bytes: usize) -> Entry {
+pub(in crate::live::room) fn entry(item: ItemId, seq: u64, body_bytes: usize) -> Entry {
     Entry {
         room: RoomId::generate(),
         seq: Seq(seq),
