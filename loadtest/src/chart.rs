@@ -1,6 +1,6 @@
 //! An SVG of a run: how many a second, and how long one of a hundred took.
 
-use crate::recorder::{Recorder, Timing};
+use crate::recorder::{Recorder, Summary, Timing};
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 use std::{error::Error, path::Path};
@@ -15,8 +15,8 @@ struct Line {
 }
 
 pub fn draw(file: &Path, title: &str, recorder: &Recorder) -> Result<()> {
-    let rates = lines(recorder, hdrhistogram::Histogram::len);
-    let mut latencies = lines(recorder, |times| times.value_at_quantile(0.99));
+    let rates = lines(recorder, |times| times.count);
+    let mut latencies = lines(recorder, |times| times.p99);
     for (_, micros) in latencies.iter_mut().flat_map(|line| &mut line.points) {
         *micros /= 1e3;
     }
@@ -33,7 +33,7 @@ pub fn draw(file: &Path, title: &str, recorder: &Recorder) -> Result<()> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "points of a drawing")]
-fn lines(recorder: &Recorder, value: fn(&hdrhistogram::Histogram<u64>) -> u64) -> Vec<Line> {
+fn lines(recorder: &Recorder, value: fn(&Summary) -> u64) -> Vec<Line> {
     let seconds = recorder.seconds();
     let line = |timing: Timing| {
         let points = seconds.iter().filter_map(|(second, row)| {

@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
+    mem,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
@@ -79,6 +80,9 @@ struct Inner {
     /// How much later than it was to the generator did something else that was due.
     pulses: Histogram<u64>,
     timings: BTreeMap<Timing, Histogram<u64>>,
+    /// Of seconds whose times may still come, by the number of the second.
+    open: BTreeMap<(u64, Timing), Histogram<u64>>,
+    /// Of all others only the summaries: a histogram for each second of an hour would be most of the generator's memory.
     seconds: BTreeMap<u64, Second>,
     errors: BTreeMap<String, u64>,
 }
@@ -86,8 +90,28 @@ struct Inner {
 /// One second of the run.
 #[derive(Clone, Debug, Default)]
 pub struct Second {
-    pub times: BTreeMap<Timing, Histogram<u64>>,
+    pub times: BTreeMap<Timing, Summary>,
     pub errors: u64,
+}
+
+/// The times of one second, in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Summary {
+    pub count: u64,
+    pub p50: Micros,
+    pub p99: Micros,
+    pub greatest: Micros,
+}
+
+impl Summary {
+    fn of(times: &Histogram<u64>) -> Self {
+        Self {
+            count: times.len(),
+            p50: times.value_at_quantile(0.5),
+            p99: times.value_at_quantile(0.99),
+            greatest: times.value_at_quantile(1.0),
+        }
+    }
 }
 
 impl Default for Recorder {
@@ -102,6 +126,7 @@ impl Default for Recorder {
                 starts: histogram(DIGITS),
                 pulses: histogram(DIGITS),
                 timings: BTreeMap::new(),
+                open: BTreeMap::new(),
                 seconds: BTreeMap::new(),
                 errors: BTreeMap::new(),
             }),
@@ -142,11 +167,7 @@ impl Recorder {
         let all = inner.timings.entry(timing);
         all.or_insert_with(|| histogram(DIGITS))
             .saturating_record(took);
-        let second = inner.seconds.entry(second).or_default();
-        let times = second.times.entry(timing);
-        times
-            .or_insert_with(|| histogram(DIGITS_OF_A_SECOND))
-            .saturating_record(took);
+        inner.record_in_second(second, timing, took);
     }
 
     /// The generator begins now what was due at a moment: what is later is its own fault.
@@ -175,7 +196,7 @@ impl Recorder {
     /// Of what was due in a second of the run, in microseconds.
     pub fn p99_of(&self, second: u64, timing: Timing) -> Option<Micros> {
         let inner = self.inner.lock();
-        let times = inner.seconds.get(&second)?.times.get(&timing)?;
+        let times = inner.open.get(&(second, timing))?;
         Some(times.value_at_quantile(0.99))
     }
 
@@ -234,7 +255,39 @@ impl Recorder {
 
     /// By their number in the run.
     pub fn seconds(&self) -> BTreeMap<u64, Second> {
-        self.inner.lock().seconds.clone()
+        let inner = self.inner.lock();
+        let mut seconds = inner.seconds.clone();
+        for ((second, timing), times) in &inner.open {
+            let second = seconds.entry(*second).or_default();
+            second.times.insert(*timing, Summary::of(times));
+        }
+        seconds
+    }
+}
+
+impl Inner {
+    fn record_in_second(&mut self, second: u64, timing: Timing, took: Micros) {
+        if let Some(times) = self.open.get_mut(&(second, timing)) {
+            return times.saturating_record(took);
+        }
+        self.close_before(second.saturating_sub(LONGEST.as_secs()));
+        let is_closed = self.seconds.get(&second);
+        if is_closed.is_some_and(|second| second.times.contains_key(&timing)) {
+            // Later than the longest time: the whole run counts it, the second no longer.
+            return;
+        }
+        let mut times = histogram(DIGITS_OF_A_SECOND);
+        times.saturating_record(took);
+        self.open.insert((second, timing), times);
+    }
+
+    /// Keeps only the summaries of seconds before this one.
+    fn close_before(&mut self, second: u64) {
+        let still_open = self.open.split_off(&(second, Timing::ALL[0]));
+        for ((second, timing), times) in mem::replace(&mut self.open, still_open) {
+            let second = self.seconds.entry(second).or_default();
+            second.times.insert(timing, Summary::of(&times));
+        }
     }
 }
 
@@ -266,6 +319,31 @@ mod tests {
         assert!(times.max() >= 29_900, "{}", times.max());
         assert_eq!(recorder.errors()["overloaded"], 1);
         assert_eq!(recorder.seconds()[&0].errors, 1);
+    }
+
+    #[test]
+    fn long_past_seconds_are_kept_as_summaries() {
+        const HOUR: u64 = 3_600;
+        let recorder = Recorder::default();
+        let mut inner = recorder.inner.lock();
+        for second in 0..HOUR {
+            inner.record_in_second(second, Timing::Delivery, 100 + second);
+            inner.record_in_second(second, Timing::Connect, 7);
+        }
+        // It came after its second was closed.
+        inner.record_in_second(3, Timing::Delivery, 1);
+        let open = inner.open.len();
+        drop(inner);
+
+        assert!(open <= 2 * 122, "{open} histograms");
+        let seconds = recorder.seconds();
+        assert_eq!(seconds.len() as u64, HOUR);
+        for (number, second) in seconds {
+            let times = second.times[&Timing::Delivery];
+            assert_eq!(times.count, 1);
+            assert!(times.greatest >= 100 + number, "{number}: {times:?}");
+            assert_eq!(second.times[&Timing::Connect].p50, 7);
+        }
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! What a run found: a table for people, JSON for programs, a line for each second.
 
 use crate::{
+    clock::Micros,
     recorder::{Recorder, Timing},
     run::{Options, Window},
 };
 use anyhow::{Context, Result};
-use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::{
     fmt::{self, Write},
@@ -106,7 +106,7 @@ impl Report {
         };
         for (name, quantile) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)] {
             let name = format!("{} {name}", timing.name());
-            self.add(name, millis(&times, quantile), "ms");
+            self.add(name, millis(times.value_at_quantile(quantile)), "ms");
         }
     }
 
@@ -131,8 +131,8 @@ impl Report {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-fn millis(times: &Histogram<u64>, quantile: f64) -> f64 {
-    times.value_at_quantile(quantile) as f64 / 1e3
+fn millis(micros: Micros) -> f64 {
+    micros as f64 / 1e3
 }
 
 fn write(file: &Path, text: &str) -> Result<()> {
@@ -153,10 +153,10 @@ fn seconds(recorder: &Recorder) -> String {
                 csv,
                 "{number},{},{},{:.3},{:.3},{:.3}",
                 timing.name(),
-                times.len(),
-                millis(times, 0.5),
-                millis(times, 0.99),
-                millis(times, 1.0),
+                times.count,
+                millis(times.p50),
+                millis(times.p99),
+                millis(times.greatest),
             );
         }
         let _ = writeln!(csv, "{number},error,{},,,", second.errors);
