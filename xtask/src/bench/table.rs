@@ -11,7 +11,7 @@ use std::{
 };
 
 /// What went wrong: of several runs the worst is shown.
-const FAULTS: [&str; 6] = [
+pub(super) const FAULTS: [&str; 6] = [
     "lost",
     "doubled",
     "reordered",
