@@ -14,7 +14,8 @@ use clap::{Args, ValueEnum};
 use reach::{Evidence, Reach};
 use roost_testbed::{interrupt, roost, tools, workspace};
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
+    thread::{self, ScopedJoinHandle},
     time::{Duration, Instant},
 };
 use system::{System, Way};
@@ -31,7 +32,7 @@ pub struct Arguments {
     release: bool,
 }
 
-/// In this order: the metrics are looked at after all that traffic.
+/// In this order: the metrics are looked at after the traffic of the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Suite {
     /// Redocly on the `OpenAPI` document.
@@ -99,7 +100,7 @@ impl Suite {
     }
 }
 
-/// The system, programs and folder that the suites share.
+/// The system, programs and folder that the suites of a group share.
 struct Fixture {
     system: System,
     /// The programs of the Python packages.
@@ -108,50 +109,92 @@ struct Fixture {
     folder: PathBuf,
 }
 
+/// What the suites of a group came to.
+#[derive(Default)]
+struct Outcome {
+    /// What each ran, which instances it reached and how long it took.
+    lines: Vec<String>,
+    /// The names of those that failed.
+    failed: Vec<String>,
+}
+
 /// Runs all suites, also after one failed. Prints what each ran, which instances it reached and how long it took.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let all = Suite::value_variants().iter();
-    let suites: Vec<_> = all
-        .filter(|suite| arguments.suites.is_empty() || arguments.suites.contains(suite))
-        .collect();
+    let all = Suite::value_variants().iter().copied();
+    let suites =
+        all.filter(|suite| arguments.suites.is_empty() || arguments.suites.contains(suite));
+    // schemathesis computes while the others mostly wait for instances to restart. So they run side by side, each group
+    // with a system of its own.
+    let (rest, others): (Vec<_>, Vec<_>) = suites.partition(|suite| *suite == Suite::Rest);
+    let groups = [others, rest].into_iter().filter(|group| !group.is_empty());
     tools::npm_ci(&scripts())?;
     let python = python()?;
     let program = roost::build(!arguments.release)?;
+    let outcomes: Vec<Result<Outcome>> = thread::scope(|scope| {
+        let (program, python) = (&program, &python);
+        let run =
+            |group: Vec<Suite>| scope.spawn(move || run_group(&group, arguments, program, python));
+        let running: Vec<_> = groups.map(run).collect();
+        let outcomes = running.into_iter().map(ScopedJoinHandle::join);
+        outcomes
+            .map(|outcome| outcome.unwrap_or_else(|_| bail!("a group of suites panicked")))
+            .collect()
+    });
+    interrupt::check()?;
+    let mut all = Outcome::default();
+    for outcome in outcomes {
+        match outcome {
+            Ok(outcome) => {
+                all.lines.extend(outcome.lines);
+                all.failed.extend(outcome.failed);
+            }
+            Err(error) => all.failed.push(format!("{error:#}")),
+        }
+    }
+    println!("\n{}", all.lines.join("\n"));
+    if !all.failed.is_empty() {
+        bail!("failed: {}", all.failed.join(", "));
+    }
+    Ok(())
+}
+
+/// Runs suites one after the other on one system.
+fn run_group(
+    suites: &[Suite],
+    arguments: &Arguments,
+    program: &Path,
+    python: &Path,
+) -> Result<Outcome> {
     let folder = tempfile::tempdir()?;
     let system = if arguments.alone {
-        System::alone(&program, folder.path())
+        System::alone(program, folder.path())
     } else {
-        System::cluster(&program)
+        System::cluster(program)
     };
     let mut fixture = Fixture {
         system: system?,
-        python,
+        python: python.to_owned(),
         folder: folder.path().to_owned(),
     };
     println!("{}", fixture.system.describe());
-    let mut lines = Vec::new();
-    let mut failed = Vec::new();
+    let mut outcome = Outcome::default();
     for suite in suites {
         let name = suite.name();
         println!("\n== conformance: {name}");
         let start = Instant::now();
-        let outcome = examine(*suite, &mut fixture);
+        let examined = examine(*suite, &mut fixture);
         interrupt::check()?;
-        let note = outcome.unwrap_or_else(|error| {
-            failed.push(name.clone());
+        let note = examined.unwrap_or_else(|error| {
+            outcome.failed.push(name.clone());
             format!("FAILED: {error:#}")
         });
-        lines.push(line(&name, start.elapsed(), &note));
+        outcome.lines.push(line(&name, start.elapsed(), &note));
     }
-    if !failed.is_empty() {
+    if !outcome.failed.is_empty() {
         fixture.system.show_logs();
     }
-    let stopped = fixture.system.stop();
-    println!("\n{}", lines.join("\n"));
-    if !failed.is_empty() {
-        bail!("failed: {}", failed.join(", "));
-    }
-    stopped
+    fixture.system.stop()?;
+    Ok(outcome)
 }
 
 /// Runs one suite; gives what was run and which instances it reached. The latter also when the suite failed.
