@@ -68,6 +68,8 @@ enum Choice {
     Board,
     Chat,
     Slow,
+    /// An hour of chat on each database: how the server's memory grows. Not part of all.
+    Soak,
     /// Two instances with Redis between them.
     Pair,
     /// Does a delivery cost more where there are more sockets or rooms, or an answer where the journal is long?
@@ -101,10 +103,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let scenarios = scenario::of(arguments.scenario).into_iter();
     for scenario in scenarios.filter(|scenario| arguments.wants(&scenario.name)) {
         let targets = targets(arguments, &scenario);
+        let runs = if scenario.once { 1 } else { arguments.runs };
         println!("\n== {} ==", scenario.name);
-        let table = measure(&scenario, &targets, &programs, arguments.runs, &mut failed)
+        let this_began = Instant::now();
+        let table = measure(&scenario, &targets, &programs, runs, &mut failed)
             .with_context(|| scenario.name.clone())?;
-        println!("{table}");
+        println!("{table}in {:.0} s", this_began.elapsed().as_secs_f64());
         tables.push(table);
     }
     let has_instances = matches!(arguments.scenario, Choice::All | Choice::Growth);

@@ -13,6 +13,8 @@ pub(super) struct Scenario {
     /// The scenario and its own options.
     pub(super) arguments: Vec<String>,
     pub(super) people: usize,
+    /// It is so long that it is measured once, whatever was asked.
+    pub(super) once: bool,
     /// How many messages of other rooms a journal in `PostgreSQL` holds beforehand.
     pub(super) entries: usize,
     pub(super) setups: &'static [Setup],
@@ -122,6 +124,23 @@ const VISITS: &[&str] = &[
     "errors",
 ];
 
+const MEMORY: &[&str] = &[
+    "memory slope",
+    "memory at the end",
+    "server CPU per delivery",
+    "delivery p99",
+    "lost",
+    "doubled",
+    "reordered",
+    "errors",
+    "unanswered",
+];
+
+/// Of which there are runs enough to see what a single one has by chance; all tables together take less than an hour.
+const DELIVERING: [&str; 4] = ["--warm-up", "2", "--duration", "6"];
+/// Each sort of request has these of its own.
+const REQUESTING: [&str; 4] = ["--warm-up", "1", "--duration", "4"];
+
 /// One fan-out: rooms, members, and writes a second in each room.
 type Shape = (usize, usize, &'static str);
 
@@ -169,22 +188,26 @@ pub(super) fn of(choice: Choice) -> Vec<Scenario> {
         all.extend(MORE_ROOMS.map(more_rooms));
         all.extend(MORE_ENTRIES.map(more_entries));
     }
-    for (one, name, people, figures) in [
-        (Choice::Graphql, "graphql", 50, ANSWERS),
-        (Choice::Storm, "storm", 2_200, RESUMES),
-        (Choice::Churn, "churn", 1_000, VISITS),
-        (Choice::Board, "board", 50, DELIVERIES),
-        (Choice::Chat, "chat", 1_000, DELIVERIES),
-        (Choice::Slow, "slow", 101, DELIVERIES),
+    for (one, name, people, figures, options) in [
+        (Choice::Graphql, "graphql", 50, ANSWERS, REQUESTING),
+        (Choice::Storm, "storm", 2_200, RESUMES, DELIVERING),
+        (Choice::Churn, "churn", 1_000, VISITS, DELIVERING),
+        (Choice::Board, "board", 50, DELIVERIES, DELIVERING),
+        (Choice::Chat, "chat", 1_000, DELIVERIES, DELIVERING),
+        (Choice::Slow, "slow", 101, DELIVERIES, DELIVERING),
     ] {
         if is(one) {
             all.push(Scenario {
                 people,
                 figures,
+                options: strings(&options),
                 setups: BOTH,
                 ..bare(name, &[])
             });
         }
+    }
+    if choice == Choice::Soak {
+        all.push(soak());
     }
     all
 }
@@ -204,6 +227,17 @@ fn quick() -> Vec<Scenario> {
     all
 }
 
+/// An hour for each setup, so it is not part of all.
+fn soak() -> Scenario {
+    Scenario {
+        people: 500,
+        once: true,
+        figures: MEMORY,
+        setups: BOTH,
+        ..bare("soak", &[])
+    }
+}
+
 fn fanout((rooms, members, rate): Shape, durable: bool) -> Scenario {
     let (kind, setups, peers) = if durable {
         ("durable", BOTH, DURABLE)
@@ -216,6 +250,7 @@ fn fanout((rooms, members, rate): Shape, durable: bool) -> Scenario {
     Scenario {
         name: format!("fanout, {kind}, {rooms} rooms of {members}"),
         people: rooms * members,
+        options: strings(&DELIVERING),
         figures: DELIVERIES,
         setups,
         peers,
@@ -260,6 +295,7 @@ fn idle(sockets: usize) -> Scenario {
     Scenario {
         name: format!("idle, {sockets} sockets"),
         people: sockets,
+        options: strings(&["--warm-up", "0"]),
         figures: CONNECTIONS,
         peers: IDLE,
         ..bare("idle", &["--sockets", &sockets.to_string()])
@@ -269,6 +305,7 @@ fn idle(sockets: usize) -> Scenario {
 fn rest() -> Scenario {
     Scenario {
         people: 50,
+        options: strings(&REQUESTING),
         figures: ANSWERS,
         setups: BOTH,
         peers: REQUESTS,
@@ -284,6 +321,7 @@ fn bare(name: &str, arguments: &[&str]) -> Scenario {
         options: Vec::new(),
         arguments: all,
         people: 0,
+        once: false,
         entries: 0,
         setups: SQLITE,
         peers: &[],
