@@ -6,7 +6,7 @@ mod reader;
 pub use reader::{Call, Mark, Reader, Stream};
 
 use crate::{
-    clock::Micros,
+    clock::{self, Micros},
     people::{self, Person},
     recorder::{Recorder, Timing},
 };
@@ -21,7 +21,7 @@ use tokio::{
     net::{TcpSocket, TcpStream},
     sync::mpsc,
     task::JoinSet,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
@@ -31,6 +31,8 @@ use tokio_tungstenite::{
 /// Kept by each socket for what it reads; 18,000 of the library's default would take 2.3 GB.
 const READ_BUFFER: usize = 4 << 10;
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a socket asks for rooms that are refused for now.
+const JOINING_ROUNDS: usize = 20;
 
 type Connection = WebSocketStream<TcpStream>;
 
@@ -194,8 +196,26 @@ async fn sign_in(stream: &mut Connection, person: &Person, recorder: &Recorder) 
     }
 }
 
-/// All at once; a room is resumed where the reader was.
+/// All at once; a room is resumed where the reader was. What is refused for now is asked for again when the server says.
 async fn join(stream: &mut Connection, rooms: &[RoomId], reader: &mut Reader) -> Result<()> {
+    let mut missing = rooms.to_vec();
+    for _ in 0..JOINING_ROUNDS {
+        let refused = join_once(stream, &missing, reader).await?;
+        let Some(wait) = refused.iter().map(|(_, wait)| *wait).max() else {
+            return Ok(());
+        };
+        sleep(wait).await;
+        missing = refused.into_iter().map(|(room, _)| room).collect();
+    }
+    bail!("{} rooms are refused again and again", missing.len())
+}
+
+/// Gives the rooms that are refused for now, each with how long to wait.
+async fn join_once(
+    stream: &mut Connection,
+    rooms: &[RoomId],
+    reader: &mut Reader,
+) -> Result<Vec<(RoomId, Duration)>> {
     for (id, room) in (0..).zip(rooms) {
         let join = match reader.position(*room) {
             Some(after) => json!({ "room": room, "after": after }),
@@ -206,22 +226,34 @@ async fn join(stream: &mut Connection, rooms: &[RoomId], reader: &mut Reader) ->
             .await?;
     }
     stream.flush().await?;
-    let mut joined = 0;
-    while joined < rooms.len() {
+    let mut answered = 0;
+    let mut refused = Vec::new();
+    while answered < rooms.len() {
         let frame = next(stream).await?;
         match Packet::read(&frame) {
-            Some(Packet::Ack { payload, .. }) if payload.starts_with(r#"{"error""#) => {
-                bail!("a room is refused: {payload}")
-            }
-            Some(Packet::Ack { .. }) => {
+            Some(Packet::Ack { id, payload }) => {
                 reader.recorder().count_frame(frame.len());
-                joined += 1;
+                answered += 1;
+                if payload.starts_with(r#"{"error""#) {
+                    reader.recorder().fail(clock::now(), "a room is refused");
+                    let wait = retry_after(payload)
+                        .with_context(|| format!("a room is refused: {payload}"))?;
+                    let place = usize::try_from(id)?;
+                    refused.push((*rooms.get(place).context("an unknown id")?, wait));
+                }
             }
             Some(Packet::Ping) => stream.send(Frame::text(PONG)).await?,
             _ => drop(reader.receive(&frame)),
         }
     }
-    Ok(())
+    Ok(refused)
+}
+
+/// None: asking again would not help.
+fn retry_after(refusal: &str) -> Option<Duration> {
+    let refusal: serde_json::Value = serde_json::from_str(refusal).ok()?;
+    let millis = refusal["error"]["retryAfterMs"].as_u64()?;
+    Some(Duration::from_millis(millis))
 }
 
 async fn next(stream: &mut Connection) -> Result<String> {
