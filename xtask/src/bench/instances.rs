@@ -64,12 +64,12 @@ fn measure_one(program: &Path, generator: &Path, count: usize) -> Result<Figures
     let folder = tempfile::tempdir()?;
     let sessions = folder.path().join("sessions.json");
     let instances = cluster.instances().iter();
-    let _held = instances
+    let mut held = instances
         .map(|instance| Held::open(generator, &instance.url()))
         .collect::<Result<Vec<_>>>()?;
     // Their sockets stand for no load while usage is measured.
     prepare(generator, &cluster.instances()[0].url(), &sessions, 2)?;
-    wait_until_open(&cluster)?;
+    wait_until_open(&cluster, &mut held)?;
     thread::sleep(SETTLING);
     let rate = transactions_a_second(cluster.postgres())?;
     let mut figures = usages(generator, &mut cluster, &sessions)?;
@@ -92,8 +92,15 @@ impl Held {
             url,
         ]);
         command.args(["idle", "--sockets", SOCKETS, "--pairs-in", ROOMS_EACH]);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.stdout(Stdio::null());
         Ok(Self(command.spawn().context("cannot start the generator")?))
+    }
+
+    fn check(&mut self) -> Result<()> {
+        match self.0.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!("the generator ended with {}", process::describe(status)),
+        }
     }
 }
 
@@ -105,11 +112,12 @@ impl Drop for Held {
     }
 }
 
-fn wait_until_open(cluster: &Cluster) -> Result<()> {
+fn wait_until_open(cluster: &Cluster, held: &mut [Held]) -> Result<()> {
     let deadline = Instant::now() + OPENING_PATIENCE;
     for (index, _) in cluster.instances().iter().enumerate() {
         while active_rooms(&cluster.metrics(index)?)? < ROOMS {
             interrupt::check()?;
+            held.iter_mut().try_for_each(Held::check)?;
             if Instant::now() > deadline {
                 bail!("instance {} has not opened its rooms", index + 1);
             }
