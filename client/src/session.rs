@@ -1,15 +1,15 @@
 //! A signed-in person on one device, and the tokens that prove it.
 
 use crate::{Endpoint, Error, Result, endpoint::answer};
-use chrono::{TimeDelta, Utc};
+use chrono::Utc;
 use parking_lot::Mutex;
 use reqwest::{Method, RequestBuilder};
 use roost_schema::{Refresh, Secret, SignedIn, UserId};
 use serde::de::DeserializeOwned;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// An access token is exchanged when it has less than this left.
-const RENEW_BEFORE: TimeDelta = TimeDelta::seconds(30);
+const RENEW_BEFORE: Duration = Duration::from_secs(30);
 
 /// A person who signed in. Cheap to clone; clones share the session.
 #[derive(Clone, Debug)]
@@ -53,8 +53,14 @@ impl Client {
 
     /// An access token that is valid for a while: a new one when the present one is about to expire.
     pub async fn access_token(&self) -> Result<Secret> {
+        self.access_token_for(RENEW_BEFORE).await
+    }
+
+    /// An access token that is valid for so long, or, if the server's tokens are not, a new one.
+    pub async fn access_token_for(&self, lasting: Duration) -> Result<Secret> {
         let present = self.signed_in();
-        if present.access_expires_at - Utc::now() > RENEW_BEFORE {
+        let left = present.access_expires_at - Utc::now();
+        if left.to_std().is_ok_and(|left| left > lasting) {
             return Ok(present.access_token);
         }
         self.renew(&present).await

@@ -19,6 +19,8 @@ const LANES: usize = 64;
 const RETRIES: usize = 60;
 const RETRY_WAIT: Duration = Duration::from_millis(250);
 
+const RUN_MAX: Duration = Duration::from_mins(30);
+
 /// Where the people come from.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Source {
@@ -94,6 +96,20 @@ pub async fn prepare(source: &Source, url: &str, count: usize) -> Result<Vec<Per
         client: Some(client),
     };
     Ok(people.into_iter().take(count).map(person).collect())
+}
+
+/// Gives everybody a token for the longest run of a bench, where tokens live as long, and keeps it.
+pub async fn renew(source: &Source, people: &[Person]) -> Result<()> {
+    let renewing = stream::iter(people).map(async |person| {
+        let client = person.client()?;
+        repeat(async || client.access_token_for(RUN_MAX).await).await?;
+        Ok(client.clone())
+    });
+    let renewed: Result<Vec<Client>> = renewing.buffered(LANES).try_collect().await;
+    match &source.sessions {
+        Some(file) => write(file, &renewed?),
+        None => renewed.map(drop),
+    }
 }
 
 /// With a token that is good for a while. One whose refresh token was used by an earlier run signs in again.

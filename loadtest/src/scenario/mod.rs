@@ -74,8 +74,8 @@ pub async fn run(scenario: &Scenario, options: Options) -> Result<()> {
         Scenario::Slow(slow) => slow.run(&run).await?,
         Scenario::Soak(soak) => soak.run(&run).await?,
         Scenario::Prepare(prepare) => {
-            run.people(prepare.people).await?;
-            return Ok(());
+            let people = run.people(prepare.people).await?;
+            return crate::people::renew(&run.options.people, &people).await;
         }
     };
     ensure!(

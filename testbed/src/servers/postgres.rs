@@ -50,6 +50,15 @@ pub fn psql(server: &Server) -> Result<Command> {
     Ok(command)
 }
 
+/// The program `pg_dump`, on the database `roost` of a server. psql can read its text into an empty database.
+pub fn dump(server: &Server) -> Result<Command> {
+    let mut command = Command::new(find_or_install()?.join("pg_dump"));
+    command.args(["-h", "127.0.0.1", "-p"]);
+    command.arg(server.port().to_string());
+    command.args(["-U", "roost", "-d", "roost"]);
+    Ok(command)
+}
+
 fn launch(programs: PathBuf, user: Option<&'static str>) -> Launch {
     let postgres = programs.join("postgres");
     Launch {

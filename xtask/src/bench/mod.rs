@@ -7,6 +7,7 @@
 mod fill;
 mod instances;
 mod machine;
+mod people;
 mod scenario;
 pub mod smoke;
 mod table;
@@ -14,6 +15,7 @@ mod target;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
+use people::People;
 use roost_testbed::{base, interrupt, process, roost, tools, workspace};
 use scenario::Scenario;
 use std::{
@@ -98,6 +100,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     );
     let began = Instant::now();
     let programs = build(arguments)?;
+    let mut people = People::none()?;
     let mut tables = Vec::new();
     let mut failed = Vec::new();
     let scenarios = scenario::of(arguments.scenario).into_iter();
@@ -106,8 +109,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let runs = if scenario.once { 1 } else { arguments.runs };
         println!("\n== {} ==", scenario.name);
         let this_began = Instant::now();
-        let table = measure(&scenario, &targets, &programs, runs, &mut failed)
-            .with_context(|| scenario.name.clone())?;
+        let table = measure(
+            &scenario,
+            &targets,
+            &programs,
+            &mut people,
+            runs,
+            &mut failed,
+        )
+        .with_context(|| scenario.name.clone())?;
         println!("{table}in {:.0} s", this_began.elapsed().as_secs_f64());
         tables.push(table);
     }
@@ -198,22 +208,24 @@ fn measure(
     scenario: &Scenario,
     targets: &[Target],
     programs: &Programs,
+    people: &mut People,
     runs: usize,
     failed: &mut Vec<String>,
 ) -> Result<Table> {
     let folder = tempfile::tempdir()?;
     let mut running = Vec::new();
     for target in targets {
-        let mut started = Running::start(*target, programs, folder.path())?;
+        let mut started = Running::start(*target, programs, people, folder.path())?;
         if started.keeps_people() {
             let generator = programs.folder.join(GENERATOR);
             let (url, sessions) = (&started.urls()[0], started.sessions());
             prepare(&generator, url, &sessions, scenario.people)?;
         }
+        started.stop()?;
+        people.keep(&started, scenario.people)?;
         if let Some(server) = started.postgres.as_ref().filter(|_| scenario.entries > 0) {
             fill::fill(server, scenario.entries)?;
         }
-        started.stop()?;
         running.push(started);
     }
     let mut table = Table::new(scenario, targets, programs);

@@ -1,6 +1,9 @@
 //! What is measured: Roost on one of its databases, as it is or as it was, and its peers.
 
-use super::folder_of;
+use super::{
+    folder_of,
+    people::{DATABASE, People, SESSIONS},
+};
 use anyhow::{Context, Result};
 use roost_testbed::{
     base::Base,
@@ -84,6 +87,15 @@ impl fmt::Display for Target {
     }
 }
 
+/// Targets of a kind can take over each other's databases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    Sqlite,
+    Postgres,
+    SqliteBefore,
+    PostgresBefore,
+}
+
 /// What was built.
 pub(super) struct Programs {
     pub(super) roost: PathBuf,
@@ -113,9 +125,15 @@ enum AnyServer {
 }
 
 impl Running {
-    pub(super) fn start(target: Target, programs: &Programs, folder: &Path) -> Result<Self> {
+    pub(super) fn start(
+        target: Target,
+        programs: &Programs,
+        people: &People,
+        folder: &Path,
+    ) -> Result<Self> {
         let folder = folder_of(folder, target)?;
         let postgres = target.has_postgres().then(postgres::start).transpose()?;
+        people.restore(target, &folder, postgres.as_ref())?;
         let redis = target.is_pair().then(redis::start).transpose()?;
         let url = |server: &Option<Server>| server.as_ref().map(|server| server.url.clone());
         let stores = Stores {
@@ -225,7 +243,7 @@ impl Running {
 
     /// Where the generator keeps the people's sessions.
     pub(super) fn sessions(&self) -> PathBuf {
-        self.folder.join("sessions.json")
+        self.folder.join(SESSIONS)
     }
 }
 
@@ -237,6 +255,17 @@ impl Target {
             Self::Before(Setup::Pair) | Self::NodePair => Some(Self::Roost(Setup::Pair)),
             _ if self.has_postgres() => Some(Self::Roost(Setup::Postgres)),
             _ => Some(Self::Roost(Setup::Sqlite)),
+        }
+    }
+
+    /// None: a peer, whose people cost it nothing.
+    pub(super) const fn kind(self) -> Option<Kind> {
+        match self {
+            Self::Roost(Setup::Sqlite) | Self::BehindCaddy => Some(Kind::Sqlite),
+            Self::Roost(Setup::Postgres | Setup::Pair) => Some(Kind::Postgres),
+            Self::Before(Setup::Sqlite) => Some(Kind::SqliteBefore),
+            Self::Before(Setup::Postgres | Setup::Pair) => Some(Kind::PostgresBefore),
+            _ => None,
         }
     }
 
@@ -306,7 +335,7 @@ fn start_server(
 }
 
 fn start_roost(program: &Path, folder: &Path, stores: &Stores) -> Result<AnyServer> {
-    let sqlite = || format!("sqlite:{}?mode=rwc", folder.join("roost.db").display());
+    let sqlite = || format!("sqlite:{}?mode=rwc", folder.join(DATABASE).display());
     let database = stores.database.clone().unwrap_or_else(sqlite);
     let mut environment = vec![("ROOST_DATABASE_URL", database)];
     environment.extend(stores.redis.clone().map(|url| ("ROOST_REDIS_URL", url)));
