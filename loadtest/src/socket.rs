@@ -30,7 +30,7 @@ use tokio_tungstenite::{
 
 /// Kept by each socket for what it reads; 18,000 of the library's default would take 2.3 GB.
 const READ_BUFFER: usize = 4 << 10;
-const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+const OPEN_TIMEOUT: Duration = Duration::from_mins(1);
 /// How often a socket asks for rooms that are refused for now.
 const JOINING_ROUNDS: usize = 20;
 

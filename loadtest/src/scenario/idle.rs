@@ -2,6 +2,7 @@
 
 use super::{finish, in_rooms_together, rooms_of};
 use crate::{
+    people::Person,
     recorder::Timing,
     report::Report,
     rooms,
@@ -9,6 +10,7 @@ use crate::{
 };
 use anyhow::Result;
 use clap::Args;
+use roost_schema::RoomId;
 use std::time::Duration;
 
 /// A ping of each socket, at least, of servers that ping as seldom as Engine.IO does by itself.
@@ -20,21 +22,20 @@ pub struct Idle {
     /// Each of a person of its own, in two rooms of ten.
     #[arg(long, default_value_t = 10_000)]
     pub sockets: usize,
-    /// Instead, two people share so many rooms each.
+    /// Instead, each in so many rooms, which it shares with somebody who is not there.
     #[arg(long, value_name = "ROOMS")]
-    pub pairs_in: Option<usize>,
+    pub alone_in: Option<usize>,
 }
 
 impl Idle {
     pub async fn run(&self, run: &Run) -> Result<Report> {
-        let people = run.people(self.sockets).await?;
-        let memberships = match self.pairs_in {
-            Some(rooms_each) => in_rooms_together(people.len() / 2 * rooms_each, 2, rooms_each),
-            None => in_two_rooms_each(people.len()),
+        let (people, joined) = match self.alone_in {
+            Some(rooms_each) => self.alone(run, rooms_each).await?,
+            None => self.together(run).await?,
         };
-        let rooms = rooms::open(&people, memberships).await?;
-        let joined = rooms_of(people.len(), &rooms);
-        run.warm(&people, &joined).await?;
+        if self.alone_in.is_none() {
+            run.warm(&people, &joined).await?;
+        }
         run.recorder.begin();
         let before = run.snapshot()?;
         let sockets = run.open(&people, &joined).await?;
@@ -59,6 +60,23 @@ impl Idle {
         let lost = readers.iter().filter(|reader| reader.closed_by_the_server);
         report.add_count("closed by the server", lost.count() as u64);
         Ok(report)
+    }
+
+    async fn together(&self, run: &Run) -> Result<(Vec<Person>, Vec<Vec<RoomId>>)> {
+        let people = run.people(self.sockets).await?;
+        let rooms = rooms::open(&people, in_two_rooms_each(people.len())).await?;
+        let joined = rooms_of(people.len(), &rooms);
+        Ok((people, joined))
+    }
+
+    /// The first of each pair.
+    async fn alone(&self, run: &Run, rooms_each: usize) -> Result<(Vec<Person>, Vec<Vec<RoomId>>)> {
+        let people = run.people(2 * self.sockets).await?;
+        let memberships = in_rooms_together(self.sockets * rooms_each, 2, rooms_each);
+        let rooms = rooms::open(&people, memberships).await?;
+        let joined = rooms_of(people.len(), &rooms);
+        let pairs = people.into_iter().zip(joined);
+        Ok(pairs.step_by(2).unzip())
     }
 }
 
