@@ -68,7 +68,7 @@ fn measure_one(program: &Path, generator: &Path, count: usize) -> Result<Figures
         wait_until_open(&cluster, index, &mut opening)?;
         held.push(opening);
     }
-    // Their sockets stand for no load while usage is measured.
+    // What it takes to sign in is not measured.
     prepare(generator, &cluster.instances()[0].url(), &sessions, 2)?;
     thread::sleep(SETTLING);
     let rate = transactions_a_second(cluster.postgres())?;
@@ -147,7 +147,7 @@ fn transactions_a_second(database: &Server) -> Result<f64> {
     Ok((count()? - before) / took.as_secs_f64())
 }
 
-/// The processor time of all instances, of the database and of Redis, beside two sockets that do nothing.
+/// The processor time of all instances, of the database and of Redis, beside a socket that does nothing.
 fn usages(generator: &Path, cluster: &mut Cluster, sessions: &Path) -> Result<Figures> {
     let report = sessions.with_file_name("report.json");
     let mut command = machine::beside_servers(generator);
@@ -170,7 +170,7 @@ fn usages(generator: &Path, cluster: &mut Cluster, sessions: &Path) -> Result<Fi
     if let Some(redis) = cluster.redis() {
         command.args(["--watch", &format!("Redis={}", redis.process_id())]);
     }
-    process::output(command.args(["idle", "--sockets", "2"]))?;
+    process::output(command.args(["idle", "--sockets", "1", "--alone-in", "1"]))?;
     read(&report)
 }
 
