@@ -13,7 +13,7 @@ pub(super) struct Scenario {
     /// The scenario and its own options.
     pub(super) arguments: Vec<String>,
     pub(super) people: usize,
-    /// It is so long that it is measured once, whatever was asked.
+    /// It takes so long that it is measured once, whatever was asked.
     pub(super) once: bool,
     /// How many messages of other rooms a journal in `PostgreSQL` holds beforehand.
     pub(super) entries: usize,
@@ -40,7 +40,9 @@ const IDLE: &[(Against, Target)] = &[
     (Against::Socketioxide, Target::Socketioxide),
     (Against::Bare, Target::Bare),
 ];
-const DURABLE: &[(Against, Target)] = &[
+const DURABLE: &[(Against, Target)] = &[(Against::Node, Target::NodeDurable(Seqs::Room))];
+/// What durability costs others, with seqs that promise as much as Roost's, and with such that promise less.
+const DURABLE_EACH: &[(Against, Target)] = &[
     (Against::Node, Target::NodeDurable(Seqs::Room)),
     (Against::Node, Target::NodeDurable(Seqs::Table)),
     (
@@ -55,7 +57,6 @@ const DURABLE: &[(Against, Target)] = &[
 const PAIR: &[(Against, Target)] = &[(Against::Node, Target::NodePair)];
 const REQUESTS: &[(Against, Target)] = &[
     (Against::Node, Target::NodeDurable(Seqs::Room)),
-    (Against::Node, Target::NodeDurable(Seqs::Table)),
     (Against::Axum, Target::Axum(Seqs::Room)),
     (Against::Axum, Target::Axum(Seqs::Table)),
 ];
@@ -136,10 +137,10 @@ const MEMORY: &[&str] = &[
     "unanswered",
 ];
 
-/// Of which there are runs enough to see what a single one has by chance; all tables together take less than an hour.
-const DELIVERING: [&str; 4] = ["--warm-up", "2", "--duration", "6"];
+/// Short, so that all tables together take less than an hour; each still has some ten thousand deliveries.
+const DELIVERING: [&str; 4] = ["--warm-up", "1", "--duration", "5"];
 /// Each sort of request has these of its own.
-const REQUESTING: [&str; 4] = ["--warm-up", "1", "--duration", "4"];
+const REQUESTING: [&str; 4] = ["--warm-up", "1", "--duration", "3"];
 
 /// One fan-out: rooms, members, and writes a second in each room.
 type Shape = (usize, usize, &'static str);
@@ -152,6 +153,8 @@ const MORE_ROOMS: [(Shape, usize); 3] = [
     ((1_000, 2, "0.5"), 10),
     ((10_000, 2, "0.05"), 10),
 ];
+/// So many sockets or rooms take minutes to open.
+const LONG: usize = 10_000;
 const MORE_ENTRIES: [usize; 2] = [1_000, 1_000_000];
 
 /// So many deliveries that a server which takes five times as much as the best still keeps up on its processor.
@@ -166,7 +169,12 @@ pub(super) fn of(choice: Choice) -> Vec<Scenario> {
     }
     if is(Choice::Fanout) {
         all.extend(EPHEMERAL.map(|shape| fanout(shape, false)));
-        all.extend(KEPT.map(|shape| fanout(shape, true)));
+        let [large, middle, small] = KEPT.map(|shape| fanout(shape, true));
+        let middle = Scenario {
+            peers: DURABLE_EACH,
+            ..middle
+        };
+        all.extend([large, middle, small]);
     }
     if is(Choice::Pair) {
         let pair = |shape| Scenario {
@@ -178,7 +186,7 @@ pub(super) fn of(choice: Choice) -> Vec<Scenario> {
         all.extend(KEPT.map(pair));
     }
     if is(Choice::Idle) {
-        all.push(idle(5_000));
+        all.push(idle(3_000));
     }
     if is(Choice::Rest) {
         all.push(rest());
@@ -188,20 +196,20 @@ pub(super) fn of(choice: Choice) -> Vec<Scenario> {
         all.extend(MORE_ROOMS.map(more_rooms));
         all.extend(MORE_ENTRIES.map(more_entries));
     }
-    for (one, name, people, figures, options) in [
-        (Choice::Graphql, "graphql", 50, ANSWERS, REQUESTING),
-        (Choice::Storm, "storm", 2_200, RESUMES, DELIVERING),
-        (Choice::Churn, "churn", 1_000, VISITS, DELIVERING),
-        (Choice::Board, "board", 50, DELIVERIES, DELIVERING),
-        (Choice::Chat, "chat", 1_000, DELIVERIES, DELIVERING),
-        (Choice::Slow, "slow", 101, DELIVERIES, DELIVERING),
+    for (one, name, people, figures, options, setups) in [
+        (Choice::Graphql, "graphql", 50, ANSWERS, REQUESTING, BOTH),
+        (Choice::Storm, "storm", 2_200, RESUMES, DELIVERING, SQLITE),
+        (Choice::Churn, "churn", 1_000, VISITS, DELIVERING, SQLITE),
+        (Choice::Board, "board", 50, DELIVERIES, DELIVERING, BOTH),
+        (Choice::Chat, "chat", 1_000, DELIVERIES, DELIVERING, BOTH),
+        (Choice::Slow, "slow", 101, DELIVERIES, DELIVERING, SQLITE),
     ] {
         if is(one) {
             all.push(Scenario {
                 people,
                 figures,
                 options: strings(&options),
-                setups: BOTH,
+                setups,
                 ..bare(name, &[])
             });
         }
@@ -261,6 +269,7 @@ fn fanout((rooms, members, rate): Shape, durable: bool) -> Scenario {
 fn more_sockets(shape: Shape) -> Scenario {
     Scenario {
         name: format!("growth, {} sockets", shape.0 * shape.1),
+        once: shape.0 * shape.1 >= LONG,
         peers: &[],
         ..fanout(shape, false)
     }
@@ -270,6 +279,7 @@ fn more_rooms((shape, rooms_each): (Shape, usize)) -> Scenario {
     let mut scenario = Scenario {
         name: format!("growth, {} rooms", shape.0),
         people: shape.0 / rooms_each * shape.1,
+        once: shape.0 >= LONG,
         setups: SQLITE,
         peers: &[],
         ..fanout(shape, true)

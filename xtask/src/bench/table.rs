@@ -122,11 +122,13 @@ impl Table {
 
     pub(super) fn markdown(&self) -> String {
         let runs = self.columns.iter().map(|column| column.runs.len()).max();
+        let how_often = match runs {
+            Some(1) => "measured once".to_owned(),
+            runs => format!("medians of {} runs", runs.unwrap_or_default()),
+        };
         let mut text = format!(
-            "\n## {}\n\n`roost-loadtest {}`; medians of {} runs.\n\n",
-            self.name,
-            self.command,
-            runs.unwrap_or(0)
+            "\n## {}\n\n`roost-loadtest {}`; {how_often}.\n\n",
+            self.name, self.command
         );
         for (number, row) in self.rows().iter().enumerate() {
             // Writing into a string cannot fail.
