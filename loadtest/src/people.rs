@@ -19,6 +19,7 @@ const LANES: usize = 64;
 const RETRIES: usize = 60;
 const RETRY_WAIT: Duration = Duration::from_millis(250);
 
+/// No run of a bench is longer.
 const RUN_MAX: Duration = Duration::from_mins(30);
 
 /// Where the people come from.

@@ -27,6 +27,9 @@ pub struct Fanout {
     /// Rooms that the same people are in together.
     #[arg(long, default_value_t = 1)]
     pub rooms_each: usize,
+    /// So many different people, each with as many sockets as it takes; without it, one for each socket.
+    #[arg(long)]
+    pub people: Option<usize>,
     /// Writes a second in each room.
     #[arg(long, default_value_t = 10.0)]
     pub rate: f64,
@@ -40,7 +43,14 @@ impl Fanout {
         ensure!(self.members > 1, "a room without readers delivers nothing");
         ensure!(self.rooms_each > 0, "everybody is in one room at least");
         let groups = self.rooms.div_ceil(self.rooms_each);
-        let people = run.people(groups * self.members).await?;
+        let count = groups * self.members;
+        let different = self.people.unwrap_or(count).min(count);
+        ensure!(
+            different.is_multiple_of(self.members),
+            "as many people as whole rooms have: nobody is in a room twice"
+        );
+        let people = run.people(different).await?;
+        let people: Vec<_> = people.into_iter().cycle().take(count).collect();
         let memberships = in_rooms_together(self.rooms, self.members, self.rooms_each);
         let rooms = rooms::open(&people, memberships).await?;
         let joined = rooms_of(people.len(), &rooms);

@@ -1,7 +1,7 @@
 //! What a cluster takes when nothing happens: few and many instances, each with thousands of active rooms.
 
 use super::{Figures, machine, prepare, read, table::Table, target::LIMITS};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use roost_testbed::{
     cluster::{Cluster, Options, Redis},
     interrupt, process,
@@ -9,7 +9,7 @@ use roost_testbed::{
 };
 use std::{
     path::Path,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -70,8 +70,12 @@ fn measure_one(program: &Path, generator: &Path, count: usize) -> Result<Figures
     // What it takes to sign in is not measured.
     prepare(generator, &cluster.instances()[0].url(), &sessions, 2)?;
     thread::sleep(SETTLING);
+    let report = folder.path().join("report.json");
+    let mut measuring = measuring(generator, &mut cluster, &sessions, &report).spawn()?;
     let rate = transactions_a_second(cluster.postgres())?;
-    let mut figures = usages(generator, &mut cluster, &sessions)?;
+    let ended = process::wait(&mut measuring)?;
+    ensure!(ended.success(), "usages: {}", process::describe(ended));
+    let mut figures = read(&report)?;
     figures.insert("transactions".to_owned(), (rate, "/s".to_owned()));
     Ok(figures)
 }
@@ -146,21 +150,13 @@ fn transactions_a_second(database: &Server) -> Result<f64> {
     Ok((count()? - before) / took.as_secs_f64())
 }
 
-/// The processor time of all instances, of the database and of Redis, beside a socket that does nothing.
-fn usages(generator: &Path, cluster: &mut Cluster, sessions: &Path) -> Result<Figures> {
-    let report = sessions.with_file_name("report.json");
+/// Measures the processor time of all instances, of the database and of Redis, beside a socket that does nothing.
+fn measuring(generator: &Path, cluster: &mut Cluster, sessions: &Path, report: &Path) -> Command {
     let mut command = machine::beside_servers(generator);
-    command.args([
-        "--quiet",
-        "--unjudged",
-        "--url",
-        &cluster.instances()[0].url(),
-    ]);
-    command
-        .arg("--json")
-        .arg(&report)
-        .arg("--sessions")
-        .arg(sessions);
+    command.args(["--quiet", "--unjudged", "--url"]);
+    command.arg(cluster.instances()[0].url());
+    command.arg("--json").arg(report);
+    command.arg("--sessions").arg(sessions);
     for instance in cluster.instances() {
         command.args(["--pid", &instance.process_id().to_string()]);
     }
@@ -169,8 +165,9 @@ fn usages(generator: &Path, cluster: &mut Cluster, sessions: &Path) -> Result<Fi
     if let Some(redis) = cluster.redis() {
         command.args(["--watch", &format!("Redis={}", redis.process_id())]);
     }
-    process::output(command.args(["idle", "--sockets", "1", "--alone-in", "1"]))?;
-    read(&report)
+    command.args(["idle", "--sockets", "1", "--alone-in", "1"]);
+    command.stdout(Stdio::null());
+    command
 }
 
 #[cfg(test)]

@@ -138,7 +138,7 @@ const MEMORY: &[&str] = &[
 ];
 
 /// Short, so that all tables together take less than an hour; each still has some ten thousand deliveries.
-const DELIVERING: [&str; 4] = ["--warm-up", "1", "--duration", "5"];
+const DELIVERING: [&str; 4] = ["--warm-up", "1", "--duration", "4"];
 /// Each sort of request has these of its own.
 const REQUESTING: [&str; 4] = ["--warm-up", "1", "--duration", "3"];
 
@@ -186,7 +186,7 @@ pub(super) fn of(choice: Choice) -> Vec<Scenario> {
         all.extend(KEPT.map(pair));
     }
     if is(Choice::Idle) {
-        all.push(idle(3_000));
+        all.push(idle(2_000));
     }
     if is(Choice::Rest) {
         all.push(rest());
@@ -223,15 +223,15 @@ pub(super) fn of(choice: Choice) -> Vec<Scenario> {
 /// Short enough to be run for each change.
 fn quick() -> Vec<Scenario> {
     let mut all = vec![
-        fanout((100, 10, "10"), false),
-        fanout((100, 10, "4"), true),
-        idle(1_000),
+        fanout((50, 10, "20"), false),
+        fanout((50, 10, "8"), true),
+        idle(500),
         rest(),
     ];
     for scenario in &mut all {
-        scenario.options = strings(&["--warm-up", "1", "--duration", "4"]);
         scenario.setups = SQLITE;
     }
+    all[2].options = strings(&["--warm-up", "1", "--duration", "4"]);
     all
 }
 
@@ -266,13 +266,20 @@ fn fanout((rooms, members, rate): Shape, durable: bool) -> Scenario {
     }
 }
 
+/// Of the same people.
 fn more_sockets(shape: Shape) -> Scenario {
-    Scenario {
+    const PEOPLE: usize = 1_000;
+    let mut scenario = Scenario {
         name: format!("growth, {} sockets", shape.0 * shape.1),
+        people: PEOPLE,
         once: shape.0 * shape.1 >= LONG,
         peers: &[],
         ..fanout(shape, false)
-    }
+    };
+    scenario
+        .arguments
+        .extend(strings(&["--people", &PEOPLE.to_string()]));
+    scenario
 }
 
 fn more_rooms((shape, rooms_each): (Shape, usize)) -> Scenario {
@@ -292,13 +299,18 @@ fn more_rooms((shape, rooms_each): (Shape, usize)) -> Scenario {
 }
 
 fn more_entries(entries: usize) -> Scenario {
-    Scenario {
+    let mut scenario = Scenario {
         name: format!("growth, a journal of {entries} entries"),
         setups: POSTGRES,
         peers: &[],
         entries,
         ..rest()
-    }
+    };
+    // What does not touch the journal is left out.
+    scenario
+        .arguments
+        .extend(strings(&["--reads", "0", "--sign-ins", "0"]));
+    scenario
 }
 
 fn idle(sockets: usize) -> Scenario {
