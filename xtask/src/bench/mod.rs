@@ -334,7 +334,8 @@ fn document(tables: &[Table]) -> Result<String> {
         "# Benchmarks\n\n<!-- Written by `cargo xtask bench --against all --write`. -->\n\n\
          What they are and how they are measured is in [loadtest/README.md](../loadtest/README.md). A server and its database have \
          one processor, the generator the other. In brackets: how many times what Roost on the same store has, and how far \
-         the runs were apart. Pointers wait for Roost's tick of 40 ms and are sent at once by the others.\n\n{machine}\n"
+         the runs were apart. Roost gathers pointers for 40 ms and sends them to everybody in the room, who moved them included; the \
+         others send each at once, and not to its sender. Roost pings a socket each 12 s, the others each 25 s.\n\n{machine}\n"
     );
     for table in tables {
         text.push_str(&table.markdown());
