@@ -110,6 +110,10 @@ impl Report {
         }
     }
 
+    pub fn add_lateness(&mut self, recorder: &Recorder) {
+        self.add("generator late p99", millis(recorder.lateness()), "ms");
+    }
+
     /// Whether each figure is one: nothing was divided by nothing.
     pub fn is_whole(&self) -> bool {
         self.figures.iter().all(|figure| figure.value.is_finite())

@@ -23,7 +23,7 @@ use tokio::time::{sleep, sleep_until};
 /// With more of its processors than this, the generator may have been what was slow.
 const CPU_SHARE_MAX: f64 = 0.9;
 /// So late may the generator be with one write of a hundred.
-const LATENESS_MAX: Duration = Duration::from_millis(5);
+const LATENESS_MAX: Duration = Duration::from_millis(10);
 /// Sockets that are being opened at a time.
 const OPENING_MAX: usize = 32;
 /// How often a second the generator looks whether it is on time with other things than writes.

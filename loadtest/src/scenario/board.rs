@@ -62,6 +62,7 @@ impl Board {
         // Pointers of several people are sent together, so a delivery costs less than a write.
         let all = written(&pointed) + written(&dragged);
         report.add_rate("write", all, window.took);
+        report.add_lateness(&run.recorder);
         add_faults(&mut report, run, SUPERSEDED, &readers, &dragged);
         Ok(report)
     }

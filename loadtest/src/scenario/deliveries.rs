@@ -49,8 +49,10 @@ impl Deliveries {
         report
     }
 
-    /// Adds what went wrong. `missing`: what a write is called that did not come.
+    /// Adds how much later than due the generator did its own work, which is a part of the times, and what went wrong.
+    /// `missing`: what a write is called that did not come.
     pub(super) fn add_faults(&self, report: &mut Report, run: &Run, missing: &str) {
+        report.add_lateness(&run.recorder);
         add_faults(report, run, missing, &self.readers, &self.sent);
     }
 }

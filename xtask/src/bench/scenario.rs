@@ -75,6 +75,7 @@ const DELIVERIES: &[&str] = &[
     "acknowledgement p99",
     "server memory per slow reader",
     "generator CPU per delivery",
+    "generator late p99",
     "superseded or lost",
     "lost",
     "doubled",
@@ -158,7 +159,7 @@ const LONG: usize = 10_000;
 const MORE_ENTRIES: [usize; 2] = [1_000, 1_000_000];
 
 /// So many deliveries that a server which takes five times as much as the best still keeps up on its processor.
-const EPHEMERAL: [Shape; 3] = [(1, 1_000, "15"), (100, 10, "10"), (1_000, 2, "5")];
+const EPHEMERAL: [Shape; 3] = [(1, 1_000, "15"), (100, 10, "10"), (1_000, 2, "2.5")];
 const KEPT: [Shape; 3] = [(1, 1_000, "8"), (100, 10, "4"), (1_000, 2, "0.5")];
 
 pub(super) fn of(choice: Choice) -> Vec<Scenario> {

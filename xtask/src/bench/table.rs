@@ -83,8 +83,9 @@ impl Table {
 
     /// The head, and a row for each figure that any target has.
     fn rows(&self) -> Vec<Vec<String>> {
+        let runs = self.runs();
         let mut head = vec![String::new()];
-        head.extend(self.columns.iter().map(|column| column.title.clone()));
+        head.extend(self.columns.iter().map(|column| column.head(runs)));
         let mut rows = vec![head];
         for name in self.figures {
             let mut runs = self.columns.iter().flat_map(|column| column.runs.values());
@@ -120,11 +121,16 @@ impl Table {
         )
     }
 
+    /// How often the most successful target was measured.
+    fn runs(&self) -> usize {
+        let runs = self.columns.iter().map(|column| column.runs.len());
+        runs.max().unwrap_or_default()
+    }
+
     pub(super) fn markdown(&self) -> String {
-        let runs = self.columns.iter().map(|column| column.runs.len()).max();
-        let how_often = match runs {
-            Some(1) => "measured once".to_owned(),
-            runs => format!("medians of {} runs", runs.unwrap_or_default()),
+        let how_often = match self.runs() {
+            1 => "measured once".to_owned(),
+            runs => format!("medians of {runs} runs"),
         };
         let mut text = format!(
             "\n## {}\n\n`roost-loadtest {}`; {how_often}.\n\n",
@@ -142,6 +148,14 @@ impl Table {
 }
 
 impl Column {
+    /// With the number of its runs, when there should be more.
+    fn head(&self, runs: usize) -> String {
+        match self.runs.len() {
+            own if own < runs => format!("{} ({own} of {runs} runs)", self.title),
+            _ => self.title.clone(),
+        }
+    }
+
     /// A figure, by the number of its run.
     fn values(&self, name: &str) -> impl Iterator<Item = (usize, f64)> {
         let value = move |(run, figures): (&usize, &Figures)| Some((*run, figures.get(name)?.0));
@@ -280,6 +294,9 @@ mod tests {
             "the worst is shown"
         );
         assert!(table.markdown().contains("| 22.0 (x 2.00) |"));
+
+        table.columns[2].runs.remove(&0);
+        assert_eq!(table.rows()[0][3], "Node (2 of 3 runs)");
     }
 
     #[test]
