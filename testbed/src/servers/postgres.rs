@@ -43,19 +43,20 @@ pub fn start() -> Result<Server> {
 
 /// The program `psql`, connected to the database `roost` of a server. It ends with the first error.
 pub fn psql(server: &Server) -> Result<Command> {
-    let mut command = Command::new(find_or_install()?.join("psql"));
-    command.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p"]);
-    command.arg(server.port().to_string());
-    command.args(["-U", "roost", "-d", "roost"]);
+    let mut command = client("psql", server)?;
+    command.args(["-X", "-q", "-v", "ON_ERROR_STOP=1"]);
     Ok(command)
 }
 
 /// The program `pg_dump`, on the database `roost` of a server. psql can read its text into an empty database.
 pub fn dump(server: &Server) -> Result<Command> {
-    let mut command = Command::new(find_or_install()?.join("pg_dump"));
-    command.args(["-h", "127.0.0.1", "-p"]);
+    client("pg_dump", server)
+}
+
+fn client(program: &str, server: &Server) -> Result<Command> {
+    let mut command = Command::new(find_or_install()?.join(program));
+    command.args(["-h", "127.0.0.1", "-U", "roost", "-d", "roost", "-p"]);
     command.arg(server.port().to_string());
-    command.args(["-U", "roost", "-d", "roost"]);
     Ok(command)
 }
 
