@@ -19,8 +19,8 @@ const LANES: usize = 64;
 const RETRIES: usize = 60;
 const RETRY_WAIT: Duration = Duration::from_millis(250);
 
-/// No run of a bench is longer.
-const RUN_MAX: Duration = Duration::from_mins(30);
+/// Who comes back has a token for so long, which is longer than any run but a soak, and shorter than tokens live by default.
+const RUN_MAX: Duration = Duration::from_mins(4);
 
 /// Where the people come from.
 #[derive(Clone, Debug, clap::Args)]
@@ -99,25 +99,12 @@ pub async fn prepare(source: &Source, url: &str, count: usize) -> Result<Vec<Per
     Ok(people.into_iter().take(count).map(person).collect())
 }
 
-/// Gives everybody a token for the longest run of a bench, where tokens live as long, and keeps it.
-pub async fn renew(source: &Source, people: &[Person]) -> Result<()> {
-    let renewing = stream::iter(people).map(async |person| {
-        let client = person.client()?;
-        repeat(async || client.access_token_for(RUN_MAX).await).await?;
-        Ok(client.clone())
-    });
-    let renewed: Result<Vec<Client>> = renewing.buffered(LANES).try_collect().await;
-    match &source.sessions {
-        Some(file) => write(file, &renewed?),
-        None => renewed.map(drop),
-    }
-}
-
-/// With a token that is good for a while. One whose refresh token was used by an earlier run signs in again.
+/// With a token that is good for a run. One whose refresh token was used by an earlier run signs in again.
 async fn come_back(endpoint: &Endpoint, signed_in: SignedIn) -> Result<Client> {
     let email = signed_in.user.email.clone();
     let client = endpoint.signed_in(signed_in);
-    if client.access_token().await.is_ok() {
+    let token = repeat(async || client.access_token_for(RUN_MAX).await).await;
+    if token.is_ok() {
         return Ok(client);
     }
     let login = Login {

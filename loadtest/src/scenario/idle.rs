@@ -33,9 +33,6 @@ impl Idle {
             Some(rooms_each) => self.alone(run, rooms_each).await?,
             None => self.together(run).await?,
         };
-        if self.alone_in.is_none() {
-            run.warm(&people, &joined).await?;
-        }
         run.recorder.begin();
         let before = run.snapshot()?;
         let sockets = run.open(&people, &joined).await?;
@@ -66,10 +63,11 @@ impl Idle {
         let people = run.people(self.sockets).await?;
         let rooms = rooms::open(&people, in_two_rooms_each(people.len())).await?;
         let joined = rooms_of(people.len(), &rooms);
+        run.warm(&people, &joined).await?;
         Ok((people, joined))
     }
 
-    /// The first of each pair.
+    /// The first of each pair. Nothing is warmed, because opening so many rooms once more takes minutes.
     async fn alone(&self, run: &Run, rooms_each: usize) -> Result<(Vec<Person>, Vec<Vec<RoomId>>)> {
         let people = run.people(2 * self.sockets).await?;
         let memberships = in_rooms_together(self.sockets * rooms_each, 2, rooms_each);

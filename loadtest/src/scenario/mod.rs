@@ -74,8 +74,8 @@ pub async fn run(scenario: &Scenario, options: Options) -> Result<()> {
         Scenario::Slow(slow) => slow.run(&run).await?,
         Scenario::Soak(soak) => soak.run(&run).await?,
         Scenario::Prepare(prepare) => {
-            let people = run.people(prepare.people).await?;
-            return crate::people::renew(&run.options.people, &people).await;
+            run.people(prepare.people).await?;
+            return Ok(());
         }
     };
     ensure!(
