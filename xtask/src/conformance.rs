@@ -193,7 +193,9 @@ fn run_group(
     if !outcome.failed.is_empty() {
         fixture.system.show_logs();
     }
-    fixture.system.stop()?;
+    if let Err(error) = fixture.system.stop() {
+        outcome.failed.push(format!("{error:#}"));
+    }
     Ok(outcome)
 }
 
