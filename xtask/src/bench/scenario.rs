@@ -138,7 +138,7 @@ const MEMORY: &[&str] = &[
     "unanswered",
 ];
 
-/// Short, so that all tables together take less than an hour; each still has some ten thousand deliveries.
+/// Short, so that all tables together take about an hour; each still has some ten thousand deliveries.
 const DELIVERING: [&str; 4] = ["--warm-up", "1", "--duration", "4"];
 /// Each sort of request has these of its own.
 const REQUESTING: [&str; 4] = ["--warm-up", "1", "--duration", "3"];
