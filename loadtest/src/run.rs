@@ -33,7 +33,7 @@ const PULSES: u64 = PULSES_A_SECOND as u64;
 /// Sockets that are opened and closed before memory is looked at: what the first ones bring about is not theirs.
 const WARMING_SOCKETS: usize = 200;
 /// Between the last socket and the first write.
-const SETTLING: Duration = Duration::from_secs(2);
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// What every scenario is told.
 #[derive(Clone, Debug, Args)]

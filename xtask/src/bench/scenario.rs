@@ -139,7 +139,7 @@ const MEMORY: &[&str] = &[
 ];
 
 /// Short, so that all tables together take about an hour; each still has some ten thousand deliveries.
-const DELIVERING: [&str; 4] = ["--warm-up", "1", "--duration", "4"];
+const DELIVERING: [&str; 4] = ["--warm-up", "1", "--duration", "3"];
 /// Each sort of request has these of its own.
 const REQUESTING: [&str; 4] = ["--warm-up", "1", "--duration", "3"];
 
@@ -184,10 +184,14 @@ pub(super) fn of(choice: Choice) -> Vec<Scenario> {
             peers: PAIR,
             ..fanout(shape, true)
         };
-        all.extend(KEPT.map(pair));
+        let [large, middle, small] = KEPT.map(pair);
+        all.push(middle);
+        if choice == Choice::Pair {
+            all.extend([large, small]);
+        }
     }
     if is(Choice::Idle) {
-        all.push(idle(2_000));
+        all.push(idle(1_000));
     }
     if is(Choice::Rest) {
         all.push(rest());
@@ -197,20 +201,19 @@ pub(super) fn of(choice: Choice) -> Vec<Scenario> {
         all.extend(MORE_ROOMS.map(more_rooms));
         all.extend(MORE_ENTRIES.map(more_entries));
     }
-    for (one, name, people, figures, options, setups) in [
-        (Choice::Graphql, "graphql", 50, ANSWERS, REQUESTING, BOTH),
-        (Choice::Storm, "storm", 2_200, RESUMES, DELIVERING, SQLITE),
-        (Choice::Churn, "churn", 1_000, VISITS, DELIVERING, SQLITE),
-        (Choice::Board, "board", 50, DELIVERIES, DELIVERING, BOTH),
-        (Choice::Chat, "chat", 1_000, DELIVERIES, DELIVERING, BOTH),
-        (Choice::Slow, "slow", 101, DELIVERIES, DELIVERING, SQLITE),
+    for (one, name, people, figures, options) in [
+        (Choice::Graphql, "graphql", 50, ANSWERS, REQUESTING),
+        (Choice::Storm, "storm", 2_200, RESUMES, DELIVERING),
+        (Choice::Churn, "churn", 1_000, VISITS, DELIVERING),
+        (Choice::Board, "board", 50, DELIVERIES, DELIVERING),
+        (Choice::Chat, "chat", 1_000, DELIVERIES, DELIVERING),
+        (Choice::Slow, "slow", 101, DELIVERIES, DELIVERING),
     ] {
         if is(one) {
             all.push(Scenario {
                 people,
                 figures,
                 options: strings(&options),
-                setups,
                 ..bare(name, &[])
             });
         }
