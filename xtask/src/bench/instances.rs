@@ -1,6 +1,6 @@
 //! What a cluster takes when nothing happens: few and many instances, each with thousands of active rooms.
 
-use super::{Figures, machine, prepare, read, table::Table, target::LIMITS};
+use super::{ATTEMPTS, Figures, machine, prepare, read, table::Table, target::LIMITS};
 use anyhow::{Context, Result, bail, ensure};
 use roost_testbed::{
     cluster::{Cluster, Options, Redis},
@@ -27,15 +27,15 @@ const FIGURES: &[&str] = &[
     "Redis CPU while idle",
 ];
 /// So long are the rooms kept open while all is measured.
-const KEPT_FOR: &str = "900";
+const KEPT_FOR: &str = "1800";
 const OPENING_PATIENCE: Duration = Duration::from_mins(2);
 const LOOK: Duration = Duration::from_secs(1);
 /// What joining brought about is over after it.
 const SETTLING: Duration = Duration::from_secs(15);
 const WINDOW: Duration = Duration::from_secs(20);
 
-/// Once: opening the rooms of twelve instances takes minutes.
-pub(super) fn measure(program: &Path, generator: &Path) -> Result<Table> {
+/// Once: opening the rooms of twelve instances takes minutes. `failed` gets what could not be measured.
+pub(super) fn measure(program: &Path, generator: &Path, failed: &mut Vec<String>) -> Table {
     let titles = COUNTS.map(|count| format!("{count} instances"));
     let mut table = Table::without_ratios(
         NAME,
@@ -45,9 +45,12 @@ pub(super) fn measure(program: &Path, generator: &Path) -> Result<Table> {
     );
     for (place, count) in COUNTS.into_iter().enumerate() {
         eprintln!("{count} instances");
-        table.add(place, 0, measure_one(program, generator, count)?);
+        match measure_one(program, generator, count) {
+            Ok(figures) => table.add(place, 0, figures),
+            Err(error) => failed.push(format!("{NAME}, {count} instances: {error:#}")),
+        }
     }
-    Ok(table)
+    table
 }
 
 fn measure_one(program: &Path, generator: &Path, count: usize) -> Result<Figures> {
@@ -63,9 +66,7 @@ fn measure_one(program: &Path, generator: &Path, count: usize) -> Result<Figures
     let sessions = folder.path().join("sessions.json");
     let mut held = Vec::new();
     for index in 0..count {
-        let mut opening = Held::open(generator, &cluster.instances()[index].url())?;
-        wait_until_open(&cluster, index, &mut opening)?;
-        held.push(opening);
+        held.push(open(generator, &cluster, index)?);
     }
     // What it takes to sign in is not measured.
     prepare(generator, &cluster.instances()[0].url(), &sessions, 2)?;
@@ -78,6 +79,23 @@ fn measure_one(program: &Path, generator: &Path, count: usize) -> Result<Figures
     let mut figures = read(&report)?;
     figures.insert("transactions".to_owned(), (rate, "/s".to_owned()));
     Ok(figures)
+}
+
+/// Opens the rooms of an instance. Beside eleven others one may be refused a connection: then all of them are opened
+/// again.
+fn open(generator: &Path, cluster: &Cluster, index: usize) -> Result<Held> {
+    let mut attempt = 1;
+    loop {
+        let mut opening = Held::open(generator, &cluster.instances()[index].url())?;
+        match wait_until_open(cluster, index, &mut opening) {
+            Ok(()) => return Ok(opening),
+            Err(error) if attempt < ATTEMPTS && !interrupt::requested() => {
+                eprintln!("again: {error:#}")
+            }
+            Err(error) => return Err(error),
+        }
+        attempt += 1;
+    }
 }
 
 /// A generator that keeps an instance's rooms open. Dropping it ends it.

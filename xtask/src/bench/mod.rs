@@ -121,21 +121,19 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         .with_context(|| scenario.name.clone())?;
         println!("{table}in {:.0} s", this_began.elapsed().as_secs_f64());
         tables.push(table);
+        // As it goes: what was measured in an hour is not lost with what fails at its end.
+        write(arguments, &tables, &failed)?;
     }
     let has_instances = matches!(arguments.scenario, Choice::All | Choice::Growth);
     if has_instances && arguments.wants(instances::NAME) {
         println!("\n== {} ==", instances::NAME);
         let generator = programs.folder.join(GENERATOR);
-        let table = instances::measure(&programs.roost, &generator)?;
+        let table = instances::measure(&programs.roost, &generator, &mut failed);
         println!("{table}");
         tables.push(table);
     }
     println!("measured in {:.0} s", began.elapsed().as_secs_f64());
-    if arguments.write {
-        let document = document(&tables)?;
-        fs::write(workspace::root().join(DOCUMENT), document)?;
-        println!("written to {DOCUMENT}");
-    }
+    write(arguments, &tables, &failed)?;
     ensure!(failed.is_empty(), "not measured: {}", failed.join("; "));
     Ok(())
 }
@@ -328,7 +326,16 @@ fn read(report: &Path) -> Result<Figures> {
 }
 
 /// The page of all tables.
-fn document(tables: &[Table]) -> Result<String> {
+/// Writes the page of these tables, if that was asked for.
+fn write(arguments: &Arguments, tables: &[Table], failed: &[String]) -> Result<()> {
+    if arguments.write {
+        let document = document(tables, failed)?;
+        fs::write(workspace::root().join(DOCUMENT), document)?;
+    }
+    Ok(())
+}
+
+fn document(tables: &[Table], failed: &[String]) -> Result<String> {
     let machine = machine::describe()?;
     let mut text = format!(
         "# Benchmarks\n\n<!-- Written by `cargo xtask bench --against all --write`. -->\n\n\
@@ -339,6 +346,9 @@ fn document(tables: &[Table]) -> Result<String> {
     );
     for table in tables {
         text.push_str(&table.markdown());
+    }
+    if !failed.is_empty() {
+        text += &format!("\nNot measured: {}.\n", failed.join("; "));
     }
     Ok(text)
 }
