@@ -80,7 +80,7 @@ impl App {
     }
 
     /// Ends sessions that were not refreshed for too long, some at a time, and deletes rows that are not needed any
-    /// more. A timer calls it.
+    /// more: a chore.
     pub async fn expire_sessions(&self) -> Result<()> {
         let ended = self.store.sessions.expire().await?;
         let sessions: Vec<SessionId> = ended.iter().map(|(session, _)| *session).collect();

@@ -1,9 +1,9 @@
-//! Upkeep: probes of the stores, and trimming the journal.
+//! Upkeep: probes of the stores, and the chores of the cluster.
 
 use super::{App, Result};
 use crate::{
     live::{BootTime, LiveStats},
-    store::journal::Trim,
+    store::{Chore, journal::Trim},
 };
 use chrono::TimeDelta;
 use roost_schema::InstanceId;
@@ -14,6 +14,12 @@ use tokio::time::timeout;
 const SUPERSEDED_KEPT: TimeDelta = TimeDelta::hours(24);
 /// A reader that was away for longer gets the full state instead of the changes.
 const TOMBSTONES_KEPT: TimeDelta = TimeDelta::days(30);
+
+/// How often each chore is done, and how long it may take.
+const EXPIRE_EVERY: Duration = Duration::from_mins(1);
+const TRIM_EVERY: Duration = Duration::from_hours(1);
+/// When a chore that failed is due again.
+const CHORE_RETRY: Duration = Duration::from_mins(1);
 
 /// Stores that have not answered for this long cannot be reached.
 pub(super) const CUT_OFF_AFTER: Duration = Duration::from_secs(4);
@@ -58,7 +64,40 @@ impl App {
         age.is_none_or(|age| age > CUT_OFF_AFTER) && !self.are_stores_lost_everywhere()
     }
 
-    /// Empties journal entries that no retry and no reader can need any more. A timer calls it.
+    /// Does the chores that are due and that no other instance has taken. A timer calls it.
+    pub async fn do_chores(&self) {
+        let expiring = self.expire_sessions();
+        self.do_chore(Chore::ExpireSessions, EXPIRE_EVERY, expiring)
+            .await;
+        let trimming = self.trim_journal();
+        self.do_chore(Chore::TrimJournal, TRIM_EVERY, trimming)
+            .await;
+    }
+
+    async fn do_chore(
+        &self,
+        chore: Chore,
+        every: Duration,
+        work: impl Future<Output = Result<()>>,
+    ) {
+        let name = chore.name();
+        match self.store.chores.take(chore, every).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => return tracing::warn!(name, ?error, "a chore cannot be taken"),
+        }
+        // The work ends before another instance may take the chore. What it leaves is done the next time.
+        match timeout(every, work).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => tracing::warn!(name, ?error, "a chore failed, trying again"),
+            Err(_) => tracing::warn!(name, ?every, "a chore took too long, going on with it"),
+        }
+        if let Err(error) = self.store.chores.put_off(chore, CHORE_RETRY).await {
+            tracing::warn!(name, ?error, "a chore cannot be put off");
+        }
+    }
+
+    /// Empties journal entries that no retry and no reader can need any more: a chore.
     pub async fn trim_journal(&self) -> Result<()> {
         let now = self.store.now();
         let bounds = Trim {

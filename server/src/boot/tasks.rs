@@ -4,13 +4,13 @@ use super::TASKS_TIMEOUT;
 use crate::{app::App, transport::Shared};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{sync::Arc, time::Duration};
-use tokio::time::{interval, timeout};
+use tokio::time::{interval, sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How often samples are aggregated: until then each is kept. See `PrometheusHandle::run_upkeep`.
 const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
-const EXPIRE_EVERY: Duration = Duration::from_mins(1);
-const TRIM_EVERY: Duration = Duration::from_hours(1);
+/// How often an instance asks which chores are due, on average.
+const CHORES_EVERY: Duration = Duration::from_mins(1);
 
 /// Tasks, and the token that asks them to end.
 #[derive(Clone, Default)]
@@ -47,7 +47,7 @@ pub(super) fn spawn_local(background: &Background, app: &App, shared: &Shared) {
     background.spawn(async move |until| relaying.run_relay(until).await);
     let limits = Arc::clone(&shared.limits);
     background.spawn(async move |until| Box::pin(limits.keep(until)).await);
-    background.spawn(|until| tidy(app.clone(), until));
+    background.spawn(|until| do_chores(app.clone(), until));
 }
 
 /// Starts the tasks that keep this instance's lease and follow the revocations.
@@ -63,18 +63,13 @@ pub(super) fn spawn_cluster(background: &Background, app: &App, stop: &Cancellat
     });
 }
 
-/// Ends expired sessions and trims the journal, until cancelled.
-async fn tidy(app: App, cancel: CancellationToken) {
-    let (mut expiry, mut trimming) = (interval(EXPIRE_EVERY), interval(TRIM_EVERY));
-    loop {
-        let done = tokio::select! {
-            () = cancel.cancelled() => return,
-            _ = expiry.tick() => app.expire_sessions().await,
-            _ = trimming.tick() => app.trim_journal().await,
-        };
-        if let Err(error) = done {
-            tracing::warn!(?error, "upkeep failed, trying again");
-        }
+/// Does the chores that are due, until cancelled. The pauses are random, so that instances that were started together do
+/// not ask together.
+async fn do_chores(app: App, cancel: CancellationToken) {
+    let mut pause = Duration::ZERO;
+    while cancel.run_until_cancelled(sleep(pause)).await.is_some() {
+        cancel.run_until_cancelled(app.do_chores()).await;
+        pause = CHORES_EVERY.mul_f64(rand::random_range(0.5..1.5));
     }
 }
 

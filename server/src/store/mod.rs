@@ -1,6 +1,7 @@
 //! The stores of all facts. Rows and documents never leave this module.
 
 mod acting_member;
+mod chores;
 mod clock;
 mod diagnostics;
 mod entity;
@@ -22,6 +23,7 @@ mod transaction;
 mod users;
 
 pub use acting_member::{ActingMember, ManageMembers, Read};
+pub use chores::{Chore, Chores};
 pub use clock::{CLOCK_DRIFT_MAX, Clock};
 pub use diagnostics::{DatabaseDiagnostics, Migrations};
 pub use instances::{Instances, KeptInstance, LEASE, NewInstance};
@@ -75,6 +77,7 @@ pub struct Store {
     pub sql: Sql,
     pub journal: Arc<dyn Journal>,
     pub clock: Clock,
+    pub chores: Chores,
     pub rooms: Rooms,
     pub members: Members,
     pub outbox: Outbox,
@@ -89,6 +92,7 @@ pub struct Store {
 impl Store {
     pub fn new(sql: Sql, journal: Arc<dyn Journal>, clock: Clock) -> Self {
         Self {
+            chores: Chores::new(sql.clone()),
             rooms: Rooms::new(sql.clone(), clock.clone()),
             members: Members::new(sql.clone(), clock.clone()),
             outbox: Outbox::new(sql.clone()),

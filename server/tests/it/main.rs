@@ -14,6 +14,7 @@ mod acknowledgements;
 mod architecture;
 mod arrivals;
 mod backplane;
+mod chores;
 mod cluster;
 mod compat;
 mod config;

@@ -2,6 +2,8 @@
 //! middle.
 
 use super::{
+    entries::{append, change, deletion, run},
+    finding::trim_all,
     stores::{self, Store},
     writer::{Ack, assert_sound, write},
 };
@@ -21,6 +23,7 @@ const WRITER: &str = "ROOST_TEST_JOURNAL_WRITER";
 on!([sqlite, postgres, mongo] contract:
     rival_tasks_share_one_order,
     killed_writers_lose_nothing_and_leave_no_hole,
+    two_trims_at_once_empty_each_entry_once,
 );
 mod processes {
     use super::network;
@@ -52,6 +55,29 @@ mod contract {
         assert_eq!(acks.len() as u64, 4 * OPERATIONS_EACH);
         let log = assert_sound(store, room, &acks).await;
         assert_eq!(log.len(), acks.len());
+    }
+
+    pub(super) async fn two_trims_at_once_empty_each_entry_once(store: &Store) {
+        const ITEMS: u64 = 1_000;
+        let (east, west) = (store.open().await, store.open().await);
+        let room = RoomId::generate();
+        let first = run(room, 1, ITEMS);
+        // Half of the items are changed, half are deleted: 1,000 superseded entries and 500 tombstones.
+        let second: Vec<_> = first
+            .iter()
+            .zip(ITEMS + 1..)
+            .map(|(entry, seq)| match seq % 2 {
+                0 => change(entry, seq),
+                _ => deletion(entry, seq),
+            })
+            .collect();
+        for batch in first.chunks(200).chain(second.chunks(200)) {
+            append(&*east, batch).await;
+        }
+        let trimmed = tokio::join!(east.trim(trim_all()), west.trim(trim_all()));
+        let emptied = (trimmed.0.unwrap(), trimmed.1.unwrap());
+        assert_eq!(emptied.0 + emptied.1, ITEMS + ITEMS / 2, "{emptied:?}");
+        assert_eq!(east.trim(trim_all()).await.unwrap(), 0);
     }
 
     /// One writer after the other, each killed with an operation in flight.

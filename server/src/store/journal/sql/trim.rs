@@ -3,7 +3,7 @@
 use super::{SqlJournal, append, commit, row, row::seq_value, within_deadline};
 use crate::store::journal::{JournalError, Result, Trim, seal::NO_REQUEST};
 use roost_schema::{ItemId, RoomId, Seq};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Statement, Value};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement, Value};
 use std::collections::BTreeMap;
 
 /// How many rows one transaction empties, so that writers never wait long.
@@ -12,6 +12,9 @@ const STEP_ROWS: usize = 500;
 /// The assignments that empty an entry; $1 is [`no_request`].
 const EMPTY: &str = "body = NULL, op_id = NULL, size_bytes = 0, terms = NULL, salt = NULL, \
                      request_hash = $1, asked_hash = NULL";
+
+/// The end of a query that takes rows for this transaction, and leaves out those that another one has.
+const SKIP_LOCKED: &str = " FOR UPDATE SKIP LOCKED";
 
 /// The tombstones of one step, by room.
 type Tombstones = BTreeMap<RoomId, Vec<(ItemId, Seq)>>;
@@ -34,16 +37,17 @@ pub(super) async fn tombstones(journal: &SqlJournal, bounds: Trim) -> Result<u64
 
 /// Empties superseded entries.
 pub(super) async fn superseded(journal: &SqlJournal, bounds: Trim) -> Result<u64> {
-    // On PostgreSQL rows are found by their places (ctid): a search by key could become one of the whole room.
-    let (rows, found) = match journal.postgres() {
-        Some(_) => ("ctid = ANY (ARRAY", "ctid"),
-        None => ("((room, seq) IN ", "room, seq"),
+    // On PostgreSQL rows are found by their places (ctid): a search by key could become one of the whole room. Rows that
+    // another instance empties at the same time are left to it, else each would write them once more.
+    let (rows, found, lock) = match journal.postgres() {
+        Some(_) => ("ctid = ANY (ARRAY", "ctid", SKIP_LOCKED),
+        None => ("((room, seq) IN ", "room, seq", ""),
     };
     let text = format!(
         "UPDATE journal SET {EMPTY} WHERE {rows}(
             SELECT {found} FROM journal
             WHERE NOT is_current AND body IS NOT NULL AND at_ms < $2
-            ORDER BY at_ms LIMIT {STEP_ROWS}))"
+            ORDER BY at_ms LIMIT {STEP_ROWS}{lock}))"
     );
     let mut emptied = 0;
     loop {
@@ -67,12 +71,16 @@ async fn expire_step(
     transaction: &DatabaseTransaction,
     before_ms: i64,
 ) -> Result<(usize, u64), DbErr> {
+    let backend = transaction.get_database_backend();
+    let lock = match backend {
+        DbBackend::Sqlite => "",
+        _ => SKIP_LOCKED,
+    };
     let find = format!(
         "SELECT room, item, seq FROM journal
         WHERE is_current AND op = 'delete' AND body IS NOT NULL AND at_ms < $1
-        ORDER BY at_ms LIMIT {STEP_ROWS}"
+        ORDER BY at_ms LIMIT {STEP_ROWS}{lock}"
     );
-    let backend = transaction.get_database_backend();
     let find = Statement::from_sql_and_values(backend, find, [before_ms.into()]);
     let rows = transaction.query_all_raw(find).await?;
     let mut found = Tombstones::new();
