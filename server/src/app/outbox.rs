@@ -3,14 +3,15 @@
 
 use super::{Actor, App, Error, Result, operations::request_hash};
 use crate::{
-    live::{Change, LiveError, Write},
+    live::{Change, LiveError, Refusal, RoomView, Write},
     store::{Claim, OutboxEvent, OutboxRow, StoreError, journal::Terms},
 };
 use futures::StreamExt;
 use parking_lot::Mutex;
-use roost_schema::{OpId, RoomId};
+use rand::seq::SliceRandom;
+use roost_schema::{Body, ErrorCode, ItemId, Kind, Op, OpId, RoomId};
 use std::{collections::HashMap, time::Duration};
-use tokio::time::{Instant, interval, sleep, timeout_at};
+use tokio::time::{Instant, interval, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 /// How long a use case waits for its events to reach the journal before it answers `outcome_unknown`.
@@ -26,6 +27,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How many rooms the sweep relays at once. Use cases that wait need the other connections.
 const SWEEP_ROOMS_AT_ONCE: usize = 4;
 
+/// How often a claim is used at least: the database ends one that is idle for ten times as long.
+const CLAIM_USED_EVERY: Duration = Duration::from_secs(1);
+
 /// How long the sweep leaves a room alone whose rows no retry can relay.
 const HOPELESS_PAUSE: Duration = Duration::from_secs(5);
 
@@ -38,14 +42,19 @@ enum RelayError {
     Live(#[from] LiveError),
     #[error("it took too long")]
     Late(#[from] tokio::time::error::Elapsed),
+    /// The event gives rights, and stays the first of its room.
+    #[error("the journal refuses the event: {0}")]
+    Refused(Refusal),
 }
 
 impl RelayError {
-    /// Whether no retry can help: a row or the room's journal cannot be read until an operator repairs it.
+    /// Whether no retry can help: a row or the room's journal cannot be read, or do not fit, until an operator repairs
+    /// them.
     const fn is_hopeless(&self) -> bool {
         matches!(
             self,
-            Self::Store(StoreError::Broken(_))
+            Self::Refused(_)
+                | Self::Store(StoreError::Broken(_))
                 | Self::Live(LiveError::Unsound | LiveError::Corrupt)
         )
     }
@@ -108,15 +117,17 @@ impl App {
         }
     }
 
-    /// `put_off`: rooms that no retry can relay, and until when they are skipped.
+    /// `put_off`: rooms that no retry can relay, and until when they are skipped. The order is random, so that instances
+    /// which read the same list meet seldom.
     async fn relay_all(&self, put_off: &mut HashMap<RoomId, Instant>) -> Result<(), StoreError> {
         put_off.retain(|_, until| *until > Instant::now());
         let mut rooms = self.store.outbox.rooms().await?;
         rooms.retain(|room| !put_off.contains_key(room));
+        rooms.shuffle(&mut rand::rng());
         let put_off = Mutex::new(put_off);
         futures::stream::iter(rooms)
             .for_each_concurrent(SWEEP_ROOMS_AT_ONCE, async |room| {
-                let Err(error) = self.relay_within(RELAY_WAIT_MAX, room).await else {
+                let Err(error) = self.relay_unclaimed(room).await else {
                     return;
                 };
                 if error.is_hopeless() {
@@ -132,10 +143,21 @@ impl App {
         Ok(())
     }
 
+    /// Relays a room once, unless another instance relays or changes it: then the next sweep looks again.
+    async fn relay_unclaimed(&self, room: RoomId) -> Result<(), RelayError> {
+        let relaying = async {
+            match self.store.outbox.claim(room).await? {
+                Some(claim) => self.relay_claimed(claim).await,
+                None => Ok(()),
+            }
+        };
+        timeout(RELAY_WAIT_MAX, relaying).await?
+    }
+
     async fn relay_until_empty(&self, room: RoomId) -> Result<(), RelayError> {
         loop {
             if let Some(claim) = self.store.outbox.claim(room).await? {
-                return self.relay_claimed(room, claim).await;
+                return self.relay_claimed(claim).await;
             }
             if self.store.outbox.is_empty(room).await? {
                 return Ok(());
@@ -144,69 +166,123 @@ impl App {
         }
     }
 
-    /// Relays a claimed room. The rows that were written are deleted even when it ends early; the others keep their
+    /// Relays a claimed room. The rows that were relayed are deleted even when it ends early; the others keep their
     /// order.
-    async fn relay_claimed(&self, room: RoomId, claim: Claim) -> Result<(), RelayError> {
+    async fn relay_claimed(&self, claim: Claim) -> Result<(), RelayError> {
         loop {
             let rows = claim.oldest().await?;
             if rows.is_empty() {
                 return Ok(claim.finish().await?);
             }
-            let (written, outcome) = self.write_rows(room, &rows).await;
-            if let Some(last) = written {
-                claim.delete_through(last).await?;
-            }
-            if let Err(error) = outcome {
+            if let Err(error) = self.relay_rows(&claim, &rows).await {
                 claim.finish().await?;
-                return Err(error.into());
+                return Err(error);
             }
         }
     }
 
-    /// Writes rows one after the other; returns the id of the last one that is in the journal.
-    async fn write_rows(
-        &self,
-        room: RoomId,
-        rows: &[OutboxRow],
-    ) -> (Option<i64>, Result<(), LiveError>) {
-        let mut written = None;
+    /// Relays rows one after the other, and deletes them: at the end, and now and then before that, because the database
+    /// ends a claim that is idle for long.
+    async fn relay_rows(&self, claim: &Claim, rows: &[OutboxRow]) -> Result<(), RelayError> {
+        let mut relayed = None;
+        let mut used_at = Instant::now();
         for row in rows {
-            // A row that was written before counts as a retry, and returns its first entry.
-            if let Err(error) = self.live.room(room).write(entry_of(row)).await {
-                return (written, Err(error));
+            let outcome = self.relay_row(claim, row).await;
+            if outcome.is_ok() {
+                relayed = Some(row.id);
             }
-            written = Some(row.id);
+            if (outcome.is_err() || used_at.elapsed() > CLAIM_USED_EVERY)
+                && let Some(last) = relayed.take()
+            {
+                claim.delete_through(last).await?;
+                used_at = Instant::now();
+            }
+            outcome?;
         }
-        (written, Ok(()))
+        match relayed {
+            Some(last) => Ok(claim.delete_through(last).await?),
+            None => Ok(()),
+        }
+    }
+
+    /// Relays a row. One that was relayed before counts as a retry, and finds its entry.
+    ///
+    /// The journal refuses an event when it has another one under this id: then the database was restored from an older
+    /// backup than the journal. An event that gives rights stays, and its room is closed, because its rights in the
+    /// journal may be too many. Any other is set aside, so that those behind it go on.
+    async fn relay_row(&self, claim: &Claim, row: &OutboxRow) -> Result<(), RelayError> {
+        let refusal = match self.live.room(claim.room()).write(entry_of(row)).await {
+            Err(LiveError::Refused(refusal)) => refusal,
+            outcome => return Ok(outcome.map(drop)?),
+        };
+        let kind = row.event.kind.clone();
+        metrics::counter!("roost_outbox_refused_total", "kind" => kind.as_str().to_owned())
+            .increment(1);
+        tracing::error!(room.id = %claim.room(), outbox.id = row.id, %kind, %refusal,
+            "the journal refuses an event of the outbox");
+        if !matches!(kind, Kind::Member | Kind::Room) {
+            return Ok(claim.set_aside(row, refusal.sentence).await?);
+        }
+        match self.live.room(claim.room()).write(closing(row)).await {
+            // Refused: the room is archived already, or is a person's own, where no other has rights.
+            Ok(_) | Err(LiveError::Refused(_)) => Err(RelayError::Refused(refusal)),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
 /// The write of a row. Its judge always agrees: the store decided under the lock of the room's row.
 fn entry_of(row: &OutboxRow) -> Write {
-    let OutboxEvent {
-        item,
-        kind,
-        op,
-        body,
-        actor,
-        ..
-    } = row.event.clone();
-    let hash = request_hash("outbox", &(item, &kind, &op, &body));
+    let body = row.event.body.clone();
+    let op_id = OpId::reserved(format_args!("outbox.{}", row.id));
+    event_write(row.event.clone(), op_id, move |_| Ok(body.clone()))
+}
+
+/// The write that archives the room of a row.
+fn closing(row: &OutboxRow) -> Write {
+    let event = OutboxEvent {
+        item: ItemId::of_room(row.event.room),
+        kind: Kind::Room,
+        op: Op::Put,
+        ..row.event.clone()
+    };
+    let op_id = OpId::reserved(format_args!("closed.{}", row.id));
+    event_write(event, op_id, |view| {
+        let open = view.state().filter(|state| !state.archived);
+        let mut state = open.ok_or(NOTHING_TO_CLOSE)?.clone();
+        state.archived = true;
+        Body::encode(&state).map_err(|_| NOTHING_TO_CLOSE)
+    })
+}
+
+const NOTHING_TO_CLOSE: Refusal = Refusal {
+    code: ErrorCode::Archived,
+    sentence: "the room takes no writes already",
+};
+
+fn event_write(
+    event: OutboxEvent,
+    op_id: OpId,
+    body: impl Fn(&RoomView) -> Result<Body, Refusal> + Send + Sync + 'static,
+) -> Write {
+    let OutboxEvent { item, kind, op, .. } = event.clone();
+    let hash = request_hash("outbox", &(item, &kind, &op, &event.body));
     Write {
-        actor,
-        op_id: Some(OpId::reserved(format_args!("outbox.{}", row.id))),
+        actor: event.actor,
+        op_id: Some(op_id),
         request_hash: hash,
-        // Outbox rows have one route only, so both hashes are the same.
+        // Events have one route only, so both hashes are the same.
         asked_hash: hash,
+        event: Some((kind.clone(), op.clone())),
         item,
         is_new: false,
-        bytes: body.as_str().len(),
-        judge: Box::new(move |_| {
+        bytes: event.body.as_str().len(),
+        judge: Box::new(move |view| {
             Ok(Change {
                 item,
                 kind: kind.clone(),
                 op: op.clone(),
-                body: body.clone(),
+                body: body(view)?,
                 terms: Terms::default(),
             })
         }),

@@ -8,7 +8,7 @@
 use super::{
     Sql, StoreError,
     sql::commit,
-    transaction::{execute, for_update, statement},
+    transaction::{execute, for_update, now_us, statement},
 };
 use parking_lot::Mutex;
 use roost_schema::{Body, ItemId, Kind, Op, RoomId, UserId};
@@ -162,17 +162,19 @@ impl Outbox {
 
     async fn lock_skipping(&self, room: RoomId) -> Result<Option<DatabaseTransaction>, StoreError> {
         let transaction = self.sql.begin().await?;
-        // Raw SQL: a setting of `PostgreSQL` is no query of a table.
-        let sql = format!("SET LOCAL idle_in_transaction_session_timeout = {CLAIM_IDLE_MAX_MS}");
-        transaction.execute_unprepared(&sql).await?;
         // Raw SQL: only the lock of the room's row is wanted, and no column of it.
         let lock = statement(
             &transaction,
             "SELECT id FROM rooms WHERE id = $1 FOR UPDATE SKIP LOCKED",
             [room.as_uuid().into()],
         );
-        let locked = transaction.query_one_raw(lock).await?.is_some();
-        Ok(locked.then_some(transaction))
+        if transaction.query_one_raw(lock).await?.is_none() {
+            return Ok(None);
+        }
+        // Raw SQL: a setting of `PostgreSQL` is no query of a table.
+        let sql = format!("SET LOCAL idle_in_transaction_session_timeout = {CLAIM_IDLE_MAX_MS}");
+        transaction.execute_unprepared(&sql).await?;
+        Ok(Some(transaction))
     }
 
     fn turn_of(&self, room: RoomId) -> Arc<tokio::sync::Mutex<()>> {
@@ -197,6 +199,10 @@ pub struct Claim {
 }
 
 impl Claim {
+    pub const fn room(&self) -> RoomId {
+        self.room
+    }
+
     /// The room's oldest rows in order, up to the first that cannot be read. An error when the oldest cannot be read.
     pub async fn oldest(&self) -> Result<Vec<OutboxRow>, StoreError> {
         // Raw SQL: the outbox has no entity yet.
@@ -230,6 +236,23 @@ impl Claim {
         match &self.transaction {
             Some(transaction) => execute(transaction, sql, values).await?,
             None => execute(&self.sql.write, sql, values).await?,
+        };
+        Ok(())
+    }
+
+    /// Copies a row that the journal refuses to the refused events, for an operator. The caller deletes it from the
+    /// outbox.
+    pub async fn set_aside(&self, row: &OutboxRow, reason: &str) -> Result<(), StoreError> {
+        let now = now_us(&self.sql.write);
+        // Raw SQL: the row is copied by the database, and the time is an expression.
+        let sql = format!(
+            "INSERT INTO outbox_refused (id, room_id, item, kind, op, body, actor, reason, refused_us)
+             SELECT id, room_id, item, kind, op, body, actor, $2, {now} FROM outbox WHERE id = $1"
+        );
+        let values = [row.id.into(), reason.into()];
+        match &self.transaction {
+            Some(transaction) => execute(transaction, &sql, values).await?,
+            None => execute(&self.sql.write, &sql, values).await?,
         };
         Ok(())
     }

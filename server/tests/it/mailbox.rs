@@ -129,6 +129,7 @@ impl World {
             op_id: Some(operation(step)),
             request_hash: request_hash(step),
             asked_hash: request_hash(step),
+            event: None,
             item,
             is_new: false,
             bytes: 1,

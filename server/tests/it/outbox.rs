@@ -1,14 +1,18 @@
 //! The relay: committed events reach the journal once and in order, whichever process dies in between.
 
 use crate::support::{
-    Instance, World, board_input, code, eventually, invitation, journal, new_board,
+    Instance, World, board_input, code, eventually, invitation, journal, message, new_board,
     on_each_database, op, title, trio,
 };
-use roost_schema::{ChangeRoom, CreateBoard, ErrorCode, Role, Room, RoomState, RoomType};
+use roost_schema::{
+    Body, ChangeRoom, CreateBoard, ErrorCode, ItemId, Kind, Role, Room, RoomId, RoomState, RoomType,
+};
 use roost_server::{
     app::Actor,
     store::{NewRoom, OutboxRow, Store, journal::Entry},
 };
+use sea_orm::{ConnectionTrait, Statement};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 on_each_database!(
@@ -16,6 +20,9 @@ on_each_database!(
     a_row_that_was_written_before_is_only_deleted,
     who_waits_too_long_for_a_relay_cannot_know,
     what_the_journal_did_not_take_is_not_acknowledged,
+    an_event_that_another_release_wrote_is_done,
+    a_refused_event_that_gives_rights_closes_its_room,
+    another_refused_event_is_set_aside,
 );
 
 async fn what_an_earlier_process_left_is_relayed(world: World) {
@@ -47,9 +54,7 @@ async fn a_row_that_was_written_before_is_only_deleted(world: World) {
     let here = world.instance().await;
     let alice = world.person("alice").await;
     let room = commit_only(&here.store, &alice).await.id;
-    let claim = here.store.outbox.claim(room).await.unwrap().unwrap();
-    let rows = claim.oldest().await.unwrap();
-    claim.finish().await.unwrap();
+    let rows = waiting(&here, room).await;
     relay_all(&here).await;
     let before = journal(&here.store, room).await;
     assert_eq!(before.len(), 2);
@@ -101,6 +106,144 @@ async fn what_the_journal_did_not_take_is_not_acknowledged(world: World) {
     assert_eq!(entries.len(), 3);
     let state: RoomState = entries[2].body.decode().unwrap();
     assert_eq!(state.title.as_deref(), Some("New"));
+}
+
+async fn an_event_that_another_release_wrote_is_done(world: World) {
+    let here = world.instance().await;
+    let alice = world.person("alice").await;
+    let room = commit_only(&here.store, &alice).await.id;
+    let rows = waiting(&here, room).await;
+    relay_all(&here).await;
+    let before = journal(&here.store, room).await;
+    // Another release writes the same event with a field that this one does not know.
+    for mut row in rows {
+        let body = row.event.body.as_str().replacen('{', r#"{"later":1,"#, 1);
+        row.event.body = Body::from_text(body).unwrap();
+        put_back(&world, &row).await;
+    }
+    relay_all(&here).await;
+    assert_eq!(journal(&here.store, room).await, before);
+}
+
+async fn a_refused_event_that_gives_rights_closes_its_room(world: World) {
+    let here = world.instance().await;
+    let (alice, bob, _) = trio(&world).await;
+    let room = commit_only(&here.store, &alice).await.id;
+    let mut member = waiting(&here, room).await.pop().unwrap();
+    assert_eq!(member.event.kind, Kind::Member);
+    relay_all(&here).await;
+    // The database gave the id once more, for another person's membership.
+    member.event.item = ItemId::of_member(bob.user_id);
+    put_back(&world, &member).await;
+
+    let refused = here.app.change_room(&alice, room, title("New")).await;
+    assert_eq!(code(refused), ErrorCode::OutcomeUnknown);
+    let entries = journal(&here.store, room).await;
+    assert_eq!(entries.len(), 3);
+    let state: RoomState = entries[2].body.decode().unwrap();
+    assert!(state.archived);
+    let closed = format!("roost.closed.{}", member.id);
+    assert_eq!(entries[2].op_id.as_ref().unwrap().as_str(), closed);
+    let written = here.app.send_message(&alice, room, message("hello")).await;
+    assert_eq!(code(written), ErrorCode::Archived);
+
+    // The row stays the first, and a further try closes nothing further.
+    let again = here.app.change_room(&alice, room, title("Newer")).await;
+    assert_eq!(code(again), ErrorCode::OutcomeUnknown);
+    assert_eq!(journal(&here.store, room).await.len(), 3);
+    assert_eq!(waiting(&here, room).await[0], member);
+    assert_eq!(world.count("SELECT id FROM outbox_refused").await, 0);
+}
+
+async fn another_refused_event_is_set_aside(world: World) {
+    let here = world.instance().await;
+    let alice = world.person("alice").await;
+    let room = commit_only(&here.store, &alice).await.id;
+    let mut row = waiting(&here, room).await.pop().unwrap();
+    relay_all(&here).await;
+    row.event.item = ItemId::generate();
+    row.event.kind = Kind::Session;
+    put_back(&world, &row).await;
+
+    let changed = here.app.change_room(&alice, room, title("New")).await;
+    assert_eq!(changed.unwrap().title.as_deref(), Some("New"));
+    assert!(here.store.outbox.is_empty(room).await.unwrap());
+    assert_eq!(journal(&here.store, room).await.len(), 3);
+    let kept = format!("SELECT id FROM outbox_refused WHERE id = {}", row.id);
+    assert_eq!(world.count(&kept).await, 1);
+}
+
+/// Rooms that another instance holds. Only `PostgreSQL` supports two instances.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sweep_passes_by_rooms_that_another_instance_holds() {
+    const HELD: usize = 6;
+    let world = World::on_postgres().await;
+    let (east, west) = (world.instance().await, world.instance().await);
+    let alice = world.person("alice").await;
+    let mut held = Vec::new();
+    for _ in 0..HELD {
+        let room = commit_only(&east.store, &alice).await.id;
+        held.push(east.store.outbox.claim(room).await.unwrap().unwrap());
+    }
+    let free = commit_only(&east.store, &alice).await.id;
+
+    let cancel = CancellationToken::new();
+    let relaying = west.app.run_relay(cancel.clone());
+    let done = async {
+        let began = tokio::time::Instant::now();
+        eventually(|| async { west.store.outbox.is_empty(free).await.unwrap() }).await;
+        cancel.cancel();
+        began.elapsed()
+    };
+    let ((), took) = tokio::join!(relaying, done);
+    // Not even one of the 5 s that a relay has for a room.
+    assert!(took < Duration::from_secs(4), "{took:?}");
+}
+
+/// What a backlog costs the database, relayed by three instances at once. Only `PostgreSQL` supports them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backlog_is_relayed_without_a_herd() {
+    const ROOMS: i64 = 200;
+    /// For the two events of a room: claim, lock, two pages, deletion, commit; and in the journal to load the room and to
+    /// write two entries.
+    const TRANSACTIONS_EACH_MAX: i64 = 20;
+    let world = World::on_postgres().await;
+    let instances = [
+        world.instance().await,
+        world.instance().await,
+        world.instance().await,
+    ];
+    let alice = world.person("alice").await;
+    for _ in 0..ROOMS {
+        commit_only(&instances[0].store, &alice).await;
+    }
+    let before = transactions(&world).await;
+    let cancel = CancellationToken::new();
+    let relaying = instances
+        .iter()
+        .map(|here| here.app.run_relay(cancel.clone()));
+    let done = async {
+        while world.count("SELECT id FROM outbox LIMIT 1").await > 0 {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        cancel.cancel();
+    };
+    tokio::join!(futures::future::join_all(relaying), done);
+    let each = (transactions(&world).await - before) / ROOMS;
+    println!("{each} transactions for each relayed room");
+    assert!(each <= TRANSACTIONS_EACH_MAX, "{each}");
+}
+
+/// Transactions of this database until now. A backend reports its own at most once a second, when it is idle.
+async fn transactions(world: &World) -> i64 {
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let query = Statement::from_string(
+        world.sql.backend(),
+        "SELECT xact_commit + xact_rollback AS ended FROM pg_stat_database
+         WHERE datname = current_database()",
+    );
+    let row = world.sql.read.query_one_raw(query).await.unwrap().unwrap();
+    row.try_get("", "ended").unwrap()
 }
 
 /// A relay that froze while it held a room. Only `PostgreSQL` supports two instances.
@@ -172,6 +315,14 @@ async fn commit_only(store: &Store, actor: &Actor) -> Room {
         others: Vec::new(),
     };
     store.rooms.create(None, &new).await.unwrap()
+}
+
+/// The rows of a room that wait to be relayed.
+async fn waiting(here: &Instance, room: RoomId) -> Vec<OutboxRow> {
+    let claim = here.store.outbox.claim(room).await.unwrap().unwrap();
+    let rows = claim.oldest().await.unwrap();
+    claim.finish().await.unwrap();
+    rows
 }
 
 /// Runs the relay until no row waits.

@@ -77,6 +77,7 @@ impl App {
             op_id: operation.op_id,
             request_hash: operation.request_hash,
             asked_hash: operation.asked_hash,
+            event: None,
             item: operation.item,
             is_new: operation.is_new,
             bytes: operation.bytes + ENVELOPE_BYTES,

@@ -68,6 +68,11 @@ impl RoomView {
         }
     }
 
+    /// The room's state; `None`: it cannot be read, or the room is a person's own.
+    pub fn state(&self) -> Option<&RoomState> {
+        self.state.1.as_deref()
+    }
+
     /// Whether this is a person's own room. There the room and the membership have one item id (`ItemId::of_room`,
     /// `ItemId::of_member`), so a load finds only the membership, which was written second. Such a room is never
     /// archived.

@@ -39,6 +39,9 @@ pub struct Write {
     pub request_hash: RequestHash,
     /// What was asked, whatever route it came on.
     pub asked_hash: RequestHash,
+    /// For an event of the outbox, whose operation id names it for good: its kind and op. An entry of the same item, kind
+    /// and op is the event, however another release has written its body.
+    pub event: Option<(Kind, Op)>,
     /// The item the judge looks at.
     pub item: ItemId,
     /// The item's id was made for this write: nothing needs to be read to know that it is new.
@@ -52,6 +55,9 @@ impl Write {
     /// Whether the entry under this write's operation id is of the same request. An earlier release kept only the hash
     /// of the same route.
     fn is_asked_by(&self, entry: &Entry) -> bool {
+        if let Some((kind, op)) = &self.event {
+            return (self.item, kind, op) == (entry.item, &entry.kind, &entry.op);
+        }
         match entry.asked_hash {
             Some(asked) => asked == self.asked_hash,
             None => entry.request_hash == self.request_hash,

@@ -59,6 +59,7 @@ pub(crate) fn unconditional(actor: UserId, change: Change) -> Write {
         op_id: None,
         request_hash: RequestHash([0; 32]),
         asked_hash: RequestHash([0; 32]),
+        event: None,
         item: change.item,
         is_new: false,
         bytes: 0,

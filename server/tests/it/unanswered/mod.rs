@@ -137,6 +137,7 @@ fn write(actor: UserId, text: &str, item: ItemId, kind: Kind, body: Body) -> Wri
         op_id: Some(op_id(text)),
         request_hash: RequestHash([1; 32]),
         asked_hash: RequestHash([1; 32]),
+        event: None,
         item,
         is_new: true,
         bytes: text.len(),
