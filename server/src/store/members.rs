@@ -12,7 +12,9 @@ use super::{
     transaction::reading,
 };
 use chrono::{DateTime, Utc};
-use roost_schema::{Body, Email, ItemId, Kind, Member, MemberState, Op, Role, RoomId, UserId};
+use roost_schema::{
+    Body, Email, ItemId, Kind, Member, MemberState, Op, Role, Room, RoomId, UserId,
+};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, PaginatorTrait,
     QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select, sea_query::Expr,
@@ -75,7 +77,7 @@ impl Members {
         rows.into_iter().map(member).collect()
     }
 
-    /// Makes a person a member.
+    /// Makes a person a member. An archived room takes none.
     pub async fn invite(
         &self,
         acting: ActingMember<ManageMembers>,
@@ -86,7 +88,7 @@ impl Members {
         let now = self.clock.now();
         transact(&self.sql, operation, now, |transaction| async move {
             let transaction = &*transaction;
-            lock(transaction, &acting).await?;
+            refuse_archived(&lock(transaction, &acting).await?)?;
             let user = user_id(transaction, invitee).await?;
             if role_in(transaction, acting.room_id(), user)
                 .await?
@@ -108,7 +110,7 @@ impl Members {
         .await
     }
 
-    /// Gives a member another role. The last owner of a room cannot lose the role.
+    /// Gives a member another role, unless the room is archived. The last owner of a room cannot lose the role.
     pub async fn change_role(
         &self,
         acting: ActingMember<ManageMembers>,
@@ -119,7 +121,7 @@ impl Members {
         let now = self.clock.now();
         transact(&self.sql, operation, now, |transaction| async move {
             let transaction = &*transaction;
-            lock(transaction, &acting).await?;
+            refuse_archived(&lock(transaction, &acting).await?)?;
             let before = role_in(transaction, acting.room_id(), user)
                 .await?
                 .ok_or(RoomError::NotMember)?;
@@ -136,7 +138,7 @@ impl Members {
         .await
     }
 
-    /// Ends a membership. The last owner of a room cannot leave.
+    /// Ends a membership, also in an archived room. The last owner of a room cannot leave.
     pub async fn remove(
         &self,
         acting: ActingMember<Removal>,
@@ -157,6 +159,13 @@ impl Members {
             Ok(())
         })
         .await
+    }
+}
+
+fn refuse_archived(room: &Room) -> Result<(), RoomError> {
+    match room.archived {
+        true => Err(RoomError::Archived),
+        false => Ok(()),
     }
 }
 

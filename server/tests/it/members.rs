@@ -1,7 +1,7 @@
 //! Members: inviting, changing, removing and leaving, and that an owner always stays.
 
 use crate::support::{
-    World, code, eventually, invitation, journal, new_board, on_each_database, trio,
+    World, archived, code, eventually, invitation, journal, new_board, on_each_database, trio,
 };
 use roost_schema::{
     ChangeRole, ErrorCode, InviteMember, Kind, Member, MemberState, Op, OpId, PageQuery, Role,
@@ -22,7 +22,43 @@ on_each_database!(
     a_retried_leave_answers_the_first_one,
     members_are_listed_newest_first_in_pages,
     a_room_has_so_many_members_at_most,
+    an_archived_room_takes_no_members_and_no_roles,
 );
+
+async fn an_archived_room_takes_no_members_and_no_roles(world: World) {
+    let here = world.instance().await;
+    let (alice, bob, carol) = trio(&world).await;
+    let room = new_board(&here.app, &alice, "Plan").await.id;
+    let invite = |person: &Actor| invitation(person.user_id, Role::Editor);
+    let app = &here.app;
+    app.invite_member(&alice, room, invite(&bob)).await.unwrap();
+    app.change_room(&alice, room, archived(true)).await.unwrap();
+
+    let refused = app.invite_member(&alice, room, invite(&carol)).await;
+    assert_eq!(code(refused), ErrorCode::Archived);
+    let role = ChangeRole {
+        role: Role::Owner,
+        op_id: None,
+    };
+    let refused = app
+        .change_role(&alice, room, bob.user_id, role.clone())
+        .await;
+    assert_eq!(code(refused), ErrorCode::Archived);
+    // Who is in it may leave.
+    app.remove_member(&bob, room, bob.user_id, None)
+        .await
+        .unwrap();
+
+    app.change_room(&alice, room, archived(false))
+        .await
+        .unwrap();
+    app.invite_member(&alice, room, invite(&carol))
+        .await
+        .unwrap();
+    app.change_role(&alice, room, carol.user_id, role)
+        .await
+        .unwrap();
+}
 
 async fn a_person_is_invited_by_exact_address_or_id(world: World) {
     let here = world.instance().await;
