@@ -31,9 +31,6 @@ use tasks::Background;
 use tokio::{net::TcpListener, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// The issuer and the audience of access tokens. Both are this system.
-const TOKEN_ISSUER: &str = "roost";
-const TOKEN_AUDIENCE: &str = "roost";
 /// How long a start waits for stores that cannot be reached, and how long between two tries.
 const STORES_PATIENCE: Duration = Duration::from_secs(10);
 const STORES_PAUSE: Duration = Duration::from_millis(500);
@@ -239,8 +236,8 @@ async fn compose(
     let (clock, sql) = (store.clock.clone(), store.sql.clone());
     background.spawn(async move |until| clock.keep_measured(&sql, &until).await);
     let settings = TokenSettings {
-        issuer: TOKEN_ISSUER.into(),
-        audience: TOKEN_AUDIENCE.into(),
+        issuer: config.token_issuer.clone(),
+        audience: config.token_audience.clone(),
         lifetime: config.access_token_lifetime,
     };
     let keys = retry_unavailable(async || signing_keys(config, &store).await).await?;

@@ -5,7 +5,7 @@ mod show;
 mod values;
 
 pub use reference::reference;
-pub use show::{example, show};
+pub use show::{example, hidden_values, show};
 pub use values::{
     DatabaseUrl, JournalUrl, LogFormat, RedisUrl, SigningKey, SigningKeys, WebOrigin, reachable,
 };
@@ -89,10 +89,15 @@ keys! {
     /// Ed25519 private keys (PKCS#8 PEM, one after the other, on all instances) for access tokens: the
     /// first signs, all verify. The word `database`, or nothing, stands for one that is made and kept there.
     signing_key_pem: SigningKeys = "", Secret;
+    /// The issuer (`iss`) and the audience (`aud`) that access tokens name. A system that has its signing key in common
+    /// with another has names of its own, so that neither takes the other's tokens.
+    token_issuer: String = "roost", Open;
+    /// See `token_issuer`.
+    token_audience: String = "roost", Open;
     /// `json`, `pretty`, or `auto`: pretty on a terminal, else JSON.
     log_format: LogFormat = "auto", Open;
     /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or directives such as
-    /// `info,roost_server=debug`.
+    /// `info,roost_server=debug`. Of libraries nothing is logged at `trace`: they would write what passes over connections.
     log_level: String = "info", Open;
     /// Requests one client address may make a second; beyond it: `rate_limited`.
     address_requests_per_second: u32 = "100", Open;
@@ -226,6 +231,14 @@ impl Config {
     fn check(&self, problems: &mut Vec<String>) {
         if !TOKEN_LIFETIME.contains(&self.access_token_lifetime) {
             problems.push("access_token_lifetime must be 10s to 1h.".into());
+        }
+        for (name, value) in [
+            ("token_issuer", &self.token_issuer),
+            ("token_audience", &self.token_audience),
+        ] {
+            if value.is_empty() {
+                problems.push(format!("{name} must not be empty."));
+            }
         }
         let drain = self.drain_delay.saturating_add(self.drain_timeout);
         if drain.saturating_add(AFTER_DRAIN) > STOP_TIME_MAX {

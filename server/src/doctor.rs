@@ -156,7 +156,7 @@ pub async fn examine(loaded: &Result<Loaded, Problems>) -> Report {
     checks.extend([addresses, database, journal, redis].concat());
     // Removes secrets from the findings: the error of a library could repeat the URL it was given.
     for check in &mut checks {
-        for secret in secrets::passwords(config) {
+        for secret in secrets::hidden(config) {
             check.finding = check.finding.replace(secret, "***");
         }
     }

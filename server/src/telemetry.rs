@@ -3,12 +3,16 @@
 use crate::config::{Config, LogFormat};
 use anyhow::Context;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use std::{fmt, io::IsTerminal, sync::OnceLock};
-use tracing::{Event, Subscriber};
+use std::{io::IsTerminal, sync::OnceLock};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::{
-    EnvFilter,
-    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    EnvFilter, Layer,
+    filter::{FilterExt, filter_fn},
+    fmt::{self, FmtContext, FormatEvent, FormatFields, format::Writer},
+    layer::SubscriberExt,
+    registry,
     registry::LookupSpan,
+    util::SubscriberInitExt,
 };
 
 /// Upper bounds of the histogram buckets for durations, in seconds.
@@ -34,29 +38,35 @@ pub fn init_logs(config: &Config) -> anyhow::Result<()> {
             config.log_level
         )
     })?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
     let is_pretty = match config.log_format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Json => false,
         LogFormat::Pretty => true,
     };
-    let started = if is_pretty {
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = if is_pretty {
         let sign = |format| Signed {
             format,
             is_json: false,
         };
-        builder.compact().map_event_format(sign).try_init()
+        lines.compact().map_event_format(sign).boxed()
     } else {
         let sign = |format| Signed {
             format,
             is_json: true,
         };
-        let builder = builder.json().flatten_event(true);
-        builder.map_event_format(sign).try_init()
+        let lines = lines.json().flatten_event(true);
+        lines.map_event_format(sign).boxed()
     };
+    let shown = filter.and(filter_fn(is_harmless));
+    let started = registry().with(lines.with_filter(shown)).try_init();
     started.map_err(|error| anyhow::anyhow!("logs cannot be started: {error}"))
+}
+
+/// Whether a line of the log may be written: a library writes at the level `trace` what passes over a connection, access
+/// tokens and messages included.
+fn is_harmless(line: &Metadata<'_>) -> bool {
+    *line.level() != Level::TRACE || line.target().starts_with("roost")
 }
 
 /// The recorder of this process, started by the first call. Its owner calls `run_upkeep` every 5 s.
@@ -109,7 +119,7 @@ where
         context: &FmtContext<'_, S, N>,
         mut writer: Writer<'_>,
         event: &Event<'_>,
-    ) -> fmt::Result {
+    ) -> std::fmt::Result {
         let Some(instance) = SIGNATURE.get() else {
             return self.format.format_event(context, writer, event);
         };
@@ -162,6 +172,10 @@ const COUNTERS: &[(&str, &str)] = &[
     (
         "roost_journal_failures_total",
         "Operations of the journal that failed.",
+    ),
+    (
+        "roost_outbox_refused_total",
+        "Events of rooms and members that the journal refused, by kind; one that gives rights is tried again.",
     ),
     (
         "roost_panics_total",

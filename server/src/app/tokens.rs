@@ -84,6 +84,9 @@ struct Claims {
     sub: UserId,
     sid: SessionId,
     iat: i64,
+    /// This server writes none; a token that was made elsewhere with its key may have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nbf: Option<i64>,
     exp: i64,
     jti: Uuid,
 }
@@ -165,6 +168,7 @@ impl Tokens {
             sub: user,
             sid: session,
             iat: now.timestamp(),
+            nbf: None,
             exp: expires_at.timestamp(),
             jti: Uuid::now_v7(),
         };
@@ -237,7 +241,8 @@ impl Tokens {
     }
 
     /// Decodes a token. Of its header only `kid` is used, to choose the key: never `alg`, and no key that it contains
-    /// or points to (`jwk`, `jku`, `x5c`, `x5u`).
+    /// or points to (`jwk`, `jku`, `x5c`, `x5u`). A header with `crit` names extensions that its reader must understand,
+    /// and this server understands none (RFC 7515, section 4.1.11).
     fn decode<C: DeserializeOwned>(
         &self,
         text: &str,
@@ -246,8 +251,11 @@ impl Tokens {
         if text.len() > TOKEN_BYTES_MAX {
             return None;
         }
-        let kid = jsonwebtoken::decode_header(text).ok()?.kid?;
-        let known = self.verifying.get(&kid)?;
+        let header = jsonwebtoken::decode_header(text).ok()?;
+        if header.crit.is_some() {
+            return None;
+        }
+        let known = self.verifying.get(&header.kid?)?;
         let decoded = jsonwebtoken::decode(text, &known.key, validation(known));
         Some(decoded.ok()?.claims)
     }
@@ -260,7 +268,8 @@ impl Tokens {
         let issued_at = DateTime::from_timestamp(claims.iat, 0)?;
         let expires_at = at_most(claims.exp, now, ACCESS_TOKEN_LIFETIME_MAX)?;
         let longest = TimeDelta::from_std(ACCESS_TOKEN_LIFETIME_MAX).ok()?;
-        let is_ours = issued_at <= now + LEEWAY && expires_at - issued_at <= longest;
+        let begins_at = DateTime::from_timestamp(claims.nbf.unwrap_or(claims.iat), 0)?;
+        let is_ours = issued_at.max(begins_at) <= now + LEEWAY && expires_at - issued_at <= longest;
         is_ours.then_some(Actor {
             user_id: claims.sub,
             session_id: claims.sid,

@@ -56,7 +56,46 @@ fn mask(key: &Key, text: &str) -> String {
     }
 }
 
-/// Hides what stands between the user's name and the host, and any password given as a parameter.
+/// The parameters of an address whose values are shown. The values of all others may be secrets: a session token, or a
+/// password whose name is misspelt.
+const SHOWN_PARAMETERS: [&str; 26] = [
+    "application_name",
+    "appName",
+    "authMechanism",
+    "authSource",
+    "connectTimeoutMS",
+    "dbname",
+    "directConnection",
+    "host",
+    "hostaddr",
+    "journal",
+    "maxPoolSize",
+    "mode",
+    "port",
+    "readConcernLevel",
+    "readPreference",
+    "replicaSet",
+    "retryWrites",
+    "serverSelectionTimeoutMS",
+    "ssl",
+    "sslcert",
+    "sslmode",
+    "sslrootcert",
+    "tls",
+    "tlsCAFile",
+    "user",
+    "w",
+];
+
+/// The values of an address's parameters that are not shown.
+pub fn hidden_values(url: &str) -> impl Iterator<Item = &str> {
+    let parameters = url.split_once('?').map_or("", |(_, rest)| rest);
+    let pairs = parameters.split('&').filter_map(|one| one.split_once('='));
+    pairs.filter_map(|(name, value)| (!SHOWN_PARAMETERS.contains(&name)).then_some(value))
+}
+
+/// Hides what stands between the user's name and the host, and the values of parameters that may be secrets. A user
+/// without a password is hidden, too: in the address of a Redis it is a password whose colon was forgotten.
 fn mask_password(url: &str) -> String {
     let (address, parameters) = url.split_once('?').unwrap_or((url, ""));
     if parameters.contains('@') {
@@ -65,10 +104,11 @@ fn mask_password(url: &str) -> String {
     }
     let shown = match address.split_once("://").zip(address.rsplit_once('@')) {
         Some(((scheme, _), (credentials, host))) => {
-            let user = credentials
-                .split_once("://")
-                .map_or("", |(_, rest)| rest.split(':').next().unwrap_or(""));
-            format!("{scheme}://{user}:{MASK}@{host}")
+            let credentials = credentials.split_once("://").map_or("", |(_, rest)| rest);
+            match credentials.split_once(':') {
+                Some((user, _)) => format!("{scheme}://{user}:{MASK}@{host}"),
+                None => format!("{scheme}://{MASK}@{host}"),
+            }
         }
         // Not an address we can read: nothing of it is known to be harmless.
         None if address.contains('@') => MASK.to_owned(),
@@ -80,8 +120,9 @@ fn mask_password(url: &str) -> String {
     let parameters: Vec<String> = parameters
         .split('&')
         .map(|parameter| match parameter.split_once('=') {
-            Some((name, _)) if name.to_lowercase().contains("password") => format!("{name}={MASK}"),
-            _ => parameter.to_owned(),
+            Some((name, _)) if SHOWN_PARAMETERS.contains(&name) => parameter.to_owned(),
+            Some((name, _)) => format!("{name}={MASK}"),
+            None => MASK.to_owned(),
         })
         .collect();
     format!("{shown}?{}", parameters.join("&"))
@@ -108,7 +149,18 @@ mod tests {
             ),
             (
                 "postgres://db/roost?password=s3cret&a=b",
-                "postgres://db/roost?password=***&a=b",
+                "postgres://db/roost?password=***&a=***",
+            ),
+            ("redis://s3cret@cache:6379/0", "redis://***@cache:6379/0"),
+            ("redis://:s3cret@cache", "redis://:***@cache"),
+            (
+                "postgres://db/roost?sslmode=require&PassWord=s3cret",
+                "postgres://db/roost?sslmode=require&PassWord=***",
+            ),
+            ("postgres://db/roost?s3cret", "postgres://db/roost?***"),
+            (
+                "mongodb://db/roost?authMechanismProperties=AWS_SESSION_TOKEN:s3cret&w=majority",
+                "mongodb://db/roost?authMechanismProperties=***&w=majority",
             ),
             ("postgres://db/roost?password=s3c@ret", "***"),
             ("postgres://ann:s3c?ret@db/roost", "***"),

@@ -3,7 +3,7 @@
 use super::Check;
 use crate::{
     app::Tokens,
-    config::{Config, SigningKey},
+    config::{Config, SigningKey, hidden_values},
 };
 use roost_schema::Secret;
 use secrecy::ExposeSecret;
@@ -28,11 +28,17 @@ pub(super) fn examine(config: &Config) -> Vec<Check> {
     checks
 }
 
-/// The passwords that must not appear in the report.
-pub(super) fn passwords(config: &Config) -> Vec<&str> {
-    let password = |(_, url)| Address::of(url).password;
-    let passwords = urls(config).into_iter().filter_map(password);
-    passwords.filter(|password| !password.is_empty()).collect()
+/// What must not appear in the report: passwords, the user of a Redis that has no password, because it may be one, and
+/// values of parameters, but for numbers and words such as `on`.
+pub(super) fn hidden(config: &Config) -> Vec<&str> {
+    let hidden = |(key, url)| {
+        let address = Address::of(url);
+        let user = (key == "redis_url").then_some(address.user);
+        let values = hidden_values(url).filter(|value| value.len() > 5);
+        values.chain(address.password.or(user))
+    };
+    let secrets = urls(config).into_iter().flat_map(hidden);
+    secrets.filter(|secret| !secret.is_empty()).collect()
 }
 
 fn signing_key(config: &Config) -> Check {

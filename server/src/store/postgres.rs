@@ -48,8 +48,8 @@ const BY_INDEX_ONLY: [(&str, &str); 7] = [
 ];
 
 pub(super) async fn connect(url: &str) -> Result<PgPool, StoreError> {
-    let options =
-        PgConnectOptions::from_str(url).map_err(|error| StoreError::Broken(error.into()))?;
+    let options = PgConnectOptions::from_str(&without_unknown(url))
+        .map_err(|error| StoreError::Broken(error.into()))?;
     let options = options
         .application_name("roost")
         .options([("statement_timeout", STATEMENT_TIMEOUT.as_millis())])
@@ -57,6 +57,49 @@ pub(super) async fn connect(url: &str) -> Result<PgPool, StoreError> {
         .disable_statement_logging();
     let pool = pool().connect_with(options).await;
     pool.map_err(unavailable)
+}
+
+/// The parameters of an address that the library reads.
+const PARAMETERS: [&str; 18] = [
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl-root-cert",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "statement-cache-capacity",
+    "user",
+];
+
+/// The address without the parameters that the library does not know. It would log them with their values, and one may
+/// be a password whose name is misspelt.
+fn without_unknown(url: &str) -> String {
+    let Some((address, parameters)) = url.split_once('?') else {
+        return url.to_owned();
+    };
+    let is_known = |parameter: &&str| {
+        let name = parameter.split('=').next().unwrap_or_default();
+        let is_known = PARAMETERS.contains(&name) || name.starts_with("options[");
+        if !is_known {
+            tracing::warn!(
+                name,
+                "a parameter of the database's address is not known, and has no effect"
+            );
+        }
+        is_known
+    };
+    let known: Vec<&str> = parameters.split('&').filter(is_known).collect();
+    format!("{address}?{}", known.join("&"))
 }
 
 /// Opens the journal's own connections to the same database.
@@ -87,4 +130,23 @@ fn pool() -> PgPoolOptions {
         .max_connections(POSTGRES_CONNECTIONS_MAX)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_parameters_are_taken_out_of_an_address() {
+        for (url, known) in [
+            ("postgres://db/roost", "postgres://db/roost"),
+            (
+                "postgres://db/roost?sslmode=require&PassWord=s3cret&options[jit]=on",
+                "postgres://db/roost?sslmode=require&options[jit]=on",
+            ),
+            ("postgres://db/roost?s3cret", "postgres://db/roost?"),
+        ] {
+            assert_eq!(without_unknown(url), known);
+        }
+    }
 }

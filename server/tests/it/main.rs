@@ -29,6 +29,7 @@ mod items;
 mod journal;
 mod kinds;
 mod limits;
+mod logs;
 mod mailbox;
 mod members;
 mod outbox;

@@ -156,6 +156,52 @@ fn a_header_brings_no_key_along() {
 }
 
 #[test]
+fn a_header_that_must_be_understood_is_refused() {
+    let world = World::new();
+    for critical in [json!(["b64"]), json!(["exp"]), json!([])] {
+        let header = with(&world.header(), "crit", critical);
+        let header = with(&header, "b64", json!(false));
+        let token = signed(&world.pem, &header, &world.claims());
+        world.assert_refused(&token, "its header has crit");
+    }
+}
+
+#[test]
+fn a_token_is_not_good_before_its_time() {
+    let world = World::new();
+    for (from_now, is_good) in [(0, true), (-60, true), (60, false)] {
+        let begins = json!(world.now.timestamp() + from_now);
+        let claims = with(&world.claims(), "nbf", begins);
+        let token = signed(&world.pem, &world.header(), &claims);
+        let is_taken = world.tokens.verify(&token, world.now).is_ok();
+        assert_eq!(is_taken, is_good, "in {from_now} s");
+    }
+    let claims = with(&world.claims(), "nbf", json!("never"));
+    world.assert_refused(
+        &signed(&world.pem, &world.header(), &claims),
+        "its nbf is text",
+    );
+}
+
+#[test]
+fn systems_with_one_key_and_other_names_refuse_each_others_tokens() {
+    let world = World::new();
+    for (issuer, audience) in [("roost", "another"), ("another", "roost")] {
+        let settings = TokenSettings {
+            issuer: issuer.into(),
+            audience: audience.into(),
+            ..settings()
+        };
+        let other = Tokens::new(settings, std::slice::from_ref(&world.pem)).unwrap();
+        assert!(other.verify(&world.good, world.now).is_err());
+        let (theirs, _) = other
+            .issue(world.actor.user_id, world.actor.session_id, world.now)
+            .unwrap();
+        world.assert_refused(theirs.expose(), "it is another system's");
+    }
+}
+
+#[test]
 fn every_claim_is_required_and_judged() {
     let world = World::new();
     for name in ["iss", "aud", "sub", "sid", "iat", "exp", "jti"] {

@@ -124,6 +124,11 @@ impl Program {
         output(self.roost.command(arguments)).await
     }
 
+    /// What it has logged until now.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.roost.log()).unwrap()
+    }
+
     /// The text of its `/metrics`.
     pub(crate) async fn metrics(&self) -> String {
         let page = reqwest::get(self.roost.metrics_url()).await.unwrap();
