@@ -3,12 +3,11 @@
 use crate::{Client, Result};
 use reqwest::{Method, RequestBuilder};
 use roost_schema::{
-    BatchItems, BatchOutcome, ChangePassword, ChangeRole, ChangeRoom, CreateBoard, DeleteItem,
-    DeleteMessage, Direction, EditMessage, EditMessageBody, FoundItems, InviteMember, Item,
-    ItemBody, ItemId, ItemOps, ItemPage, Me, Member, MemberPage, Message, MessagePage, NameSession,
-    NewItem, OpId, OpenConversation, PageQuery, PatchItem, Position, Presence, PutItem,
-    RestoreItem, Room, RoomEvents, RoomId, RoomPage, SendMessage, Seq, Session, SessionId, Term,
-    User, UserId,
+    BatchItems, BatchOutcome, ChangeRole, ChangeRoom, CreateBoard, DeleteItem, DeleteMessage,
+    Direction, EditMessage, EditMessageBody, FoundItems, InviteMember, Item, ItemBody, ItemId,
+    ItemOps, ItemPage, Me, Member, MemberPage, Message, MessagePage, NameSession, NewItem, OpId,
+    OpenConversation, PageQuery, PatchItem, Position, Presence, PutItem, RestoreItem, Room,
+    RoomEvents, RoomId, RoomPage, SendMessage, Seq, Session, SessionId, Term, User, UserId,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -16,10 +15,6 @@ use serde_json::Value;
 impl Client {
     pub async fn logout(&self) -> Result<()> {
         self.send(Method::POST, "/api/v1/auth/logout", plain).await
-    }
-
-    pub async fn change_password(&self, input: &ChangePassword) -> Result<()> {
-        self.write(Method::POST, "auth/password", input).await
     }
 
     pub async fn me(&self) -> Result<Me> {

@@ -4,7 +4,7 @@ use crate::{Endpoint, Error, Result, endpoint::answer};
 use chrono::Utc;
 use parking_lot::Mutex;
 use reqwest::{Method, RequestBuilder};
-use roost_schema::{Refresh, Secret, SignedIn, UserId};
+use roost_schema::{ChangePassword, Refresh, Secret, SignedIn, UserId};
 use serde::de::DeserializeOwned;
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ const RENEW_BEFORE: Duration = Duration::from_secs(30);
 pub struct Client {
     endpoint: Endpoint,
     signed_in: Arc<Mutex<SignedIn>>,
-    /// One exchange at a time, because a refresh token is valid for one.
+    /// One exchange at a time: a second one would bring no newer token.
     exchanging: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -84,6 +84,20 @@ impl Client {
         let token = renewed.access_token.clone();
         *self.signed_in.lock() = renewed;
         Ok(token)
+    }
+
+    /// Changes the password, and goes on with the tokens of the answer. A server of the release before answers none,
+    /// and leaves the tokens as they are.
+    pub async fn change_password(&self, input: &ChangePassword) -> Result<()> {
+        let with = |request: RequestBuilder| request.json(input);
+        let changed = self.send(Method::POST, "/api/v1/auth/password", with);
+        let renewed: Option<SignedIn> = changed.await?;
+        if let Some(renewed) = renewed {
+            // An exchange that began before ends first, so that its tokens do not replace these.
+            let _turn = self.exchanging.lock().await;
+            *self.signed_in.lock() = renewed;
+        }
+        Ok(())
     }
 
     /// Sends a signed-in request for a route that has no method here; `path` begins with a slash.

@@ -14,6 +14,7 @@ mod m0007_speaks;
 mod m0008_asked_hash;
 mod m0009_terms;
 mod m0010_row_hashes;
+mod m0011_refresh_lines;
 mod m0012_chores;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -37,6 +38,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0008_asked_hash::Migration),
             Box::new(m0009_terms::Migration),
             Box::new(m0010_row_hashes::Migration),
+            Box::new(m0011_refresh_lines::Migration),
             Box::new(m0012_chores::Migration),
         ]
     }

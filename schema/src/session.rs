@@ -15,6 +15,9 @@ pub struct Session {
     pub name: String,
     pub created_at: DateTime<Utc>,
     pub last_used_at: DateTime<Utc>,
+    /// When a refresh token of it that had been exchanged was exchanged again from another network or by another
+    /// program: an answer may have been lost on the way, or the token stolen.
+    pub reused_elsewhere_at: Option<DateTime<Utc>>,
     /// Whether this is the session that asks.
     pub current: bool,
 }
@@ -36,4 +39,7 @@ pub struct SessionState {
     pub session_id: SessionId,
     pub name: String,
     pub created_at: DateTime<Utc>,
+    /// As in [`Session`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reused_elsewhere_at: Option<DateTime<Utc>>,
 }

@@ -65,7 +65,7 @@ pub struct Refresh {
     pub refresh_token: Secret,
 }
 
-/// Changes the password; every other session ends.
+/// Changes the password; every other session ends, and the refresh token of this one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[cfg_attr(feature = "graphql", derive(async_graphql::InputObject))]
@@ -88,6 +88,6 @@ pub struct SignedIn {
     /// A JWT for the `Authorization: Bearer` header and the Socket.IO handshake.
     pub access_token: Secret,
     pub access_expires_at: DateTime<Utc>,
-    /// Good for one `refresh`.
+    /// For the next `refresh`, which answers another one.
     pub refresh_token: Secret,
 }

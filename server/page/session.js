@@ -1,7 +1,7 @@
 // Who is signed in: the tokens, and calls to REST with them.
 //
-// The refresh token is kept for this tab, so that a reload stays signed in. It is good for one
-// exchange; the access token it buys is kept in memory only.
+// The refresh token is kept for this tab, so that a reload stays signed in. Each exchange answers the
+// next one; if that answer is lost, the same token is exchanged again. The access token is kept in memory only.
 
 const KEPT = "roost.refreshToken";
 const RENEW_BEFORE_MS = 30_000;
@@ -76,7 +76,7 @@ export async function api(method, path, body) {
   }
 }
 
-/** One exchange at a time, as each ends the refresh token it uses. */
+/** One exchange at a time: a second one would answer the same refresh token. */
 function renew() {
   renewing ??= post("/auth/refresh", { refreshToken: sessionStorage.getItem(KEPT) })
     .then(keep)

@@ -7,17 +7,14 @@ use super::{
     sessions::session_view,
 };
 use crate::store::{
-    Account, Created, Exchange, Known, NewSession, NewUser, Opened, Operation, Owner, TokenHash,
+    Account, Created, Exchange, FirstToken, Known, NewSession, NewUser, Opened, Operation, Owner,
+    PasswordChange, Renewed,
 };
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
 use roost_schema::{
     ChangePassword, Email, ErrorCode, Login, Me, NAME_CHARS_MAX, Name, OpId, PASSWORD_CHARS_MAX,
     PASSWORD_CHARS_MIN, Refresh, Register, Secret, Session, SessionId, SignedIn, UserId,
 };
-use sha2::{Digest, Sha256};
 
-/// Random bytes of a refresh token, which is base64url without padding.
-const REFRESH_TOKEN_BYTES: usize = 32;
 /// The name of a session whose program sent no `User-Agent`.
 const UNKNOWN_PROGRAM: &str = "unknown program";
 
@@ -58,7 +55,7 @@ impl App {
             email,
             name,
         };
-        let (session, refresh_token) = self.new_session(origin, user.id);
+        let session = self.new_session(origin, user.id);
         let created = self
             .store
             .users
@@ -67,7 +64,7 @@ impl App {
         match created {
             Created::Account(account) => {
                 self.relay_sessions(account.me.id).await;
-                self.signed_in(account.me, session.into(), refresh_token)
+                self.opened(account.me, session)
             }
             Created::Known(known) => {
                 self.register_again(origin, &user.email, &input.password, known)
@@ -88,23 +85,28 @@ impl App {
         self.sign_in(origin, account, &input.password).await
     }
 
-    /// Exchanges a refresh token. The immediate predecessor of a token stays good for 10 s; older
-    /// reuse ends the session with `session_revoked`.
-    pub async fn refresh(&self, input: Refresh) -> Result<SignedIn> {
-        let presented = token_hash(input.refresh_token.expose());
-        let (next, next_hash) = fresh_refresh_token();
-        match self.store.sessions.exchange(&presented, &next_hash).await? {
-            Exchange::Exchanged { session, me } => {
-                let current = Some(session.id);
-                self.signed_in(me, session_view(session, current), next)
+    /// Exchanges a refresh token for its one successor. The predecessor of the current token gets the same one again
+    /// while that is unused; an older token ends the session with `session_revoked`. The cases are in
+    /// `docs/decisions/0027-refresh-tokens-have-one-line.md`.
+    pub async fn refresh(&self, origin: &Origin, input: Refresh) -> Result<SignedIn> {
+        let (presented, place) = (&input.refresh_token, origin.place());
+        match self.store.sessions.exchange(presented, &place).await? {
+            Exchange::Exchanged(renewed) => {
+                if renewed.is_told {
+                    let (session, user) = (renewed.session.id, renewed.me.id);
+                    tracing::warn!(session.id = %session, user.id = %user, "refresh token exchanged again from elsewhere");
+                    self.relay_sessions(user).await;
+                }
+                self.renewed(renewed)
             }
             Exchange::Reused { session, user } => {
                 tracing::warn!(session.id = %session, user.id = %user, "refresh token used again");
                 self.end_everywhere(&[session]);
                 self.relay_sessions(user).await;
-                Err(session_revoked())
+                Err(token_reused())
             }
-            Exchange::Revoked => Err(session_revoked()),
+            Exchange::Revoked { by_reuse: true } => Err(token_reused()),
+            Exchange::Revoked { by_reuse: false } => Err(session_revoked()),
             Exchange::Unknown => Err(Error::refused(
                 ErrorCode::Unauthenticated,
                 "the refresh token is unknown or has expired: sign in",
@@ -117,13 +119,14 @@ impl App {
         self.end_session(actor, actor.session_id).await
     }
 
-    /// Changes the password and ends every other session.
+    /// Changes the password, ends every other session, and answers new tokens for this one: its refresh token, which
+    /// may have been copied, is good for nothing any more.
     pub async fn change_password(
         &self,
         actor: &Actor,
         origin: &Origin,
         input: ChangePassword,
-    ) -> Result<()> {
+    ) -> Result<SignedIn> {
         check_new_password("newPassword", &input.new_password)?;
         let account = self.store.users.find(actor.user_id).await?;
         let asking = origin.asking(Use::Change, Some(actor.user_id));
@@ -131,20 +134,21 @@ impl App {
             .verify(asking, account, &input.current_password)
             .await?;
         let fresh = self.passwords.hash(asking, &input.new_password).await?;
-        let ended = self
-            .store
-            .users
-            .change_password(
-                actor.user_id,
-                actor.session_id,
-                &account.password_hash,
-                &fresh,
-            )
-            .await?
-            .ok_or_else(wrong_credentials)?;
-        self.end_everywhere(&ended);
-        self.relay_sessions(actor.user_id).await;
-        Ok(())
+        let changing = self.store.users.change_password(
+            actor.user_id,
+            actor.session_id,
+            &account.password_hash,
+            &fresh,
+        );
+        match changing.await? {
+            PasswordChange::Changed { renewed, ended } => {
+                self.end_everywhere(&ended);
+                self.relay_sessions(actor.user_id).await;
+                self.renewed(*renewed)
+            }
+            PasswordChange::Outdated => Err(wrong_credentials()),
+            PasswordChange::SessionEnded => Err(session_revoked()),
+        }
     }
 
     pub async fn read_me(&self, actor: &Actor) -> Result<Me> {
@@ -182,7 +186,7 @@ impl App {
     ) -> Result<SignedIn> {
         let asking = origin.asking(Use::SignIn, None);
         let account = self.verify(asking, account, password).await?;
-        let (session, refresh_token) = self.new_session(origin, account.me.id);
+        let session = self.new_session(origin, account.me.id);
         let opened = self
             .store
             .sessions
@@ -192,7 +196,7 @@ impl App {
             Opened::Opened { ended } => {
                 self.end_everywhere(&ended);
                 self.relay_sessions(account.me.id).await;
-                self.signed_in(account.me, session.into(), refresh_token)
+                self.opened(account.me, session)
             }
             Opened::PasswordChanged => Err(wrong_credentials()),
         }
@@ -212,16 +216,26 @@ impl App {
         account.filter(|_| is_right).ok_or_else(wrong_credentials)
     }
 
-    fn new_session(&self, origin: &Origin, user: UserId) -> (NewSession, Secret) {
-        let (token, hash) = fresh_refresh_token();
-        let session = NewSession {
-            id: SessionId::generate(),
+    fn new_session(&self, origin: &Origin, user: UserId) -> NewSession {
+        let id = SessionId::generate();
+        NewSession {
+            id,
             user,
             name: program_name(origin),
-            token: hash,
+            token: FirstToken::generate(id),
             at: self.store.now(),
-        };
-        (session, token)
+        }
+    }
+
+    fn opened(&self, me: Me, session: NewSession) -> Result<SignedIn> {
+        let token = session.token.text().clone();
+        self.signed_in(me, session.into(), token)
+    }
+
+    fn renewed(&self, renewed: Renewed) -> Result<SignedIn> {
+        let current = Some(renewed.session.id);
+        let session = session_view(renewed.session, current);
+        self.signed_in(renewed.me, session, renewed.token)
     }
 
     fn signed_in(&self, user: Me, session: Session, refresh_token: Secret) -> Result<SignedIn> {
@@ -244,6 +258,7 @@ impl From<NewSession> for Session {
             name: new.name,
             created_at: new.at,
             last_used_at: new.at,
+            reused_elsewhere_at: None,
             current: true,
         }
     }
@@ -277,17 +292,6 @@ fn register_operation(email: &Email, name: &Name, op_id: OpId) -> Operation {
     }
 }
 
-fn fresh_refresh_token() -> (Secret, TokenHash) {
-    let token = BASE64URL.encode(rand::random::<[u8; REFRESH_TOKEN_BYTES]>());
-    let hash = token_hash(&token);
-    (Secret::new(token), hash)
-}
-
-/// A token has 256 random bits, so a fast hash protects it as well as a slow one.
-fn token_hash(token: &str) -> TokenHash {
-    TokenHash(Sha256::digest(token).into())
-}
-
 /// The name of a session until its person names it: the program's `User-Agent`.
 fn program_name(origin: &Origin) -> String {
     let agent = origin.user_agent.as_deref().unwrap_or_default();
@@ -313,5 +317,12 @@ pub(super) fn session_revoked() -> Error {
     Error::refused(
         ErrorCode::SessionRevoked,
         "the session was ended: sign in again",
+    )
+}
+
+fn token_reused() -> Error {
+    Error::refused(
+        ErrorCode::SessionRevoked,
+        "the session was ended because an old refresh token was used again: sign in",
     )
 }

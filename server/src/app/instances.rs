@@ -187,6 +187,10 @@ impl App {
     async fn update_peers(&self) -> Result<()> {
         let others = self.list_other_instances().await?;
         metrics::gauge!("roost_instances_registered").set(1.0 + f64::from(count(others.len())));
+        let least = others.iter().map(|other| other.speaks).min();
+        if let Some(least) = least.filter(|least| *least < SPEAKS) {
+            self.store.instances.note_lower(least).await?;
+        }
         let speaks = |other: &KeptInstance| PeerSpeaks {
             instance: other.id,
             speaks: other.speaks,

@@ -111,6 +111,7 @@ pub(super) fn session_view(kept: KeptSession, asking: Option<SessionId>) -> Sess
         name: kept.name,
         created_at: kept.created_at,
         last_used_at: kept.last_used_at,
+        reused_elsewhere_at: kept.reused_at,
     }
 }
 

@@ -3,7 +3,10 @@
 
 use super::{
     Sql, StoreError,
-    entity::instance::{self, Column, Entity},
+    entity::{
+        instance::{self, Column, Entity},
+        spoken_since,
+    },
     transaction::{execute, now, now_us, reading, transact},
 };
 use chrono::{DateTime, Utc};
@@ -97,6 +100,17 @@ impl Instances {
         reading(|| living(&self.sql.read, than)).await
     }
 
+    /// Notes that an instance is registered now that speaks no more than `least`.
+    pub async fn note_lower(&self, least: u32) -> Result<(), StoreError> {
+        let number = spoken_since::Column::Number;
+        spoken_since::Entity::update_many()
+            .col_expr(spoken_since::Column::SinceUs, now(&self.sql.write))
+            .filter(number.gt(i32::try_from(least).unwrap_or(i32::MAX)))
+            .exec(&self.sql.write)
+            .await?;
+        Ok(())
+    }
+
     /// Removes an instance that stops in order, so that no successor waits for its lease to run out.
     pub async fn remove(&self, id: InstanceId) -> Result<(), StoreError> {
         Entity::delete_by_id(id.as_uuid())
@@ -134,7 +148,33 @@ async fn insert(transaction: &DatabaseTransaction, new: &NewInstance) -> Result<
         i32::try_from(new.speaks).unwrap_or(i32::MAX).into(),
     ];
     execute(transaction, &sql, values).await?;
+    note_numbers(transaction, new.speaks).await
+}
+
+/// Makes the rows of the numbers that an instance speaks, unless they are there.
+async fn note_numbers(transaction: &DatabaseTransaction, speaks: u32) -> Result<(), StoreError> {
+    let now = now_us(transaction);
+    let rows: Vec<String> = (1..=speaks).map(|it| format!("({it}, {now})")).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    // Raw SQL: an entity inserts values, and this time is an expression.
+    let sql = format!(
+        "INSERT INTO spoken_since (number, since_us) VALUES {} ON CONFLICT DO NOTHING",
+        rows.join(", ")
+    );
+    execute(transaction, &sql, []).await?;
     Ok(())
+}
+
+/// Since when every registered instance speaks at least this number. `None`: no instance that speaks it was registered.
+pub(super) async fn spoken_since(
+    connection: &impl ConnectionTrait,
+    number: i32,
+) -> Result<Option<DateTime<Utc>>, StoreError> {
+    let row = spoken_since::Entity::find_by_id(number);
+    let row = row.one(connection).await?;
+    Ok(row.map(|spoken_since::Model { since_us, .. }| since_us.0))
 }
 
 async fn living(

@@ -32,15 +32,16 @@ pub use members::{Invitee, MEMBERS_PER_ROOM_MAX, MemberKey, Members, Removal};
 pub use operations::{Known, Operation, Operations, Owner};
 pub use outbox::{Claim, Outbox, OutboxEvent, OutboxRow};
 pub use private::Exposed;
-pub use refresh_tokens::{PREDECESSOR_GOOD, TokenHash};
+pub use refresh_tokens::{FirstToken, Place};
 pub use revocations::{Horizon, Revocations, RevokedSessions};
 pub use room_change::{ROOMS_PER_PERSON_MAX, RoomError};
 pub use rooms::{NewRoom, RoomEdit, Rooms};
 pub use sessions::{
-    Exchange, KeptSession, NewSession, Opened, SESSION_IDLE_MAX, SESSIONS_PER_PERSON_MAX, Sessions,
+    Exchange, KeptSession, NewSession, Opened, Renewed, SESSION_IDLE_MAX, SESSIONS_PER_PERSON_MAX,
+    Sessions,
 };
 pub use sql::{DataLock, Sql, lock_data};
-pub use users::{Account, Created, NewUser, USERS_FOUND_MAX, Users};
+pub use users::{Account, Created, NewUser, PasswordChange, USERS_FOUND_MAX, Users};
 
 use chrono::{DateTime, Utc};
 use journal::Journal;

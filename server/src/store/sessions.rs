@@ -1,6 +1,12 @@
 //! Sessions: one for each device that signed in. Each change holds the lock of the person's row, and writes its event
 //! into the outbox of the person's own room.
 
+mod exchange;
+mod expiry;
+
+pub(super) use exchange::replace_tokens;
+pub use exchange::{Exchange, Renewed};
+
 use super::{
     Clock, Sql, StoreError,
     entity::{
@@ -8,26 +14,22 @@ use super::{
         session::{self, Column, Entity},
     },
     outbox::{self, OutboxEvent},
-    refresh_tokens::{self, TokenHash},
+    refresh_tokens::{self, FirstToken},
     revocations,
-    transaction::{execute, reading, transact},
+    transaction::{reading, transact},
     users,
 };
 use chrono::{DateTime, TimeDelta, Utc};
-use roost_schema::{
-    Body, ItemId, Kind, Me, Name, Op, RoomId, Secret, SessionId, SessionState, UserId,
-};
+use roost_schema::{Body, ItemId, Kind, Name, Op, RoomId, Secret, SessionId, SessionState, UserId};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder,
-    QuerySelect, Select, UpdateMany, Value, sea_query::Expr,
+    Select, UpdateMany, Value, sea_query::Expr,
 };
 
 /// A session that was not refreshed for this long has expired.
 pub const SESSION_IDLE_MAX: TimeDelta = TimeDelta::days(30);
 /// How many sessions a person may have; one more ends the oldest.
 pub const SESSIONS_PER_PERSON_MAX: usize = 100;
-/// How many expired sessions one pass of [`Sessions::expire`] ends.
-const EXPIRED_PER_PASS: u64 = 100;
 
 /// A new session, and its first refresh token.
 #[derive(Clone, Debug)]
@@ -35,7 +37,7 @@ pub struct NewSession {
     pub id: SessionId,
     pub user: UserId,
     pub name: String,
-    pub token: TokenHash,
+    pub token: FirstToken,
     pub at: DateTime<Utc>,
 }
 
@@ -47,6 +49,8 @@ pub struct KeptSession {
     pub name: String,
     pub created_at: DateTime<Utc>,
     pub last_used_at: DateTime<Utc>,
+    /// When a used refresh token of it was last exchanged again from elsewhere.
+    pub reused_at: Option<DateTime<Utc>>,
     revoked: bool,
 }
 
@@ -57,20 +61,6 @@ pub enum Opened {
     Opened { ended: Vec<SessionId> },
     /// The verified password is no longer the person's password.
     PasswordChanged,
-}
-
-/// The result of exchanging a refresh token.
-#[derive(Debug)]
-pub enum Exchange {
-    /// The person is part of the answer: a later read could fail, and make an exchange that is done look like a
-    /// failure.
-    Exchanged { session: KeptSession, me: Me },
-    /// The token was used before, and not just now. It may be stolen, so the session has ended.
-    Reused { session: SessionId, user: UserId },
-    /// The token's session has ended.
-    Revoked,
-    /// No such token exists, or it has expired.
-    Unknown,
 }
 
 /// Sessions in the relational database.
@@ -103,49 +93,6 @@ impl Sessions {
             }
             insert(transaction, new).await?;
             Ok(Opened::Opened { ended })
-        })
-        .await
-    }
-
-    /// Exchanges a refresh token for another one.
-    pub async fn exchange(
-        &self,
-        presented: &TokenHash,
-        next: &TokenHash,
-    ) -> Result<Exchange, StoreError> {
-        transact(&self.sql, |transaction| async move {
-            let transaction = &*transaction;
-            let Some((session, user)) = refresh_tokens::owner(transaction, presented).await? else {
-                return Ok(Exchange::Unknown);
-            };
-            let account = users::lock(transaction, user).await?;
-            let kept = find(transaction, user, session).await?;
-            let token = refresh_tokens::find(transaction, presented).await?;
-            let (Some(account), Some(mut kept), Some(token)) = (account, kept, token) else {
-                return Ok(Exchange::Unknown);
-            };
-            let now = self.clock.now();
-            if kept.revoked {
-                return Ok(Exchange::Revoked);
-            }
-            if kept.last_used_at.min(token.issued_at) + SESSION_IDLE_MAX <= now {
-                return Ok(Exchange::Unknown);
-            }
-            if !refresh_tokens::is_good(transaction, session, presented, &token, now).await? {
-                end(transaction, user, session, now).await?;
-                return Ok(Exchange::Reused { session, user });
-            }
-            refresh_tokens::mark_used(transaction, presented, now).await?;
-            refresh_tokens::insert(transaction, session, next, Some(presented), now).await?;
-            refresh_tokens::forget(transaction, session, now - SESSION_IDLE_MAX).await?;
-            set(session, Column::LastUsedUs, Micros(now))
-                .exec(transaction)
-                .await?;
-            kept.last_used_at = now;
-            Ok(Exchange::Exchanged {
-                session: kept,
-                me: account.me,
-            })
         })
         .await
     }
@@ -184,7 +131,7 @@ impl Sessions {
                     .exec(transaction)
                     .await?;
                 kept.name = name.as_str().to_owned();
-                let event = put_event(user, session, &kept.name, kept.created_at)?;
+                let event = put_event(&kept)?;
                 outbox::push(transaction, &event).await?;
             }
             Ok(Some(kept))
@@ -219,47 +166,6 @@ impl Sessions {
         })
         .await
     }
-
-    /// Ends up to `EXPIRED_PER_PASS` expired sessions, and deletes sessions that ended as long ago. Answers the ended
-    /// sessions with their people.
-    pub async fn expire(&self) -> Result<Vec<(SessionId, UserId)>, StoreError> {
-        let before = self.clock.now() - SESSION_IDLE_MAX;
-        let query = || {
-            Entity::find()
-                .filter(Column::LastUsedUs.lt(Micros(before)))
-                .filter(Column::RevokedUs.is_null())
-                .order_by_asc(Column::LastUsedUs)
-                .limit(EXPIRED_PER_PASS)
-        };
-        let mut ended = Vec::new();
-        for row in reading(|| query().all(&self.sql.read)).await? {
-            let (session, user) = (SessionId::from_uuid(row.id), UserId::from_uuid(row.user_id));
-            self.end(user, session).await?;
-            ended.push((session, user));
-        }
-        self.forget(before).await?;
-        Ok(ended)
-    }
-
-    async fn forget(&self, revoked_before: DateTime<Utc>) -> Result<(), StoreError> {
-        transact(&self.sql, |transaction| async move {
-            let transaction = &*transaction;
-            // Raw SQL: refresh tokens have no entity.
-            execute(
-                transaction,
-                "DELETE FROM refresh_tokens WHERE session_id IN
-                 (SELECT id FROM sessions WHERE revoked_us < $1)",
-                [Micros(revoked_before).into()],
-            )
-            .await?;
-            Entity::delete_many()
-                .filter(Column::RevokedUs.lt(Micros(revoked_before)))
-                .exec(transaction)
-                .await?;
-            Ok(())
-        })
-        .await
-    }
 }
 
 /// Writes a session, its first token and its event. The caller has locked or inserted the person's row.
@@ -274,13 +180,14 @@ pub(super) async fn insert(
         created_us: Set(Micros(new.at)),
         last_used_us: Set(Micros(new.at)),
         revoked_us: Set(None),
+        token_key: Set(Some(new.token.key())),
+        reused_us: Set(None),
     };
     Entity::insert(row)
         .exec_without_returning(transaction)
         .await?;
-    refresh_tokens::insert(transaction, new.id, &new.token, None, new.at).await?;
-    let event = put_event(new.user, new.id, &new.name, new.at)?;
-    outbox::push(transaction, &event).await
+    refresh_tokens::insert_first(transaction, new.id, &new.token, new.at).await?;
+    outbox::push(transaction, &put_event(&KeptSession::from(new))?).await
 }
 
 /// Ends a person's sessions but one, under the lock of the person's row.
@@ -357,11 +264,31 @@ async fn find(
     user: UserId,
     session: SessionId,
 ) -> Result<Option<KeptSession>, StoreError> {
-    let row = Entity::find_by_id(session.as_uuid())
-        .filter(Column::UserId.eq(user.as_uuid()))
-        .one(transaction)
-        .await?;
+    let row = find_row(transaction, user, session).await?;
     Ok(row.map(KeptSession::from))
+}
+
+async fn find_row(
+    transaction: &DatabaseTransaction,
+    user: UserId,
+    session: SessionId,
+) -> Result<Option<session::Model>, StoreError> {
+    let query = Entity::find_by_id(session.as_uuid()).filter(Column::UserId.eq(user.as_uuid()));
+    Ok(query.one(transaction).await?)
+}
+
+impl From<&NewSession> for KeptSession {
+    fn from(new: &NewSession) -> Self {
+        Self {
+            id: new.id,
+            user: new.user,
+            name: new.name.clone(),
+            created_at: new.at,
+            last_used_at: new.at,
+            reused_at: None,
+            revoked: false,
+        }
+    }
 }
 
 impl From<session::Model> for KeptSession {
@@ -372,28 +299,25 @@ impl From<session::Model> for KeptSession {
             name: row.name,
             created_at: row.created_us.0,
             last_used_at: row.last_used_us.0,
+            reused_at: row.reused_us.map(|reused| reused.0),
             revoked: row.revoked_us.is_some(),
         }
     }
 }
 
-fn put_event(
-    user: UserId,
-    session: SessionId,
-    name: &str,
-    created_at: DateTime<Utc>,
-) -> Result<OutboxEvent, StoreError> {
+fn put_event(kept: &KeptSession) -> Result<OutboxEvent, StoreError> {
     let state = SessionState {
-        session_id: session,
-        name: name.to_owned(),
-        created_at,
+        session_id: kept.id,
+        name: kept.name.clone(),
+        created_at: kept.created_at,
+        reused_elsewhere_at: kept.reused_at,
     };
     Ok(OutboxEvent {
-        room: RoomId::of_user(user),
-        item: ItemId::of_session(session),
+        room: RoomId::of_user(kept.user),
+        item: ItemId::of_session(kept.id),
         kind: Kind::Session,
         op: Op::Put,
         body: Body::encode(&state).map_err(StoreError::unreadable)?,
-        actor: user,
+        actor: kept.user,
     })
 }

@@ -5,10 +5,7 @@ use super::{
     sql::{commit, is_dead_connection, on_living_connection},
 };
 use backon::{ExponentialBuilder, Retryable};
-use chrono::{DateTime, Utc};
-use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbBackend, QueryResult, Statement, Value, sea_query::Expr,
-};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement, Value, sea_query::Expr};
 use std::{future::Future, sync::Arc, time::Duration};
 
 /// How often a transaction is repeated after others were in its way, and the pauses between.
@@ -109,11 +106,4 @@ pub(super) fn for_update(connection: &impl ConnectionTrait) -> &'static str {
         DbBackend::Sqlite => "",
         _ => " FOR UPDATE",
     }
-}
-
-/// Reads a time that is stored as microseconds since 1970.
-pub(super) fn time(row: &QueryResult, column: &str) -> Result<DateTime<Utc>, StoreError> {
-    let kept: i64 = row.try_get("", column)?;
-    DateTime::from_timestamp_micros(kept)
-        .ok_or_else(|| StoreError::unreadable(anyhow::anyhow!("time {kept}")))
 }

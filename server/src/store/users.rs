@@ -1,7 +1,7 @@
 //! People and the hashes of their passwords.
 
 use super::{
-    Clock, Known, NewSession, Operation, Sql, StoreError,
+    Clock, Known, NewSession, Operation, Renewed, Sql, StoreError,
     entity::{
         Micros,
         user::{self, Column, Entity, PasswordHash},
@@ -55,6 +55,20 @@ pub enum Created {
     /// The operation was done before, or its id was used for another request.
     Known(Known),
     EmailTaken,
+}
+
+/// The result of a change of a password.
+#[derive(Debug)]
+pub enum PasswordChange {
+    /// `renewed`: the session that asked. `ended`: the others.
+    Changed {
+        renewed: Box<Renewed>,
+        ended: Vec<SessionId>,
+    },
+    /// The verified password is no longer the person's.
+    Outdated,
+    /// The session that asks has ended.
+    SessionEnded,
 }
 
 /// People in the relational database.
@@ -154,30 +168,36 @@ impl Users {
         .await
     }
 
-    /// Replaces the password that was verified and ends every session but one. Answers the ended sessions; `None` when
-    /// the verified password is no longer the person's.
+    /// Replaces the password that was verified, gives the session that asks a random refresh token in place of its
+    /// own, and ends all other sessions.
     pub async fn change_password(
         &self,
         user: UserId,
         keep: SessionId,
         verified: &Secret,
         fresh: &Secret,
-    ) -> Result<Option<Vec<SessionId>>, StoreError> {
+    ) -> Result<PasswordChange, StoreError> {
         transact(&self.sql, |transaction| async move {
             let transaction = &*transaction;
             let account = lock(transaction, user).await?;
-            if account.is_none_or(|account| account.password_hash != *verified) {
-                return Ok(None);
-            }
+            let Some(account) = account.filter(|account| account.password_hash == *verified) else {
+                return Ok(PasswordChange::Outdated);
+            };
+            let now = self.clock.now();
+            let replaced = sessions::replace_tokens(transaction, account.me, keep, now).await?;
+            let Some(renewed) = replaced else {
+                return Ok(PasswordChange::SessionEnded);
+            };
             Entity::update_many()
                 .col_expr(Column::PasswordHash, Expr::value(fresh.expose()))
                 .filter(Column::Id.eq(user.as_uuid()))
                 .exec(transaction)
                 .await?;
-            let now = self.clock.now();
-            sessions::end_others(transaction, user, keep, now)
-                .await
-                .map(Some)
+            let ended = sessions::end_others(transaction, user, keep, now).await?;
+            Ok(PasswordChange::Changed {
+                renewed: Box::new(renewed),
+                ended,
+            })
         })
         .await
     }

@@ -8,7 +8,7 @@ use roost_schema::{
 };
 use roost_server::{
     app::{Api, App, Result},
-    store::{NewSession, Opened, TokenHash},
+    store::{FirstToken, NewSession, Opened},
 };
 use sea_orm::{ConnectionTrait, Statement};
 use tokio_util::sync::CancellationToken;
@@ -61,7 +61,7 @@ async fn sessions_that_change_at_once_take_turns(world: World) {
     let refreshes = join_all((0..4).map(|_| {
         let refresh_token = ann.refresh_token.clone();
         let app = here.app.clone();
-        async move { app.refresh(Refresh { refresh_token }).await }
+        async move { app.refresh(&origin(), Refresh { refresh_token }).await }
     }));
     let revoked = join_all((0..4).map(|_| here.app.revoke_other_sessions(&actor)));
     let (logins, refreshes, revoked) = tokio::join!(logins, refreshes, revoked);
@@ -324,11 +324,12 @@ async fn a_password_that_changed_meanwhile_fences_a_login(world: World) {
         .change_password(&actor.unwrap(), &origin(), change)
         .await;
     changed.unwrap();
+    let id = roost_schema::SessionId::generate();
     let late = NewSession {
-        id: roost_schema::SessionId::generate(),
+        id,
         user: ann.user.id,
         name: "late".into(),
-        token: TokenHash([1; 32]),
+        token: FirstToken::generate(id),
         at: here.store.now(),
     };
     let opened = here.store.sessions.open(&late, &verified.password_hash);

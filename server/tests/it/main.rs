@@ -35,6 +35,7 @@ mod members;
 mod outbox;
 mod passwords;
 mod presence;
+mod refresh_tokens;
 mod rest;
 mod rooms;
 mod serve;

@@ -207,7 +207,8 @@ fn assert_bounded(codes: &[ErrorCode]) {
     assert_eq!(judged + refused, codes.len(), "{codes:?}");
 }
 
-const CHANGE: &str = "mutation($input: ChangePassword!) { changePassword(input: $input) }";
+const CHANGE: &str =
+    "mutation($input: ChangePassword!) { changePassword(input: $input) { accessToken } }";
 const REGISTER: &str = "mutation($input: Register!) { register(input: $input) { user { id } } }";
 
 async fn guesses_are_bounded(world: World) {

@@ -1,4 +1,5 @@
-//! Sessions: refresh tokens and their branches, expiry, names, revocation.
+//! Sessions: what a refresh token is exchanged for, expiry, names, revocation. From where tokens are exchanged, and by
+//! which release, is in `refresh_tokens.rs`.
 
 use crate::support::{Instance, World, on_each_database, origin};
 use chrono::TimeDelta;
@@ -7,15 +8,14 @@ use roost_schema::{
     SessionId, SessionState, SignedIn,
 };
 use roost_server::app::{Actor, Api, Result};
+use sea_orm::DbBackend;
 use std::collections::HashMap;
 
 on_each_database!(
     a_refresh_token_is_exchanged_once,
-    two_tabs_may_refresh_at_once,
-    the_predecessor_is_good_for_ten_seconds,
-    reuse_is_judged_per_branch,
     an_access_token_expires_by_the_databases_clock,
     a_session_that_is_not_refreshed_ends,
+    what_ended_long_ago_is_deleted_some_at_a_time,
     sessions_are_named_and_revoked_by_their_person_only,
     one_session_more_than_allowed_ends_the_oldest,
     a_revocation_and_the_signing_key_outlive_the_process,
@@ -52,59 +52,8 @@ async fn a_refresh_token_is_exchanged_once(world: World) {
     let made_up = Refresh {
         refresh_token: Secret::new("made up"),
     };
-    let made_up = here.app.refresh(made_up).await;
+    let made_up = here.app.refresh(&origin(), made_up).await;
     assert_eq!(code(made_up), ErrorCode::Unauthenticated);
-}
-
-async fn two_tabs_may_refresh_at_once(world: World) {
-    let here = world.instance().await;
-    let signed_in = register(&here, "ann").await;
-    let (one, two) = tokio::join!(refresh(&here, &signed_in), refresh(&here, &signed_in));
-    let (one, two) = (one.unwrap(), two.unwrap());
-    assert_ne!(one.refresh_token, two.refresh_token);
-    here.store.clock.advance(TimeDelta::minutes(4));
-    for tab in [&one, &two] {
-        let next = refresh(&here, tab).await.unwrap();
-        assert!(actor(&here, &next).is_ok());
-        assert!(refresh(&here, &next).await.is_ok());
-    }
-}
-
-async fn the_predecessor_is_good_for_ten_seconds(world: World) {
-    let here = world.instance().await;
-    let signed_in = register(&here, "ann").await;
-    let lost = refresh(&here, &signed_in).await.unwrap();
-    here.store.clock.advance(TimeDelta::seconds(8));
-    let sibling = refresh(&here, &signed_in).await.unwrap();
-    assert!(refresh(&here, &sibling).await.is_ok());
-    // The ten seconds count from the first exchange; the second one did not prolong them.
-    here.store.clock.advance(TimeDelta::seconds(3));
-    let late = refresh(&here, &signed_in).await;
-    assert_eq!(code(late), ErrorCode::SessionRevoked);
-    assert_eq!(code(refresh(&here, &lost).await), ErrorCode::SessionRevoked);
-}
-
-async fn reuse_is_judged_per_branch(world: World) {
-    let here = world.instance().await;
-    let root = register(&here, "ann").await;
-    let (left, right) = (
-        refresh(&here, &root).await.unwrap(),
-        refresh(&here, &root).await.unwrap(),
-    );
-    // The left branch goes on; on the right one the root is still the immediate predecessor.
-    let left = refresh(&here, &left).await.unwrap();
-    assert!(refresh(&here, &root).await.is_ok());
-    assert!(refresh(&here, &left).await.is_ok());
-    assert!(refresh(&here, &right).await.is_ok());
-
-    let root = register(&here, "bob").await;
-    let child = refresh(&here, &root).await.unwrap();
-    let grandchild = refresh(&here, &child).await.unwrap();
-    // Within the ten seconds, but two steps back on the only branch.
-    let reused = refresh(&here, &root).await;
-    assert_eq!(code(reused), ErrorCode::SessionRevoked);
-    let ended = refresh(&here, &grandchild).await;
-    assert_eq!(code(ended), ErrorCode::SessionRevoked);
 }
 
 async fn an_access_token_expires_by_the_databases_clock(world: World) {
@@ -156,6 +105,35 @@ async fn a_session_that_is_not_refreshed_ends(world: World) {
     here.app.expire_sessions().await.unwrap();
     let refused = refresh(&here, &idle).await;
     assert_eq!(code(refused), ErrorCode::Unauthenticated);
+}
+
+/// The release before left a row for each exchange.
+async fn what_ended_long_ago_is_deleted_some_at_a_time(world: World) {
+    let here = world.instance().await;
+    let ann = register(&here, "ann").await;
+    let session = ann.session.id.as_uuid();
+    let leave = "INSERT INTO refresh_tokens (hash, session_id, issued_us)
+                 WITH RECURSIVE numbers (number) AS
+                 (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < 20500)
+                 SELECT {hash}, $1, 0 FROM numbers";
+    let hash = match world.sql.backend() {
+        DbBackend::Sqlite => "CAST('t' || number AS blob)",
+        _ => "('t' || number)::bytea",
+    };
+    let leave = leave.replace("{hash}", hash);
+    world.execute(&leave, vec![session.into()]).await;
+    here.app.logout(&actor(&here, &ann).unwrap()).await.unwrap();
+    here.store.clock.advance(TimeDelta::days(31));
+
+    let left = async || {
+        let tokens = world.count("SELECT hash FROM refresh_tokens").await;
+        (tokens, world.count("SELECT id FROM sessions").await)
+    };
+    assert_eq!(left().await, (20_501, 1));
+    here.app.expire_sessions().await.unwrap();
+    assert_eq!(left().await, (501, 1), "20 times 1,000 are deleted at once");
+    here.app.expire_sessions().await.unwrap();
+    assert_eq!(left().await, (0, 0));
 }
 
 async fn sessions_are_named_and_revoked_by_their_person_only(world: World) {
@@ -329,7 +307,7 @@ async fn refresh(here: &Instance, signed_in: &SignedIn) -> Result<SignedIn> {
     let input = Refresh {
         refresh_token: signed_in.refresh_token.clone(),
     };
-    here.app.refresh(input).await
+    here.app.refresh(&origin(), input).await
 }
 
 fn actor(here: &Instance, signed_in: &SignedIn) -> Result<Actor> {

@@ -12,14 +12,19 @@ use super::{
 };
 use crate::{
     live::{Refusal, RoomView},
-    store::{ActingMember, ManageMembers, Read, Removal, RoomEdit},
+    store::{ActingMember, ManageMembers, Place, Read, Removal, RoomEdit},
 };
 use chrono::{DateTime, Utc};
 use roost_schema::{ErrorCode, Role, RoomId, SessionId, UserId};
-use std::net::{IpAddr, Ipv6Addr};
+use sha2::{Digest, Sha256};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An IPv6 /64 counts as one client, because a client can take any address in its own.
 const IPV6_PREFIX_BITS: u32 = 64;
+/// The networks by which exchanges of a refresh token are compared: what a household or an office has at its provider,
+/// so that another address of the same one is no other place.
+const PLACE_IPV4_BITS: u32 = 24;
+const PLACE_IPV6_BITS: u32 = 48;
 
 /// The signed-in person behind a request, the session they act through, and the transport it came by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,16 +52,33 @@ impl Origin {
             account,
         }
     }
+
+    /// From where a refresh token is exchanged.
+    pub(super) fn place(&self) -> Place {
+        let agent = self.user_agent.as_deref().unwrap_or_default();
+        Place {
+            network: prefix(self.address, PLACE_IPV4_BITS, PLACE_IPV6_BITS).to_string(),
+            agent: Sha256::digest(agent).into(),
+        }
+    }
 }
 
 /// The part of an address that counts as one client.
 pub fn network(address: IpAddr) -> IpAddr {
+    prefix(address, u32::BITS, IPV6_PREFIX_BITS)
+}
+
+/// The first address of a network. The numbers of bits are above 0.
+fn prefix(address: IpAddr, ipv4_bits: u32, ipv6_bits: u32) -> IpAddr {
     match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX << (u32::BITS - ipv4_bits);
+            Ipv4Addr::from_bits(address.to_bits() & mask).into()
+        }
         IpAddr::V6(address) => {
-            let mask = u128::MAX << (u128::BITS - IPV6_PREFIX_BITS);
+            let mask = u128::MAX << (u128::BITS - ipv6_bits);
             Ipv6Addr::from_bits(address.to_bits() & mask).into()
         }
-        address @ IpAddr::V4(_) => address,
     }
 }
 
@@ -271,3 +293,6 @@ const FORBIDDEN: Refusal = Refusal {
     code: ErrorCode::Forbidden,
     sentence: "your role does not allow this here",
 };
+
+#[cfg(test)]
+mod tests;

@@ -8,13 +8,14 @@
 //! |---|---|
 //! | 0 | Everything before instances said a number. |
 //! | 1 | The number itself: an instance waits at its start until those that speak more know of it. |
+//! | 2 | Refresh tokens of one line. They are used at once; the number tells how long branches of the release before count, see `docs/decisions/0027-refresh-tokens-have-one-line.md`. |
 
 use super::{Fence, Peers};
 use roost_schema::InstanceId;
 use std::time::Duration;
 
 /// What this release speaks.
-pub const SPEAKS: u32 = 1;
+pub const SPEAKS: u32 = 2;
 /// How long what was read of the registry with the renewal of the lease counts. Longer than from one renewal to the
 /// next, and no longer than a new instance of an older release waits before it serves.
 pub const REGISTRY_KNOWN_FOR: Duration = Duration::from_secs(4);

@@ -6,9 +6,13 @@ pub(super) mod instance;
 pub(super) mod member;
 mod micros;
 pub(super) mod operation;
+pub(super) mod refresh_token;
 pub(super) mod revocation;
 pub(super) mod room;
 pub(super) mod session;
+pub(super) mod spoken_since;
+mod token_key;
 pub(super) mod user;
 
 pub(super) use micros::Micros;
+pub(super) use token_key::TokenKey;

@@ -1,6 +1,6 @@
 //! A row of `sessions`: one device that signed in. A revoked session keeps its row until it would have expired.
 
-use super::Micros;
+use super::{Micros, TokenKey};
 use sea_orm::entity::prelude::*;
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -13,6 +13,10 @@ pub(in crate::store) struct Model {
     pub created_us: Micros,
     pub last_used_us: Micros,
     pub revoked_us: Option<Micros>,
+    /// Makes the MACs of its refresh tokens. `None`: the release before opened it, and no token was exchanged since.
+    pub token_key: Option<TokenKey>,
+    /// When a used refresh token came again, and the person was told or the session ended.
+    pub reused_us: Option<Micros>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

@@ -38,10 +38,10 @@ impl AccountMutation {
         app.login(origin, input).await
     }
 
-    /// Exchanges a refresh token for a new pair of tokens.
+    /// Exchanges a refresh token for a new pair of tokens. Use the newest one: an older one can end the session.
     async fn refresh(&self, ctx: &Context<'_>, input: Refresh) -> Result<SignedIn> {
-        let (app, _) = guest(ctx).await?;
-        app.refresh(input).await
+        let (app, origin) = guest(ctx).await?;
+        app.refresh(origin, input).await
     }
 
     /// Ends the session that asks.
@@ -50,16 +50,14 @@ impl AccountMutation {
         app.logout(&actor).await.map(|()| true)
     }
 
-    /// Changes the password; every other session ends.
-    async fn change_password(&self, ctx: &Context<'_>, input: ChangePassword) -> Result<bool> {
+    /// Changes the password; every other session ends. Go on with the tokens of the answer.
+    async fn change_password(&self, ctx: &Context<'_>, input: ChangePassword) -> Result<SignedIn> {
         let (app, actor) = caller(ctx).await?;
         let (_, origin) = guest(ctx).await?;
         let email = app.read_me(&actor).await?.email;
         let limits = &ctx.data_unchecked::<Shared>().limits;
         let checked = limits.check_own_guess(actor.user_id, &email, origin.address);
         checked.await?;
-        app.change_password(&actor, origin, input)
-            .await
-            .map(|()| true)
+        app.change_password(&actor, origin, input).await
     }
 }

@@ -64,17 +64,18 @@ async fn login(
 
 /// Exchange a refresh token for new tokens.
 ///
-/// A refresh token is good for one exchange. Used again later, it ends its session.
+/// Use the newest one. The one before it gets the same answer again while that is unused, because answers are lost and
+/// tabs ask at once; from another network and another program it ends the session, and so does an older one.
 #[utoipa::path(post, path = "/auth/refresh", operation_id = "refresh", tag = "accounts", security(()),
     responses((status = OK, description = "The session and its new tokens.", body = SignedIn),
         (status = UNAUTHORIZED, response = Problem)))]
 async fn refresh(
     State(app): State<App>,
     // Reading the origin counts the request as a sign-in of its address.
-    _: Origin,
+    origin: Origin,
     Json(input): Json<Refresh>,
 ) -> Result<impl IntoResponse, Problem> {
-    Ok(Json(app.refresh(input).await?))
+    Ok(Json(app.refresh(&origin, input).await?))
 }
 
 /// Sign out: end the session that asks.
@@ -86,22 +87,23 @@ async fn logout(State(app): State<App>, actor: Actor) -> Result<StatusCode, Prob
 }
 
 /// Change the password; every other session ends.
+///
+/// The refresh token of this session ends, too: go on with those of the answer.
 #[utoipa::path(post, path = "/auth/password", operation_id = "changePassword", tag = "accounts",
-    responses((status = NO_CONTENT, description = "The password has changed.")))]
+    responses((status = OK, description = "The password has changed; this session and its new tokens.", body = SignedIn)))]
 async fn change_password(
     State(app): State<App>,
     State(shared): State<Shared>,
     actor: Actor,
     origin: Origin,
     Json(input): Json<ChangePassword>,
-) -> Result<StatusCode, Problem> {
+) -> Result<Json<SignedIn>, Problem> {
     let email = app.read_me(&actor).await?.email;
     let limits = &shared.limits;
     limits
         .check_own_guess(actor.user_id, &email, origin.address)
         .await?;
-    app.change_password(&actor, &origin, input).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Json(app.change_password(&actor, &origin, input).await?))
 }
 
 /// Read one's own account.

@@ -16,7 +16,7 @@ const DOCUMENTS: &[(&str, &str)] = &[
     ("login", "mutation($input: Login!) { login(input: $input) { session { id } } }"),
     ("refresh", "mutation($input: Refresh!) { refresh(input: $input) { session { id } } }"),
     ("logout", "mutation { logout }"),
-    ("changePassword", "mutation($input: ChangePassword!) { changePassword(input: $input) }"),
+    ("changePassword", "mutation($input: ChangePassword!) { changePassword(input: $input) { accessToken } }"),
     ("readMe", "{ me { id } }"),
     ("listSessions", "{ sessions { id } }"),
     ("nameSession", "mutation($session: SessionId!) { nameSession(session: $session, input: { name: \"x\" }) { id } }"),

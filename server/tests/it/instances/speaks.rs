@@ -22,6 +22,8 @@ async fn what_an_older_instance_would_misread_waits_until_that_has_left() {
     let together = json!({ "own": SPEAKS, "used": SPEAKS, "peers": [peer] });
     eventually(async || speaks(&one).await == together).await;
 
+    // What an older instance left in the database counts for a day after it was last registered.
+    world.run("UPDATE spoken_since SET since_us = 0").await;
     // Registered as the previous release does, which does not know the column.
     let older = register(&world, "older", None).await;
     for server in [&one, &two] {
@@ -38,6 +40,9 @@ async fn what_an_older_instance_would_misread_waits_until_that_has_left() {
         health["peers"].as_array().unwrap().contains(&holding),
         "{health}"
     );
+    let noted = format!("SELECT number FROM spoken_since WHERE since_us > {NOW} - 60000000");
+    let numbers = usize::try_from(SPEAKS).unwrap();
+    eventually(async || world.count(&noted).await == numbers).await;
     let examined = world.run_program(&[], &["doctor"]).await;
     let page = String::from_utf8(examined.stdout).unwrap();
     assert!(page.contains("older (0.0.9, speaks 0)"), "{page}");

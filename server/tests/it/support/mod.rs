@@ -299,7 +299,11 @@ impl World {
 
     /// The number of rows of a query.
     pub(crate) async fn count(&self, sql: &str) -> usize {
-        let query = Statement::from_string(self.sql.backend(), sql);
+        self.count_with(sql, vec![]).await
+    }
+
+    pub(crate) async fn count_with(&self, sql: &str, values: Vec<Value>) -> usize {
+        let query = Statement::from_sql_and_values(self.sql.backend(), sql, values);
         self.sql.read.query_all_raw(query).await.unwrap().len()
     }
 

@@ -105,6 +105,7 @@ fn session_of(id: SessionId, now: DateTime<Utc>) -> Session {
         name: "peer".to_owned(),
         created_at: now,
         last_used_at: now,
+        reused_elsewhere_at: None,
         current: true,
     }
 }
