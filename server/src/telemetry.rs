@@ -146,6 +146,10 @@ const COUNTERS: &[(&str, &str)] = &[
         "Connections closed because too many were open.",
     ),
     (
+        "roost_forwarded_unreadable_total",
+        "Requests whose X-Forwarded-For, of a trusted proxy, names no address.",
+    ),
+    (
         "roost_sockets_given_up_total",
         "Socket.IO sockets closed because they did not read.",
     ),

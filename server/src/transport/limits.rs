@@ -1,12 +1,11 @@
-//! Rate limits by address and account, and the address a request comes from.
+//! Rate limits by address and account.
 
+use super::forwarded::ClientAddress;
 use crate::{
     app::{BAD_TICKET, Error, Result, StreamTicket, TICKET_LIFETIME},
     config::Config,
     live::{Limiter, Rate, Redis},
 };
-use axum::http::HeaderMap;
-use ipnet::IpNet;
 use roost_schema::{BATCH_OPS_MAX, ErrorCode, UserId};
 use sha2::{Digest, Sha256};
 use std::{net::IpAddr, time::Duration};
@@ -26,10 +25,6 @@ const GUESS_GAP: Duration = Duration::from_secs(3);
 const CHANGES_PER_REQUEST: usize = 20;
 /// How long a used ticket is remembered: longer than a ticket is valid.
 const TICKET_REMEMBERED: Duration = TICKET_LIFETIME.saturating_mul(2);
-
-/// The address a request comes from: the connection's, or the one that a trusted proxy forwards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientAddress(pub IpAddr);
 
 /// The limits on clients, one budget for each over all instances.
 pub struct Limits {
@@ -164,33 +159,6 @@ fn refusal(sentence: &'static str) -> impl Fn(Duration) -> Error {
         sentence,
         retry_after,
     }
-}
-
-/// Walks `X-Forwarded-For` from the nearest hop outwards while the hops are trusted proxies; the
-/// first that is not one is the client. What stands further left is the client's own claim.
-pub(super) fn client_address(
-    peer: IpAddr,
-    headers: &HeaderMap,
-    trusted: &[IpNet],
-) -> ClientAddress {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address));
-    let mut client = peer.to_canonical();
-    let hops: Vec<&str> = headers
-        .get_all("x-forwarded-for")
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .collect();
-    for hop in hops.iter().rev() {
-        if !is_trusted(client) {
-            break;
-        }
-        match hop.trim().parse::<IpAddr>() {
-            Ok(address) => client = address.to_canonical(),
-            Err(_) => break,
-        }
-    }
-    ClientAddress(client)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 mod arrivals;
 mod body;
 mod contracts;
+mod forwarded;
 mod frames;
 mod graphql;
 mod health;
@@ -23,9 +24,10 @@ mod status;
 
 pub use arrivals::Arrivals;
 pub use contracts::error_page;
+pub use forwarded::ClientAddress;
 pub use graphql::graphql_sdl;
 pub use health::{Health, Readiness};
-pub use limits::{ClientAddress, Limits};
+pub use limits::Limits;
 pub use origins::Origins;
 pub use rest::openapi_json;
 pub use status::{Probes, sample};

@@ -3,8 +3,8 @@
 use super::{
     Shared,
     arrivals::Sender,
+    forwarded::{ClientAddress, client_address},
     health::Readiness,
-    limits::{ClientAddress, client_address},
     refusal_metrics,
     socketio::listener::ConnectionHandle,
 };

@@ -22,6 +22,7 @@ mod doctor;
 mod documents;
 mod drain;
 mod feed;
+mod forwarded;
 mod graphql;
 mod health;
 mod instances;
