@@ -3,12 +3,14 @@
 mod reference;
 mod show;
 mod values;
+mod web_origin;
 
 pub use reference::reference;
 pub use show::{example, hidden_values, show};
 pub use values::{
-    DatabaseUrl, JournalUrl, LogFormat, RedisUrl, SigningKey, SigningKeys, WebOrigin, reachable,
+    DatabaseUrl, JournalUrl, LogFormat, RedisUrl, SigningKey, SigningKeys, reachable,
 };
+pub use web_origin::{Authority, WebOrigin};
 
 use figment::{
     Figment,
@@ -79,8 +81,8 @@ keys! {
     redis_prefix: String = "roost", Open;
     /// What this instance is called in logs and in what it says of itself. Empty: the host's name.
     instance_name: String = "", Open;
-    /// Web origins besides the server's own that may call it from a browser, such as
-    /// `https://app.example.org`, separated by commas. No patterns.
+    /// Origins besides the server's own whose pages may call it: of web sites, such as `https://app.example.org`, or of
+    /// apps, such as `capacitor://localhost`, separated by commas. No patterns, and not `null`: any page can have it.
     allowed_origins: Vec<WebOrigin> = "", Open;
     /// Proxies whose `X-Forwarded-For` is believed: addresses or networks, separated by commas.
     trusted_proxies: Vec<IpNet> = "", Open;

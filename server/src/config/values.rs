@@ -144,25 +144,6 @@ impl Setting for SigningKeys {
     }
 }
 
-/// A web origin as browsers write it: scheme, host, and a port unless it is the scheme's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WebOrigin(pub String);
-
-impl Setting for WebOrigin {
-    fn parse(text: &str) -> Result<Self, String> {
-        let text = text.to_lowercase();
-        let host = text
-            .strip_prefix("https://")
-            .or_else(|| text.strip_prefix("http://"));
-        let is_exact = host
-            .is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', '?', '#', '@', ' ']));
-        if is_exact {
-            return Ok(Self(text));
-        }
-        Err("must list origins such as https://app.example.org, without path or pattern".into())
-    }
-}
-
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {

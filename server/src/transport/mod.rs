@@ -8,6 +8,7 @@ mod forwarded;
 mod frames;
 mod graphql;
 mod health;
+mod hosts;
 mod inflow;
 mod limits;
 mod origins;

@@ -5,7 +5,7 @@ use super::{
     arrivals::Sender,
     forwarded::{ClientAddress, client_address},
     health::Readiness,
-    refusal_metrics,
+    hosts, refusal_metrics,
     socketio::listener::ConnectionHandle,
 };
 use crate::app::Api;
@@ -18,6 +18,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
+use futures::future::Either;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -26,7 +27,7 @@ use std::{
 use tracing::Instrument;
 use uuid::Uuid;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The header with the id of the instance that answers. The id is on every line of the instance's log.
 pub(super) const INSTANCE: HeaderName = HeaderName::from_static("x-roost-instance");
 const REQUEST_ID_CHARS_MAX: usize = 64;
@@ -90,8 +91,12 @@ pub(super) async fn observe(
         api: refusal_metrics::api_of(request.uri().path()),
     };
     let started = Instant::now();
+    let answering = match hosts::check(&request) {
+        Ok(()) => Either::Left(next.run(request)),
+        Err(error) => Either::Right(hosts::refuse(request, error)),
+    };
     let mut response = CURRENT
-        .scope(current, next.run(request))
+        .scope(current, answering)
         .instrument(span.clone())
         .await;
     let status = response.status();

@@ -133,6 +133,67 @@ fn every_problem_gets_its_sentence() {
 }
 
 #[test]
+fn an_origin_that_no_page_has_is_refused_with_what_is_wrong() {
+    let good = "https://app.example.org, http://localhost:5173, capacitor://localhost, tauri://localhost, \
+                https://bücher.example/, chrome-extension://abcdefghijklmnop, wss://app.example.org:443";
+    let loaded = load(&[("allowed_origins", good)]).unwrap();
+    let origins = loaded.config.allowed_origins;
+    assert_eq!(origins.len(), 7);
+    assert_eq!(
+        origins[0], origins[6],
+        "default ports and schemes of sockets"
+    );
+    for (text, problem) in [
+        ("https://app.example.org/app", "has a path"),
+        ("https://app.example.org//", "has a path"),
+        ("https://app.example.org?a=b", "has a query"),
+        ("https://app.example.org/#a", "has a path"),
+        ("https://app.example.org#a", "has a fragment"),
+        ("https://ann@app.example.org", "has a user before its host"),
+        (
+            "https://*.example.org",
+            "is a pattern; list each origin by itself",
+        ),
+        ("*", "has no scheme such as https:// before its host"),
+        ("https://app example.org", "has a blank in it"),
+        ("https://", "names no host"),
+        ("file:///", "names no host"),
+        ("https://:443", "names no host"),
+        ("https://[::1", "names a host that cannot be"),
+        ("https://1.2.3.999", "names a host that cannot be"),
+        (
+            "https://app.example.org:70000",
+            "has a port that is not a number up to 65535",
+        ),
+        (
+            "https://app.example.org:https",
+            "has a port that is not a number up to 65535",
+        ),
+        (
+            "app.example.org",
+            "has no scheme such as https:// before its host",
+        ),
+        (
+            "://app.example.org",
+            "has no scheme such as https:// before its host",
+        ),
+        (
+            "1a://app.example.org",
+            "has no scheme such as https:// before its host",
+        ),
+        (
+            "null",
+            "any page can have: it is the origin of sandboxed frames and local files",
+        ),
+    ] {
+        let listed = format!("https://app.example.org, {text}");
+        let refused = refusals(&[("allowed_origins", &listed)]);
+        let wanted = format!("allowed_origins lists {text:?}, which {problem}.");
+        assert_eq!(refused, [wanted]);
+    }
+}
+
+#[test]
 fn redis_is_one_server_or_one_endpoint() {
     assert!(load(&[("redis_url", "redis://:s3cret@a:6379/")]).is_ok());
     assert!(load(&[("redis_url", "rediss://a")]).is_ok());

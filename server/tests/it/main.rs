@@ -33,6 +33,7 @@ mod limits;
 mod logs;
 mod mailbox;
 mod members;
+mod origins;
 mod outbox;
 mod passwords;
 mod presence;

@@ -71,6 +71,54 @@ async fn a_large_head_is_refused() {
 }
 
 #[tokio::test]
+async fn a_request_that_names_no_host_or_several_is_refused() {
+    let world = World::on_sqlite().await;
+    let server = world.serve().await;
+    for (address, line) in [
+        (server.address, "GET /livez"),
+        (server.address, "GET /healthz"),
+        (server.address, "GET /nowhere"),
+        (server.address, "POST /api/v1/auth/login"),
+        (server.address, "GET /socket.io/?EIO=4&transport=polling"),
+    ] {
+        for (hosts, detail) in [
+            ("", "the Host header is missing"),
+            (
+                "host: a\r\nhost: a\r\n",
+                "there is more than one Host header",
+            ),
+            (
+                "host: a\r\nHost: b\r\n",
+                "there is more than one Host header",
+            ),
+            (
+                "host: a b\r\n",
+                "the Host header is not a host, or a host and port",
+            ),
+            (
+                "host: ann@a\r\n",
+                "the Host header is not a host, or a host and port",
+            ),
+        ] {
+            // The server closes the connection by itself.
+            let request = format!("{line} HTTP/1.1\r\n{hosts}content-length: 2\r\n\r\n{{}}");
+            let answer = talk(address, request.as_bytes()).await;
+            assert!(
+                answer.starts_with("HTTP/1.1 400"),
+                "{line} {hosts}: {answer}"
+            );
+            assert!(answer.contains("application/problem+json"), "{answer}");
+            let problem = problem(&answer);
+            assert_eq!(problem["code"], "malformed", "{line} {hosts}");
+            assert_eq!(problem["detail"], detail, "{line} {hosts}");
+            assert_eq!(problem["requestId"].is_string(), address == server.address);
+        }
+    }
+    let old = talk(server.address, b"GET /livez HTTP/1.0\r\n\r\n").await;
+    assert!(old.starts_with("HTTP/1.0 200"), "{old}");
+}
+
+#[tokio::test]
 async fn connections_beyond_the_cap_are_told_to_come_back() {
     let world = World::on_sqlite().await;
     let server = world.serve_with(&[("connections_max", "2")]).await;
