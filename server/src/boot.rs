@@ -100,6 +100,7 @@ pub async fn boot(config: Config) -> anyhow::Result<Server> {
             let kept = metrics.clone();
             background.spawn(|until| tasks::keep_metrics(kept, until));
             let router = metrics_router(metrics, app.clone(), shared.clone());
+            let router = transport::guard_private(router, wanted);
             let serving = Serving::new(listener, router, &config, &shared);
             (Some(serving), Some(bound))
         }

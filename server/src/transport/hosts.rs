@@ -1,4 +1,4 @@
-//! The host that a request names: exactly one.
+//! The host that a request names: exactly one, and for what is private on a loopback address a name of this machine.
 
 use super::{body::turn_away, problem};
 use crate::{
@@ -6,15 +6,32 @@ use crate::{
     config::Authority,
 };
 use axum::{
-    extract::Request,
+    Router,
+    extract::{Request, State},
     http::{
         HeaderMap, HeaderValue, Uri, Version,
         header::{CONNECTION, HOST},
         uri,
     },
+    middleware::{Next, from_fn_with_state},
     response::Response,
 };
 use roost_schema::ErrorCode;
+use std::net::SocketAddr;
+use url::Host;
+
+/// Names of this machine besides `*.localhost`: the last two are those by which a container reaches it. The public name
+/// system has no names under `internal`.
+const LOCAL_NAMES: [&str; 3] = [
+    "localhost",
+    "host.docker.internal",
+    "host.containers.internal",
+];
+
+const NOT_LOCAL: Error = Error::refused(
+    ErrorCode::Forbidden,
+    "the Host header must be localhost or an IP address, because this listens on a loopback address",
+);
 
 /// Checks that a request names one host (RFC 9112 §3.2). Of two, this server and a proxy could each take another one.
 pub(super) fn check(request: &Request) -> app::Result<()> {
@@ -52,10 +69,93 @@ pub(super) fn authority_of(headers: &HeaderMap, uri: &Uri) -> Option<Authority> 
     Authority::read(str::from_utf8(host?).ok()?).ok()
 }
 
+/// Guards what needs no token and is not for strangers. On a loopback address only this machine's programs reach it, its
+/// browser among them: a web page whose name was made to resolve to 127.0.0.1 (DNS rebinding) could read it. The browser
+/// sends the page's name as `Host`, so a request for a name that is not this machine's is refused. On another address any
+/// name may be right, such as that of a service by which Prometheus asks, and the network has to keep strangers out.
+pub fn guard_private(router: Router, listen: SocketAddr) -> Router {
+    let is_loopback = listen.ip().to_canonical().is_loopback();
+    router.route_layer(from_fn_with_state(is_loopback, keep_private))
+}
+
+async fn keep_private(State(is_loopback): State<bool>, request: Request, next: Next) -> Response {
+    if let Err(error) = check(&request) {
+        return refuse(request, error).await;
+    }
+    if is_loopback && !is_local(request.headers(), request.uri()) {
+        return problem(&NOT_LOCAL);
+    }
+    next.run(request).await
+}
+
+/// Whether a request is for a name or an address of this machine. One for none comes from no browser.
+fn is_local(headers: &HeaderMap, uri: &Uri) -> bool {
+    let is_for_none =
+        uri.authority().is_none() && headers.get(HOST).is_none_or(HeaderValue::is_empty);
+    is_for_none
+        || authority_of(headers, uri).is_some_and(|authority| match authority.host {
+            Host::Domain(name) => {
+                LOCAL_NAMES.contains(&name.as_str()) || name.ends_with(".localhost")
+            }
+            // An address is not looked up, so it cannot be made to mean another one.
+            Host::Ipv4(_) | Host::Ipv6(_) => true,
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::body::Body;
+    use axum::{body::Body, routing::get};
+    use tower::ServiceExt;
+
+    async fn status(listen: &str, host: &str) -> u16 {
+        let private = Router::new().route("/metrics", get(async || "numbers"));
+        let router = guard_private(private, listen.parse().unwrap());
+        let request = Request::get("/metrics").header(HOST, host);
+        let request = request.body(Body::empty()).unwrap();
+        router.oneshot(request).await.unwrap().status().as_u16()
+    }
+
+    #[tokio::test]
+    async fn on_loopback_only_names_of_this_machine_are_answered() {
+        for listen in ["127.0.0.1:9464", "[::1]:9464", "[::ffff:127.0.0.1]:9464"] {
+            for local in [
+                "localhost:9464",
+                "LocalHost.",
+                "roost.localhost",
+                "127.0.0.1:9464",
+                "[::1]:9464",
+                "192.0.2.7",
+                "host.docker.internal:9464",
+                "",
+            ] {
+                assert_eq!(status(listen, local).await, 200, "{local} on {listen}");
+            }
+            for foreign in [
+                "evil.example:9464",
+                "localhost.evil.example",
+                "notlocalhost",
+                "127.0.0.1.evil.example",
+                "roost-1:9464",
+            ] {
+                assert_eq!(status(listen, foreign).await, 403, "{foreign} on {listen}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn elsewhere_any_name_is_answered() {
+        for listen in ["0.0.0.0:9464", "[::]:9464", "10.0.0.11:9464"] {
+            for name in [
+                "roost-1:9464",
+                "roost.monitoring.svc.cluster.local:9464",
+                "10.0.0.11",
+            ] {
+                assert_eq!(status(listen, name).await, 200, "{name} on {listen}");
+            }
+            assert_eq!(status(listen, "a b").await, 400, "on {listen}");
+        }
+    }
 
     #[test]
     fn a_request_names_one_host() {

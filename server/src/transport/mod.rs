@@ -28,6 +28,7 @@ pub use contracts::error_page;
 pub use forwarded::ClientAddress;
 pub use graphql::graphql_sdl;
 pub use health::{Health, Readiness};
+pub use hosts::guard_private;
 pub use limits::Limits;
 pub use origins::Origins;
 pub use rest::openapi_json;
@@ -49,7 +50,7 @@ use body::Bodies;
 use ipnet::IpNet;
 use roost_schema::ErrorCode;
 use slots::Slot;
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{any::Any, net::SocketAddr, sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -63,6 +64,8 @@ pub struct Shared {
     /// Counts the bytes of bodies and messages that have not arrived whole.
     pub arrivals: Arc<Arrivals>,
     pub origins: Origins,
+    /// Where clients connect, as it is configured.
+    pub listen: SocketAddr,
     pub trusted_proxies: Arc<[IpNet]>,
     pub health: Health,
     pub probes: Probes,
@@ -96,6 +99,7 @@ impl Shared {
             limits: Arc::new(Limits::new(config, redis)),
             arrivals: Arc::default(),
             origins: Origins::new(&config.allowed_origins),
+            listen: config.listen,
             trusted_proxies: config.trusted_proxies.clone().into(),
             health: Health::default(),
             probes: Probes::default(),
@@ -132,9 +136,13 @@ pub fn router(app: &App, shared: &Shared) -> Router {
         .fallback(async || problem(&Error::not_found("there is nothing at this path")))
         .method_not_allowed_fallback(async || problem(&METHOD_NOT_ALLOWED))
         .layer(from_fn_with_state(Arc::new(admission), admit))
-        // Health checks all come from one address, so they stand outside the limit.
+        // Health checks all come from one address, so they stand outside the limit. A load balancer may ask them for any
+        // host: they give nothing away.
         .merge(health::router(&shared.health))
-        .merge(status::router(app, shared))
+        .merge(hosts::guard_private(
+            status::router(app, shared),
+            shared.listen,
+        ))
         .layer(shared.origins.cors())
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(

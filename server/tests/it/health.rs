@@ -3,6 +3,7 @@
 use crate::support::{Via, World, eventually, message};
 use reqwest::Method;
 use serde_json::Value;
+use std::net::SocketAddr;
 
 #[tokio::test]
 async fn a_server_becomes_ready_and_a_draining_one_is_not() {
@@ -41,6 +42,51 @@ async fn metrics_stand_on_a_listener_of_their_own() {
     ] {
         assert!(page.contains(expected), "{expected} is missing in\n{page}");
     }
+}
+
+/// A web page whose name is made to resolve to 127.0.0.1 calls the servers of a developer's machine by that name.
+#[tokio::test]
+async fn on_loopback_a_page_of_another_name_reads_nothing_of_the_server() {
+    let world = World::on_sqlite().await;
+    let server = world.serve_with(&[("metrics_listen", "127.0.0.1:0")]).await;
+    let private = server.metrics_address.unwrap();
+    let ask = async |address: SocketAddr, path: &str, host: &str| {
+        let request = reqwest::Client::new().get(format!("http://{address}{path}"));
+        let answer = request.header("host", host).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    for (address, path) in [
+        (private, "/metrics"),
+        (server.address, "/healthz"),
+        (server.address, "/lb-status"),
+    ] {
+        for host in [
+            "localhost",
+            "LOCALHOST.:9464",
+            "roost.localhost",
+            "127.0.0.1",
+            "[::1]:80",
+        ] {
+            let (status, body) = ask(address, path, host).await;
+            assert_ne!(status, 403, "{path} for {host}: {body}");
+        }
+        for host in ["evil.example", "localhost.evil.example:9464"] {
+            let (status, body) = ask(address, path, host).await;
+            assert_eq!(status, 403, "{path} for {host}");
+            let problem: Value = serde_json::from_str(&body).unwrap();
+            assert_eq!(problem["code"], "forbidden");
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(
+                detail.starts_with("the Host header must be localhost"),
+                "{detail}"
+            );
+        }
+    }
+    // A load balancer asks by a name of its own, and a proxy passes on the name by which clients call.
+    for (path, expected) in [("/livez", 200), ("/api/v1/me", 401)] {
+        assert_eq!(ask(server.address, path, "chat.example").await.0, expected);
+    }
+    eventually(async || ask(server.address, "/readyz", "chat.example").await.0 == 200).await;
 }
 
 #[tokio::test]

@@ -73,13 +73,15 @@ async fn a_large_head_is_refused() {
 #[tokio::test]
 async fn a_request_that_names_no_host_or_several_is_refused() {
     let world = World::on_sqlite().await;
-    let server = world.serve().await;
+    let server = world.serve_with(&[("metrics_listen", "127.0.0.1:0")]).await;
+    let metrics = server.metrics_address.unwrap();
     for (address, line) in [
         (server.address, "GET /livez"),
         (server.address, "GET /healthz"),
         (server.address, "GET /nowhere"),
         (server.address, "POST /api/v1/auth/login"),
         (server.address, "GET /socket.io/?EIO=4&transport=polling"),
+        (metrics, "GET /metrics"),
     ] {
         for (hosts, detail) in [
             ("", "the Host header is missing"),
