@@ -235,7 +235,7 @@ impl App {
 fn entry_of(row: &OutboxRow) -> Write {
     let body = row.event.body.clone();
     let op_id = OpId::reserved(format_args!("outbox.{}", row.id));
-    event_write(row.event.clone(), op_id, move |_| Ok(body.clone()))
+    event_write(&row.event, op_id, move |_| Ok(body.clone()))
 }
 
 /// The write that archives the room of a row.
@@ -247,7 +247,7 @@ fn closing(row: &OutboxRow) -> Write {
         ..row.event.clone()
     };
     let op_id = OpId::reserved(format_args!("closed.{}", row.id));
-    event_write(event, op_id, |view| {
+    event_write(&event, op_id, |view| {
         let open = view.state().filter(|state| !state.archived);
         let mut state = open.ok_or(NOTHING_TO_CLOSE)?.clone();
         state.archived = true;
@@ -261,7 +261,7 @@ const NOTHING_TO_CLOSE: Refusal = Refusal {
 };
 
 fn event_write(
-    event: OutboxEvent,
+    event: &OutboxEvent,
     op_id: OpId,
     body: impl Fn(&RoomView) -> Result<Body, Refusal> + Send + Sync + 'static,
 ) -> Write {

@@ -68,7 +68,8 @@ pub(super) fn spawn_cluster(background: &Background, app: &App, stop: &Cancellat
 async fn do_chores(app: App, cancel: CancellationToken) {
     let mut pause = Duration::ZERO;
     while cancel.run_until_cancelled(sleep(pause)).await.is_some() {
-        cancel.run_until_cancelled(app.do_chores()).await;
+        let chores = Box::pin(app.do_chores());
+        cancel.run_until_cancelled(chores).await;
         pause = CHORES_EVERY.mul_f64(rand::random_range(0.5..1.5));
     }
 }

@@ -163,10 +163,10 @@ impl Members {
 }
 
 fn refuse_archived(room: &Room) -> Result<(), RoomError> {
-    match room.archived {
-        true => Err(RoomError::Archived),
-        false => Ok(()),
+    if room.archived {
+        return Err(RoomError::Archived);
     }
+    Ok(())
 }
 
 pub(super) async fn insert(

@@ -90,7 +90,7 @@ fn open(generator: &Path, cluster: &Cluster, index: usize) -> Result<Held> {
         match wait_until_open(cluster, index, &mut opening) {
             Ok(()) => return Ok(opening),
             Err(error) if attempt < ATTEMPTS && !interrupt::requested() => {
-                eprintln!("again: {error:#}")
+                eprintln!("again: {error:#}");
             }
             Err(error) => return Err(error),
         }

@@ -348,7 +348,9 @@ fn document(tables: &[Table], failed: &[String]) -> Result<String> {
         text.push_str(&table.markdown());
     }
     if !failed.is_empty() {
-        text += &format!("\nNot measured: {}.\n", failed.join("; "));
+        text.push_str("\nNot measured: ");
+        text.push_str(&failed.join("; "));
+        text.push_str(".\n");
     }
     Ok(text)
 }

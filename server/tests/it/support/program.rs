@@ -135,11 +135,6 @@ impl Program {
         page.text().await.unwrap()
     }
 
-    /// What it has logged.
-    pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.roost.log()).unwrap()
-    }
-
     /// Asks as a container's health check would.
     async fn ready(&self) {
         eventually(async || self.run(&["health"]).await.status.success()).await;
